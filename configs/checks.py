@@ -1,0 +1,190 @@
+"""Arithmetic and names that must be right before anything is built."""
+
+from yacs.config import CfgNode
+
+from .errors import InputError
+
+CHOICES = {
+    "ACCELERATE.MIXED_PRECISION": ("no", "fp16", "bf16"),
+    "ACCELERATE.BEST_SCORE": ("SSIM", "SSIM_256", "PSNR", "FID", "LPIPS"),
+    "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm"),
+    "OPTIMIZER.NAME": ("adam",),
+    "TEST.GUIDANCE_TYPE": (
+        "uc_full",
+        "updown_full",
+        "down_full",
+        "uc_down_full",
+        "uc_down_updown_cdown",
+        "uc_down_updown_full",
+    ),
+}
+POSITIVE = (
+    "ACCELERATE.GRADIENT_ACCUMULATION_STEPS",
+    "ACCELERATE.LOG_PERIOD",
+    "ACCELERATE.EVAL_PERIOD",
+    "OPTIMIZER.EPOCHS",
+    "OPTIMIZER.LR",
+    "INPUT.BATCH_SIZE",
+    "INPUT.COND.MASK_PATCH_SIZE",
+    "TEST.NUM_INFERENCE_STEPS",
+    "TEST.MICRO_BATCH_SIZE",
+    "MODEL.DECODER_CONFIG.N_CTX",
+    "MODEL.DECODER_CONFIG.CTX_DIM",
+    "MODEL.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR",
+)
+NOT_NEGATIVE = (
+    "MODEL.LAST_EPOCH",
+    "OPTIMIZER.WARMUP_STEPS",
+    "OPTIMIZER.MAX_GRAD_NORM",
+    "OPTIMIZER.MAX_MINUTES",
+    "OPTIMIZER.OVERRIDE_LR",
+    "INPUT.NUM_WORKERS",
+    "TEST.NUM_WORKERS",
+    "TEST.NUM_PAIRS",
+    "TEST.DDIM_INVERSION_STEPS",
+)
+SHARES = ("MODEL.U_COND_PERCENT", "OPTIMIZER.EMA_DECAY", "INPUT.COND.MIN_SCALE")
+SIZES = ("INPUT.GT.IMG_SIZE", "INPUT.COND.IMG_SIZE", "INPUT.POSE.IMG_SIZE", "TEST.IMG_SIZE")
+BRANCH_LISTS = (
+    "ATTN_RESIDUAL_BLOCK_IDX",
+    "INNER_DIMS",
+    "CTX_DIMS",
+    "EMBED_DIMS",
+    "HEADS",
+    "CONVIN_KERNEL_SIZE",
+    "CONVIN_STRIDE",
+    "CONVIN_PADDING",
+)
+UP_BLOCK_ATTENTIONS = range(3, 12)  # of a Stable Diffusion U-Net: up-blocks 1 to 3, three attentions each
+
+
+def check(cfg: CfgNode) -> None:
+    """Raise `InputError` when a setting is out of range or settings do not fit together."""
+    _check_ranges(cfg)
+    _check_branches(cfg.MODEL)
+    _check_encoder(cfg)
+    _check_prompt(cfg)
+    _check_mask(cfg.INPUT.COND)
+    unknown = set(cfg.ACCELERATE.TRACKERS) - {"tensorboard", "wandb"}
+    if unknown:
+        raise InputError(f"ACCELERATE.TRACKERS names {sorted(unknown)}; known are tensorboard and wandb")
+
+
+def value_at(cfg: CfgNode, key: str):
+    """The value of a dotted key."""
+    for name in key.split("."):
+        cfg = cfg[name]
+    return cfg
+
+
+def _check_ranges(cfg: CfgNode) -> None:
+    for key, choices in CHOICES.items():
+        if value_at(cfg, key) not in choices:
+            raise InputError(f"{key} is {value_at(cfg, key)!r}, expected one of {', '.join(choices)}")
+    for key in POSITIVE:
+        if value_at(cfg, key) <= 0:
+            raise InputError(f"{key} is {value_at(cfg, key)}, expected more than 0")
+    for key in NOT_NEGATIVE:
+        if value_at(cfg, key) < 0:
+            raise InputError(f"{key} is {value_at(cfg, key)}, expected 0 or more")
+    for key in SHARES:
+        if not 0 <= value_at(cfg, key) <= 1:
+            raise InputError(f"{key} is {value_at(cfg, key)}, expected between 0 and 1")
+    for key in SIZES:
+        size = value_at(cfg, key)
+        if len(size) != 2 or min(size) <= 0:
+            raise InputError(f"{key} is {size}, expected [height, width]")
+    for name in ("PROJECT_NAME", "RUN_NAME"):
+        value = cfg.ACCELERATE[name]
+        if not value or value in (".", "..") or any(c in value for c in "/\\\0"):
+            raise InputError(f"ACCELERATE.{name} is {value!r}, expected a plain folder name")
+
+
+def _check_branches(model: CfgNode) -> None:
+    branches = model.APPEARANCE_GUIDANCE_CONFIG
+    lengths = {name: len(branches[name]) for name in BRANCH_LISTS}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"MODEL.APPEARANCE_GUIDANCE_CONFIG needs lists of one length, found {lengths}")
+    for name, blocks in (
+        ("APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX", branches.ATTN_RESIDUAL_BLOCK_IDX),
+        ("UNET_CONFIG.TRAINABLE_BLOCK_IDX", model.UNET_CONFIG.TRAINABLE_BLOCK_IDX),
+    ):
+        if len(set(blocks)) != len(blocks) or not set(blocks) <= set(UP_BLOCK_ATTENTIONS):
+            raise InputError(f"MODEL.{name} is {blocks}, expected different numbers from 3 to 11")
+    for dim, heads in zip(branches.EMBED_DIMS, branches.HEADS):
+        if heads <= 0 or dim % heads:
+            raise InputError(
+                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: EMBED_DIMS {dim} is not divisible by HEADS {heads}"
+            )
+    if branches.ATTN_RESIDUAL_BLOCK_IDX and not (
+        branches.TO_QUERIES or branches.TO_KEYS or branches.TO_VALUES
+    ):
+        raise InputError("MODEL.APPEARANCE_GUIDANCE_CONFIG: set one of TO_QUERIES, TO_KEYS, TO_VALUES")
+
+
+def _check_encoder(cfg: CfgNode) -> None:
+    encoder, branches = cfg.MODEL.COND_STAGE_CONFIG, cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
+    if not encoder.DEPTHS:
+        if branches.INNER_DIMS or cfg.MODEL.DECODER_CONFIG.DEPTH != 0:
+            raise InputError(
+                "MODEL.COND_STAGE_CONFIG.DEPTHS is [] (no encoder): empty APPEARANCE_GUIDANCE_CONFIG's lists "
+                "and set DECODER_CONFIG.DEPTH 0 (see configs/ablation_study/clip_model.yaml)"
+            )
+        return
+    if len(encoder.DEPTHS) != 4 or len(encoder.NUM_HEADS) != 4:
+        raise InputError(
+            f"MODEL.COND_STAGE_CONFIG: DEPTHS {encoder.DEPTHS} and NUM_HEADS {encoder.NUM_HEADS} need four stages"
+        )
+    height, width = cfg.INPUT.COND.IMG_SIZE
+    if height % 32 or width % 32:
+        raise InputError(
+            f"INPUT.COND.IMG_SIZE is {[height, width]}, the encoder needs multiples of 32 (strides 4 to 32)"
+        )
+    dims = [encoder.EMBED_DIM * 2**stage for stage in range(4)]
+    read = list(dict.fromkeys(branches.INNER_DIMS))
+    if read != dims[: len(read)]:
+        raise InputError(
+            f"MODEL.APPEARANCE_GUIDANCE_CONFIG.INNER_DIMS {branches.INNER_DIMS} do not follow the encoder's maps, "
+            f"which have {dims} channels"
+        )
+
+
+def _check_prompt(cfg: CfgNode) -> None:
+    decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
+    where = "MODEL.DECODER_CONFIG"
+    if decoder.DEPTH < -2:
+        raise InputError(f"{where}.DEPTH is {decoder.DEPTH}, expected more than 0, 0, -1 or -2")
+    if decoder.DEPTH > 0 and (decoder.HEADS <= 0 or decoder.CTX_DIM % decoder.HEADS):
+        raise InputError(f"{where}: CTX_DIM {decoder.CTX_DIM} is not divisible by HEADS {decoder.HEADS}")
+    if decoder.DEPTH < 0:
+        tokens = cfg.INPUT.COND.IMG_SIZE[0] // 32 * (cfg.INPUT.COND.IMG_SIZE[1] // 32)
+        source = f"the {tokens} cells of the encoder's last map for INPUT.COND.IMG_SIZE {cfg.INPUT.COND.IMG_SIZE}"
+    elif decoder.DEPTH == 0:
+        tokens, source = 1, "the single token of the CLIP embedder"
+    elif decoder.POSE_QUERY:
+        stride = pose.DOWNSCALE_FACTOR * 2 ** (len(pose.CHANNELS) - 1)
+        tokens = cfg.INPUT.POSE.IMG_SIZE[0] // stride * (cfg.INPUT.POSE.IMG_SIZE[1] // stride)
+        source = f"the {tokens} cells of the pose adapter's last map"
+    else:
+        tokens, source = decoder.N_CTX, ""
+    if tokens != decoder.N_CTX:
+        raise InputError(f"{where}.N_CTX is {decoder.N_CTX}, expected {tokens} to match {source}")
+
+
+def _check_mask(cond: CfgNode) -> None:
+    if len(cond.PRED_RATIO) != len(cond.PRED_RATIO_VAR):
+        raise InputError(
+            f"INPUT.COND: PRED_RATIO {cond.PRED_RATIO} and PRED_RATIO_VAR {cond.PRED_RATIO_VAR} differ in length"
+        )
+    for ratio, spread in zip(cond.PRED_RATIO, cond.PRED_RATIO_VAR):
+        if not (0 <= spread <= ratio and ratio + spread <= 1):
+            raise InputError(f"INPUT.COND: PRED_RATIO {ratio} +- {spread} is not within 0 and 1")
+    low_high = cond.PRED_ASPECT_RATIO
+    if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1]:
+        raise InputError(f"INPUT.COND.PRED_ASPECT_RATIO is {low_high}, expected [low, high] above 0")
+    if cond.PRED_RATIO:
+        patch, size = cond.MASK_PATCH_SIZE, cond.IMG_SIZE
+        if patch % 4 or size[0] % patch or size[1] % patch:
+            raise InputError(
+                f"INPUT.COND.MASK_PATCH_SIZE is {patch}, expected a multiple of 4 that divides IMG_SIZE {size}"
+            )

@@ -1,0 +1,108 @@
+"""Merging a YAML file and command-line pairs into the defaults."""
+
+from ast import literal_eval
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode
+
+from .checks import check
+from .defaults import default_config
+from .errors import InputError
+
+
+def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
+    """The defaults, overridden by a YAML file and then by `KEY VALUE` pairs; checked and frozen.
+
+    Args:
+        config_file: path of a YAML file with differences from the defaults; empty for none.
+        opts: alternating dotted keys and values, as on the command line.
+
+    Raises:
+        InputError: the file is missing or malformed, a key is unknown, a value has another type than its
+            default, or settings do not fit together.
+    """
+    cfg = default_config()
+    if config_file:
+        for key, value in _flatten(_read(Path(config_file))):
+            _assign(cfg, key, value, str(config_file))
+    if len(opts) % 2:
+        raise InputError(f"command line: {opts[-1]!r} has no value; settings are given as KEY VALUE pairs")
+    for key, text in zip(opts[::2], opts[1::2]):
+        _assign(cfg, key, _parse(text), "command line")
+    check(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the config file ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
+    return content
+
+
+def _flatten(node: dict, prefix: str = ""):
+    """Dotted keys and values of a nested mapping."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _parse(text: str):
+    """A command-line value: a Python literal where it is one, else the text itself."""
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def _assign(cfg: CfgNode, key: str, value, where: str) -> None:
+    *parents, leaf = str(key).split(".")
+    node = cfg
+    for name in parents:
+        node = node.get(name) if isinstance(node, CfgNode) else None
+    if not isinstance(node, CfgNode) or leaf not in node:
+        known = [name for name, _ in _flatten(default_config())]
+        close = get_close_matches(str(key), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; configs/defaults.py lists every setting"
+        raise InputError(f"{where}: unknown setting {key!r}{hint}")
+    node[leaf] = _coerce(value, node[leaf], f"{where}: {key}")
+
+
+def _coerce(value, default, where: str):
+    """`value` as the type of `default`: integers may stand for floats and tuples for lists."""
+    if isinstance(default, CfgNode):
+        raise InputError(f"{where} is a group of settings, not a setting")
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, float) and isinstance(value, str):  # YAML reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(default, list) and isinstance(value, tuple):
+        value = list(value)
+    if isinstance(default, str) and type(value) in (int, float, bool):
+        value = "no" if value is False else str(value)  # YAML reads an unquoted no as False
+    if type(value) is not type(default):
+        raise InputError(
+            f"{where} is {value!r} ({type(value).__name__}), expected {type(default).__name__} like {default!r}"
+        )
+    if isinstance(default, list) and default and value:
+        expected = type(default[0])
+        value = [float(v) if expected is float and type(v) is int else v for v in value]
+        if any(type(v) is not expected for v in value):
+            raise InputError(f"{where} is {value!r}, expected a list of {expected.__name__} like {default!r}")
+    return value

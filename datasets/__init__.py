@@ -1,0 +1,10 @@
+"""Datasets of pairs of photos of one person, and their pose maps."""
+
+from datasets.deepfashion import Pair, PairList, fid_real_images, flat_name, load_pairs
+from datasets.keypoints import parse_keypoints, pose_map, skeleton_image
+from datasets.pairs import GlobalBatchSampler, MaskSettings, TestPairs, TrainPairs
+
+__all__ = [
+    "GlobalBatchSampler", "MaskSettings", "Pair", "PairList", "TestPairs", "TrainPairs",
+    "fid_real_images", "flat_name", "load_pairs", "parse_keypoints", "pose_map", "skeleton_image",
+]

@@ -1,0 +1,70 @@
+"""Classifier-free guidance as a table: a type is a list of branches with coefficients (Sec. 3.5, Eq. 11).
+
+A branch says which prompt is used (learned or from the photo) and whether pose and appearance are on. The
+guided noise is the sum of coefficient x noise over the branches; branches with coefficient 0 are not run.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Branch(NamedTuple):
+    """One way of running the U-Net."""
+
+    from_photo: bool
+    pose: bool
+    appearance: bool
+
+
+class Scales(NamedTuple):
+    """Guidance scales: pose (down blocks), appearance on top of it (all blocks), plain, and everything."""
+
+    down: float = 2.0
+    all: float = 2.0
+    plain: float = 2.0
+    full: float = 2.0
+
+
+NOTHING, POSE, POSE_APPEARANCE = Branch(0, 0, 0), Branch(0, 1, 0), Branch(0, 1, 1)
+PROMPT_POSE, EVERYTHING = Branch(1, 1, 0), Branch(1, 1, 1)
+
+GUIDANCE: dict[str, Callable[[Scales], list[tuple[Branch, float]]]] = {
+    "uc_full": lambda s: [(NOTHING, 1 - s.full), (EVERYTHING, s.full)],
+    "updown_full": lambda s: [(POSE_APPEARANCE, 1 - s.full), (EVERYTHING, s.full)],
+    "down_full": lambda s: [(POSE, 1 - s.full), (EVERYTHING, s.full)],
+    "uc_down_full": lambda s: [(NOTHING, 1 - s.down), (POSE, s.down - s.full), (EVERYTHING, s.full)],
+    "uc_down_updown_cdown": lambda s: [
+        (NOTHING, 1 - s.down),
+        (POSE, s.down - s.all - s.plain),
+        (POSE_APPEARANCE, s.all),
+        (PROMPT_POSE, s.plain),
+    ],
+    "uc_down_updown_full": lambda s: [
+        (NOTHING, 1 - s.down),
+        (POSE, s.down - s.all),
+        (POSE_APPEARANCE, s.all - s.full),
+        (EVERYTHING, s.full),
+    ],
+}
+
+
+def guidance_branches(guidance_type: str, scales: Scales) -> list[tuple[Branch, float]]:
+    """The branches that take part and their coefficients, which sum to 1."""
+    return [(branch, c) for branch, c in GUIDANCE[guidance_type](scales) if c != 0]
+
+
+def guided(
+    denoise: Callable[[Tensor, Tensor], Tensor], coefficients: list[float]
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A denoiser of (B, C, h, w) from one that takes len(coefficients) copies of the batch, branch by branch."""
+
+    def denoise_guided(latents: Tensor, timestep: Tensor) -> Tensor:
+        copies = len(coefficients)
+        noise = denoise(latents.repeat(copies, 1, 1, 1), timestep.expand(copies * len(latents)))
+        weights = torch.tensor(coefficients, device=noise.device, dtype=noise.dtype).view(-1, 1, 1, 1, 1)
+        return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
+
+    return denoise_guided

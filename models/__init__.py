@@ -1,0 +1,6 @@
+"""The model: its parts, how they are built from a config, and its checkpoints."""
+
+from .cfld import CFLD, Conditions, build_model
+from .checkpoints import load_checkpoint, save_checkpoint
+
+__all__ = ["CFLD", "Conditions", "build_model", "load_checkpoint", "save_checkpoint"]

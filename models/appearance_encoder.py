@@ -1,0 +1,94 @@
+"""The source photo's feature maps: a Swin transformer from timm (Sec. 3.1)."""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from timm.layers import resize_rel_pos_bias_table_simple
+from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
+
+
+class AppearanceEncoder(nn.Module):
+    """Swin transformer giving the map of every stage, taken before its downsampling.
+
+    Args:
+        image_size: (height, width) of the photo, multiples of 32.
+        embed_dim: channels C of the first stage.
+        depths, num_heads: blocks and heads of the four stages.
+        window_size: side of the attention windows.
+        drop_path_rate: stochastic depth, growing linearly to this rate at the last block.
+        masked: learn an embedding that stands for masked patches.
+        pooled: also give the pooled, normalised vector of the last map (`LAST_NORM`).
+    """
+
+    def __init__(
+        self,
+        image_size: Sequence[int],
+        embed_dim: int,
+        depths: Sequence[int],
+        num_heads: Sequence[int],
+        window_size: int,
+        drop_path_rate: float,
+        masked: bool = False,
+        pooled: bool = False,
+    ):
+        super().__init__()
+        self.swin = SwinTransformer(
+            img_size=tuple(image_size),
+            num_classes=0,
+            embed_dim=embed_dim,
+            depths=tuple(depths),
+            num_heads=tuple(num_heads),
+            window_size=window_size,
+            drop_path_rate=drop_path_rate,
+        )
+        if not pooled:
+            self.swin.norm = nn.Identity()
+        self.pooled = pooled
+        self.masked_embed = nn.Parameter(torch.zeros(1, embed_dim)) if masked else None
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """The four maps and, where asked for, the pooled vector.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1].
+            mask: (B, H/p, W/p) bool, true where patches of p pixels are hidden; p a multiple of 4.
+
+        Returns:
+            maps (B, C * 2**s, H / 2**(s+2), W / 2**(s+2)) for stages s = 0..3, and (B, 8C) or None.
+        """
+        x = self.swin.patch_embed(image)  # (B, H/4, W/4, C)
+        if self.masked_embed is not None:
+            x = self._hide(x, mask)
+        maps = []
+        for stage in self.swin.layers:
+            x = stage(x)
+            maps.append(x.permute(0, 3, 1, 2))
+        pooled = self.swin.norm(x).mean(dim=(1, 2)) if self.pooled else None
+        return maps, pooled
+
+    def _hide(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:  # keep the embedding in the graph, as DDP asks of every parameter
+            return x + 0.0 * self.masked_embed.to(x.dtype)
+        factors = x.shape[1] // mask.shape[1], x.shape[2] // mask.shape[2]
+        mask = mask.repeat_interleave(factors[0], 1).repeat_interleave(factors[1], 2)  # (B, H/4, W/4)
+        return torch.where(mask[..., None], self.masked_embed.to(x.dtype), x)
+
+
+def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dict[str, Tensor]:
+    """Weights under Microsoft's names, or timm's, made to fit `swin`.
+
+    Relative-position bias tables are resized by plain bicubic interpolation when the window differs; the
+    classifier and, where the model has none, the last norm are left out.
+    """
+    weights = dict(weights.get("model", weights))
+    for key, value in weights.items():
+        if key.endswith("relative_position_bias_table"):
+            attention = swin.get_submodule(key.rpartition(".")[0])
+            weights[key] = resize_rel_pos_bias_table_simple(
+                value, attention.window_size, attention.relative_position_bias_table.shape
+            )
+    weights = checkpoint_filter_fn(weights, swin)
+    known = swin.state_dict().keys()
+    return {k: v for k, v in weights.items() if k in known or not re.match(r"(head|norm)\.", k)}

@@ -1,0 +1,144 @@
+"""Checkpoints: our own format, and reading the published one.
+
+Ours is a folder with `model.safetensors` (every parameter that training changed), `config.yaml` and
+`checkpoint.json` (progress and scores). The published one is `pytorch_model.bin` (everything but the U-Net)
+and `pytorch_model_1.bin` (the U-Net); `published_name` says how its names map to ours.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from configs.errors import InputError
+
+from .cfld import CFLD
+from .state import read_weights
+
+WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
+PUBLISHED_MODEL, PUBLISHED_UNET = "pytorch_model.bin", "pytorch_model_1.bin"
+
+# our name -> published name, tried in order; the U-Net's are in a file of their own
+RENAMES = [
+    (r"^unet\.", "model."),
+    (r"^learned_prompt$", "learnable_vector"),
+    (r"^appearance_encoder\.masked_embed$", "backbone.masked_embed"),
+    (r"^appearance_encoder\.swin\.", "backbone."),
+    (r"^hybrid_granularity_adapter\.branches\.(\d+)\.conv_(in|out)\.", r"appearance_encoder.zero_conv_\2s.\1."),
+    (r"^hybrid_granularity_adapter\.branches\.(\d+)\.blocks\.", r"appearance_encoder.blocks.\1."),
+    (r"^pose_adapter\.", "pose_encoder."),
+    (r"^prompt_decoder\.clip\.(?:vision_model\.)?", "decoder.clip_model.transformer.vision_model."),
+    (r"^prompt_decoder\.final_norm\.", "decoder.clip_model.final_ln."),
+    (r"^prompt_decoder\.projection\.", "decoder.clip_model.mapper.0."),
+    (r"^prompt_decoder\.blocks\.(?=\d+\.(?:attn\.|ln_|mlp\.))", "decoder.clip_model.mapper.1.resblocks."),
+    (r"^prompt_decoder\.pose_projection\.", "decoder.decoder_fc."),
+    (r"^prompt_decoder\.queries$", "decoder.query_feat"),
+    (r"^prompt_decoder\.query_position$", "decoder.pos_embed"),
+    (r"^prompt_decoder\.feature_position$", "decoder.kv_pos_embed"),
+    (r"^prompt_decoder\.", "decoder."),
+]
+# buffers that the published system stores and every build computes again
+COMPUTED = re.compile(r"\.(attn_mask|relative_position_index|position_ids)$")
+
+
+def published_name(name: str, model: CFLD) -> str:
+    """The published name of one of our parameters; the U-Net's as in its own file."""
+    if type(model.prompt_decoder).__name__ == "LinearPrompt":
+        name = re.sub(r"^prompt_decoder\.projection\.", "decoder.decoder_fc.", name)
+    for pattern, replacement in RENAMES:
+        renamed, count = re.subn(pattern, replacement, name)
+        if count:
+            break
+    else:
+        renamed = name
+    # patch merging: timm keeps it at the start of the next stage
+    return re.sub(
+        r"^backbone\.layers\.(\d+)\.downsample",
+        lambda match: f"backbone.layers.{int(match[1]) - 1}.downsample",
+        renamed,
+    )
+
+
+def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
+    """Every parameter but the VAE's, by its name in the published files (U-Net: `model.`)."""
+    return {
+        published_name(name, model): parameter
+        for name, parameter in model.named_parameters()
+        if not name.startswith("vae.")
+    }
+
+
+def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:
+    """Write the trained parameters, the config, the progress and the scores into an existing folder."""
+    trained = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+    save_file(trained, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(cfg.dump())
+    (folder / PROGRESS).write_text(json.dumps({"format": 1, **progress, "scores": scores}, indent=1) + "\n")
+
+
+def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
+    """Load our checkpoint folder, or one of the published system, into `model`.
+
+    Returns:
+        the contents of `checkpoint.json`; empty for the published format.
+
+    Raises:
+        InputError: no checkpoint there, a damaged one, or one of another variant; names what did not fit.
+    """
+    folder = Path(folder)
+    if (folder / WEIGHTS).is_file():
+        weights = read_weights(folder / WEIGHTS)
+        expected = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        _load(model, weights, expected, folder)
+        return read_progress(folder)
+    if (folder / PUBLISHED_MODEL).is_file() and (folder / PUBLISHED_UNET).is_file():
+        weights = {**read_weights(folder / PUBLISHED_MODEL), **read_weights(folder / PUBLISHED_UNET)}
+        load_published_weights(model, weights, folder)
+        return {}
+    raise InputError(
+        f"{folder}: no checkpoint; expected {WEIGHTS} (ours), or {PUBLISHED_MODEL} and {PUBLISHED_UNET} (published)"
+    )
+
+
+def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str | Path = "checkpoint") -> None:
+    """Load weights under the published names (both files in one dict).
+
+    Raises:
+        InputError: names or shapes that do not fit, listed.
+    """
+    ours = {published_name(name, model): name for name, _ in model.named_parameters() if not name.startswith("vae.")}
+    renamed = {ours.get(name, name): value for name, value in weights.items() if not COMPUTED.search(name)}
+    _load(model, renamed, set(ours.values()), where)
+
+
+def read_progress(folder: Path) -> dict:
+    """The contents of a checkpoint's `checkpoint.json`."""
+    try:
+        return json.loads((folder / PROGRESS).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
+
+
+def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:
+    own = dict(model.named_parameters())
+    missing = sorted(expected - weights.keys())
+    unexpected = sorted(weights.keys() - own.keys())
+    misshapen = [
+        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+        for name, value in weights.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    if missing or unexpected or misshapen:
+        found = [
+            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+            if names
+        ]
+        raise InputError(
+            f"{where}: a checkpoint of another variant or config than this model: {'; '.join(found)}; "
+            "pass the --config_file it was trained with"
+        )
+    model.load_state_dict(weights, strict=False, assign=next(iter(own.values())).is_meta)

@@ -1,0 +1,143 @@
+"""Hybrid-granularity attention (Sec. 3.4): fine texture as biases of the U-Net's up-block attentions.
+
+A bias is named `block_K_SITE`: K counts the attentions of the up blocks, three a block, and SITE is
+`cross_attn` or `self_attn`, then `q`, `k` or `v` (added after that projection) or `c` (added to the context).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+ZERO_CONTEXT = 1e-6  # a context whose mean is below this takes the bias, as in the published system
+
+
+@dataclass(frozen=True)
+class BranchSpec:
+    """Sizes of one branch: which map it reads, how it is embedded, and the block it goes to."""
+
+    block: int
+    stage: int
+    in_dim: int
+    embed_dim: int
+    out_dim: int
+    heads: int
+    kernel_size: int
+    stride: int
+    padding: int
+
+
+def bias_site(to_self_attn: bool, to_queries: bool, to_keys: bool, to_values: bool) -> str:
+    """Where biases are added, in the published order of precedence."""
+    if not to_self_attn and to_keys and to_values:
+        return "cross_attn_c"
+    letter = "q" if to_queries else "k" if to_keys else "v"
+    return f"{'self' if to_self_attn else 'cross'}_attn_{letter}"
+
+
+class Branch(nn.Module):
+    """Convolution in, transformer blocks of two self-attentions each, convolution out; both zero at first."""
+
+    def __init__(self, spec: BranchSpec, depth: int):
+        super().__init__()
+        self.conv_in = nn.Conv2d(spec.in_dim, spec.embed_dim, spec.kernel_size, spec.stride, spec.padding)
+        self.blocks = nn.Sequential(
+            *(
+                BasicTransformerBlock(
+                    spec.embed_dim, spec.heads, spec.embed_dim // spec.heads, double_self_attention=True
+                )
+                for _ in range(depth)
+            )
+        )
+        self.conv_out = nn.Conv2d(spec.embed_dim, spec.out_dim, kernel_size=1)
+        for conv in (self.conv_in, self.conv_out):
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, h*w, out_dim)."""
+        x = self.conv_in(feature)  # (B, E, h, w)
+        height, width = x.shape[2:]
+        x = self.blocks(x.flatten(2).mT)  # (B, h*w, E)
+        x = self.conv_out(x.mT.unflatten(2, (height, width)))  # (B, out_dim, h, w)
+        return x.flatten(2).mT
+
+
+class HybridGranularityAdapter(nn.Module):
+    """Feature maps to attention biases, one branch an attention.
+
+    Args:
+        specs: sizes of the branches.
+        depth: transformer blocks a branch.
+        site: see `bias_site`.
+        detach_input: let no gradient pass from the branches to the encoder.
+    """
+
+    def __init__(self, specs: Sequence[BranchSpec], depth: int, site: str, detach_input: bool = False):
+        super().__init__()
+        self.branches = nn.ModuleList(Branch(spec, depth) for spec in specs)
+        self.stages = [spec.stage for spec in specs]
+        self.names = [f"block_{spec.block}_{site}" for spec in specs]
+        self.detach_input = detach_input
+
+    def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Encoder maps -> biases (B, tokens, dim) by name."""
+        if self.detach_input:
+            maps = [feature.detach() for feature in maps]
+        return {
+            name: branch(maps[stage]) for name, branch, stage in zip(self.names, self.branches, self.stages)
+        }
+
+
+class BiasedAttention:
+    """Attention processor that adds the biases of its own layer, found by the layer's name in the U-Net."""
+
+    UP_BLOCK = re.compile(r"up_blocks\.(\d+)\.attentions\.(\d+)\.transformer_blocks\.0\.attn([12])")
+
+    def __init__(self, layer: str):
+        match = self.UP_BLOCK.match(layer)
+        self.prefix = None
+        if match:
+            block, attention, kind = map(int, match.groups())
+            self.prefix = f"block_{3 * block + attention}_{('self', 'cross')[kind - 1]}_attn_"
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        biases: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """hidden_states (B, T, C), encoder_hidden_states (B, S, D) or None for self-attention -> (B, T, C)."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        bias = {}
+        if biases and self.prefix:
+            bias = {site: biases[self.prefix + site] for site in "qkvc" if self.prefix + site in biases}
+        if "c" in bias:
+            empty = context.mean(dim=(1, 2), keepdim=True) < ZERO_CONTEXT  # (B, 1, 1)
+            context = context + bias["c"] * empty
+        query, key, value = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        query, key, value = (
+            (x + bias[site] if site in bias else x).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+            for site, x in zip("qkv", (query, key, value))
+        )  # each (B, heads, tokens, C / heads)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=attn.scale)
+        x = attn.to_out[0](x.transpose(1, 2).flatten(2))  # (B, T, C)
+        return attn.to_out[1](x)
+
+
+def install_biased_attention(unet: UNet2DConditionModel) -> None:
+    """Give every attention layer of `unet` a `BiasedAttention`, after checking what that leaves out."""
+    for name, module in unet.named_modules():
+        if isinstance(module, Attention):
+            extras = (module.group_norm, module.spatial_norm, module.norm_q, module.norm_k, module.norm_cross)
+            assert not any(extras) and not module.residual_connection and module.rescale_output_factor == 1, (
+                f"{name} does more than BiasedAttention reproduces"
+            )
+    unet.set_attn_processor({name: BiasedAttention(name) for name in unet.attn_processors})

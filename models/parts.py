@@ -1,0 +1,53 @@
+"""Loading the pretrained parts from local folders, or building them with random weights from their configs."""
+
+from pathlib import Path
+
+from configs.errors import InputError
+
+WEIGHT_NAMES = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+
+
+def load_part(cls, folder: str, random_weights: bool):
+    """A diffusers or transformers model from `folder`, in fp32.
+
+    Args:
+        cls: the model's class, with `from_pretrained` and `config_class` or `from_config`.
+        folder: holds `config.json` and, unless `random_weights`, the weights.
+        random_weights: build from `config.json` alone.
+
+    Raises:
+        InputError: the folder, its config or its weights are missing or do not load.
+    """
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path}/config.json: no such file; {cls.__name__} is described there")
+    if random_weights:
+        if hasattr(cls, "config_class") and cls.config_class is not None:
+            return cls(cls.config_class.from_pretrained(path))
+        return cls.from_config(cls.load_config(path))
+    weights = [name for name in WEIGHT_NAMES if (path / name).is_file()]
+    if not weights:
+        raise InputError(
+            f"{path}: no weights ({WEIGHT_NAMES[0]}, ...) for {cls.__name__}; fetch them with "
+            "`bash scripts/download_pretrained.sh`, or set MODEL.RANDOM_WEIGHTS True for a test without them"
+        )
+    options = {"use_safetensors": weights[0].endswith(".safetensors"), "local_files_only": True}
+    if ".fp16." in weights[0]:
+        options["variant"] = "fp16"
+    try:
+        model = cls.from_pretrained(path, **options)
+    except Exception as error:  # the libraries raise many kinds for a damaged file
+        raise InputError(f"{path}/{weights[0]}: cannot be read as {cls.__name__}: {one_line(error)}") from error
+    return model.float()
+
+
+def one_line(error: Exception) -> str:
+    """The message of an exception on one line, shortened."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,39 @@
+"""The target pose as residuals of the U-Net's down blocks (Sec. 3.2)."""
+
+from collections.abc import Sequence
+
+from diffusers.models.resnet import Downsample2D, ResnetBlock2D
+from torch import Tensor, nn
+
+
+class PoseAdapter(nn.Module):
+    """Pixel-unshuffle, 1x1 convolution, then a ResNet block and average-pool downsampling for each level.
+
+    Args:
+        downscale_factor: of the pixel-unshuffle.
+        pose_channels: of the pose map.
+        in_channels: after the 1x1 convolution.
+        channels: of each level's residual, those of the U-Net's cross-attention down blocks.
+    """
+
+    def __init__(
+        self, downscale_factor: int, pose_channels: int, in_channels: int, channels: Sequence[int]
+    ):
+        super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(downscale_factor)
+        self.conv_in = nn.Conv2d(pose_channels * downscale_factor**2, in_channels, kernel_size=1)
+        widths = [in_channels, *channels]
+        self.resnets = nn.ModuleList(
+            ResnetBlock2D(in_channels=a, out_channels=b, temb_channels=None) for a, b in zip(widths, channels)
+        )
+        self.downsamplers = nn.ModuleList(Downsample2D(c, use_conv=False) for c in channels[:-1])
+
+    def forward(self, pose: Tensor) -> list[Tensor]:
+        """(B, pose_channels, H, W) -> residuals (B, channels[i], H / f / 2**i, W / f / 2**i)."""
+        x = self.conv_in(self.unshuffle(pose))
+        residuals = []
+        for level, resnet in enumerate(self.resnets):
+            x = self.downsamplers[level - 1](x) if level else x
+            x = resnet(x, temb=None)
+            residuals.append(x)
+        return residuals

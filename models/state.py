@@ -1,0 +1,42 @@
+"""Reading weight files safely: safetensors, or pickles with nothing but tensors in them."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from configs.errors import InputError
+
+
+def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
+    """Tensors by name from a `.safetensors`, `.bin` or `.pth` file, on the CPU.
+
+    Args:
+        path: the file.
+        setting: name of the setting that gave the path, for the message.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds anything else than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        hint = f" ({setting})" if setting else ""
+        raise InputError(
+            f"{path}: no such weight file{hint}; `bash scripts/download_pretrained.sh` fetches the public ones, "
+            "MODEL.RANDOM_WEIGHTS True does without"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: damaged or not a weight file: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # pickle.UnpicklingError and whatever a hostile file provokes
+        raise InputError(
+            f"{path}: holds more than tensors and is not loaded: {' '.join(str(error).split())[:120]}"
+        ) from None
+    if not isinstance(weights, dict):
+        raise InputError(f"{path}: expected tensors by name, found {type(weights).__name__}")
+    return weights

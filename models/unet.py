@@ -1,0 +1,28 @@
+"""The Stable Diffusion U-Net: load it, install the biased attention, say which layers train."""
+
+from collections.abc import Iterable
+
+from diffusers import UNet2DConditionModel
+
+from .hybrid_granularity_attention import install_biased_attention
+from .parts import load_part
+
+
+def load_unet(folder: str, random_weights: bool = False) -> UNet2DConditionModel:
+    """The frozen U-Net of `folder` with `BiasedAttention` in every attention layer."""
+    unet = load_part(UNet2DConditionModel, folder, random_weights)
+    install_biased_attention(unet)
+    return unet.requires_grad_(False)
+
+
+def set_trainable(unet: UNet2DConditionModel, blocks: Iterable[int], projections: Iterable[str]) -> None:
+    """Let gradients reach some projections of the up blocks' attentions.
+
+    Args:
+        blocks: attentions of the up blocks, counted three a block.
+        projections: names within a transformer block, like `attn2.to_k`.
+    """
+    for block in blocks:
+        transformer = unet.up_blocks[block // 3].attentions[block % 3].transformer_blocks[0]
+        for projection in projections:
+            transformer.get_submodule(projection).requires_grad_(True)

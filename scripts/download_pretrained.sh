@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Fetch the public weights into pretrained_models/, all of them or the named parts:
+#     bash scripts/download_pretrained.sh [all|unet|vae|swin|clip|metrics ...]
+# Valid files are kept, broken-off downloads go on where they stopped. CFLD_DOWNLOAD_MIRROR=https://host/path
+# fetches https://host/path/huggingface.co/... in place of https://huggingface.co/...
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+STABLE_DIFFUSION=huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main
+# part, address, first digits of the SHA-256 where they are known (PyTorch puts them into the name)
+FILES="
+unet     $STABLE_DIFFUSION/unet/diffusion_pytorch_model.safetensors
+vae      $STABLE_DIFFUSION/vae/diffusion_pytorch_model.safetensors
+swin     github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_base_patch4_window12_384_22kto1k.pth
+clip     huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors
+metrics  download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth  0cc3c7bd
+metrics  download.pytorch.org/models/alexnet-owt-7be5be79.pth          7be5be79
+"
+
+# fetch ADDRESS FILE [SHA-256]: a temporary name until the file is complete and checked
+fetch() {
+    local address=https://$1 file=$2 sha256=${3:-} problem
+    if [ -n "${CFLD_DOWNLOAD_MIRROR:-}" ]; then address=$CFLD_DOWNLOAD_MIRROR/$1; fi
+    if [ -f "$file" ]; then
+        if problem=$(check "$file" "$sha256"); then
+            echo "$file: here already"
+            return
+        fi
+        fail "$file: $problem; delete it and run this again"
+    fi
+    mkdir -p "$(dirname "$file")"
+    if [ ! -f "$file.part" ] || ! check "$file.part" "$sha256" >/dev/null; then
+        echo "$file: downloading $address"
+        download "$address" "$file.part" ||
+            fail "cannot download $file; where there is a network, get $address and put it there"
+        if ! problem=$(check "$file.part" "$sha256"); then
+            rm "$file.part"
+            fail "$address: $problem; nothing was kept, run this again"
+        fi
+    fi
+    mv "$file.part" "$file"
+}
+
+download() {
+    local options=(--location --fail --retry 3 --continue-at - --write-out '%{http_code}') answer
+    if [ -t 2 ]; then options+=(--progress-bar); else options+=(--silent); fi
+    answer=$(curl "${options[@]}" --output "$2" "$1") && [ "$answer" != 416 ] && return
+    # 416: the part is no shorter than the whole, so it is of another file
+    [ "$answer" = 416 ] && rm "$2" && download "$1" "$2"
+}
+
+check() {
+    python scripts/check_weights.py "$@"
+}
+
+wanted=" ${*:-all} "
+for part in $wanted; do
+    [[ " all unet vae swin clip metrics " == *" $part "* ]] ||
+        fail "unknown part '$part'; expected all, unet, vae, swin, clip or metrics"
+done
+activate_environment
+while read -r part address sha256; do
+    if [ -n "$part" ] && [[ $wanted == *" $part "* || $wanted == *" all "* ]]; then
+        fetch "$address" "pretrained_models/$part/${address##*/}" "$sha256" </dev/null
+    fi
+done <<<"$FILES"

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# From a fresh clone to generated images: draw a dataset, prepare it, train a small model, test it.
+# Running this again goes on where it stopped and reuses what is there; delete outputs/demo to begin again.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+DATA=outputs/demo/fashion
+TRAIN_PEOPLE=200
+TEST_PEOPLE=20
+TEST_PAIRS=24 # the first ones; a few seconds each on a small CPU
+CONFIG=configs/demo.yaml
+FINISHED=pretrained_models/demo/checkpoint # trained for hours with the same config, for comparison
+RUN=quickstart                             # of project demo, so its folder is outputs/demo/quickstart
+
+# say what comes next, with the time since the start
+step() {
+    printf '\n[%d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"
+}
+
+# on_device train|test KEY VALUE ...
+on_device() {
+    local what=$1
+    shift
+    bash "scripts/single_gpu/pose_transfer_$what.sh" "$device" "$@" INPUT.ROOT_DIR "$DATA" \
+        ACCELERATE.PROJECT_NAME demo TEST.NUM_PAIRS "$TEST_PAIRS"
+}
+
+activate_environment
+device=cpu
+if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    device=${CUDA_VISIBLE_DEVICES:-0}
+    device=${device%%,*}
+fi
+
+step "1/4 draw $TRAIN_PEOPLE + $TEST_PEOPLE people and prepare the dataset, in $DATA"
+python -m datasets.drawn_people --root "$DATA" --train_people "$TRAIN_PEOPLE" --test_people "$TEST_PEOPLE" \
+    --photos_per_person 6 --seed 0
+python generate_fashion_datasets.py --root_dir "$DATA"
+
+step "2/4 train $CONFIG on $device for a few minutes"
+trained=outputs/demo/$RUN/trained # training for a set time would go on for that time in every run
+if [ -f "$trained" ]; then
+    echo "outputs/demo/$RUN: trained already"
+else
+    on_device train --config_file "$CONFIG" ACCELERATE.RUN_NAME "$RUN"
+    touch "$trained"
+fi
+newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
+    "outputs/demo/$RUN/newest_checkpoint.json")
+
+step "3/4 sample and score $TEST_PAIRS pairs of people it has not seen"
+on_device test MODEL.PRETRAINED_PATH "outputs/demo/$RUN/$newest" ACCELERATE.RUN_NAME "$RUN"
+
+step "4/4 the same with the finished checkpoint $FINISHED"
+on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_finished"
+
+step "done; images, grid.png and metrics.json are in"
+echo "  outputs/demo/$RUN/generated             what the few minutes of training gave"
+echo "  outputs/demo/${RUN}_finished/generated    what the finished checkpoint gives"

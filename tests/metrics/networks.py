@@ -1,0 +1,39 @@
+"""Random weights in torchvision's form, in the place of the real ones."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision.models import alexnet, inception_v3
+
+from metrics.fid import INCEPTION_FILE
+from metrics.lpips import ALEXNET_FILE
+
+
+def save_alexnet(folder: Path) -> Path:
+    with torch.device("meta"):
+        network = alexnet(weights=None)
+    return _save(network, folder / ALEXNET_FILE, unused=("classifier.",))
+
+
+def save_inception(folder: Path) -> Path:
+    with torch.device("meta"):
+        network = inception_v3(weights=None, init_weights=False)
+    return _save(network, folder / INCEPTION_FILE, unused=("AuxLogits.", "fc."))
+
+
+def _save(network: nn.Module, path: Path, unused: tuple[str, ...]) -> Path:
+    """Weights that keep activations at their scale; entries that no score uses take no room in the file."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for name, tensor in network.state_dict().items():
+        if name.startswith(unused) or tensor.ndim == 0:
+            state[name] = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+        elif tensor.ndim == 4:
+            state[name] = torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5
+        else:
+            state[name] = torch.rand(tensor.shape, generator=generator) * 0.1 + (
+                not name.endswith(("bias", "running_mean"))
+            )
+    torch.save(state, path)
+    return path

@@ -1,0 +1,57 @@
+"""Tables and files of scores."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from metrics import score_table, write_per_image, write_scores
+
+OURS = {"PSNR": 18.23456, "SSIM": 0.7378, "FID": 6.804, "LPIPS": 0.15191}
+
+
+def test_table_is_aligned_and_in_order():
+    table = score_table({"ours": OURS, "published": {"FID": 16.5}})
+    header, ours, published = table.splitlines()
+    assert header.split() == ["FID", "↓", "LPIPS", "↓", "SSIM", "↑", "PSNR", "↑"]
+    assert ours.split() == ["ours", "6.8040", "0.1519", "0.7378", "18.235"]
+    assert published.split() == ["published", "16.5000", "–", "–", "–"]
+    assert len({len(line) for line in table.splitlines()}) == 1
+
+
+def test_written_scores(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    write_scores(folder, OURS, {"protocol": "cfld", "size": [256, 176], "images": 8570})
+    document = json.loads((folder / "metrics.json").read_text())
+    assert document == {"scores": OURS, "meta": {"protocol": "cfld", "size": [256, 176], "images": 8570}}
+    assert list(document["scores"]) == ["FID", "LPIPS", "SSIM", "PSNR"]
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"protocol": "cfld", "images": "8570", **{k: str(v) for k, v in OURS.items()}}]
+    assert sorted(p.name for p in folder.iterdir()) == ["metrics.csv", "metrics.json"]
+
+
+def test_infinite_score(tmp_path):
+    write_scores(tmp_path, {"PSNR": float("inf")}, {})
+    assert json.loads((tmp_path / "metrics.json").read_text())["scores"] == {"PSNR": None}
+    assert (tmp_path / "metrics.csv").read_text() == "PSNR\ninf\n"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    write_scores(tmp_path, OURS, {})
+    before = (tmp_path / "metrics.json").read_text()
+
+    def fail(self, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_scores(tmp_path, {"FID": 1.0}, {})
+    assert (tmp_path / "metrics.json").read_text() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["metrics.csv", "metrics.json"]
+
+
+def test_per_image_table(tmp_path):
+    write_per_image(tmp_path, [{"index": 0, "SSIM": 0.5}, {"index": 4, "SSIM": 0.25}])
+    assert (tmp_path / "metrics_per_image.csv").read_text() == "index,SSIM\n0,0.5\n4,0.25\n"

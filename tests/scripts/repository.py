@@ -1,0 +1,26 @@
+"""A small repository for tests of the scripts: the real scripts, and requirements that are quickly met."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.shared import REPOSITORY
+
+
+def copy_scripts(root: Path, requirement: str, pin: str = "") -> Path:
+    """Copy the scripts to `root`, with `requirement` as the only one."""
+    shutil.copytree(REPOSITORY / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "requirements.txt").write_text(f"# for a test\n{requirement}\n")
+    (root / "constraints.txt").write_text(f"{pin}\n")
+    return root
+
+
+def run_bash(root: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess:
+    """Run bash in `root`. This interpreter's folder is first on the path, as an active conda environment."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {name: value for name, value in os.environ.items() if name != "CONDA_DEFAULT_ENV"}
+    environment |= {"CONDA_PREFIX": sys.prefix, "PATH": path} | variables
+    return subprocess.run(["bash", *map(str, arguments)], cwd=root, env=environment, check=False,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)

@@ -1,0 +1,64 @@
+"""The datasets and loaders of a config."""
+
+import os
+from collections.abc import Iterable
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from yacs.config import CfgNode
+
+from datasets import MaskSettings, TestPairs, TrainPairs, load_pairs
+
+
+def training_pairs(cfg: CfgNode) -> TrainPairs:
+    """The training pairs under INPUT.ROOT_DIR.
+
+    Raises:
+        InputError: files are missing or malformed.
+    """
+    cond = cfg.INPUT.COND
+    mask = None
+    if cond.PRED_RATIO:
+        mask = MaskSettings(
+            cond.MASK_PATCH_SIZE, tuple(cond.PRED_RATIO), tuple(cond.PRED_RATIO_VAR), tuple(cond.PRED_ASPECT_RATIO)
+        )
+    pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train")
+    return TrainPairs(pairs, *_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask)
+
+
+def evaluation_pairs(cfg: CfgNode) -> TestPairs:
+    """The test pairs under INPUT.ROOT_DIR.
+
+    Raises:
+        InputError: files are missing or malformed.
+    """
+    return TestPairs(load_pairs(cfg.INPUT.ROOT_DIR, "test"), *_sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
+
+
+def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable):
+    """A loader with at most one worker a processor, drawing nothing from torch's global random numbers.
+
+    Args:
+        dataset: what to load.
+        workers: loader processes wanted.
+        device: where batches will go.
+        keep_workers: they outlive an epoch.
+        order: `batch_sampler`, or `sampler` and `batch_size`.
+    """
+    workers = min(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=keep_workers and workers > 0,
+        generator=torch.Generator(),
+        **order,
+    )
+
+
+def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def _sizes(cfg: CfgNode) -> tuple[tuple[int, int], ...]:
+    return tuple(tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))

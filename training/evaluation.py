@@ -1,0 +1,346 @@
+"""Sampling a test set over all processes and scoring it: the one way in which this project does it.
+
+The images depend on the seed and on a pair's index alone. On the CPU every image is computed on its own by one
+thread, several threads at once, so that it is the same to the last bit for any batch size, number of processes and
+number of threads. On a GPU every call has TEST.MICRO_BATCH_SIZE rows, the last batch being filled up, so that images
+are the same for any number of processes; between batch sizes kernels may round differently.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from diffusers import SchedulerMixin
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from configs.errors import InputError
+from datasets import TestPairs
+from datasets.pairs import open_image, resize_to_tensor
+from diffusion.guidance import Branch, Scales, guidance_branches, guided
+from diffusion.randomness import normal, pair_generators, pair_seed
+from diffusion.sampling import invert, sample
+from diffusion.schedulers import load_scheduler
+from metrics import Scorer, score_table, write_scores
+from models import CFLD, Conditions
+from models.vae import decode_latents, downscale_factor, encode_image
+
+from .data import loader, to_device
+from .images import comparison_grid, file_name, read_png, save_png, to_uint8
+
+GRID_PAIRS = 8
+BASELINE = "copy of the source"
+
+
+@torch.no_grad()
+def sample_batch(
+    model: CFLD,
+    batch: dict[str, Tensor],
+    scheduler: SchedulerMixin,
+    cfg: CfgNode,
+    seeds: Sequence[int],
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Images of the source persons in the target poses.
+
+    Args:
+        model: in evaluation mode.
+        batch: img_cond (B, 3, h, w) in [-1, 1] and pose_img_tgt (B, 21, h', w'); for DDIM inversion also
+            img_src (B, 3, H, W) and pose_img_src.
+        scheduler: of TEST.NUM_INFERENCE_STEPS steps; its state changes.
+        cfg: a checked config.
+        seeds: B seeds, of each image's noise.
+        on_step: called with the number of finished steps after each.
+
+    Returns:
+        (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE.
+    """
+    test, generators = cfg.TEST, pair_generators(seeds)
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+    scales = Scales(
+        down=test.DOWN_BLOCK_GUIDANCE_SCALE,
+        all=test.ALL_BLOCK_GUIDANCE_SCALE,
+        plain=test.GUIDANCE_SCALE,
+        full=test.FULL_GUIDANCE_SCALE,
+    )
+    branches, coefficients = zip(*guidance_branches(test.GUIDANCE_TYPE, scales))
+    stacked = Conditions.cat([model.branch(conditions, branch) for branch in branches])
+    denoise = guided(lambda x, t: model.denoise(x, t, stacked), list(coefficients))
+    if test.DDIM_INVERSION_STEPS > 0:
+        latents = _inverted_source(model, batch, cfg)
+    else:
+        sides = (side // downscale_factor(model.vae) for side in cfg.INPUT.GT.IMG_SIZE)
+        latents = normal(generators, (model.unet.config.in_channels, *sides), batch["img_cond"].device)
+    scheduler.set_timesteps(test.NUM_INFERENCE_STEPS)  # Euler's first sigma follows from the number of steps
+    latents = latents * scheduler.init_noise_sigma  # (B, 4, H / 8, W / 8)
+    latents = sample(denoise, scheduler, latents, test.NUM_INFERENCE_STEPS, generators, on_step)
+    return (decode_latents(model.vae, latents).float() / 2 + 0.5).clamp(0, 1)
+
+
+def _inverted_source(model: CFLD, batch: dict[str, Tensor], cfg: CfgNode) -> Tensor:
+    """The noise (B, 4, h, w) that DDIM finds behind the sources' latents."""
+    test = cfg.TEST
+    branch = Branch(
+        from_photo=not test.DDIM_INVERSION_UNCONDITIONAL,
+        pose=test.DDIM_INVERSION_DOWN_BLOCK_GUIDANCE,
+        appearance=test.DDIM_INVERSION_UP_BLOCK_GUIDANCE,
+    )
+    conditions = model.branch(model.encode(batch["img_cond"], batch["pose_img_src"]), branch)
+    inverse = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+    latents = encode_image(model.vae, batch["img_src"]).float()
+    return invert(lambda x, t: model.denoise(x, t, conditions), inverse, latents, test.DDIM_INVERSION_STEPS)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out of sampling a test set.
+
+    Attributes:
+        scores, baseline: means by name, of the generated images and of copying the source.
+        skipped: why a score is not there, by name.
+        grid: source, pose, target and generated image of the first pairs.
+        images, made: test images in all, and how many of them were sampled now.
+    """
+
+    scores: dict[str, float]
+    baseline: dict[str, float]
+    skipped: dict[str, str]
+    grid: Image.Image
+    images: int
+    made: int
+
+    def table(self, label: str = "generated") -> str:
+        """The scores beside those of copying the source, and a line for each score that is not there."""
+        missing = [f"{name} left out: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join([score_table({label: self.scores, BASELINE: self.baseline}), *missing])
+
+    def write(self, folder: Path, meta: dict) -> None:
+        """Write grid.png, metrics.json and metrics.csv."""
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / ".grid.partial"
+        self.grid.save(partial, format="PNG")
+        partial.replace(folder / "grid.png")
+        baseline = {f"baseline_{name}": value for name, value in self.baseline.items()}
+        write_scores(folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped})
+
+
+class Evaluator:
+    """Samples and scores one test set, as often as asked.
+
+    Args:
+        cfg: a checked config.
+        accelerator: its processes share the work; all of them must call `run`.
+        dataset: the test pairs; the first TEST.NUM_PAIRS count.
+        real_images: finds the real set of FID; called only when FID can be computed.
+
+    Raises:
+        InputError: ACCELERATE.BEST_SCORE cannot be computed.
+    """
+
+    def __init__(
+        self, cfg: CfgNode, accelerator: Accelerator, dataset: TestPairs, real_images: Callable[[], Sequence[Path]]
+    ) -> None:
+        self.cfg, self.accelerator, self.dataset, self.real_images = cfg, accelerator, dataset, real_images
+        self.count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
+        self.size = tuple(cfg.TEST.IMG_SIZE)
+        self.scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
+        self.baseline_scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
+        self.baseline: dict[str, float] | None = None
+
+    def check_best_score(self) -> None:
+        """Raise `InputError` when ACCELERATE.BEST_SCORE cannot be computed for these images and weights."""
+        name, blank = self.cfg.ACCELERATE.BEST_SCORE, torch.zeros(1, 3, *self.size, dtype=torch.uint8)
+        self.scorer.update(blank, blank, [0])
+        self.scorer.reset()
+        if name in self.scorer.skipped:
+            raise InputError(
+                f"ACCELERATE.BEST_SCORE is {name}, which cannot be computed: {self.scorer.skipped[name]}; "
+                f"choose one of {', '.join(self.scorer.available)}"
+            )
+
+    def run(self, model: CFLD, folder: Path | None = None, stop: Callable[[], bool] = lambda: False) -> Evaluation:
+        """Sample every test pair and score it.
+
+        Args:
+            model: not wrapped for distributed training.
+            folder: where to keep one PNG a pair. Whole images of the right size that are there already are
+                scored and not made again, unless TEST.OVERWRITE.
+            stop: asked after every denoising step of this process; true ends with KeyboardInterrupt.
+
+        Raises:
+            InputError: an image cannot be read or written, or a sample is not finite.
+        """
+        self._load_real_images()
+        self.scorer.reset()
+        state, training = {"rows": {}, "made": 0, "seen": 0}, model.training
+        model.eval()
+        try:
+            with self._progress() as bar, self._sampler(model, stop, bar) as sampled:
+                for batch in self._batches():
+                    self._score(batch, sampled, folder, state)
+                    bar.n = state["seen"]
+                    bar.refresh()
+        finally:
+            model.train(training)
+        return self._collect(state)
+
+    def _batches(self):
+        """The batches of this process."""
+        return loader(
+            self.dataset,
+            self.cfg.TEST.NUM_WORKERS,
+            self.accelerator.device,
+            sampler=self._own(),
+            batch_size=self.cfg.TEST.MICRO_BATCH_SIZE,
+        )
+
+    def _own(self) -> range:
+        """Indices of the pairs of this process."""
+        return range(self.accelerator.process_index, self.count, self.accelerator.num_processes)
+
+    def _progress(self) -> tqdm:
+        """A progress bar over the pairs of this process, seen on the main process."""
+        hidden = None if self.accelerator.is_main_process else True
+        return tqdm(total=len(self._own()), desc="sampling", unit="image", disable=hidden, leave=False)
+
+    @contextmanager
+    def _sampler(self, model: CFLD, stop: Callable[[], bool], bar: tqdm):
+        """A function from a batch, on the CPU, to its images (B, 3, *size) uint8; see the module's docstring."""
+        cfg, device = self.cfg, self.accelerator.device
+
+        def check(_: int) -> None:
+            if stop():
+                raise KeyboardInterrupt
+
+        def sample_rows(batch: dict[str, Tensor], rows: list[int]) -> Tensor:
+            seeds = [pair_seed(cfg.ACCELERATE.SEED, index) for index in batch["index"][rows].tolist()]
+            part = to_device({name: value[rows] for name, value in batch.items()}, device)
+            with self.accelerator.autocast():
+                images = sample_batch(model, part, deepcopy(self.scheduler), cfg, seeds, check)
+            if not torch.isfinite(images).all():
+                raise InputError(
+                    f"the samples of pairs {batch['index'][rows].tolist()} are not finite; try "
+                    "ACCELERATE.MIXED_PRECISION no, or another checkpoint"
+                )
+            bar.update(len(set(rows)))
+            return to_uint8(images, self.size)
+
+        if device.type != "cpu":
+            micro = cfg.TEST.MICRO_BATCH_SIZE
+
+            def sampled(batch: dict[str, Tensor]) -> Tensor:
+                rows = list(range(len(batch["index"])))
+                return sample_rows(batch, rows + rows[-1:] * (micro - len(rows)))[: len(rows)]
+
+            yield sampled
+            return
+
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(
+            min(threads, cfg.TEST.MICRO_BATCH_SIZE), initializer=torch.set_num_threads, initargs=(1,)
+        )
+        try:
+            yield lambda batch: torch.cat(
+                list(pool.map(partial(sample_rows, batch), [[row] for row in range(len(batch["index"]))]))
+            )
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
+
+    def _score(self, batch: dict[str, Tensor], sampled: Callable, folder: Path | None, state: dict) -> None:
+        """Make or read the images of a batch, and add them to scores and grid."""
+        indices = batch["index"].tolist()
+        paths = [folder / file_name(self.dataset.pairs[index]) if folder else None for index in indices]
+        reuse = folder is not None and not self.cfg.TEST.OVERWRITE
+        images = [read_png(path, self.size) if reuse else None for path in paths]
+        todo = [row for row, image in enumerate(images) if image is None]
+        if todo:
+            for row, image in zip(todo, sampled({name: value[todo] for name, value in batch.items()})):
+                images[row] = image
+                if folder:
+                    _save(image, paths[row])
+        state["made"] += len(todo)
+        state["seen"] += len(indices)
+        pred, target = torch.stack(images), batch["img_gt"]  # (B, 3, *size)
+        source = to_uint8(batch["img_src"] / 2 + 0.5, self.size)
+        self.scorer.update(pred, target, indices)
+        if self.baseline is None:
+            self.baseline_scorer.update(source, target, indices)
+        if indices[0] < GRID_PAIRS:
+            pose = to_uint8(batch["pose_img_tgt"][:, :3], self.size)
+            columns = (source, pose, to_uint8(target, self.size), pred)
+            state["rows"].update({i: row for i, row in zip(indices, zip(*columns)) if i < GRID_PAIRS})
+
+    def _load_real_images(self) -> None:
+        """The features of FID's real set, over all processes, once."""
+        if "FID" not in self.scorer.available or self.scorer.state()["real"]["FID"]:
+            return
+        paths = self.real_images()
+        own = range(self.accelerator.process_index, len(paths), self.accelerator.num_processes)
+        images = loader(
+            RealImages(paths, self.size), self.cfg.TEST.NUM_WORKERS, self.accelerator.device, sampler=own, batch_size=32
+        )
+        hidden = None if self.accelerator.is_main_process else True
+        for batch in tqdm(images, desc="real images of FID", disable=hidden, leave=False):
+            self.scorer.update_real(batch["image"], batch["index"])
+        self.scorer.merge(gather_object([self.scorer.state()]))
+        self.baseline_scorer.merge([{"values": {}, "features": {}, "skipped": {}, "real": self.scorer.state()["real"]}])
+
+    def _collect(self, state: dict) -> Evaluation:
+        """Put together what the processes have."""
+        own = {**state, **{name: _without_real(scorer) for name, scorer in self._scorers().items()}}
+        everyone = gather_object([own])
+        for name, scorer in self._scorers().items():
+            scorer.merge(part[name] for part in everyone)
+        if self.baseline is None:
+            self.baseline = self.baseline_scorer.compute()
+        rows = {index: row for part in everyone for index, row in part["rows"].items()}
+        return Evaluation(
+            scores=self.scorer.compute(),
+            baseline=self.baseline,
+            skipped=dict(self.scorer.skipped),
+            grid=comparison_grid([rows[index] for index in sorted(rows)]),
+            images=self.count,
+            made=sum(part["made"] for part in everyone),
+        )
+
+    def _scorers(self) -> dict[str, Scorer]:
+        return {"scores": self.scorer, "baseline": self.baseline_scorer}
+
+
+class RealImages(Dataset):
+    """Photos at (height, width) `size`: image (3, *size) in [0, 1] and index."""
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
+        self.paths, self.size = paths, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        image = resize_to_tensor(open_image(self.paths[index]), self.size)
+        return {"image": image, "index": torch.tensor(index)}
+
+
+def _without_real(scorer: Scorer) -> dict:
+    """The state of a scorer without the real set, which every process has."""
+    state = scorer.state()
+    return {**state, "real": {name: {} for name in state["real"]}}
+
+
+def _save(image: Tensor, path: Path) -> None:
+    try:
+        save_png(image, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,69 @@
+"""Generated images as files, and the comparison grid."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from datasets import Pair
+from metrics import quantise
+
+COLUMNS = ("source", "pose", "target", "generated")
+HEADER, GAP = 24, 4  # pixels of the grid
+
+
+def file_name(pair: Pair) -> str:
+    """`<source>_2_<target>_vis.png`, both names without extension."""
+    return f"{Path(pair.source).stem}_2_{Path(pair.target).stem}_vis.png"
+
+
+def to_uint8(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1], resized with the antialiased bicubic filter and cut to 8 bits.
+
+    Returns:
+        (B, 3, *size) uint8 on the CPU.
+    """
+    resized = F.resize(images.float(), list(size), InterpolationMode.BICUBIC, antialias=True)
+    return (quantise(resized) * 255).round().to(torch.uint8).cpu()
+
+
+def save_png(image: Tensor, path: Path) -> None:
+    """Write an image (3, H, W) uint8; the file appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(partial, format="PNG")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_png(path: Path, size: Sequence[int]) -> Tensor | None:
+    """The image (3, H, W) uint8; None when there is no whole RGB image of (height, width) `size`."""
+    try:
+        with Image.open(path) as image:
+            if image.mode != "RGB" or image.size != (size[1], size[0]):
+                return None
+            return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def comparison_grid(rows: Sequence[Sequence[Tensor]]) -> Image.Image:
+    """Rows of images (3, H, W) uint8, one for each of `COLUMNS`, under the names of the columns."""
+    height, width = rows[0][0].shape[1:]
+    size = (len(COLUMNS) * (width + GAP) - GAP, HEADER + len(rows) * (height + GAP) - GAP)
+    grid = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(size=min(15, width / 6))
+    for column, label in enumerate(COLUMNS):
+        draw.text((column * (width + GAP) + width / 2, HEADER / 2), label, "black", font, anchor="mm")
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            tile = Image.fromarray(image.permute(1, 2, 0).numpy())
+            grid.paste(tile, (column * (width + GAP), HEADER + row * (height + GAP)))
+    return grid

@@ -1,0 +1,121 @@
+"""Several processes as one program: setting up Accelerate, and speaking with one voice."""
+
+import functools
+import os
+import signal
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    broadcast_object_list,
+    is_tensorboard_available,
+    is_wandb_available,
+)
+from yacs.config import CfgNode
+
+from configs.errors import InputError, one_line_errors
+
+PATIENCE = 10  # seconds for the first process to speak for all
+T = TypeVar("T")
+TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
+
+
+def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
+    """Decorate a program's `main`: an `InputError` becomes one line and exit status 1, also of many processes.
+
+    Mostly all processes find the same error. The first prints it and ends, whereupon the launcher ends the others;
+    only when it does not was the error another process' own, and that one prints it.
+    """
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except InputError:
+            if os.environ.get("RANK", "0") != "0":
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                time.sleep(PATIENCE)
+            raise
+        except RuntimeError as error:
+            if "peer" not in str(error):  # what gloo and NCCL say of a process that is gone
+                raise
+            raise InputError("another process ended, its message is above; this one ends too") from None
+
+    return one_line_errors(run)
+
+
+def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Namespace:
+    """`--config_file FILE` and `KEY VALUE` pairs (`opts`), in any order.
+
+    Raises:
+        InputError: something else was given.
+    """
+
+    class Parser(ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise InputError(f"command line: {message}; `--help` says what is expected")
+
+    parser = Parser(description=description)
+    parser.add_argument("--config_file", default="", help="YAML file with differences from configs/defaults.py")
+    parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
+    return parser.parse_intermixed_args(arguments)
+
+
+def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerator:
+    """The accelerator of a config; fp16 falls back to no on the CPU.
+
+    Raises:
+        InputError: the device cannot do ACCELERATE.MIXED_PRECISION, or a tracker's package is missing.
+    """
+    config = cfg.ACCELERATE
+    for name in config.TRACKERS:
+        if not TRACKERS[name]():
+            raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
+    precision = config.MIXED_PRECISION
+    if precision == "fp16" and PartialState().device.type == "cpu":
+        precision = "no"
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(
+                num_steps=config.GRADIENT_ACCUMULATION_STEPS, sync_with_dataloader=False
+            ),
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(
+                    find_unused_parameters=False, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
+            ],
+            log_with=list(config.TRACKERS) if project_dir else None,
+            project_dir=project_dir,
+        )
+    except ValueError as error:
+        raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {' '.join(str(error).split())}") from None
+    torch.backends.cuda.matmul.allow_tf32 = config.ALLOW_TF32
+    torch.backends.cudnn.allow_tf32 = config.ALLOW_TF32
+    return accelerator
+
+
+def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
+    """The result of `work`, done by the main process and told to all.
+
+    Raises:
+        InputError: in every process, when `work` raises one, or an OSError as when a disk is full.
+    """
+    answer: list = [None, None]
+    if accelerator.is_main_process:
+        try:
+            answer[0] = work()
+        except InputError as error:
+            answer[1] = str(error)
+        except OSError as error:
+            answer[1] = f"{error.filename or 'writing files'}: {error.strerror or error}"
+    broadcast_object_list(answer)
+    if answer[1]:
+        raise InputError(answer[1])
+    return answer[0]

@@ -1,0 +1,138 @@
+"""What a person sees of training: progress bar, log files, a record of numbers and a picture of it."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+LOGGER = logging.getLogger("cfld")
+
+
+def open_log(path: Path | None, console: bool) -> None:
+    """Send the messages of `LOGGER` to a file, which goes on, and to the console.
+
+    Args:
+        path: None for no file.
+        console: whether this process speaks there.
+    """
+    handlers: list[logging.Handler] = [_Console()] if console else []
+    if path:
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    for old in list(LOGGER.handlers):
+        LOGGER.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+class _Console(logging.Handler):
+    """Messages above the progress bar; those marked `file_only` are left out where there is a bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not (getattr(record, "file_only", False) and sys.stderr.isatty()):
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+class ProgressBar:
+    """Steps of the whole training with loss, learning rate, images/s and time left.
+
+    Args:
+        total, done: optimizer steps in all, and those of earlier runs.
+        images: pairs a step.
+        deadline: `time.monotonic()` at which training will end anyhow.
+        hidden: as on all processes but one; it is also hidden where there is no terminal.
+    """
+
+    def __init__(self, total: int, done: int, images: int, deadline: float, hidden: bool) -> None:
+        self.total, self.images, self.deadline = total, images, deadline
+        self.step, self.seconds = done, 0.0
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            desc="training",
+            disable=True if hidden else None,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
+        )
+        self.resume()
+
+    def resume(self) -> None:
+        """Start the clock of the next step, after a pause that is none of training's."""
+        self.last = time.monotonic()
+
+    def update(self, loss: float, lr: float) -> None:
+        """One more step."""
+        now = time.monotonic()
+        taken, self.last = now - self.last, now
+        self.seconds = taken if not self.seconds else 0.95 * self.seconds + 0.05 * taken
+        self.step += 1
+        self.bar.set_postfix_str(
+            f"loss {loss:.4f}, lr {lr:.2e}, {self.images_per_second:.1f} images/s, {self.left()} left", refresh=False
+        )
+        self.bar.update()
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def left(self) -> str:
+        """Time left, hours:minutes:seconds."""
+        seconds = min((self.total - self.step) * self.seconds, self.deadline - time.monotonic())
+        return tqdm.format_interval(max(0, seconds))
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+class TrainingLog:
+    """A JSON line for every logged step and every evaluation.
+
+    Args:
+        path: the file; it goes on where it ends.
+        first_step: steps of the run so far; later lines are of an attempt that was not saved, and are dropped.
+    """
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        self.path = path
+        kept = [line for line in read_log(path) if line["step"] <= first_step]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def write(self, **facts) -> None:
+        with open(self.path, "a") as file:
+            file.write(json.dumps(facts) + "\n")
+
+
+def read_log(path: Path) -> list[dict]:
+    """The lines of a `TrainingLog`; one that was cut short is left out."""
+    lines = []
+    for text in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def draw_training_curves(lines: Iterable[dict], path: Path) -> None:
+    """Loss, learning rate and every score over the steps, as a picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        numbers = {**{key: line[key] for key in ("loss", "lr") if key in line}, **line.get("scores", {})}
+        for name, value in numbers.items():
+            curves.setdefault(name, []).append((line["step"], value))
+    figure = Figure(figsize=(4 * max(1, len(curves)), 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (name, points) in enumerate(curves.items(), start=1):
+        axes = figure.add_subplot(1, len(curves), place, title=name, xlabel="optimizer step")
+        axes.plot(*zip(*points), marker="." if len(points) < 50 else None, color="black", linewidth=1)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,112 @@
+"""What resuming needs beside the weights: safetensors and JSON in the checkpoint's folder.
+
+The learning rate follows from the step, and random numbers from (seed, epoch, step, micro-batch, process): neither
+is saved. A run can therefore go on from any optimizer step, on CPU bit for bit.
+
+    training_state.safetensors    adam/<parameter>/<moment>; weights/<parameter> when model.safetensors has the EMA
+    training_state.json           position, sizes it belongs to, the gradient scaler
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from configs.errors import InputError
+
+from .ema import EMA
+
+TENSORS, FACTS = "training_state.safetensors", "training_state.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far training has come.
+
+    Attributes:
+        epoch: finished epochs.
+        step: finished optimizer steps of the epoch after those.
+        steps_per_epoch: optimizer steps of an epoch.
+    """
+
+    epoch: int
+    step: int
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        return self.epoch * self.steps_per_epoch + self.step
+
+
+def save_training_state(
+    folder: Path,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: Optimizer,
+    scaler: GradScaler | None,
+    ema: EMA | None,
+    position: Position,
+) -> None:
+    """Write the state into an existing folder.
+
+    Args:
+        parameters: the trained parameters by name, in the order in which the optimizer got them.
+        ema: the moving average, if there is one: the raw weights are then saved here.
+    """
+    moments = optimizer.state_dict()["state"]
+    tensors = {
+        f"adam/{name}/{key}": value.detach().cpu().contiguous()
+        for index, name in enumerate(parameters)
+        for key, value in moments.get(index, {}).items()
+    }
+    if ema:
+        tensors |= {f"weights/{name}": p.detach().cpu().contiguous() for name, p in parameters.items()}
+    save_file(tensors, folder / TENSORS)
+    facts = {"format": 1, "position": asdict(position), "scaler": scaler.state_dict() if scaler else {}}
+    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def load_training_state(
+    folder: Path,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: Optimizer,
+    scaler: GradScaler | None,
+    ema: EMA | None,
+) -> Position:
+    """Take up a state after the weights of its checkpoint were loaded.
+
+    Raises:
+        InputError: the files are missing, damaged, or belong to other parameters.
+    """
+    try:
+        tensors, facts = load_file(folder / TENSORS), json.loads((folder / FACTS).read_text())
+        position = Position(**facts["position"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: {TENSORS} and {FACTS} cannot be read ({' '.join(str(error).split())[:120]}); to train on from "
+            "the weights alone set ACCELERATE.RESUME False and MODEL.PRETRAINED_PATH to this folder"
+        ) from None
+    if ema:
+        ema.restart()  # the checkpoint's weights are the average
+    moments: dict[str, dict] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "adam":
+            parameter, _, key = rest.rpartition("/")
+            moments.setdefault(parameter, {})[key] = tensor
+        elif rest in parameters:
+            with torch.no_grad():
+                parameters[rest].copy_(tensor)
+    if unknown := sorted(moments.keys() - parameters.keys()):
+        raise InputError(f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)")
+    state = {index: moments[name] for index, name in enumerate(parameters) if name in moments}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if scaler and facts["scaler"]:
+        scaler.load_state_dict(facts["scaler"])
+    return position
