@@ -125,9 +125,39 @@ def open_image(path: str | Path) -> Image.Image:
         raise InputError(f"{path}: cannot be read as an image ({error}); replace this file") from None
 
 
+class Photos:
+    """Photos at the sizes a model reads, the first `capacity` of them kept in memory as 8-bit pixels.
+
+    Nothing random happens before the resize, so a kept photo equals a fresh one.
+    """
+
+    def __init__(self, capacity: int = 0) -> None:
+        self.capacity = capacity
+        self._kept: dict[tuple[Path, Size], torch.Tensor] = {}
+
+    def at(self, path: Path, size: Size) -> torch.Tensor:
+        """The photo (3, *size) in [-1, 1].
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        key = path, tuple(size)
+        pixels = self._kept.get(key)
+        if pixels is None:
+            pixels = resize_to_bytes(open_image(path), size)
+            if len(self._kept) < self.capacity:
+                self._kept[key] = pixels
+        return normalize(pixels.float().div_(255))
+
+
 def resize_to_tensor(image: Image.Image, size: Size) -> torch.Tensor:
     """Resize with PIL's antialiased bicubic filter; (3, height, width) float32 in [0, 1]."""
-    return F.to_tensor(F.resize(image, list(size), InterpolationMode.BICUBIC, antialias=True))
+    return resize_to_bytes(image, size).float().div_(255)
+
+
+def resize_to_bytes(image: Image.Image, size: Size) -> torch.Tensor:
+    """As `resize_to_tensor`, (3, height, width) uint8."""
+    return F.pil_to_tensor(F.resize(image, list(size), InterpolationMode.BICUBIC, antialias=True))
 
 
 def normalize(image: torch.Tensor) -> torch.Tensor:
@@ -145,10 +175,12 @@ class TrainPairs(Dataset):
         min_scale: least part of the source photo that the condition photo shows; 1 for all of it.
         mask: block masking of the condition photo; None for none.
         frame: (height, width) the keypoints refer to.
+        kept_photos: resized photos kept in memory by each process that loads items.
     """
 
     def __init__(self, pairs: Sequence[Pair], gt_size: Size, cond_size: Size, pose_size: Size, seed: int,
-                 min_scale: float = 1.0, mask: MaskSettings | None = None, frame: Size = FRAME) -> None:
+                 min_scale: float = 1.0, mask: MaskSettings | None = None, frame: Size = FRAME,
+                 kept_photos: int = 0) -> None:
         if not 0 < min_scale <= 1:
             raise InputError(f"MIN_SCALE is {min_scale}; expected more than 0 and at most 1")
         if mask and (cond_size[0] % mask.patch_size or cond_size[1] % mask.patch_size):
@@ -160,6 +192,7 @@ class TrainPairs(Dataset):
         self.min_scale = min_scale
         self.mask = mask
         self.frame = frame
+        self.photos = Photos(kept_photos)
         # In shared memory, so that workers that outlive an epoch see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -184,11 +217,10 @@ class TrainPairs(Dataset):
         """
         pair = self.pairs[index]
         rng = np.random.default_rng((ITEM_STREAM, self.seed, self._epoch.item(), index))
-        source, target = open_image(pair.source_path), open_image(pair.target_path)
         item = {
-            "img_src": normalize(resize_to_tensor(source, self.gt_size)),
-            "img_tgt": normalize(resize_to_tensor(target, self.gt_size)),
-            "img_cond": self._condition_photo(source, rng),
+            "img_src": self.photos.at(pair.source_path, self.gt_size),
+            "img_tgt": self.photos.at(pair.target_path, self.gt_size),
+            "img_cond": self._condition_photo(pair.source_path, rng),
             "pose_img_src": pose_map(pair.source_keypoints, self.pose_size, self.frame),
             "pose_img_tgt": pose_map(pair.target_keypoints, self.pose_size, self.frame),
             "index": torch.tensor(index),
@@ -197,13 +229,15 @@ class TrainPairs(Dataset):
             item["mask"] = self._draw_mask(self.mask, rng)
         return item
 
-    def _condition_photo(self, source: Image.Image, rng: np.random.Generator) -> torch.Tensor:
+    def _condition_photo(self, path: Path, rng: np.random.Generator) -> torch.Tensor:
         if self.min_scale < 1:
+            source = open_image(path)
             aspect = self.cond_size[1] / self.cond_size[0]
             box = random_crop_box((source.height, source.width), (self.min_scale, 1.0),
                                   (aspect * 3 / 4, aspect * 4 / 3), rng)
-            source = F.crop(source, *box)
-        photo = normalize(resize_to_tensor(source, self.cond_size))
+            photo = normalize(resize_to_tensor(F.crop(source, *box), self.cond_size))
+        else:
+            photo = self.photos.at(path, self.cond_size)
         return F.hflip(photo) if rng.random() < 0.5 else photo
 
     def _draw_mask(self, settings: MaskSettings, rng: np.random.Generator) -> torch.Tensor:

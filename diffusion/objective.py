@@ -10,10 +10,28 @@ def timesteps_from_uniform(u: Tensor, num_train_timesteps: int, cubic: bool) -> 
     return t.long().clamp(0, num_train_timesteps - 1)
 
 
-def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor, alphas_cumprod: Tensor) -> Tensor:
-    """The forward process: sqrt(a_t) x_0 + sqrt(1 - a_t) eps, for latents (B, C, h, w), timesteps (B,)."""
-    a = alphas_cumprod.to(latents.device)[timesteps].view(-1, 1, 1, 1)  # (B, 1, 1, 1)
-    return a.sqrt() * latents + (1 - a).sqrt() * noise
+TARGETS = {  # of the U-Net, from x_0, eps and the square roots of a_t and 1 - a_t
+    "epsilon": lambda x, noise, signal, sigma: noise,
+    "v_prediction": lambda x, noise, signal, sigma: signal * noise - sigma * x,
+}
+
+
+def diffuse(
+    latents: Tensor, noise: Tensor, timesteps: Tensor, alphas_cumprod: Tensor, prediction_type: str
+) -> tuple[Tensor, Tensor]:
+    """The forward process and the target of the U-Net (Eq. 1).
+
+    Args:
+        latents, noise: x_0 and eps (B, C, h, w).
+        timesteps: (B,), indices into alphas_cumprod (T,).
+        prediction_type: `epsilon` (published) or `v_prediction`.
+
+    Returns:
+        noisy latents sqrt(a_t) x_0 + sqrt(1 - a_t) eps, and the target, both (B, C, h, w).
+    """
+    a = alphas_cumprod.to(latents.device)[timesteps].view(-1, 1, 1, 1)
+    signal, sigma = a.sqrt(), (1 - a).sqrt()
+    return signal * latents + sigma * noise, TARGETS[prediction_type](latents, noise, signal, sigma)
 
 
 def dropped(u: Tensor, share: float) -> Tensor:

@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from diffusion.guidance import Branch
-from diffusion.objective import add_noise, dropped, timesteps_from_uniform
+from diffusion.objective import diffuse, dropped, timesteps_from_uniform
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 from diffusion.schedulers import load_scheduler
 
@@ -196,9 +196,9 @@ class CFLD(nn.Module):
         return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Mean squared error of the predicted noise; latents, noise (B, 4, h, w), timesteps (B,)."""
-        noisy = add_noise(latents, noise, timesteps, self.alphas_cumprod)
-        return F.mse_loss(self.denoise(noisy, timesteps, conditions).float(), noise.float())
+        """Mean squared error of the prediction; latents, noise (B, 4, h, w), timesteps (B,)."""
+        noisy, target = diffuse(latents, noise, timesteps, self.alphas_cumprod, self.settings.prediction_type)
+        return F.mse_loss(self.denoise(noisy, timesteps, conditions).float(), target.float())
 
 
 @dataclass(frozen=True)
@@ -207,11 +207,13 @@ class TrainingSettings:
 
     Attributes:
         pose_query: the last pose residual gives the decoder's queries instead of going to the U-Net.
+        prediction_type: what the U-Net predicts, see `diffuse`.
         cubic_sampling: see `timesteps_from_uniform`.
         drop_share: share of samples whose prompt is dropped; drop_pose and drop_appearance go with it.
     """
 
     pose_query: bool = False
+    prediction_type: str = "epsilon"
     cubic_sampling: bool = True
     drop_share: float = 0.2
     drop_pose: bool = False
@@ -253,6 +255,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
             prompt_shape=(m.DECODER_CONFIG.N_CTX, m.DECODER_CONFIG.CTX_DIM),
             settings=TrainingSettings(
                 pose_query=m.DECODER_CONFIG.POSE_QUERY and m.DECODER_CONFIG.DEPTH > 0,
+                prediction_type=scheduler.config.prediction_type,
                 cubic_sampling=m.SCHEDULER_CONFIG.CUBIC_SAMPLING,
                 drop_share=m.U_COND_PERCENT,
                 drop_pose=m.U_COND_DOWN_BLOCK_GUIDANCE,

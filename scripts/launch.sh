@@ -27,7 +27,7 @@ launch() {
             *) command+=(--standalone) ;; # binds port 0, so the free port is found without race
         esac
     fi
-    if [ "$entrypoint" = pose_transfer_train.py ] && [[ " $* " != *" --config_file"[\ =]* ]]; then
+    if [ "$entrypoint" = pose_transfer_train.py ] && [[ " $* " != *" --config"* ]]; then
         set -- --config_file configs/fashion_256.yaml "$@"
     fi
     exec "${command[@]}" "$entrypoint" "$@"

@@ -4,8 +4,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 DATA=outputs/demo/fashion
-TRAIN_PEOPLE=200
-TEST_PEOPLE=20
+TRAIN_PEOPLE=120
+TEST_PEOPLE=8
 TEST_PAIRS=24 # the first ones; a few seconds each on a small CPU
 CONFIG=configs/demo.yaml
 FINISHED=pretrained_models/demo/checkpoint # trained for hours with the same config, for comparison

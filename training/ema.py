@@ -12,7 +12,7 @@ class EMA:
 
     Args:
         parameters: the trained parameters, by name.
-        decay: of the average; early on the smaller (1 + step) / (10 + step), so that it forgets the beginning.
+        decay: of the average; early on the smaller (1 + step) / (10 + step), to forget the beginning.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -30,7 +30,9 @@ class EMA:
     def update(self, step: int) -> None:
         """Take in the present weights, made by optimizer step `step` (counted from 0)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), [p.float() for p in self.parameters.values()], weight)
+        torch._foreach_lerp_(
+            list(self.average.values()), [p.float() for p in self.parameters.values()], weight
+        )
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

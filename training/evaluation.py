@@ -1,9 +1,10 @@
 """Sampling a test set over all processes and scoring it: the one way in which this project does it.
 
-The images depend on the seed and on a pair's index alone. On the CPU every image is computed on its own by one
-thread, several threads at once, so that it is the same to the last bit for any batch size, number of processes and
-number of threads. On a GPU every call has TEST.MICRO_BATCH_SIZE rows, the last batch being filled up, so that images
-are the same for any number of processes; between batch sizes kernels may round differently.
+The images depend on the seed and on a pair's index alone. On the CPU every image is computed on its own by
+one thread, several threads at once, so that it is the same to the last bit for any batch size, number of
+processes and number of threads. On a GPU every call has TEST.MICRO_BATCH_SIZE rows, the last batch being
+filled up, so that images are the same for any number of processes; between batch sizes kernels may round
+differently.
 """
 
 from collections.abc import Callable, Sequence
@@ -131,7 +132,9 @@ class Evaluation:
         self.grid.save(partial, format="PNG")
         partial.replace(folder / "grid.png")
         baseline = {f"baseline_{name}": value for name, value in self.baseline.items()}
-        write_scores(folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped})
+        write_scores(
+            folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped}
+        )
 
 
 class Evaluator:
@@ -148,12 +151,18 @@ class Evaluator:
     """
 
     def __init__(
-        self, cfg: CfgNode, accelerator: Accelerator, dataset: TestPairs, real_images: Callable[[], Sequence[Path]]
+        self,
+        cfg: CfgNode,
+        accelerator: Accelerator,
+        dataset: TestPairs,
+        real_images: Callable[[], Sequence[Path]],
     ) -> None:
         self.cfg, self.accelerator, self.dataset, self.real_images = cfg, accelerator, dataset, real_images
         self.count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
         self.size = tuple(cfg.TEST.IMG_SIZE)
-        self.scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        self.scheduler = load_scheduler(
+            cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH
+        )
         self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
         self.baseline_scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
         self.baseline: dict[str, float] | None = None
@@ -169,7 +178,9 @@ class Evaluator:
                 f"choose one of {', '.join(self.scorer.available)}"
             )
 
-    def run(self, model: CFLD, folder: Path | None = None, stop: Callable[[], bool] = lambda: False) -> Evaluation:
+    def run(
+        self, model: CFLD, folder: Path | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> Evaluation:
         """Sample every test pair and score it.
 
         Args:
@@ -216,7 +227,7 @@ class Evaluator:
 
     @contextmanager
     def _sampler(self, model: CFLD, stop: Callable[[], bool], bar: tqdm):
-        """A function from a batch, on the CPU, to its images (B, 3, *size) uint8; see the module's docstring."""
+        """A function from a batch to its images (B, 3, *size) uint8, as the module's docstring says."""
         cfg, device = self.cfg, self.accelerator.device
 
         def check(_: int) -> None:
@@ -289,13 +300,19 @@ class Evaluator:
         paths = self.real_images()
         own = range(self.accelerator.process_index, len(paths), self.accelerator.num_processes)
         images = loader(
-            RealImages(paths, self.size), self.cfg.TEST.NUM_WORKERS, self.accelerator.device, sampler=own, batch_size=32
+            RealImages(paths, self.size),
+            self.cfg.TEST.NUM_WORKERS,
+            self.accelerator.device,
+            sampler=own,
+            batch_size=32,
         )
         hidden = None if self.accelerator.is_main_process else True
         for batch in tqdm(images, desc="real images of FID", disable=hidden, leave=False):
             self.scorer.update_real(batch["image"], batch["index"])
         self.scorer.merge(gather_object([self.scorer.state()]))
-        self.baseline_scorer.merge([{"values": {}, "features": {}, "skipped": {}, "real": self.scorer.state()["real"]}])
+        self.baseline_scorer.merge(
+            [{"values": {}, "features": {}, "skipped": {}, "real": self.scorer.state()["real"]}]
+        )
 
     def _collect(self, state: dict) -> Evaluation:
         """Put together what the processes have."""

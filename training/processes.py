@@ -27,10 +27,10 @@ TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available
 
 
 def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate a program's `main`: an `InputError` becomes one line and exit status 1, also of many processes.
+    """Decorate a program's `main`: an `InputError` is one line and exit status 1, also of many processes.
 
-    Mostly all processes find the same error. The first prints it and ends, whereupon the launcher ends the others;
-    only when it does not was the error another process' own, and that one prints it.
+    Mostly all processes find the same error. The first prints it and ends, whereupon the launcher ends the
+    others; only when it does not was the error another process' own, and that one prints it.
     """
 
     @functools.wraps(main)
@@ -42,6 +42,11 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 time.sleep(PATIENCE)
             raise
+        except torch.OutOfMemoryError:
+            raise InputError(
+                "not enough GPU memory; choose a smaller TEST.MICRO_BATCH_SIZE, or in training more "
+                "ACCELERATE.GRADIENT_ACCUMULATION_STEPS or MODEL.GRADIENT_CHECKPOINTING True"
+            ) from None
         except RuntimeError as error:
             if "peer" not in str(error):  # what gloo and NCCL say of a process that is gone
                 raise
@@ -62,7 +67,9 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
             raise InputError(f"command line: {message}; `--help` says what is expected")
 
     parser = Parser(description=description)
-    parser.add_argument("--config_file", default="", help="YAML file with differences from configs/defaults.py")
+    parser.add_argument(
+        "--config_file", default="", help="YAML file with differences from configs/defaults.py"
+    )
     parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 
@@ -91,7 +98,7 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
                     find_unused_parameters=False, broadcast_buffers=False, gradient_as_bucket_view=True
                 )
             ],
-            log_with=list(config.TRACKERS) if project_dir else None,
+            log_with=list(config.TRACKERS) or None if project_dir else None,
             project_dir=project_dir,
         )
     except ValueError as error:

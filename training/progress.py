@@ -70,10 +70,11 @@ class ProgressBar:
         """One more step."""
         now = time.monotonic()
         taken, self.last = now - self.last, now
-        self.seconds = taken if not self.seconds else 0.95 * self.seconds + 0.05 * taken
+        self.seconds = taken if not self.seconds else 0.9 * self.seconds + 0.1 * taken
         self.step += 1
         self.bar.set_postfix_str(
-            f"loss {loss:.4f}, lr {lr:.2e}, {self.images_per_second:.1f} images/s, {self.left()} left", refresh=False
+            f"loss {loss:.4f}, lr {lr:.2e}, {self.images_per_second:.1f} images/s, {self.left()} left",
+            refresh=False,
         )
         self.bar.update()
 
@@ -95,7 +96,7 @@ class TrainingLog:
 
     Args:
         path: the file; it goes on where it ends.
-        first_step: steps of the run so far; later lines are of an attempt that was not saved, and are dropped.
+        first_step: steps of the run so far; later lines are of steps that were lost, and are dropped.
     """
 
     def __init__(self, path: Path, first_step: int) -> None:

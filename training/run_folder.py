@@ -1,12 +1,12 @@
 """Where a run keeps its files, and writing them so that nobody ever sees half of one.
 
-    OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
-        config.yaml  log_rank0.txt ...  training_log.jsonl  training_curves.png
-        newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder
-        epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next one
-            checkpoints/                                     see models/checkpoints.py and training/state.py
-            grid.png  metrics.json  metrics.csv              of the evaluation after that epoch
-        generated/<H>x<W>/                                   written by pose_transfer_test.py
+OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
+    config.yaml  log_rank0.txt ...  training_log.jsonl  training_curves.png
+    newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder
+    epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next one
+        checkpoints/                                     see models/checkpoints.py and training/state.py
+        grid.png  metrics.json  metrics.csv              of the evaluation after that epoch
+    generated/<H>x<W>/                                   written by pose_transfer_test.py
 """
 
 import json
@@ -80,8 +80,8 @@ class RunFolder:
             return replaced
         if not folder.is_dir():
             raise InputError(
-                f"{folder}: no such folder, but {self.root / NEWEST} names it; put it back, remove that file to "
-                "begin again, or choose another ACCELERATE.RUN_NAME"
+                f"{folder}: no such folder, but {self.root / NEWEST} names it; put it back, remove that file "
+                "to begin again, or choose another ACCELERATE.RUN_NAME"
             )
         return folder
 
@@ -118,11 +118,11 @@ class RunFolder:
             record = json.loads(path.read_text())
             record["checkpoint"]
             return record
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(
-                f"{path}: damaged; expected {{\"checkpoint\": \"epochs_XXX/checkpoints\"}}; correct or remove it"
+                f'{path}: damaged; expected {{"checkpoint": "epochs_XXX/checkpoints"}}; correct or remove it'
             ) from None
 
 

@@ -11,8 +11,8 @@ from yacs.config import CfgNode
 def learning_rate_factor(config: CfgNode, steps_per_epoch: int) -> Callable[[int], float]:
     """Multiple of the base learning rate at an optimizer step counted from 0.
 
-    Linear from just above WARMUP_RATE to 1 over WARMUP_STEPS, then times DECAY_RATE at each of DECAY_EPOCHS; or
-    OVERRIDE_LR after the warm-up.
+    Linear from just above WARMUP_RATE to 1 over WARMUP_STEPS, then times DECAY_RATE at each of DECAY_EPOCHS,
+    or OVERRIDE_LR after the warm-up.
 
     Args:
         config: the OPTIMIZER settings.
@@ -22,7 +22,7 @@ def learning_rate_factor(config: CfgNode, steps_per_epoch: int) -> Callable[[int
 
     def factor(step: int) -> float:
         if step < config.WARMUP_STEPS:
-            return config.WARMUP_RATE + (1 - config.WARMUP_RATE) * (step + 1) / config.WARMUP_STEPS
+            return config.WARMUP_RATE + (1 - config.WARMUP_RATE) * ((step + 1) / config.WARMUP_STEPS)
         if config.OVERRIDE_LR > 0:
             return config.OVERRIDE_LR / config.LR
         return config.DECAY_RATE ** bisect_right(milestones, step)

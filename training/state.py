@@ -1,10 +1,10 @@
 """What resuming needs beside the weights: safetensors and JSON in the checkpoint's folder.
 
-The learning rate follows from the step, and random numbers from (seed, epoch, step, micro-batch, process): neither
-is saved. A run can therefore go on from any optimizer step, on CPU bit for bit.
+The learning rate follows from the step, and random numbers from (seed, epoch, step, micro-batch, process):
+neither is saved. A run can therefore go on from any optimizer step, on the CPU bit for bit.
 
-    training_state.safetensors    adam/<parameter>/<moment>; weights/<parameter> when model.safetensors has the EMA
-    training_state.json           position, sizes it belongs to, the gradient scaler
+    training_state.safetensors    adam/<parameter>/<moment>; with EMA weights/<parameter>, the raw weights
+    training_state.json           position, gradient scaler
 """
 
 import json
@@ -89,8 +89,8 @@ def load_training_state(
         position = Position(**facts["position"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
-            f"{folder}: {TENSORS} and {FACTS} cannot be read ({' '.join(str(error).split())[:120]}); to train on from "
-            "the weights alone set ACCELERATE.RESUME False and MODEL.PRETRAINED_PATH to this folder"
+            f"{folder}: {TENSORS} and {FACTS} cannot be read ({' '.join(str(error).split())[:120]}); to "
+            "train on from the weights alone set ACCELERATE.RESUME False and MODEL.PRETRAINED_PATH to this folder"
         ) from None
     if ema:
         ema.restart()  # the checkpoint's weights are the average
@@ -104,7 +104,9 @@ def load_training_state(
             with torch.no_grad():
                 parameters[rest].copy_(tensor)
     if unknown := sorted(moments.keys() - parameters.keys()):
-        raise InputError(f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)")
+        raise InputError(
+            f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)"
+        )
     state = {index: moments[name] for index, name in enumerate(parameters) if name in moments}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if scaler and facts["scaler"]:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import signal
 import time
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -20,11 +22,12 @@ from models.checkpoints import PROGRESS, read_progress
 
 from .data import loader, to_device
 from .ema import EMA
-from .evaluation import Evaluator
+from .evaluation import Evaluation, Evaluator
 from .processes import on_main
-from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, read_log
+from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
 from .run_folder import RunFolder, new_folder, write_text
 from .schedule import learning_rate_schedule
+from .settings import flat_settings
 from .signals import Report, StepReports, StopSignals
 from .state import Position, load_training_state, save_training_state
 
@@ -55,7 +58,13 @@ class Trainer:
         evaluator: Evaluator,
         run: RunFolder,
     ) -> None:
-        self.cfg, self.accelerator, self.dataset, self.evaluator, self.run = cfg, accelerator, dataset, evaluator, run
+        self.cfg, self.accelerator, self.dataset, self.evaluator, self.run = (
+            cfg,
+            accelerator,
+            dataset,
+            evaluator,
+            run,
+        )
         self.accumulation = cfg.ACCELERATE.GRADIENT_ACCUMULATION_STEPS
         self.sampler = GlobalBatchSampler(
             len(dataset),
@@ -78,7 +87,9 @@ class Trainer:
         self.checkpoint = self.run.newest() if cfg.ACCELERATE.RESUME else None  # last good one
         if self.checkpoint:
             load_checkpoint(model, self.checkpoint)
-            position = load_training_state(self.checkpoint, self.parameters, optimizer, accelerator.scaler, self.ema)
+            position = load_training_state(
+                self.checkpoint, self.parameters, optimizer, accelerator.scaler, self.ema
+            )
             self.position = self._check_position(position)
         self.wrapped, self.optimizer = accelerator.prepare(model, optimizer)
         self.schedule = learning_rate_schedule(
@@ -90,8 +101,8 @@ class Trainer:
         if position.steps_per_epoch == self.steps_per_epoch or position.step == 0:
             return Position(position.epoch, position.step, self.steps_per_epoch)
         raise InputError(
-            f"{self.checkpoint}: stopped within an epoch of {position.steps_per_epoch} steps, this config has "
-            f"{self.steps_per_epoch} (INPUT.BATCH_SIZE or the dataset changed); restore it, or set "
+            f"{self.checkpoint}: stopped within an epoch of {position.steps_per_epoch} steps, this config "
+            f"has {self.steps_per_epoch} (INPUT.BATCH_SIZE or the dataset changed); restore it, or set "
             "ACCELERATE.RESUME False"
         )
 
@@ -121,19 +132,199 @@ class Trainer:
                 self.bar.close()
         return status
 
+    def _begin(self) -> None:
+        """Make the run folder and start its records."""
+
+        def prepare() -> None:
+            self.run.make()
+            write_text(self.run.config, self.cfg.dump())
+            if not self.checkpoint:
+                self.run.forget()
+
+        on_main(self.accelerator, prepare)
+        accelerator, settings = self.accelerator, self.cfg.ACCELERATE
+        open_log(self.run.log(accelerator.process_index), console=accelerator.is_main_process)
+        self.log = (
+            TrainingLog(self.run.training_log, self.position.total_steps)
+            if accelerator.is_main_process
+            else None
+        )
+        self.window: list[float] = []  # losses since the last log line
+        self.reported = self.position.total_steps
+        accelerator.init_trackers(
+            settings.PROJECT_NAME,
+            config=flat_settings(self.cfg),
+            init_kwargs={"wandb": {"name": settings.RUN_NAME, "dir": str(self.run.root)}},
+        )
+        trained, everything = (
+            sum(p.numel() for p in parameters)
+            for parameters in (self.parameters.values(), self.model.parameters())
+        )
+        LOGGER.info(
+            f"{self.run.root}: {trained:,} of {everything:,} parameters trained, {len(self.dataset):,} "
+            f"pairs, {self.steps_per_epoch} steps an epoch; {accelerator.num_processes} process(es) on "
+            f"{accelerator.device.type}, precision {accelerator.mixed_precision}"
+        )
+        if accelerator.mixed_precision != settings.MIXED_PRECISION:
+            LOGGER.info(
+                f"ACCELERATE.MIXED_PRECISION {settings.MIXED_PRECISION} needs a GPU; this run is in fp32"
+            )
+        if self.checkpoint:
+            LOGGER.info(f"going on from {self.checkpoint} ({self._where()} are done)")
+
     def _train(self) -> int:
-        epochs, period = self.cfg.OPTIMIZER.EPOCHS, self.cfg.ACCELERATE.EVAL_PERIOD
-        if self.checkpoint and self._evaluation_due(final=False):
-            self._evaluate()  # its evaluation was interrupted
         ended = None
-        while self.position.epoch < epochs and not ended:
-            ended = self._train_epoch()
-            finished = self.position.step == 0 and self.position.epoch
-            last = ended is not None or self.position.epoch == epochs
-            if last or (finished and finished % period == 0):
-                self._save()
-                if not (ended and ended.signalled):
+        try:
+            if self.checkpoint and self._due() and not read_progress(self.checkpoint)["scores"]:
+                self._evaluate()  # the evaluation of this checkpoint was interrupted
+            while self.position.epoch < self.cfg.OPTIMIZER.EPOCHS and not ended:
+                ended = self._train_epoch()
+                if ended or self._due():
+                    self._save()
+                    if ended and ended.signalled:
+                        return self._signal_status()
                     self._evaluate()
-            if ended and ended.signalled:
-                return self._signal_status()
+        except (
+            KeyboardInterrupt
+        ):  # a signal during an evaluation, or a second one: the last checkpoint is there
+            return self._signal_status()
+        LOGGER.info(f"trained for {self._where()}; newest checkpoint: {self.checkpoint}")
         return 0
+
+    def _due(self) -> bool:
+        """Whether a checkpoint is written and evaluated here without anything having ended the training."""
+        epoch, config = self.position.epoch, self.cfg
+        last = epoch == config.OPTIMIZER.EPOCHS
+        return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
+
+    def _signal_status(self) -> int:
+        LOGGER.info(f"stopped by a signal; run again to go on from {self.checkpoint}")
+        return 128 + (self.stop.received or signal.SIGTERM)
+
+    def _where(self) -> str:
+        position = self.position
+        within = f" and {position.step} of {position.steps_per_epoch} steps" if position.step else ""
+        return f"{position.epoch} epoch{'' if position.epoch == 1 else 's'}{within}"
+
+    def _train_epoch(self) -> Report | None:
+        """Train to the end of the epoch; the report that ended it before, if one did."""
+        epoch, first, steps = self.position.epoch, self.position.step, self.steps_per_epoch
+        self.dataset.set_epoch(epoch)
+        self.sampler.set_epoch(epoch)
+        self.sampler.skip(first)
+        batches, ended = iter(self.loader), None
+        self.bar.resume()
+        for step in range(first, steps):
+            loss = self._step(batches, epoch, step)
+            self.position = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps)
+            for report in self.reports.push(
+                loss, time.monotonic() > self.deadline, self.stop.received is not None
+            ):
+                ended = self._take(report) or ended
+            if ended:
+                break
+        for report in self.reports.flush():
+            ended = self._take(report) or ended
+        return ended
+
+    def _step(self, batches: Iterator[dict[str, Tensor]], epoch: int, step: int) -> Tensor:
+        """One optimizer step; this process' mean loss, still on the device."""
+        config, rank, losses = self.cfg.OPTIMIZER, self.accelerator.process_index, []
+        seed = self.cfg.ACCELERATE.SEED
+        for micro_batch in range(self.accumulation):
+            batch = next(batches)
+            seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
+            batch = to_device(batch, self.accelerator.device)
+            batch["seed"] = np.array(
+                seeds
+            )  # not a tensor: DDP would move it to the GPU, whence it must come back
+            torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # of stochastic depth
+            with self.accelerator.accumulate(self.wrapped):
+                loss = self.wrapped(batch)
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients and config.MAX_GRAD_NORM:
+                    self.accelerator.clip_grad_norm_(self.parameters.values(), config.MAX_GRAD_NORM)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            losses.append(loss.detach().float())
+        self.schedule.step()
+        if self.ema:
+            self.ema.update(epoch * self.steps_per_epoch + step)
+        return torch.stack(losses).mean()
+
+    def _take(self, report: Report) -> Report | None:
+        """Show and record a step's report; the report itself when it ends the training."""
+        lr = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.reported)
+        self.reported += 1
+        if not math.isfinite(report.loss):
+            raise InputError(
+                f"the loss is {report.loss} at optimizer step {self.reported}; last good checkpoint: "
+                f"{self.checkpoint or 'none yet'}; run again to go on from there, with a lower OPTIMIZER.LR, "
+                "OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
+            )
+        self.bar.update(report.loss, lr)
+        self.window.append(report.loss)
+        if self.reported % self.cfg.ACCELERATE.LOG_PERIOD == 0:
+            self._log_window(lr)
+        return report if report.time_is_up or report.signalled else None
+
+    def _log_window(self, lr: float) -> None:
+        loss, speed = sum(self.window) / len(self.window), self.bar.images_per_second
+        self.window = []
+        LOGGER.info(
+            f"step {self.reported} (epoch {(self.reported - 1) // self.steps_per_epoch + 1}): "
+            f"loss {loss:.5f}, lr {lr:.3e}, {speed:.2f} images/s, {self.bar.left()} left",
+            extra={"file_only": True},
+        )
+        self.accelerator.log({"loss": loss, "lr": lr, "images_per_second": speed}, step=self.reported)
+        if self.log:
+            self.log.write(step=self.reported, loss=loss, lr=lr, images_per_second=round(speed, 3))
+
+    def _averaged(self) -> AbstractContextManager:
+        """Inside, the model has the averaged weights if there are any."""
+        return self.ema.swapped_in() if self.ema else nullcontext()
+
+    def _save(self) -> None:
+        """Write a checkpoint of this position, and keep of the others only the best."""
+        position = self.position
+        folder = self.run.checkpoint(position.epoch, position.step)
+
+        def write() -> None:
+            with new_folder(folder) as partial:
+                with self._averaged():
+                    save_checkpoint(partial, self.model, self.cfg, asdict(position), {})
+                save_training_state(
+                    partial, self.parameters, self.optimizer, self.accelerator.scaler, self.ema, position
+                )
+            self.run.set_newest(folder)
+            self.run.prune()
+
+        on_main(self.accelerator, write)
+        self.checkpoint = folder
+        LOGGER.info(f"saved {folder}")
+
+    def _evaluate(self) -> None:
+        """Sample and score the test pairs with the weights of the newest checkpoint."""
+        with self._averaged():
+            evaluation = self.evaluator.run(self.model, stop=lambda: self.stop.received is not None)
+        on_main(self.accelerator, lambda: self._record(evaluation))
+        self.accelerator.log(evaluation.scores, step=self.position.total_steps)
+        LOGGER.info(f"scores after {self._where()}\n{evaluation.table()}")
+
+    def _record(self, evaluation: Evaluation) -> None:
+        position, name = self.position, self.cfg.ACCELERATE.BEST_SCORE
+        evaluation.write(
+            self.run.epochs(position.epoch, position.step),
+            {"checkpoint": str(self.checkpoint), "epoch": position.epoch, "step": position.step},
+        )
+        facts = {**read_progress(self.checkpoint), "scores": evaluation.scores}
+        write_text(self.checkpoint / PROGRESS, json.dumps(facts, indent=1) + "\n")
+        self.log.write(step=position.total_steps, scores=evaluation.scores)
+        draw_training_curves(read_log(self.run.training_log), self.run.training_curves)
+        best, value = self.run.best(), evaluation.scores.get(name, math.nan)
+        sign = -1 if name in BETTER_IS_LOWER else 1
+        if math.isfinite(value) and not (
+            best and best["score"] == name and sign * best["value"] >= sign * value
+        ):
+            self.run.set_best(self.checkpoint, name, value)
+            self.run.prune()

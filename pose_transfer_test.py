@@ -1,0 +1,75 @@
+"""Sample every test pair with a checkpoint and score the images.
+
+    python pose_transfer_test.py MODEL.PRETRAINED_PATH outputs/CFLD/no_app/epochs_100/checkpoints [KEY VALUE]
+
+Without --config_file the config in the checkpoint's folder is used, if there is one. Several processes run
+under `torchrun`; see scripts/. Files go to outputs/<project>/<run>/generated/<height>x<width>/.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate.utils import set_seed
+from yacs.config import CfgNode
+
+from configs import InputError, load_config
+from datasets import fid_real_images
+from models import build_model, load_checkpoint
+from models.checkpoints import CONFIG
+from training.data import evaluation_pairs
+from training.evaluation import Evaluator
+from training.processes import entrypoint, make_accelerator, on_main, parse_arguments
+from training.progress import LOGGER, open_log
+from training.provenance import claim_folder, sampling_facts
+from training.run_folder import RunFolder
+
+
+def checkpoint_config(config_file: str, opts: Sequence[str]) -> CfgNode:
+    """The config of a test: the file given, else the checkpoint's own, with `opts` on top.
+
+    Raises:
+        InputError: as `load_config`, or no checkpoint is named.
+    """
+    checkpoint = dict(zip(opts[::2], opts[1::2])).get("MODEL.PRETRAINED_PATH", "")
+    own = Path(checkpoint) / CONFIG
+    if not config_file and checkpoint and own.is_file():
+        config_file = str(own)
+    cfg = load_config(config_file, opts)
+    if not cfg.MODEL.PRETRAINED_PATH:
+        raise InputError(
+            "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
+            "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
+        )
+    return cfg
+
+
+@entrypoint
+def main() -> None:
+    arguments = parse_arguments(__doc__)
+    cfg = checkpoint_config(arguments.config_file, arguments.opts)
+    dataset = evaluation_pairs(cfg)
+    accelerator = make_accelerator(cfg)
+    open_log(None, console=accelerator.is_main_process)
+    evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR))
+    set_seed(cfg.ACCELERATE.SEED)
+    model = build_model(cfg)
+    progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
+    model.to(accelerator.device)
+    folder = RunFolder.of(cfg).generated(cfg.TEST.IMG_SIZE)
+    facts = sampling_facts(cfg, accelerator.mixed_precision)
+    on_main(accelerator, lambda: claim_folder(folder, facts, cfg.TEST.OVERWRITE))
+    evaluation = evaluator.run(model, folder)
+    meta = {"checkpoint": cfg.MODEL.PRETRAINED_PATH, "epoch": progress.get("epoch"), "protocol": "cfld"}
+    meta |= {"height": cfg.TEST.IMG_SIZE[0], "width": cfg.TEST.IMG_SIZE[1], "seed": cfg.ACCELERATE.SEED}
+    on_main(accelerator, lambda: evaluation.write(folder, meta))
+    if accelerator.is_main_process:
+        print(evaluation.table())
+    LOGGER.info(
+        f"{evaluation.images} images ({evaluation.made} made now), grid.png, metrics.json and metrics.csv "
+        f"in {folder}"
+    )
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

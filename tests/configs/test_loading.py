@@ -1,0 +1,119 @@
+"""Merging, checking and freezing of settings."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs import load_config
+from configs.defaults import default_config
+from configs.errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHIPPED = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED)
+def test_shipped_configs_load_and_hold_only_differences(path: str):
+    cfg = load_config(REPOSITORY / path)
+    defaults = default_config()
+
+    def same(node: dict, default) -> list[str]:
+        found = []
+        for key, value in node.items():
+            found += same(value, default[key]) if isinstance(value, dict) else [key] * (value == default[key])
+        return found
+
+    assert cfg.is_frozen()
+    assert path.endswith("fashion_256.yaml") or not same(yaml.safe_load((REPOSITORY / path).read_text()), defaults)
+
+
+def test_command_line_overrides_the_file_and_the_defaults_stay():
+    before = str(default_config())
+    cfg = load_config(
+        REPOSITORY / "configs/ablation_study/no_app.yaml",
+        ["ACCELERATE.RUN_NAME", "other", "OPTIMIZER.LR", "1", "INPUT.GT.IMG_SIZE", "(256, 256)"],
+    )
+    assert cfg.ACCELERATE.RUN_NAME == "other"
+    assert cfg.ACCELERATE.EVAL_PERIOD == 10
+    assert cfg.OPTIMIZER.LR == 1.0 and isinstance(cfg.OPTIMIZER.LR, float)
+    assert cfg.INPUT.GT.IMG_SIZE == [256, 256]
+    assert str(default_config()) == before
+
+
+def test_a_dumped_config_loads_to_the_same(tmp_path: Path):
+    cfg = load_config(REPOSITORY / "configs/ablation_study/ape.yaml", ["OPTIMIZER.LR", "1e-5"])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    assert load_config(tmp_path / "config.yaml") == cfg
+
+
+def test_published_forms_of_values_are_understood(tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text("OPTIMIZER:\n  LR: 1e-5\nACCELERATE:\n  MIXED_PRECISION: no\n")  # YAML: text, and False
+    cfg = load_config(path)
+    assert cfg.OPTIMIZER.LR == 1e-5
+    assert cfg.ACCELERATE.MIXED_PRECISION == "no"
+
+
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        (["OPTIMIZER.LRR", "1"], ("OPTIMIZER.LRR", "did you mean OPTIMIZER.LR")),
+        (["NOTHING", "1"], ("NOTHING", "configs/defaults.py")),
+        (["OPTIMIZER", "1"], ("OPTIMIZER", "group of settings")),
+        (["OPTIMIZER.LR"], ("has no value",)),
+        (["OPTIMIZER.LR", "fast"], ("OPTIMIZER.LR", "'fast'", "float")),
+        (["OPTIMIZER.LR", "0"], ("OPTIMIZER.LR", "more than 0")),
+        (["OPTIMIZER.EPOCHS", "1.5"], ("OPTIMIZER.EPOCHS", "int")),
+        (["INPUT.GT.IMG_SIZE", "[512]"], ("INPUT.GT.IMG_SIZE", "[height, width]")),
+        (["INPUT.GT.IMG_SIZE", "['a', 'b']"], ("INPUT.GT.IMG_SIZE", "list of int")),
+        (["INPUT.COND.IMG_SIZE", "[250, 256]"], ("INPUT.COND.IMG_SIZE", "32")),
+        (["MODEL.SCHEDULER_CONFIG.NAME", "heun"], ("heun", "ddpm")),
+        (["TEST.GUIDANCE_TYPE", "all"], ("TEST.GUIDANCE_TYPE", "uc_down_full")),
+        (["MODEL.DECODER_CONFIG.HEADS", "7"], ("CTX_DIM 768", "HEADS 7")),
+        (["MODEL.DECODER_CONFIG.DEPTH", "-1"], ("N_CTX", "64")),
+        (["MODEL.DECODER_CONFIG.POSE_QUERY", "True"], ("N_CTX", "256")),
+        (["MODEL.APPEARANCE_GUIDANCE_CONFIG.HEADS", "[2]"], ("one length",)),
+        (["MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_QUERIES", "False"], ("TO_QUERIES",)),
+        (["MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX", "[2]"], ("TRAINABLE_BLOCK_IDX", "3 to 11")),
+        (["MODEL.U_COND_PERCENT", "2.0"], ("U_COND_PERCENT", "between 0 and 1")),
+        (["MODEL.COND_STAGE_CONFIG.DEPTHS", "[]"], ("no encoder", "clip_model.yaml")),
+        (["INPUT.COND.PRED_RATIO", "[0.3]"], ("PRED_RATIO_VAR",)),
+        (["ACCELERATE.RUN_NAME", "../x"], ("RUN_NAME", "folder name")),
+        (["ACCELERATE.TRACKERS", "['comet']"], ("comet",)),
+    ],
+)
+def test_mistakes_are_one_line_that_names_them(opts: list[str], words: tuple[str, ...]):
+    with pytest.raises(InputError) as error:
+        load_config("", opts)
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("content", ["- a", "a: [", "OPTIMIZER: 3", "text", "\x00"])
+def test_malformed_files_are_named(content: str, tmp_path: Path):
+    path = tmp_path / "bad config.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match="bad config.yaml") as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(InputError, match="nowhere.yaml"):
+        load_config("nowhere.yaml")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    key=st.sampled_from(["OPTIMIZER.LR", "INPUT.BATCH_SIZE", "INPUT.GT.IMG_SIZE", "TEST.GUIDANCE_TYPE", "X.Y", ""]),
+    value=st.text(max_size=30) | st.integers().map(str) | st.floats().map(str) | st.lists(st.integers()).map(str),
+)
+def test_any_text_is_taken_or_refused_in_one_line(key: str, value: str):
+    try:
+        load_config("", [key, value])
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1

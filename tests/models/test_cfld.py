@@ -1,0 +1,169 @@
+"""Every variant: forward, backward, checkpointing, gradients, guidance branches."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.errors import InputError
+from diffusion.guidance import EVERYTHING, NOTHING, Branch
+from models import CFLD, build_model
+from tests.models.variants import VARIANTS, variant_config
+
+
+def batch_of(cfg, count: int = 2) -> dict[str, torch.Tensor]:
+    """A training batch of noise."""
+    generator = torch.Generator().manual_seed(1)
+    gt, cond, pose = (cfg.INPUT[part].IMG_SIZE for part in ("GT", "COND", "POSE"))
+
+    def noise(channels: int, size: list[int]) -> torch.Tensor:
+        return torch.rand(count, channels, *size, generator=generator) * 2 - 1
+
+    batch = {
+        "img_src": noise(3, gt),
+        "img_tgt": noise(3, gt),
+        "img_cond": noise(3, cond),
+        "pose_img_src": noise(21, pose).abs(),
+        "pose_img_tgt": noise(21, pose).abs(),
+        "seed": torch.arange(count),
+    }
+    if cfg.INPUT.COND.PRED_RATIO:
+        grid = [side // cfg.INPUT.COND.MASK_PATCH_SIZE for side in cond]
+        batch["mask"] = torch.rand(count, *grid, generator=generator) < 0.5
+    return batch
+
+
+def fill_zero_convolutions(model: CFLD) -> None:
+    """Zero-initialised layers let no gradient through; give them small weights, the same every time."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for branch in model.hybrid_granularity_adapter.branches:
+            for conv in (branch.conv_in, branch.conv_out):
+                conv.weight.copy_(0.1 * torch.randn(conv.weight.shape, generator=generator))
+
+
+def build(cfg) -> CFLD:
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    fill_zero_convolutions(model)
+    return model.train()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_trainable_parameter_has_a_gradient_and_checkpointing_changes_nothing(name: str, tmp_path: Path):
+    gradients, losses = [], []
+    for checkpointing in (False, True):
+        cfg = variant_config(name, tmp_path, {"MODEL": {"GRADIENT_CHECKPOINTING": checkpointing}})
+        model = build(cfg)
+        loss = model(batch_of(cfg))
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+        assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+    assert gradients[0]
+    missing = [n for n, gradient in gradients[0].items() if gradient is None]
+    assert not missing
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for n, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][n], rtol=1e-4, atol=1e-7, msg=n)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_conditions_reach_the_prediction(name: str, tmp_path: Path):
+    cfg = variant_config(name, tmp_path)
+    model = build(cfg).eval()
+    batch = batch_of(cfg)
+    with torch.no_grad():
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+        latents = torch.randn(2, 4, *(side // 8 for side in cfg.INPUT.GT.IMG_SIZE))
+        everything = model.denoise(latents, torch.tensor(500), conditions)
+        nothing = model.denoise(latents, torch.tensor(500), model.branch(conditions, NOTHING))
+    assert everything.shape == latents.shape
+    assert conditions.prompt.shape == (2, cfg.MODEL.DECODER_CONFIG.N_CTX, cfg.MODEL.DECODER_CONFIG.CTX_DIM)
+    assert (everything - nothing).abs().max() > 1e-6
+
+
+def test_branch_replaces_and_zeroes_what_it_leaves_out(tmp_path: Path):
+    cfg = variant_config("default", tmp_path)
+    model = build(cfg).eval()
+    batch = batch_of(cfg)
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+    same = model.branch(conditions, EVERYTHING)
+    assert torch.equal(same.prompt, conditions.prompt)
+    pose_only = model.branch(conditions, Branch(False, True, False))
+    assert torch.equal(pose_only.prompt, model.learned_prompt.expand_as(conditions.prompt))
+    assert all(torch.equal(a, b) for a, b in zip(pose_only.pose, conditions.pose))
+    assert all(not bias.any() for bias in pose_only.appearance.values())
+
+
+def test_one_photo_in_two_poses_equals_two_calls(tmp_path: Path):
+    for name in ("default", "pose_query"):
+        cfg = variant_config(name, tmp_path)
+        model = build(cfg).eval()
+        batch = batch_of(cfg)
+        poses = batch["pose_img_src"], batch["pose_img_tgt"]
+        with torch.no_grad():
+            together = model.encode(batch["img_cond"], torch.cat(poses))
+            apart = [model.encode(batch["img_cond"], pose) for pose in poses]
+        torch.testing.assert_close(together.prompt, torch.cat([c.prompt for c in apart]))
+        for level, residual in enumerate(together.pose):
+            torch.testing.assert_close(residual, torch.cat([c.pose[level] for c in apart]))
+        for key, bias in together.appearance.items():
+            torch.testing.assert_close(bias, torch.cat([c.appearance[key] for c in apart]))
+
+
+def test_loss_follows_from_the_seeds_alone(tmp_path: Path):
+    cfg = variant_config("default", tmp_path)
+    model = build(cfg).eval()
+    batch = batch_of(cfg, 4)
+    with torch.no_grad():
+        whole = model(batch).item()
+        torch.manual_seed(99)
+        halves = [model({k: v[rows] for k, v in batch.items()}).item() for rows in (slice(0, 2), slice(2, 4))]
+        batch["seed"] = batch["seed"] + 1
+        other = model(batch).item()
+    assert whole == pytest.approx(sum(halves) / 2, rel=1e-5)
+    assert whole != pytest.approx(other, rel=1e-5)
+
+
+def test_detach_input_keeps_the_branches_gradient_from_the_encoder(tmp_path: Path):
+    norms = {}
+    for name in ("default", "detached"):
+        cfg = variant_config(name, tmp_path)
+        model = build(cfg)
+        model(batch_of(cfg)).backward()
+        norms[name] = model.appearance_encoder.swin.patch_embed.proj.weight.grad.norm().item()
+    assert norms["default"] != pytest.approx(norms["detached"], rel=1e-3)
+
+
+def test_hidden_patches_change_the_features(tmp_path: Path):
+    cfg = variant_config("masked", tmp_path)
+    model = build(cfg).eval()
+    with torch.no_grad():
+        model.appearance_encoder.masked_embed.fill_(1.0)
+        batch = batch_of(cfg)
+        seen, _ = model.appearance_encoder(batch["img_cond"])
+        hidden, _ = model.appearance_encoder(batch["img_cond"], batch["mask"])
+        unchanged, _ = model.appearance_encoder(batch["img_cond"], torch.zeros_like(batch["mask"]))
+    assert not torch.equal(seen[0], hidden[0])
+    assert torch.equal(seen[0], unchanged[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"MODEL": {"DECODER_CONFIG": {"CTX_DIM": 32}}}, ("CTX_DIM", "16")),
+        ({"MODEL": {"POSE_GUIDANCE_CONFIG": {"CHANNELS": [32, 32, 32]}}}, ("CHANNELS", "64")),
+        ({"INPUT": {"GT": {"IMG_SIZE": [96, 64]}}}, ("GT.IMG_SIZE", "64")),
+        ({"INPUT": {"POSE": {"IMG_SIZE": [64, 64]}}}, ("POSE.IMG_SIZE", "latents")),
+        ({"INPUT": {"COND": {"IMG_SIZE": [64, 64]}}}, ("branch of block 11", "tokens")),
+        ({"MODEL": {"RANDOM_WEIGHTS": False}}, ("no weights", "download_pretrained.sh")),
+        ({"MODEL": {"UNET_CONFIG": {"PRETRAINED_PATH": "nowhere"}}}, ("nowhere/config.json",)),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(changes: dict, words: tuple[str, ...], tmp_path: Path):
+    with pytest.raises(InputError) as error:
+        build_model(variant_config("default", tmp_path, changes))
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message

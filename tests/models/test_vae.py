@@ -1,0 +1,55 @@
+"""The VAE, also under the attention names of the published file."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+from models.vae import decode_latents, downscale_factor, encode_image, load_vae
+from tests.tiny import PARTS
+
+OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def saved_vae(folder: Path) -> AutoencoderKL:
+    torch.manual_seed(0)
+    vae = AutoencoderKL.from_config(PARTS["vae"])
+    vae.save_pretrained(folder)
+    return vae
+
+
+def test_old_attention_names_load(tmp_path: Path):
+    vae = saved_vae(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    for new, old in OLD_NAMES.items():
+        weights = {key.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): value for key, value in weights.items()}
+    assert any("attentions.0.query" in key for key in weights)
+    save_file(weights, path, metadata={"format": "pt"})
+    loaded = load_vae(str(tmp_path))
+    for (name, a), (_, b) in zip(vae.state_dict().items(), loaded.state_dict().items()):
+        assert torch.equal(a, b), name
+
+
+def test_half_precision_files_are_read_as_single(tmp_path: Path):
+    vae = saved_vae(tmp_path)
+    vae.half().save_pretrained(tmp_path)
+    assert load_vae(str(tmp_path)).dtype == torch.float32
+
+
+def test_encode_scales_and_samples(tmp_path: Path):
+    saved_vae(tmp_path)
+    vae = load_vae(str(tmp_path))
+    image = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        posterior = vae.encode(image).latent_dist
+        mean, sample = encode_image(vae, image), encode_image(vae, image, torch.ones(2, 4, 8, 8))
+    factor = json.loads((tmp_path / "config.json").read_text())["scaling_factor"]
+    torch.testing.assert_close(mean, posterior.mean * factor)
+    torch.testing.assert_close(sample, (posterior.mean + posterior.std) * factor)
+    with torch.no_grad():
+        assert decode_latents(vae, mean).shape == image.shape
+    assert downscale_factor(vae) == 8
+    assert not any(p.requires_grad for p in vae.parameters())

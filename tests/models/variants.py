@@ -1,0 +1,110 @@
+"""Every variant of the published config at a size of a fraction of a second, as settings over `tests.tiny`."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode
+
+from configs import load_config
+from tests.tiny import tiny_settings, write_parts
+
+CLIP = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 16,
+}
+NO_BRANCHES = {
+    name: []
+    for name in (
+        "ATTN_RESIDUAL_BLOCK_IDX",
+        "INNER_DIMS",
+        "CTX_DIMS",
+        "EMBED_DIMS",
+        "HEADS",
+        "CONVIN_KERNEL_SIZE",
+        "CONVIN_STRIDE",
+        "CONVIN_PADDING",
+    )
+}
+STRIDES = [8] * 3 + [4] * 3 + [2] * 3
+VARIANTS = {
+    "default": {},
+    "ape": {
+        "INPUT": {"COND": {"IMG_SIZE": [64, 64]}},
+        "MODEL": {
+            "APPEARANCE_GUIDANCE_CONFIG": {
+                "CONVIN_KERNEL_SIZE": STRIDES,
+                "CONVIN_STRIDE": STRIDES,
+                "CTX_DIMS": [16] * 9,
+                "TO_QUERIES": False,
+                "TO_KEYS": True,
+                "TO_VALUES": True,
+            },
+            "DECODER_CONFIG": {"N_CTX": 4, "DEPTH": -1},
+        },
+    },
+    "clip_model": {
+        "MODEL": {
+            "COND_STAGE_CONFIG": {"DEPTHS": []},
+            "APPEARANCE_GUIDANCE_CONFIG": NO_BRANCHES,
+            "DECODER_CONFIG": {"N_CTX": 1, "DEPTH": 0},
+        }
+    },
+    "no_app": {"MODEL": {"APPEARANCE_GUIDANCE_CONFIG": NO_BRANCHES}},
+    "no_app_trainq": {
+        "MODEL": {"APPEARANCE_GUIDANCE_CONFIG": NO_BRANCHES, "UNET_CONFIG": {"TRAIN_CROSS_ATTN_Q": True}}
+    },
+    "swin": {"MODEL": {"DECODER_CONFIG": {"N_CTX": 1, "DEPTH": -2}}},
+    "pose_query": {"MODEL": {"DECODER_CONFIG": {"POSE_QUERY": True}}},
+    "last_norm": {"MODEL": {"COND_STAGE_CONFIG": {"LAST_NORM": True}}},
+    "self_queries": {"MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"TO_SELF_ATTN": True}}},
+    "self_keys": {
+        "MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"TO_SELF_ATTN": True, "TO_QUERIES": False, "TO_KEYS": True}}
+    },
+    "self_values": {
+        "MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"TO_SELF_ATTN": True, "TO_QUERIES": False, "TO_VALUES": True}}
+    },
+    "train_self_attention": {
+        "MODEL": {"UNET_CONFIG": {f"TRAIN_SELF_ATTN_{letter}": True for letter in "QKV"}}
+    },
+    "train_all": {"MODEL": {"UNET_CONFIG": {"TRAIN_ALL": True}}},
+    "masked": {"INPUT": {"COND": {"PRED_RATIO": [0.3], "PRED_RATIO_VAR": [0.1]}}},
+    "dropping_everything": {
+        "MODEL": {
+            "U_COND_PERCENT": 0.5,
+            "U_COND_DOWN_BLOCK_GUIDANCE": True,
+            "U_COND_UP_BLOCK_GUIDANCE": True,
+        }
+    },
+    "detached": {"MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"DETACH_INPUT": True}}},
+    "not_square": {
+        "INPUT": {"GT": {"IMG_SIZE": [128, 64]}, "COND": {"IMG_SIZE": [64, 32]}, "POSE": {"IMG_SIZE": [64, 32]}},
+        "TEST": {"IMG_SIZE": [128, 64]},
+    },
+}
+
+
+def merged(base: dict, changes: dict) -> dict:
+    """`base` with nested `changes`."""
+    result = deepcopy(base)
+    for key, value in changes.items():
+        result[key] = merged(result.get(key, {}), value) if isinstance(value, dict) else value
+    return result
+
+
+def variant_config(name: str, folder: Path, changes: dict | None = None) -> CfgNode:
+    """The config of a variant, with its part folders written under `folder`."""
+    write_parts(folder / "parts")
+    (folder / "parts" / "clip").mkdir(exist_ok=True)
+    (folder / "parts" / "clip" / "config.json").write_text(json.dumps(CLIP))
+    settings = merged(tiny_settings(folder), VARIANTS[name])
+    settings["MODEL"]["DECODER_CONFIG"]["CLIP_PRETRAINED_PATH"] = str(folder / "parts" / "clip")
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(merged(settings, changes or {})))
+    return load_config(path)

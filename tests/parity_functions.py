@@ -1,0 +1,82 @@
+"""The `--functions` half of `tests.parity`: pose maps, transforms, the learning rate and the metrics."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from yacs.config import CfgNode
+
+from datasets.deepfashion import FRAME
+from datasets.keypoints import parse_keypoints, pose_map
+from datasets.pairs import normalize, open_image, resize_to_tensor
+from metrics import frechet_distance, inception_input, psnr, ssim, ssim_256
+from training.schedule import learning_rate_factor
+
+EXACT, TENSOR, SCORE, FRECHET = 1e-6, 2e-5, 1e-4, 1e-6
+
+Line = tuple[str, float, float]  # name, error, tolerance
+
+
+def function_lines(folder: Path) -> Iterator[Line]:
+    """Every quantity of a functions folder."""
+    cases = json.loads((folder / "cases.json").read_text())
+    tensors = load_file(folder / "tensors.safetensors")
+    yield from pose_lines(cases["poses"], tensors)
+    yield from transform_lines(folder / "photo.png", tensors)
+    yield from schedule_lines(cases["lr_schedule"])
+    yield from metric_lines(cases, tensors)
+
+
+def largest(ours, theirs) -> float:
+    """Largest absolute difference; inf when the shapes differ."""
+    ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
+
+
+def pose_lines(poses: list[dict], tensors: dict) -> Iterator[Line]:
+    for i, pose in enumerate(poses):
+        keypoints = parse_keypoints(pose["keypoints_y"], pose["keypoints_x"], f"pose {i}")
+        yield f"pose.{i}", largest(pose_map(keypoints, pose["size"], FRAME), tensors[f"pose.{i}"]), EXACT
+
+
+def transform_lines(photo: Path, tensors: dict) -> Iterator[Line]:
+    """`transform.gt_S` is normalised, `transform.test_HxW` in [0, 1]; the name gives the size."""
+    image = open_image(photo)
+    for name in sorted(tensors):
+        if name.startswith("transform."):
+            kind, _, size = name.removeprefix("transform.").partition("_")
+            sides = [int(side) for side in size.split("x")]
+            ours = resize_to_tensor(image, sides if len(sides) == 2 else sides * 2)
+            yield name, largest(normalize(ours) if kind == "gt" else ours, tensors[name]), TENSOR
+
+
+def schedule_lines(case: dict) -> Iterator[Line]:
+    config = CfgNode(
+        {
+            "LR": case["lr"],
+            "WARMUP_STEPS": case["warmup_steps"],
+            "WARMUP_RATE": case["warmup_rate"],
+            "DECAY_RATE": case["decay_rate"],
+            "DECAY_EPOCHS": case["decay_epochs"],
+            "OVERRIDE_LR": 0.0,
+        }
+    )
+    factor = learning_rate_factor(config, case["iters_per_epoch"])
+    for name, first in (("lrs", 0), ("lrs_resumed_at_epoch_2", 2 * case["iters_per_epoch"])):
+        ours = [factor(step) for step in range(first, first + len(case[name]))]
+        yield f"lr_schedule.{name}", largest(ours, np.array(case[name]) / case["lr"]), EXACT
+
+
+def metric_lines(cases: dict, tensors: dict) -> Iterator[Line]:
+    scores = {"psnr": psnr, "ssim": ssim, "ssim_256": ssim_256}
+    for i, expected in enumerate(cases["metrics"]):
+        pred, target = (tensors[f"metric.{i}.{kind}"][None].float() / 255 for kind in ("pred", "gt"))
+        for name, value in expected.items():
+            yield f"metric.{i}.{name}", largest(scores[name](pred, target)[0], value), SCORE
+    images = inception_input(tensors["fid.input"])
+    yield "fid.inception_input", largest(images, tensors["fid.inception_input"]), TENSOR
+    distance = frechet_distance(tensors["fid.features_real"], tensors["fid.features_pred"])
+    yield "fid", abs(distance - cases["fid"]) / cases["fid"], FRECHET

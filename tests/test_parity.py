@@ -1,0 +1,45 @@
+"""The published system's tensors, where they are at hand."""
+
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.parity import case_lines, main, report
+from tests.shared import REPOSITORY, SHARED, needs_shared
+
+CASES = sorted(path.parent for path in (SHARED / "parity" / "tiny").glob("*/meta.json")) if SHARED.exists() else []
+
+
+@needs_shared
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
+def test_model_case(case, capsys):
+    assert report(case_lines(case)), capsys.readouterr().out
+
+
+@needs_shared
+def test_functions_from_the_command_line():
+    command = [sys.executable, "-m", "tests.parity", "--functions", str(SHARED / "parity" / "functions")]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+@needs_shared
+def test_a_wrong_tensor_fails(tmp_path, monkeypatch):
+    for entry in CASES[0].iterdir():
+        (tmp_path / "case").mkdir(exist_ok=True)
+        if entry.name != "outputs.safetensors":
+            (tmp_path / "case" / entry.name).symlink_to(entry)
+    (tmp_path / "pretrained").symlink_to(CASES[0].parent / "pretrained")
+    outputs = load_file(CASES[0] / "outputs.safetensors")
+    outputs["unet"] = outputs["unet"] + 1e-3
+    save_file({k: v for k, v in outputs.items() if not k.startswith("sample")}, tmp_path / "case" / "outputs.safetensors")
+    assert main(["--case", str(tmp_path / "case")]) is False
+
+
+def test_a_missing_folder_is_one_line(capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["--case", "nowhere"])
+    assert status.value.code == 1
+    assert capsys.readouterr().err.startswith("error: nowhere")

@@ -1,0 +1,122 @@
+import csv
+import json
+
+import pytest
+
+import pose_transfer_test
+import pose_transfer_train
+from configs import InputError
+from tests.tiny import run_main, write_tiny
+from training.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A config and a checkpoint trained with it."""
+    config = write_tiny(tmp_path_factory.mktemp("trained"))
+    opts = ["OPTIMIZER.EPOCHS", "1", "TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1"]
+    assert run_main(pose_transfer_train, "--config_file", config, *opts) == 0
+    return config, RunFolder(config.parent / "outputs" / "tiny" / "run").newest()
+
+
+def run_test(trained, *opts):
+    return run_main(pose_transfer_test, "MODEL.PRETRAINED_PATH", trained[1], *opts)
+
+
+def generated(trained, name):
+    return RunFolder(trained[0].parent / "outputs" / "tiny" / name).generated([64, 56])
+
+
+def test_the_checkpoint_alone_is_enough(trained, capsys):
+    capsys.readouterr()
+    assert run_test(trained, "TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "all") == 0
+    output = capsys.readouterr()
+    assert "copy of the source" in output.out and "FID left out: no file" in output.out
+    folder = generated(trained, "all")
+    assert "6 images (6 made now)" in output.err and str(folder) in output.err
+    assert len(list(folder.glob("*_vis.png"))) == 6
+    assert (folder / "testperson00_1_front_2_testperson02_1_front_vis.png").is_file() and (
+        folder / "grid.png"
+    ).is_file()
+    report = json.loads((folder / "metrics.json").read_text())
+    assert report["scores"].keys() == {"SSIM", "SSIM_256", "PSNR"}
+    assert report["meta"]["images"] == 6 and report["meta"]["baseline_PSNR"] > 0
+    assert report["meta"]["checkpoint"] == str(trained[1]) and report["meta"]["skipped"].keys() == {
+        "FID",
+        "LPIPS",
+    }
+    with open(folder / "metrics.csv", newline="") as file:
+        assert float(next(csv.DictReader(file))["PSNR"]) == report["scores"]["PSNR"]
+
+    # the image folder is taken up again, and its images are not made again
+    assert (
+        run_test(trained, "TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "all", "TEST.MICRO_BATCH_SIZE", "5")
+        == 0
+    )
+    assert "6 images (0 made now)" in capsys.readouterr().err
+    assert json.loads((folder / "metrics.json").read_text()) == report
+
+    # images of other settings are no substitute
+    other = ["TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "all", "TEST.FULL_GUIDANCE_SCALE", "3"]
+    assert run_test(trained, *other) == 1
+    assert "made with other TEST.FULL_GUIDANCE_SCALE" in capsys.readouterr().err
+    assert run_test(trained, *other, "TEST.OVERWRITE", "True") == 0
+    assert "6 images (6 made now)" in capsys.readouterr().err
+
+
+def test_the_config_of_the_checkpoint_is_the_base(trained):
+    opts = ["MODEL.PRETRAINED_PATH", str(trained[1])]
+    assert pose_transfer_test.checkpoint_config("", opts).ACCELERATE.PROJECT_NAME == "tiny"
+    cfg = pose_transfer_test.checkpoint_config("", [*opts, "ACCELERATE.PROJECT_NAME", "mine"])
+    assert cfg.ACCELERATE.PROJECT_NAME == "mine" and cfg.MODEL.PRETRAINED_PATH == str(trained[1])
+    assert (
+        pose_transfer_test.checkpoint_config("configs/fashion_256.yaml", opts).ACCELERATE.PROJECT_NAME
+        == "CFLD"
+    )
+    with pytest.raises(InputError, match="MODEL.PRETRAINED_PATH is empty"):
+        pose_transfer_test.checkpoint_config("", [])
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (["MODEL.PRETRAINED_PATH", ""], "MODEL.PRETRAINED_PATH is empty"),
+        (["MODEL.PRETRAINED_PATH", "nowhere"], "nowhere: no checkpoint"),
+        (["MODEL.DECODER_CONFIG.DEPTH", "2"], "checkpoint of another variant"),
+        (["INPUT.ROOT_DIR", "nowhere"], "nowhere: no such folder"),
+        (["TEST.GUIDANCE_TYPE", "full"], "TEST.GUIDANCE_TYPE is 'full', expected one of uc_full"),
+        (["TEST.STEPS", "3"], "unknown setting 'TEST.STEPS'"),
+    ],
+)
+def test_bad_input_is_one_line(trained, capsys, opts, message):
+    capsys.readouterr()
+    config, checkpoint = trained
+    name = ["ACCELERATE.RUN_NAME", "bad"]
+    assert (
+        run_main(
+            pose_transfer_test, "--config_file", config, "MODEL.PRETRAINED_PATH", checkpoint, *name, *opts
+        )
+        == 1
+    )
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], lines
+    assert not generated(trained, "bad").exists()
+
+
+def test_a_damaged_checkpoint(trained, tmp_path, capsys):
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "config.yaml").write_text(trained[0].read_text())
+    assert run_main(pose_transfer_test, "MODEL.PRETRAINED_PATH", tmp_path) == 1
+    assert "model.safetensors: damaged or not a weight file" in capsys.readouterr().err
+
+
+def test_an_unreadable_image(trained, capsys):
+    path = trained[0].parent / "data" / "test_highres" / "testperson01_1_front.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    capsys.readouterr()
+    assert run_test(trained, "ACCELERATE.RUN_NAME", "broken", "TEST.NUM_WORKERS", "1") == 1
+    path.write_bytes(whole)
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and str(path) in error[0]
+    assert not list(generated(trained, "broken").glob("*.png"))

@@ -1,0 +1,169 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from configs import InputError, load_config
+from datasets import fid_real_images
+from metrics import PROTOCOLS
+from metrics.scores import Network
+from models import build_model
+from tests.tiny import write_tiny
+from training.data import evaluation_pairs
+from training.evaluation import Evaluator, sample_batch
+from training.images import read_png
+from training.provenance import claim_folder
+
+SIZE = (64, 56)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return write_tiny(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    torch.manual_seed(0)
+    model = build_model(load_config(tiny))
+    with torch.no_grad():  # zero-initialised layers would hide mistakes
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.05)
+    return model
+
+
+def evaluator(tiny, *opts, rank=0, world=1):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    cfg = load_config(tiny, opts)
+    result = Evaluator(cfg, Accelerator(cpu=True), evaluation_pairs(cfg), list)
+    result._own = lambda: range(rank, result.count, world)
+    return result
+
+
+def images(folder):
+    return {path.name: read_png(path, SIZE) for path in folder.glob("*.png")}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "euler"])
+def test_images_do_not_depend_on_batches_threads_or_processes(tiny, model, tmp_path, scheduler):
+    opts = ["MODEL.SCHEDULER_CONFIG.NAME", scheduler]
+    threads, found, scores = torch.get_num_threads(), [], []
+    for batch in (1, 3, 4):
+        (tmp_path / str(batch)).mkdir()
+        torch.set_num_threads(1 + batch % 2)
+        test = evaluator(tiny, *opts, "TEST.MICRO_BATCH_SIZE", str(batch))
+        scores.append(test.run(model, tmp_path / str(batch)).scores)
+        found.append(images(tmp_path / str(batch)))
+        assert torch.get_num_threads() == 1 + batch % 2
+    torch.set_num_threads(threads)
+    (tmp_path / "split").mkdir()
+    for rank in (1, 0):
+        evaluator(tiny, *opts, rank=rank, world=2).run(model, tmp_path / "split")
+    found.append(images(tmp_path / "split"))
+    assert len(found[0]) == 6 and None not in found[0].values()
+    assert all(same(found[0], other) for other in found[1:])
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_images_that_are_there_are_scored_and_not_made_again(tiny, model, tmp_path):
+    test = evaluator(tiny)
+    first = test.run(model, tmp_path)
+    names = sorted(images(tmp_path))
+    assert first.made == first.images == 6
+    again = test.run(model, tmp_path)
+    assert again.made == 0 and again.scores == first.scores and again.baseline == first.baseline
+    (tmp_path / names[0]).unlink()
+    (tmp_path / names[1]).write_bytes((tmp_path / names[1]).read_bytes()[:100])
+    partly = test.run(model, tmp_path)
+    assert partly.made == 2 and partly.scores == first.scores
+    assert evaluator(tiny, "TEST.OVERWRITE", "True").run(model, tmp_path).made == 6
+    without_files = test.run(model)
+    assert without_files.scores == first.scores and without_files.grid.tobytes() == first.grid.tobytes()
+
+
+def test_report(tiny, model, tmp_path):
+    evaluation = evaluator(tiny, "TEST.NUM_PAIRS", "2").run(model)
+    evaluation.write(tmp_path, {"checkpoint": "x"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "metrics.csv", "metrics.json"]
+    table = evaluation.table()
+    assert "copy of the source" in table and "FID left out: no file" in table and "PSNR" in table
+    assert evaluation.grid.size == (4 * 60 - 4, 24 + 2 * 68 - 4)
+
+
+def test_training_mode_and_interruption(tiny, model):
+    test = evaluator(tiny)
+    model.train()
+    with pytest.raises(KeyboardInterrupt):
+        test.run(model, stop=lambda: True)
+    assert model.training and not model.vae.training
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        [],
+        ["TEST.DDIM_INVERSION_DOWN_BLOCK_GUIDANCE", "True", "TEST.DDIM_INVERSION_UP_BLOCK_GUIDANCE", "True"],
+        ["TEST.DDIM_INVERSION_UNCONDITIONAL", "False"],
+    ],
+)
+def test_inversion_starts_from_the_source_and_not_from_noise(tiny, model, opts):
+    test = evaluator(tiny, "TEST.DDIM_INVERSION_STEPS", "3", *opts)
+    batch = next(iter(test._batches()))
+    model.eval()
+    plain = evaluator(tiny)
+    results = [sample_batch(model, batch, test.scheduler, test.cfg, [seed] * 4) for seed in (1, 2)]
+    assert torch.equal(*results) and results[0].shape == (4, 3, 64, 64)
+    noisy = [sample_batch(model, batch, plain.scheduler, plain.cfg, [seed] * 4) for seed in (1, 2)]
+    assert not torch.equal(*noisy)
+
+
+def test_a_score_that_cannot_be_computed_is_no_best_score(tiny):
+    evaluator(tiny).check_best_score()
+    for opts, message in (
+        (["ACCELERATE.BEST_SCORE", "FID"], "BEST_SCORE is FID.*no file"),
+        (["TEST.IMG_SIZE", "[32, 32]"], "BEST_SCORE is SSIM.*window"),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluator(tiny, *opts).check_best_score()
+
+
+class Colours(torch.nn.Module):
+    """Stands in for the network of FID."""
+
+    def __init__(self, weights):
+        super().__init__()
+
+    def forward(self, images):
+        return images.flatten(2)[..., ::500].flatten(1).float()
+
+
+def test_distance_to_the_training_images(tiny, model, tmp_path, monkeypatch):
+    (tmp_path / "colours.pth").touch()
+    protocol = replace(PROTOCOLS["cfld"], sets={"FID": Network(Colours, "colours.pth")})
+    monkeypatch.setitem(PROTOCOLS, "cfld", protocol)
+    test = evaluator(tiny, "TEST.METRICS_PATH", str(tmp_path), "ACCELERATE.BEST_SCORE", "FID")
+    calls = []
+    test.real_images = lambda: calls.append(None) or fid_real_images(test.cfg.INPUT.ROOT_DIR)
+    test.check_best_score()
+    first, again = test.run(model), test.run(model)
+    assert first.scores["FID"] == again.scores["FID"] > 0 and first.baseline["FID"] > 0
+    assert len(calls) == 1 and "FID left out" not in first.table()
+
+
+def test_images_of_other_weights_are_not_taken(tmp_path):
+    folder = tmp_path / "generated"
+    claim_folder(folder, {"weights": "a", "seed": 1}, overwrite=False)
+    claim_folder(folder, {"weights": "a", "seed": 1}, overwrite=False)
+    with pytest.raises(InputError, match="made with other weights .*TEST.OVERWRITE True"):
+        claim_folder(folder, {"weights": "b", "seed": 1}, overwrite=False)
+    (folder / "a_2_b_vis.png").touch()
+    claim_folder(folder, {"weights": "b", "seed": 1}, overwrite=True)
+    assert not (folder / "a_2_b_vis.png").exists()

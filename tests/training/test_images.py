@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import torch
+
+from datasets import Pair
+from training.images import comparison_grid, file_name, read_png, save_png, to_uint8
+
+
+def test_names():
+    pair = Pair("a_1_front.jpg", "b.x_2_side.jpeg", Path(), Path(), None, None)
+    assert file_name(pair) == "a_1_front_2_b.x_2_side_vis.png"
+
+
+def test_png_round_trip_and_what_is_not_reused(tmp_path):
+    image = torch.randint(0, 256, (3, 12, 10), dtype=torch.uint8)
+    save_png(image, tmp_path / "a.png")
+    assert torch.equal(read_png(tmp_path / "a.png", (12, 10)), image)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert read_png(tmp_path / "a.png", (10, 12)) is None
+    assert read_png(tmp_path / "b.png", (12, 10)) is None
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-30])
+    assert read_png(tmp_path / "a.png", (12, 10)) is None
+
+
+def test_values_are_cut_to_8_bits():
+    values = torch.tensor([-1.0, 0.0, 0.999 / 255, 1 / 255, 254.9 / 255, 1.0, 2.0])
+    expected = torch.tensor([0, 0, 0, 1, 254, 255, 255], dtype=torch.uint8)
+    image = values.view(1, 1, 1, -1).expand(1, 3, 4, -1)
+    assert torch.equal(to_uint8(image, (4, 7))[0, 0, 0], expected)
+
+
+def test_grid():
+    rows = [[torch.full((3, 20, 30), 10 * column, dtype=torch.uint8) for column in range(4)]] * 2
+    grid = comparison_grid(rows)
+    assert grid.size == (4 * 34 - 4, 24 + 2 * 24 - 4)
+    assert grid.getpixel((0, 24)) == (0, 0, 0) and grid.getpixel((34 * 3, 24 + 24)) == (30, 30, 30)

@@ -1,0 +1,28 @@
+import math
+import time
+
+from PIL import Image
+
+from training.progress import ProgressBar, TrainingLog, draw_training_curves, read_log
+
+
+def test_log_drops_the_steps_of_an_attempt_that_was_lost(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = TrainingLog(path, 0)
+    for step in range(1, 6):
+        log.write(step=step, loss=1 / step, lr=1e-4)
+    with open(path, "a") as file:
+        file.write('{"step": 6, "lo')
+    TrainingLog(path, 3).write(step=4, scores={"SSIM": 0.5})
+    assert [line["step"] for line in read_log(path)] == [1, 2, 3, 4]
+    draw_training_curves(read_log(path), tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size[0] > 900
+    draw_training_curves([], tmp_path / "empty.png")
+
+
+def test_time_left_ends_at_the_deadline():
+    bar = ProgressBar(1000, 0, 8, time.monotonic() + 5, hidden=True)
+    bar.seconds = 1.0
+    assert bar.left() in ("00:04", "00:05") and bar.images_per_second == 8
+    bar.deadline = math.inf
+    assert bar.left() == "16:40"

@@ -1,0 +1,84 @@
+"""What images were made with, so that images of other weights or settings are never scored by mistake."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from configs.errors import InputError
+from models.checkpoints import PUBLISHED_MODEL, PUBLISHED_UNET, WEIGHTS
+
+from .run_folder import write_text
+from .settings import flat_settings
+
+RECORD = "made_with.json"
+# settings that change no image, or only which are made; the weights are told apart by their digest
+NEUTRAL = (
+    "MODEL.PRETRAINED_PATH",
+    "MODEL.LAST_EPOCH",
+    "MODEL.GRADIENT_CHECKPOINTING",
+    "INPUT.BATCH_SIZE",
+    "INPUT.NUM_WORKERS",
+    "INPUT.KEPT_PHOTOS",
+    "TEST.MICRO_BATCH_SIZE",
+    "TEST.NUM_WORKERS",
+    "TEST.NUM_PAIRS",
+    "TEST.OVERWRITE",
+    "TEST.METRICS_PATH",
+)
+
+
+def sampling_facts(cfg: CfgNode, precision: str) -> dict:
+    """Everything that the test images follow from.
+
+    Args:
+        cfg: a checked config with MODEL.PRETRAINED_PATH, which is loaded.
+        precision: of the computation.
+    """
+    groups = {name: cfg[name] for name in ("MODEL", "INPUT", "TEST")}
+    settings = {k: v for name, group in groups.items() for k, v in flat_settings(group, f"{name}.").items()}
+    return {
+        **{key: value for key, value in settings.items() if key not in NEUTRAL},
+        "ACCELERATE.SEED": cfg.ACCELERATE.SEED,
+        "precision": precision,
+        "weights": _digest(Path(cfg.MODEL.PRETRAINED_PATH)),
+    }
+
+
+def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
+    """Make a folder for images of these facts, or make sure that the images in it are.
+
+    Raises:
+        InputError: it holds images made with something else, and `overwrite` is not set.
+    """
+    path = folder / RECORD
+    if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            found = {}
+        changed = sorted(key for key in facts.keys() | found.keys() if facts.get(key) != found.get(key))
+        if changed:
+            first = changed[0]
+            raise InputError(
+                f"{folder}: holds images made with other {', '.join(changed[:4])}"
+                f"{', ...' if changed[4:] else ''} ({first} was {found.get(first)!r}, now "
+                f"{facts.get(first)!r}); set TEST.OVERWRITE True to replace them, or another RUN_NAME"
+            )
+    if overwrite:
+        path.unlink(missing_ok=True)
+        for image in folder.glob("*_vis.png"):
+            image.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+def _digest(checkpoint: Path) -> str:
+    """SHA-256 of a checkpoint's weight files."""
+    digest = hashlib.sha256()
+    for name in (WEIGHTS, PUBLISHED_MODEL, PUBLISHED_UNET):
+        if (checkpoint / name).is_file():
+            with open(checkpoint / name, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
