@@ -7,6 +7,9 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 from transformers import CLIPVisionModel
 
+CLIP_MEAN = 0.48145466, 0.4578275, 0.40821073  # of the photos CLIP was trained on, in [0, 1]
+CLIP_STD = 0.26862954, 0.26130258, 0.27577711
+
 
 class CrossAttentionFirstBlock(BasicTransformerBlock):
     """Cross-attention, then self-attention, then feed-forward; the query position is added before both."""
@@ -147,8 +150,8 @@ class CLIPPrompt(nn.Module):
         self.projection = nn.Linear(clip.config.hidden_size, dim, bias=False)
         self.blocks = nn.Sequential(*(MapperBlock(dim) for _ in range(self.MAPPER_BLOCKS)))
         self.final_norm = nn.LayerNorm(dim)
-        self.register_buffer("mean", torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1), False)
-        self.register_buffer("std", torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1), False)
+        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "CLIPPrompt":
         super().train(mode)

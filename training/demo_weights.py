@@ -11,22 +11,38 @@
 import argparse
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import CLIPVisionConfig, CLIPVisionModel
+from yacs.config import CfgNode
 
+from configs import load_config
+from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
+from models import CFLD, build_model, load_checkpoint, save_checkpoint
+from models.parts import load_part
+from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
 
+CONFIG = "configs/demo.yaml"
 SIZE = 128  # pixels a side of the demo's images
+PARTS = {  # settings that name the parts, and where below the folder of the parts they lie
+    "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH": "vae",
+    "MODEL.UNET_CONFIG.PRETRAINED_PATH": "unet",
+    "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH": "scheduler",
+    "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": "swin/model.safetensors",
+}
 
 
-def load_images(folder: Path) -> Tensor:
-    """Every JPEG below `folder` as (N, 3, SIZE, SIZE) uint8, in the order of their names."""
+def load_images(folder: Path) -> tuple[Tensor, list[str]]:
+    """Every JPEG below `folder` as (N, 3, SIZE, SIZE) uint8, and the folder (the person) of each."""
     paths = sorted(folder.rglob("*.jpg"))
     if not paths:
         raise InputError(f"{folder}: no .jpg below it; draw people with `python -m datasets.drawn_people`")
@@ -36,7 +52,7 @@ def load_images(folder: Path) -> Tensor:
             image.draft("RGB", (2 * SIZE, 2 * SIZE))
             small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         images[i] = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(SIZE, SIZE, 3).permute(2, 0, 1)
-    return images
+    return images, [path.parent.name for path in paths]
 
 
 def to_range(images: Tensor) -> Tensor:
@@ -99,20 +115,91 @@ def make_vae(parts: Path, images: Tensor, minutes: float, batch: int = 32, crop:
     save_half(vae, parts / "vae")
 
 
+def make_clip(parts: Path, images: Tensor, people: list[str], minutes: float, batch: int = 64) -> None:
+    """A vision tower that tells people apart: two photos of a person should agree (InfoNCE, CLIP's loss)."""
+    torch.manual_seed(0)
+    clip = CLIPVisionModel(CLIPVisionConfig.from_pretrained(parts / "clip")).train()
+    scale = nn.Parameter(torch.tensor(10.0).log())
+    rows_of: dict[str, list[int]] = {}
+    for row, person in enumerate(people):
+        rows_of.setdefault(person, []).append(row)
+    groups = [torch.tensor(rows) for rows in rows_of.values() if len(rows) > 1]
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+
+    def loss_of(step: int) -> Tensor:
+        chosen = [groups[i] for i in torch.randperm(len(groups))[:batch].tolist()]
+        pairs = torch.stack([rows[torch.randperm(len(rows))[:2]] for rows in chosen])  # (batch, 2)
+        pixels = (images[pairs.T.flatten()].float() / 255 - mean) / std
+        embedding = F.normalize(clip(pixel_values=pixels).pooler_output.float(), dim=1)
+        first, second = embedding.chunk(2)
+        similarity = scale.exp() * first @ second.T  # (batch, batch)
+        same = torch.arange(len(similarity))
+        return (F.cross_entropy(similarity, same) + F.cross_entropy(similarity.T, same)) / 2
+
+    train(nn.ModuleList([clip, nn.ParameterList([scale])]), minutes, 1e-3, loss_of, "CLIP")
+    save_half(clip, parts / "clip")
+
+
+def init_parts(cfg: CfgNode) -> None:
+    """Write random weights of the U-Net and the Swin transformer, to train all of both from."""
+    torch.manual_seed(cfg.ACCELERATE.SEED)
+    unet = load_part(UNet2DConditionModel, cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH, random_weights=True)
+    save_half(unet, Path(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH))
+    random = load_config(CONFIG, ["MODEL.RANDOM_WEIGHTS", "True"])
+    save_swin(build_model(random), Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
+
+
+def split_checkpoint(cfg: CfgNode, checkpoint: Path, finished: Path) -> None:
+    """Cut a checkpoint of the whole model into the parts it was trained with and the finished checkpoint.
+
+    The finished checkpoint holds what `configs/demo.yaml` trains; the rest of the U-Net becomes its part.
+    """
+    model = build_model(load_config(CONFIG, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"]))
+    progress = load_checkpoint(model, checkpoint)
+    save_half(deepcopy(model.unet), Path(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH))
+    save_swin(model, Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
+    finished.mkdir(parents=True, exist_ok=True)
+    small = build_model(cfg)
+    small.load_state_dict(model.state_dict())
+    facts = {"epoch": progress["epoch"], "step": progress["step"]}
+    save_checkpoint(finished, small.half(), load_config(CONFIG), facts, {})
+
+
+def save_swin(model: CFLD, path: Path) -> None:
+    """Write the appearance encoder's Swin transformer under timm's names with 16-bit weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half().contiguous() for name, value in model.appearance_encoder.swin.state_dict().items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
 def save_half(model: nn.Module, folder: Path) -> None:
     """Save a diffusers or transformers model with 16-bit weights."""
     model.to(memory_format=torch.contiguous_format).half().save_pretrained(folder, safe_serialization=True)
 
 
+def _flat(cfg: CfgNode) -> list[str]:
+    """The paths of the parts as KEY VALUE pairs."""
+    return [item for key in PARTS for item in (key, str(value_at(cfg, key)))]
+
+
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["vae"])
+    parser.add_argument("part", choices=["vae", "clip", "init", "split"])
+    parser.add_argument("--images", type=Path, help="folder with drawn photos (vae, clip)")
+    parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip)")
+    parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
-    parser.add_argument("--images", type=Path, help="folder with drawn photos")
-    parser.add_argument("--minutes", type=float, default=20.0, help="wall time to train for")
     options = parser.parse_args(arguments)
-    make_vae(options.parts, load_images(options.images), options.minutes)
+    cfg = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(options.parts / place))])
+    if options.part == "vae":
+        make_vae(options.parts, load_images(options.images)[0], options.minutes)
+    elif options.part == "clip":
+        make_clip(options.parts, *load_images(options.images), options.minutes)
+    elif options.part == "init":
+        init_parts(cfg)
+    else:
+        split_checkpoint(cfg, options.checkpoint, options.parts / "checkpoint")
 
 
 if __name__ == "__main__":

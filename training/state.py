@@ -89,8 +89,9 @@ def load_training_state(
         position = Position(**facts["position"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
-            f"{folder}: {TENSORS} and {FACTS} cannot be read ({' '.join(str(error).split())[:120]}); to "
-            "train on from the weights alone set ACCELERATE.RESUME False and MODEL.PRETRAINED_PATH to this folder"
+            f"{folder}: {TENSORS} and {FACTS} cannot be read ({' '.join(str(error).split())[:120]}); "
+            "to train on from the weights alone set ACCELERATE.RESUME False and give this folder as "
+            "MODEL.PRETRAINED_PATH"
         ) from None
     if ema:
         ema.restart()  # the checkpoint's weights are the average
