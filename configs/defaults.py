@@ -131,7 +131,7 @@ _C.TEST.NUM_INFERENCE_STEPS = 50
 _C.TEST.MICRO_BATCH_SIZE = 16  # images sampled at once by each process
 _C.TEST.NUM_WORKERS = 8
 _C.TEST.IMG_SIZE = [256, 176]  # the finished sample and the ground truth are resized to this
-_C.TEST.NUM_PAIRS = 0  # (ours) only the first so many test pairs; 0 takes all
+_C.TEST.NUM_PAIRS = 0  # (ours) so many test pairs, evenly spaced; 0 takes all
 _C.TEST.OVERWRITE = False  # (ours) make images again that are already in the output folder
 _C.TEST.METRICS_PATH = "pretrained_models/metrics"  # (ours) network weights of FID and LPIPS
 

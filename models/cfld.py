@@ -366,6 +366,11 @@ def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -
         raise InputError(
             f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, the U-Net's down blocks have {down_channels}"
         )
+    if any(width % 32 for width in (pose.IN_CHANNELS, *pose.CHANNELS)):
+        raise InputError(
+            f"MODEL.POSE_GUIDANCE_CONFIG: IN_CHANNELS {pose.IN_CHANNELS} and CHANNELS {pose.CHANNELS} must be "
+            "multiples of 32, the groups of the pose adapter's normalisation"
+        )
     factor = downscale_factor(vae)
     if any(side % (factor * 8) for side in cfg.INPUT.GT.IMG_SIZE):
         raise InputError(

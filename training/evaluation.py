@@ -39,7 +39,7 @@ from models.vae import decode_latents, downscale_factor, encode_image
 from .data import loader, to_device
 from .images import comparison_grid, file_name, read_png, save_png, to_uint8
 
-GRID_PAIRS = 8
+GRID_PAIRS = 8  # rows of the grid
 BASELINE = "copy of the source"
 
 
@@ -143,7 +143,7 @@ class Evaluator:
     Args:
         cfg: a checked config.
         accelerator: its processes share the work; all of them must call `run`.
-        dataset: the test pairs; the first TEST.NUM_PAIRS count.
+        dataset: the test pairs; TEST.NUM_PAIRS of them, evenly spaced, count.
         real_images: finds the real set of FID; called only when FID can be computed.
 
     Raises:
@@ -158,7 +158,8 @@ class Evaluator:
         real_images: Callable[[], Sequence[Path]],
     ) -> None:
         self.cfg, self.accelerator, self.dataset, self.real_images = cfg, accelerator, dataset, real_images
-        self.count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
+        count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
+        self.indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced: not one person's alone
         self.size = tuple(cfg.TEST.IMG_SIZE)
         self.scheduler = load_scheduler(
             cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH
@@ -216,9 +217,9 @@ class Evaluator:
             batch_size=self.cfg.TEST.MICRO_BATCH_SIZE,
         )
 
-    def _own(self) -> range:
+    def _own(self) -> list[int]:
         """Indices of the pairs of this process."""
-        return range(self.accelerator.process_index, self.count, self.accelerator.num_processes)
+        return self.indices[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def _progress(self) -> tqdm:
         """A progress bar over the pairs of this process, seen on the main process."""
@@ -288,10 +289,11 @@ class Evaluator:
         self.scorer.update(pred, target, indices)
         if self.baseline is None:
             self.baseline_scorer.update(source, target, indices)
-        if indices[0] < GRID_PAIRS:
+        in_grid = self.indices[:GRID_PAIRS]
+        if indices[0] in in_grid:
             pose = to_uint8(batch["pose_img_tgt"][:, :3], self.size)
             columns = (source, pose, to_uint8(target, self.size), pred)
-            state["rows"].update({i: row for i, row in zip(indices, zip(*columns)) if i < GRID_PAIRS})
+            state["rows"].update({i: row for i, row in zip(indices, zip(*columns)) if i in in_grid})
 
     def _load_real_images(self) -> None:
         """The features of FID's real set, over all processes, once."""
@@ -328,7 +330,7 @@ class Evaluator:
             baseline=self.baseline,
             skipped=dict(self.scorer.skipped),
             grid=comparison_grid([rows[index] for index in sorted(rows)]),
-            images=self.count,
+            images=len(self.indices),
             made=sum(part["made"] for part in everyone),
         )
 
