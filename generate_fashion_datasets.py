@@ -21,7 +21,7 @@ from datasets.deepfashion import IMAGE_EXTENSIONS, SPLITS, flat_name, images_fol
 
 GENDERS = ("MEN", "WOMEN")
 PUBLISHED_COUNTS = {"train": 48_674, "test": 4_038}
-PUBLISHED_SIZE = (750, 1101)                                # width, height
+PUBLISHED_SIZE = (750, 1101)  # width, height
 TEMPORARY_SUFFIX = ".partial"
 
 
@@ -41,14 +41,17 @@ def read_list(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: not there or not a text file; download it into this folder "
-                         f"(see README.md)") from None
+        raise InputError(
+            f"{path}: not there or not a text file; download it into this folder (see README.md)"
+        ) from None
     names = []
     for row, line in enumerate(lines, start=1):
         name = line.strip()
         if name and (Path(name).name != name or not name.lower().endswith(IMAGE_EXTENSIONS)):
-            raise InputError(f"{path}, row {row}: expected an image name such as "
-                             f"fashionWOMENDressesid0000262902_3back.jpg, got {name[:80]!r}")
+            raise InputError(
+                f"{path}, row {row}: expected an image name such as "
+                f"fashionWOMENDressesid0000262902_3back.jpg, got {name[:80]!r}"
+            )
         if name:
             names.append(name)
     if not names:
@@ -76,8 +79,7 @@ def find_images(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def plan(root: Path, names: dict[str, list[str]],
-         found: dict[str, list[Path]]) -> tuple[list[Job], list[str]]:
+def plan(root: Path, names: dict[str, list[str]], found: dict[str, list[Path]]) -> tuple[list[Job], list[str]]:
     """What to put where, and the listed names for which there is no image.
 
     Raises:
@@ -111,10 +113,9 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
     same_format = image_format(source) == image_format(destination)
     temporary = destination.with_name(f".{destination.name}{TEMPORARY_SUFFIX}")
     try:
-        with Image.open(source) as image:                   # reads the header only
+        with Image.open(source) as image:  # reads the header only
             size = image.size
-            finished = destination.exists() and (
-                not same_format or destination.stat().st_size == source.stat().st_size)
+            finished = destination.exists() and (not same_format or destination.stat().st_size == source.stat().st_size)
             if not finished and not same_format:
                 image.convert("RGB").save(temporary, image_format(destination), quality=95)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -134,7 +135,7 @@ def link_or_copy(source: Path, destination: Path, link: bool) -> None:
             os.link(source, destination)
             return
         except OSError:
-            pass                                            # another file system, or one without links
+            pass  # another file system, or one without links
     shutil.copyfile(source, destination)
 
 
@@ -149,13 +150,18 @@ def prepare_folders(folders: Iterable[Path]) -> None:
 def report_sizes(jobs: list[Job], sizes: list[tuple[int, int] | None], say: Callable[[str], None]) -> None:
     """Warn once when images are not about as large as those of the high-resolution release."""
     expected_width, expected_height = PUBLISHED_SIZE
-    odd = [(job, size) for job, size in zip(jobs, sizes)
-           if size and not (0.9 < size[0] / expected_width < 1.1 and 0.9 < size[1] / expected_height < 1.1)]
+    odd = [
+        (job, size)
+        for job, size in zip(jobs, sizes)
+        if size and not (0.9 < size[0] / expected_width < 1.1 and 0.9 < size[1] / expected_height < 1.1)
+    ]
     if odd:
         job, (width, height) = odd[0]
-        say(f"warning: {len(odd)} of {len(jobs)} images are not about {expected_width} x {expected_height} "
+        say(
+            f"warning: {len(odd)} of {len(jobs)} images are not about {expected_width} x {expected_height} "
             f"(the first: {job.source}, {width} x {height}); scores of the low-resolution release (img.zip) "
-            f"differ from the published ones, img_highres.zip is the right one")
+            f"differ from the published ones, img_highres.zip is the right one"
+        )
 
 
 def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = print) -> None:
@@ -188,8 +194,10 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
         note = f" ({len(unreadable)} of them cannot be read, first {unreadable[0]})" if unreadable else ""
         first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         listed_in_all = sum(map(len, names.values()))
-        raise InputError(f"{len(missing)} of {listed_in_all} listed images are missing{note}: {first}; "
-                         f"all names are in {missing_file}; add them below {root} and run this again")
+        raise InputError(
+            f"{len(missing)} of {listed_in_all} listed images are missing{note}: {first}; "
+            f"all names are in {missing_file}; add them below {root} and run this again"
+        )
     missing_file.unlink(missing_ok=True)
     for split, listed in names.items():
         say(f"{images_folder(root, split)}: {len(listed)} images")
@@ -197,13 +205,19 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root_dir", type=Path, default=Path("fashion"),
-                        help="folder with MEN/, WOMEN/, train.lst and test.lst (default: ./fashion)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--root_dir",
+        type=Path,
+        default=Path("fashion"),
+        help="folder with MEN/, WOMEN/, train.lst and test.lst (default: ./fashion)",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")
-    parser.add_argument("--link", action="store_true",
-                        help="hard-link images instead of copying them, where the file system can")
+    parser.add_argument(
+        "--link",
+        action="store_true",
+        help="hard-link images instead of copying them, where the file system can",
+    )
     options = parser.parse_args(arguments)
     if options.workers < 1:
         raise InputError(f"--workers is {options.workers}; expected at least 1")

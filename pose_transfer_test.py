@@ -65,8 +65,7 @@ def main() -> None:
     if accelerator.is_main_process:
         print(evaluation.table())
     LOGGER.info(
-        f"{evaluation.images} images ({evaluation.made} made now), grid.png, metrics.json and metrics.csv "
-        f"in {folder}"
+        f"{evaluation.images} images ({evaluation.made} made now), grid.png, metrics.json and metrics.csv in {folder}"
     )
     accelerator.end_training()
 

@@ -114,12 +114,8 @@ def _check_branches(model: CfgNode) -> None:
             raise InputError(f"MODEL.{name} is {blocks}, expected different numbers from 3 to 11")
     for dim, heads in zip(branches.EMBED_DIMS, branches.HEADS):
         if heads <= 0 or dim % heads:
-            raise InputError(
-                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: EMBED_DIMS {dim} is not divisible by HEADS {heads}"
-            )
-    if branches.ATTN_RESIDUAL_BLOCK_IDX and not (
-        branches.TO_QUERIES or branches.TO_KEYS or branches.TO_VALUES
-    ):
+            raise InputError(f"MODEL.APPEARANCE_GUIDANCE_CONFIG: EMBED_DIMS {dim} is not divisible by HEADS {heads}")
+    if branches.ATTN_RESIDUAL_BLOCK_IDX and not (branches.TO_QUERIES or branches.TO_KEYS or branches.TO_VALUES):
         raise InputError("MODEL.APPEARANCE_GUIDANCE_CONFIG: set one of TO_QUERIES, TO_KEYS, TO_VALUES")
 
 

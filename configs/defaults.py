@@ -51,9 +51,7 @@ _C.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH = "pretrained_models/scheduler"
 _C.MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING = True  # timesteps (1 - u^3) * 1000 in training, else uniform
 
 _C.MODEL.COND_STAGE_CONFIG = CN()  # the appearance encoder, a Swin transformer; DEPTHS [] leaves it out
-_C.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH = (
-    "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth"
-)
+_C.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth"
 _C.MODEL.COND_STAGE_CONFIG.EMBED_DIM = 128
 _C.MODEL.COND_STAGE_CONFIG.DEPTHS = [2, 2, 18, 2]
 _C.MODEL.COND_STAGE_CONFIG.NUM_HEADS = [4, 8, 16, 32]

@@ -5,6 +5,16 @@ from datasets.keypoints import parse_keypoints, pose_map, skeleton_image
 from datasets.pairs import GlobalBatchSampler, MaskSettings, TestPairs, TrainPairs
 
 __all__ = [
-    "GlobalBatchSampler", "MaskSettings", "Pair", "PairList", "TestPairs", "TrainPairs",
-    "fid_real_images", "flat_name", "load_pairs", "parse_keypoints", "pose_map", "skeleton_image",
+    "GlobalBatchSampler",
+    "MaskSettings",
+    "Pair",
+    "PairList",
+    "TestPairs",
+    "TrainPairs",
+    "fid_real_images",
+    "flat_name",
+    "load_pairs",
+    "parse_keypoints",
+    "pose_map",
+    "skeleton_image",
 ]

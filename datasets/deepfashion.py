@@ -17,7 +17,7 @@ import numpy as np
 from configs.errors import InputError
 from datasets.keypoints import NUM_KEYPOINTS, parse_keypoints
 
-FRAME = (256, 176)                                          # of the keypoints: height, width
+FRAME = (256, 176)  # of the keypoints: height, width
 SPLITS = ("train", "test")
 SPELLINGS = ("fasion", "fashion")
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -32,15 +32,15 @@ class Pair(NamedTuple):
     target: str
     source_path: Path
     target_path: Path
-    source_keypoints: np.ndarray                            # (18, 2) int32 (y, x), -1 for missing
+    source_keypoints: np.ndarray  # (18, 2) int32 (y, x), -1 for missing
     target_keypoints: np.ndarray
 
 
 class Annotations(NamedTuple):
     """The keypoints of many images."""
 
-    rows: dict[str, int]                                    # image name -> row of `keypoints`
-    keypoints: np.ndarray                                   # (N, 18, 2) int32 (y, x), -1 for missing
+    rows: dict[str, int]  # image name -> row of `keypoints`
+    keypoints: np.ndarray  # (N, 18, 2) int32 (y, x), -1 for missing
 
 
 class PairList(Sequence[Pair]):
@@ -57,8 +57,14 @@ class PairList(Sequence[Pair]):
     def __getitem__(self, index: int) -> Pair:
         source, target = self.names[index]
         rows, keypoints = self.annotations
-        return Pair(source, target, self.folder / source, self.folder / target,
-                    keypoints[rows[source]], keypoints[rows[target]])
+        return Pair(
+            source,
+            target,
+            self.folder / source,
+            self.folder / target,
+            keypoints[rows[source]],
+            keypoints[rows[target]],
+        )
 
 
 def flat_name(relative_path: str) -> str:
@@ -75,12 +81,23 @@ def flat_name(relative_path: str) -> str:
     """
     path = PurePosixPath(relative_path)
     if len(path.parts) < 2 or path.is_absolute():
-        raise InputError(f"{relative_path}: expected a path relative to the dataset root such as "
-                         f"WOMEN/Dresses/id_00002629/02_3_back.jpg")
+        raise InputError(
+            f"{relative_path}: expected a path relative to the dataset root such as "
+            f"WOMEN/Dresses/id_00002629/02_3_back.jpg"
+        )
     *categories, item, _ = path.parts
     number, underscore, view = path.stem.partition("_")
-    return "".join(["fashion", *categories, item.replace("_", ""), number, underscore, view.replace("_", ""),
-                    path.suffix])
+    return "".join(
+        [
+            "fashion",
+            *categories,
+            item.replace("_", ""),
+            number,
+            underscore,
+            view.replace("_", ""),
+            path.suffix,
+        ]
+    )
 
 
 def images_folder(root: str | Path, split: str) -> Path:
@@ -98,8 +115,10 @@ def find_csv(root: str | Path, kind: str, split: str) -> Path:
     for name in names:
         if (Path(root) / name).is_file():
             return Path(root) / name
-    raise InputError(f"{root}: neither {names[0]} nor {names[1]} is there; "
-                     f"download the {kind} file of the {split} split into this folder (see README.md)")
+    raise InputError(
+        f"{root}: neither {names[0]} nor {names[1]} is there; "
+        f"download the {kind} file of the {split} split into this folder (see README.md)"
+    )
 
 
 def load_pairs(root: str | Path, split: str) -> PairList:
@@ -137,8 +156,10 @@ def read_pair_list(pairs_file: Path, annotation_file: Path, folder: Path, hint: 
     for row, pair in enumerate(names, start=2):
         for name in pair:
             if name not in annotations.rows:
-                raise InputError(f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; "
-                                 f"add its keypoints or remove the pair")
+                raise InputError(
+                    f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; "
+                    f"add its keypoints or remove the pair"
+                )
     try:
         there = set(os.listdir(folder))
     except OSError:
@@ -147,8 +168,10 @@ def read_pair_list(pairs_file: Path, annotation_file: Path, folder: Path, hint: 
     missing = [name for name in wanted if name not in there]
     if missing:
         first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(f"{folder}: {len(missing)} of the {len(wanted)} images named in {pairs_file.name} "
-                         f"are not there ({first}); {hint}")
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(wanted)} images named in {pairs_file.name} "
+            f"are not there ({first}); {hint}"
+        )
     return PairList(names, folder, annotations)
 
 
@@ -162,8 +185,9 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     for row, line in enumerate(_read_lines(path, PAIRS_HEADER)[1:], start=2):
         fields = line.split(",")
         if len(fields) != 2 or not all(fields):
-            raise InputError(f"{path}, row {row}: expected two image names with a comma between, "
-                             f"got {line[:80]!r}; correct this row")
+            raise InputError(
+                f"{path}, row {row}: expected two image names with a comma between, got {line[:80]!r}; correct this row"
+            )
         pairs.append((fields[0], fields[1]))
     if not pairs:
         raise InputError(f"{path}: no pairs after the header; expected one `source,target` a row")
@@ -197,8 +221,9 @@ def _read_lines(path: Path, header: str) -> list[str]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a file with the header "
-                         f"{header}") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected a file with the header {header}"
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; expected a file with the header {header}") from None
     lines = text.rstrip().split("\n")
@@ -215,9 +240,7 @@ def fid_real_images(root: str | Path) -> list[Path]:
     """
     folder = images_folder(root, "train")
     names = os.listdir(folder) if folder.is_dir() else []
-    images = sorted(name for name in names
-                    if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith("."))
+    images = sorted(name for name in names if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith("."))
     if not images:
-        raise InputError(f"{folder}: no training images; run `python generate_fashion_datasets.py "
-                         f"--root_dir {root}`")
+        raise InputError(f"{folder}: no training images; run `python generate_fashion_datasets.py --root_dir {root}`")
     return [folder / name for name in images]

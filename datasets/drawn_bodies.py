@@ -83,9 +83,7 @@ class _Painter:
         )
         half = np.hypot(wide * np.cos(self.pose.yaw), deep * np.sin(self.pose.yaw))
         smooth = np.linspace(place[0], place[-1], 41)
-        half = np.convolve(
-            np.pad(np.interp(smooth, place, half), 2, "edge"), (0.1, 0.2, 0.4, 0.2, 0.1), "valid"
-        )
+        half = np.convolve(np.pad(np.interp(smooth, place, half), 2, "edge"), (0.1, 0.2, 0.4, 0.2, 0.1), "valid")
         half = np.interp(stations, smooth, half) * (0.5 + 0.5 * self.person.girth) * ease * self.h
         middle = np.interp(stations, place, front) * np.sin(self.pose.yaw) * self.h
         return middle - half, middle + half
@@ -121,9 +119,7 @@ class _Painter:
         front = np.abs(surface.around)
         if cut.opening:
             inner = np.clip((cut.opening * (0.7 + 0.5 * surface.share) - front) * surface.radius + 0.5, 0, 1)
-            lapel = np.clip(
-                1 - np.abs(front - cut.opening * (0.7 + 0.5 * surface.share)) * surface.radius / 5, 0, 1
-            )
+            lapel = np.clip(1 - np.abs(front - cut.opening * (0.7 + 0.5 * surface.share)) * surface.radius / 5, 0, 1)
             inner_colour = surface.cloth(person.inner_cloth)
             colour = colour + triple(inner) * (inner_colour - colour)
             colour = colour * triple(1 - 0.35 * lapel)
@@ -131,19 +127,14 @@ class _Painter:
             x = surface.around * surface.radius
             seam = np.clip(2.0 - np.abs(x), 0, 1) * 0.25
             step = 0.17 * torso
-            button = (
-                np.clip(0.006 * self.h - np.hypot(x, np.mod(surface.along, step) - step / 2) + 0.5, 0, 1)
-                * 0.6
-            )
+            button = np.clip(0.006 * self.h - np.hypot(x, np.mod(surface.along, step) - step / 2) + 0.5, 0, 1) * 0.6
             colour = colour * triple(1 - np.maximum(seam, button))
         scoop = np.cos(np.minimum(front * 2.5, np.pi / 2))  # 0 beyond 0.63 radians from the front
         collar = (-0.140 + (cut.neckline + 0.105) * scoop) * torso
         bare = np.clip(collar - surface.along + 0.5, 0, 1)
         if cut.strap < np.pi:
             side = np.minimum(front, np.pi - front)  # radians from the front or the back
-            armhole = (
-                side - cut.strap - 1.2 * np.clip(surface.along / (0.26 * torso), 0, 1) ** 2
-            ) * surface.radius
+            armhole = (side - cut.strap - 1.2 * np.clip(surface.along / (0.26 * torso), 0, 1) ** 2) * surface.radius
             bare = np.maximum(bare, np.clip(armhole + 0.5, 0, 1))
         rim = np.clip(1 - np.abs(surface.along - collar) / (0.006 * self.h), 0, 1) * 0.22
         return (colour + triple(bare) * (self.skin - colour)) * triple(1 - rim), None
@@ -167,9 +158,7 @@ class _Painter:
         for side in "rl":
             hip, knee, ankle = (self.joints[f"{side}_{name}"][:2] for name in ("hip", "knee", "ankle"))
             places = np.linspace(0.15, cut.length, 8)
-            points = np.stack(
-                [hip + (knee - hip) * p if p <= 1 else knee + (ankle - knee) * (p - 1) for p in places]
-            )
+            points = np.stack([hip + (knee - hip) * p if p <= 1 else knee + (ankle - knee) * (p - 1) for p in places])
             radius = self.radii(np.interp(places, (0, 1, 2), (0.056, 0.040, 0.026)), 0.006)
             chains.append((points, radius + cut.flare * h * places / cut.length))
         end = np.mean([points[-1] for points, _ in chains], 0)
@@ -195,9 +184,7 @@ class _Painter:
         if self.pose.stance == "seated":  # the skirt follows the thighs, away from the seat
             self.trunk(WAIST, 1.14, 1.0, self.plain_cut(cloth, 0.0), bow=0.02 * h)
         true_length = (
-            person.torso * (1 - WAIST)
-            + person.leg[0] * min(cut.length, 1)
-            + person.leg[1] * max(cut.length - 1, 0)
+            person.torso * (1 - WAIST) + person.leg[0] * min(cut.length, 1) + person.leg[1] * max(cut.length - 1, 0)
         ) * h
         paint_tube(
             self.canvas,
@@ -288,8 +275,11 @@ class _Painter:
         sign = -1 if side == "r" else 1
         forward = turn((sign * 0.22, -np.sin(tilt), np.cos(tilt)), self.pose.yaw)
         down = turn((0, np.cos(tilt), np.sin(tilt)), self.pose.yaw)
+
         # The camera looks slightly down at the feet: what lies before the ankle appears lower.
-        project = lambda v: np.array([v[0], v[1] + 0.30 * np.clip(v[2], -0.4, 1)]) * self.h
+        def project(v: np.ndarray) -> np.ndarray:
+            return np.array([v[0], v[1] + 0.30 * np.clip(v[2], -0.4, 1)]) * self.h
+
         heel = self.joints[f"{side}_ankle"][:2] + project(down * 0.024) - project(forward * 0.012)
         toe = heel + project(forward * 0.092)
         sole = np.float32(self.person.shoes) * 0.35 + 25
@@ -335,7 +325,10 @@ class _Painter:
 
     def neck(self) -> None:
         head, neck = self.joints["head"], self.joints["neck"]
-        shadow = lambda s: (mix_colours(np.clip(s.share * 2 - 0.75, 0, 1), self.skin * 0.74, self.skin), None)
+
+        def shadow(s: Surface) -> tuple[np.ndarray, None]:
+            return mix_colours(np.clip(s.share * 2 - 0.75, 0, 1), self.skin * 0.74, self.skin), None
+
         paint_limb(
             self.canvas,
             head[:2] + (0, 0.02 * self.h),
@@ -372,9 +365,7 @@ class _Painter:
 
     def paint(self) -> None:
         behind_head = np.cos(self.pose.head_yaw) > 0.25  # hair falls behind the trunk
-        nearest_last = sorted(
-            "rl", key=lambda side: self.joints[f"{side}_hip"][2] + self.joints[f"{side}_knee"][2]
-        )
+        nearest_last = sorted("rl", key=lambda side: self.joints[f"{side}_hip"][2] + self.joints[f"{side}_knee"][2])
         self.shadow()
         if self.pose.stance == "seated":
             self.stool()

@@ -224,9 +224,7 @@ def paint_tube(
     across = np.array([axis[1], -axis[0]])
     slope = max(abs(shear[0]), abs(shear[1])) * max(np.abs(left).max(), np.abs(right).max())
     ends = np.array([stations[0] - slope, stations[-1] + max(bow, 0) + slope])
-    corners = (
-        start + ends[:, None, None] * axis + np.array([left.min(), right.max()])[:, None] * across
-    )  # (2, 2, 2)
+    corners = start + ends[:, None, None] * axis + np.array([left.min(), right.max()])[:, None] * across  # (2, 2, 2)
     low = np.maximum(np.floor(corners.min((0, 1))).astype(int) - 1, 0)
     high = np.minimum(np.ceil(corners.max((0, 1))).astype(int) + 2, canvas.shape[1::-1])
     if (high <= low).any():
@@ -289,9 +287,7 @@ def paint_ellipse(
     """Blend a filled ellipse into `canvas`; `half` axes and the width `soft` of its edge are in pixels."""
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     grown = np.array(half) * (1 + 0.5 * soft / max(min(half), 0.3))
-    reach = np.ceil(
-        [np.hypot(grown[0] * cos, grown[1] * sin), np.hypot(grown[0] * sin, grown[1] * cos)]
-    ).astype(int)
+    reach = np.ceil([np.hypot(grown[0] * cos, grown[1] * sin), np.hypot(grown[0] * sin, grown[1] * cos)]).astype(int)
     low = np.maximum(np.floor(centre).astype(int) - reach - 1, 0)
     high = np.minimum(np.ceil(centre).astype(int) + reach + 2, canvas.shape[1::-1])
     if (high <= low).any():

@@ -236,9 +236,7 @@ def _sample_cloth(rng: np.random.Generator, patterns: tuple[str, ...]) -> Cloth:
     """Two colours that remain apart at 128 x 128, and a pattern of 54 to 84 pixels period."""
     ground = _pick(rng, CLOTH_COLOURS)
     contrasts = [c for c in CLOTH_COLOURS if np.abs(np.subtract(c, ground) * (0.5, 1.0, 0.4)).sum() > 120]
-    return Cloth(
-        _pick(rng, patterns), ground, _pick(rng, contrasts), float(rng.uniform(54, 84)), _pick(rng, MOTIFS)
-    )
+    return Cloth(_pick(rng, patterns), ground, _pick(rng, contrasts), float(rng.uniform(54, 84)), _pick(rng, MOTIFS))
 
 
 def sample_person(rng: np.random.Generator) -> Person:
@@ -249,9 +247,7 @@ def sample_person(rng: np.random.Generator) -> Person:
     # A print sits on a closed front; nearly half of the trousers and skirts stay plain, as worn.
     top_patterns = tuple(p for p in PATTERNS if p != "print" or not (TOPS[top].opening or TOPS[top].buttons))
     top_cloth = _sample_cloth(rng, top_patterns)
-    bottom_cloth = _sample_cloth(
-        rng, ("plain",) * 3 + tuple(p for p in PATTERNS if p not in ("plain", "print"))
-    )
+    bottom_cloth = _sample_cloth(rng, ("plain",) * 3 + tuple(p for p in PATTERNS if p not in ("plain", "print")))
     while np.abs(np.subtract(bottom_cloth.ground, top_cloth.ground)).sum() < 90:
         bottom_cloth = _sample_cloth(rng, ("plain",))
     leg = 0.238 * rng.uniform(0.97, 1.03)
@@ -282,9 +278,7 @@ def sample_person(rng: np.random.Generator) -> Person:
     )
 
 
-def sample_pose(
-    rng: np.random.Generator, person: Person, view: str | None = None, stance: str | None = None
-) -> Pose:
+def sample_pose(rng: np.random.Generator, person: Person, view: str | None = None, stance: str | None = None) -> Pose:
     """Draw a pose: a stance (mirrored or not) with jittered angles, a view and a place in the image.
 
     Args:
@@ -369,15 +363,11 @@ def face_position(
     angle = np.radians(longitude) + pose.head_yaw
     middle, _ = head_profile(np.array(latitude), pose.head_yaw)
     ring = np.sqrt(1 - latitude**2)
-    front = np.array(
-        [HEAD_HALF[0] * np.sin(np.radians(longitude)), HEAD_HALF[2] * np.cos(np.radians(longitude))]
-    )
+    front = np.array([HEAD_HALF[0] * np.sin(np.radians(longitude)), HEAD_HALF[2] * np.cos(np.radians(longitude))])
     across = middle + reach * ring * (front[0] * np.cos(pose.head_yaw) + front[1] * np.sin(pose.head_yaw))
     local = np.array([across, latitude * HEAD_HALF[1]]) * person_height
     cos, sin = np.cos(pose.head_roll), np.sin(pose.head_roll)
-    return head[:2] + np.array([cos * local[0] - sin * local[1], sin * local[0] + cos * local[1]]), np.cos(
-        angle
-    )
+    return head[:2] + np.array([cos * local[0] - sin * local[1], sin * local[0] + cos * local[1]]), np.cos(angle)
 
 
 def skeleton(person: Person, pose: Pose) -> tuple[dict[str, np.ndarray], float]:

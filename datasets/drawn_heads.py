@@ -79,10 +79,10 @@ class HeadPainter:
         back = np.array([-0.030 * np.sin(yaw), 0.0]) * h
         top = self.centre[:2] + back + (0, -0.010 * h)
         half = np.hypot(hair.fall_width * np.cos(yaw), min(hair.fall_width, 0.034) * np.sin(yaw)) * h
-        streaks = lambda s: (
-            mix_colours(0.94 + 0.06 * np.cos(s.around * 23), (0, 0, 0), self.person.hair),
-            None,
-        )
+
+        def streaks(s: Surface) -> tuple[np.ndarray, None]:
+            return mix_colours(0.94 + 0.06 * np.cos(s.around * 23), (0, 0, 0), self.person.hair), None
+
         paint_limb(
             self.canvas,
             top,
@@ -118,9 +118,7 @@ class HeadPainter:
             profile = abs(np.sin(self.pose.head_yaw))
             tip, _ = self.at_face(0, 0.24, 1.0 + 0.06 * profile)
             bridge, _ = self.at_face(0, 0.02, 0.97)
-            paint_limb(
-                canvas, bridge, tip, np.array((0.0030, 0.0045, 0.0080)) * h, partial(solid, self.skin * 0.985)
-            )
+            paint_limb(canvas, bridge, tip, np.array((0.0030, 0.0045, 0.0080)) * h, partial(solid, self.skin * 0.985))
             paint_ellipse(
                 canvas,
                 tip + (0, 0.0072 * h),
@@ -163,9 +161,5 @@ class HeadPainter:
             ear, cosine = self.at_face(longitude, latitude, reach)
             if cosine > least and (cosine < 0.05) == far:
                 wide = (0.0065 + 0.006 * max(cosine, 0)) * self.h
-                paint_ellipse(
-                    self.canvas, ear, (wide, 0.0165 * self.h), self.pose.head_roll, self.skin * 0.90
-                )
-                paint_ellipse(
-                    self.canvas, ear, (wide * 0.5, 0.0095 * self.h), self.pose.head_roll, self.skin * 0.72
-                )
+                paint_ellipse(self.canvas, ear, (wide, 0.0165 * self.h), self.pose.head_roll, self.skin * 0.90)
+                paint_ellipse(self.canvas, ear, (wide * 0.5, 0.0095 * self.h), self.pose.head_roll, self.skin * 0.72)

@@ -151,9 +151,7 @@ def draw_dataset(
     if _is_complete(root, record):
         return
     root.mkdir(parents=True, exist_ok=True)
-    tasks = [
-        (split, index) for split, people in enumerate((train_people, test_people)) for index in range(people)
-    ]
+    tasks = [(split, index) for split, people in enumerate((train_people, test_people)) for index in range(people)]
     workers = min(workers or os.cpu_count() or 1, max(len(tasks), 1))
     job = partial(_draw_person, root=root, photos=photos_per_person, seed=seed)
     progress = partial(tqdm, total=len(tasks), desc="drawing people", unit="person", disable=None)
@@ -179,9 +177,7 @@ def main() -> None:
     )
     parser.add_argument("--root", default="fashion_drawn", help="folder to write to")
     parser.add_argument("--train_people", type=int, default=200, help="people in the training split")
-    parser.add_argument(
-        "--test_people", type=int, default=20, help="people in the test split, all of them new"
-    )
+    parser.add_argument("--test_people", type=int, default=20, help="people in the test split, all of them new")
     parser.add_argument("--photos_per_person", type=int, default=6, help="photos of each person")
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other people")
     parser.add_argument("--workers", type=int, default=None, help="processes (None: one per CPU core)")
@@ -190,9 +186,7 @@ def main() -> None:
         draw_dataset(**vars(args))
     except OSError as error:
         raise InputError(f"{args.root}: cannot be written ({error})") from None
-    print(
-        f"{args.root}: {args.train_people} + {args.test_people} people, {args.photos_per_person} photos each"
-    )
+    print(f"{args.root}: {args.train_people} + {args.test_people} people, {args.photos_per_person} photos each")
 
 
 if __name__ == "__main__":

@@ -16,21 +16,51 @@ from configs.errors import InputError
 NUM_KEYPOINTS = 18
 MISSING = -1
 POSE_CHANNELS = 3 + NUM_KEYPOINTS
-MAX_COORDINATE = 10_000         # far outside every photo; keeps the drawing code inside its integer range
+MAX_COORDINATE = 10_000  # far outside every photo; keeps the drawing code inside its integer range
 
 BONES = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
-    (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+    (1, 2),
+    (1, 5),
+    (2, 3),
+    (3, 4),
+    (5, 6),
+    (6, 7),
+    (1, 8),
+    (8, 9),
+    (9, 10),
+    (1, 11),
+    (11, 12),
+    (12, 13),
+    (1, 0),
+    (0, 14),
+    (14, 16),
+    (0, 15),
+    (15, 17),
 )
-COLOURS = (                     # RGB, one a keypoint; bone i has colour i, darker
-    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
-    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
-    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
+COLOURS = (  # RGB, one a keypoint; bone i has colour i, darker
+    (255, 0, 0),
+    (255, 85, 0),
+    (255, 170, 0),
+    (255, 255, 0),
+    (170, 255, 0),
+    (85, 255, 0),
+    (0, 255, 0),
+    (0, 255, 85),
+    (0, 255, 170),
+    (0, 255, 255),
+    (0, 170, 255),
+    (0, 85, 255),
+    (0, 0, 255),
+    (85, 0, 255),
+    (170, 0, 255),
+    (255, 0, 255),
+    (255, 0, 170),
+    (255, 0, 85),
 )
 BONE_SHADE = 0.6
 BONE_THICKNESS = 2
 JOINT_RADIUS = 3
-SIGMA = 6.0                     # of the Gaussians, in pixels of the pose map
+SIGMA = 6.0  # of the Gaussians, in pixels of the pose map
 
 
 def parse_keypoints(y: str, x: str, where: str) -> np.ndarray:
@@ -47,7 +77,7 @@ def parse_keypoints(y: str, x: str, where: str) -> np.ndarray:
         InputError: a field is not such a list.
     """
     fields = [_parse_coordinates(y, "keypoints_y", where), _parse_coordinates(x, "keypoints_x", where)]
-    keypoints = np.array(fields, dtype=np.int32).T                                              # (18, 2)
+    keypoints = np.array(fields, dtype=np.int32).T  # (18, 2)
     keypoints[(keypoints == MISSING).any(axis=1)] = MISSING
     return keypoints
 
@@ -59,8 +89,10 @@ def _parse_coordinates(text: str, field: str, where: str) -> list[int]:
         values = None
     if not isinstance(values, list) or len(values) != NUM_KEYPOINTS or set(map(type, values)) != {int}:
         shown = text if len(text) <= 60 else text[:57] + "..."
-        raise InputError(f"{where}: {field} is {shown!r}, expected a list of {NUM_KEYPOINTS} integers "
-                         f"like [12, -1, ...] with -1 for a missing keypoint; correct this row")
+        raise InputError(
+            f"{where}: {field} is {shown!r}, expected a list of {NUM_KEYPOINTS} integers "
+            f"like [12, -1, ...] with -1 for a missing keypoint; correct this row"
+        )
     if max(values) > MAX_COORDINATE or min(values) < -MAX_COORDINATE:
         raise InputError(f"{where}: {field} has a coordinate beyond {MAX_COORDINATE}; correct this row")
     return values
@@ -86,7 +118,7 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
         (height, width, 3) uint8 RGB.
     """
     found = (np.asarray(keypoints) != MISSING).all(axis=1)
-    points = [(int(x), int(y)) for y, x in scale_keypoints(keypoints, size, frame)]    # OpenCV wants x first
+    points = [(int(x), int(y)) for y, x in scale_keypoints(keypoints, size, frame)]  # OpenCV wants x first
     image = np.zeros((*size, 3), dtype=np.uint8)
     for (start, end), colour in zip(BONES, COLOURS):
         if found[start] and found[end]:
@@ -110,14 +142,14 @@ def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int
         (21, height, width) float32 in [0, 1]: skeleton RGB, then the Gaussians; zeros for a missing keypoint.
     """
     height, width = size
-    skeleton = skeleton_image(keypoints, size, frame)                                           # (H, W, 3)
+    skeleton = skeleton_image(keypoints, size, frame)  # (H, W, 3)
     result = np.zeros((POSE_CHANNELS, height, width), dtype=np.float32)
-    result[:3] = skeleton.transpose(2, 0, 1) / np.float32(255)                                  # (3, H, W)
+    result[:3] = skeleton.transpose(2, 0, 1) / np.float32(255)  # (3, H, W)
 
     # A Gaussian is the product of one along y and one along x.
-    centres = scale_keypoints(keypoints, size, frame)                                           # (18, 2)
-    along_y = np.exp(-(np.arange(height) - centres[:, :1]) ** 2 / (2 * SIGMA ** 2))             # (18, H)
-    along_x = np.exp(-(np.arange(width) - centres[:, 1:]) ** 2 / (2 * SIGMA ** 2))              # (18, W)
+    centres = scale_keypoints(keypoints, size, frame)  # (18, 2)
+    along_y = np.exp(-((np.arange(height) - centres[:, :1]) ** 2) / (2 * SIGMA**2))  # (18, H)
+    along_x = np.exp(-((np.arange(width) - centres[:, 1:]) ** 2) / (2 * SIGMA**2))  # (18, W)
     for joint in np.flatnonzero((np.asarray(keypoints) != MISSING).all(axis=1)):
-        np.outer(along_y[joint], along_x[joint], out=result[3 + joint])                         # (H, W)
+        np.outer(along_y[joint], along_x[joint], out=result[3 + joint])  # (H, W)
     return torch.from_numpy(result)

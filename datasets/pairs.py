@@ -20,9 +20,9 @@ from configs.errors import InputError
 from datasets.deepfashion import FRAME, Pair
 from datasets.keypoints import pose_map
 
-Size = tuple[int, int]                                                              # height, width
+Size = tuple[int, int]  # height, width
 
-ITEM_STREAM, ORDER_STREAM = 1, 2                # keep the random numbers of items and of batch order apart
+ITEM_STREAM, ORDER_STREAM = 1, 2  # keep the random numbers of items and of batch order apart
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,15 @@ class MaskSettings:
 
     def __post_init__(self) -> None:
         if not self.ratios or len(self.ratios) != len(self.ratio_vars):
-            raise InputError(f"PRED_RATIO has {len(self.ratios)} values and PRED_RATIO_VAR "
-                             f"{len(self.ratio_vars)}; expected the same number, at least one")
+            raise InputError(
+                f"PRED_RATIO has {len(self.ratios)} values and PRED_RATIO_VAR "
+                f"{len(self.ratio_vars)}; expected the same number, at least one"
+            )
         if not 0 < self.aspect_ratio[0] <= self.aspect_ratio[1]:
             raise InputError(f"PRED_ASPECT_RATIO is {self.aspect_ratio}; expected 0 < least <= greatest")
 
 
-def block_mask(grid: Size, ratio: float, aspect_ratio: tuple[float, float],
-               rng: np.random.Generator) -> np.ndarray:
+def block_mask(grid: Size, ratio: float, aspect_ratio: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Mask about `ratio` of a grid of patches with rectangles (BEiT, arXiv 2106.08254, Algorithm 1).
 
     Args:
@@ -76,7 +77,7 @@ def block_mask(grid: Size, ratio: float, aspect_ratio: tuple[float, float],
             if height >= rows or width >= columns:
                 continue
             top, start = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-            block = mask[top:top + height, start:start + width]
+            block = mask[top : top + height, start : start + width]
             if 0 < block.size - block.sum() <= left:
                 block[:] = True
                 return True
@@ -87,8 +88,9 @@ def block_mask(grid: Size, ratio: float, aspect_ratio: tuple[float, float],
     return mask
 
 
-def random_crop_box(size: Size, scale: tuple[float, float], ratio: tuple[float, float],
-                    rng: np.random.Generator) -> tuple[int, int, int, int]:
+def random_crop_box(
+    size: Size, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
     """A box covering a random part of an image, as torchvision's RandomResizedCrop draws it.
 
     Args:
@@ -178,14 +180,25 @@ class TrainPairs(Dataset):
         kept_photos: resized photos kept in memory by each process that loads items.
     """
 
-    def __init__(self, pairs: Sequence[Pair], gt_size: Size, cond_size: Size, pose_size: Size, seed: int,
-                 min_scale: float = 1.0, mask: MaskSettings | None = None, frame: Size = FRAME,
-                 kept_photos: int = 0) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        gt_size: Size,
+        cond_size: Size,
+        pose_size: Size,
+        seed: int,
+        min_scale: float = 1.0,
+        mask: MaskSettings | None = None,
+        frame: Size = FRAME,
+        kept_photos: int = 0,
+    ) -> None:
         if not 0 < min_scale <= 1:
             raise InputError(f"MIN_SCALE is {min_scale}; expected more than 0 and at most 1")
         if mask and (cond_size[0] % mask.patch_size or cond_size[1] % mask.patch_size):
-            raise InputError(f"the condition photo of {cond_size[0]} x {cond_size[1]} pixels does not divide "
-                             f"into patches of {mask.patch_size}")
+            raise InputError(
+                f"the condition photo of {cond_size[0]} x {cond_size[1]} pixels does not divide "
+                f"into patches of {mask.patch_size}"
+            )
         self.pairs = pairs
         self.gt_size, self.cond_size, self.pose_size = gt_size, cond_size, pose_size
         self.seed = seed
@@ -233,8 +246,9 @@ class TrainPairs(Dataset):
         if self.min_scale < 1:
             source = open_image(path)
             aspect = self.cond_size[1] / self.cond_size[0]
-            box = random_crop_box((source.height, source.width), (self.min_scale, 1.0),
-                                  (aspect * 3 / 4, aspect * 4 / 3), rng)
+            box = random_crop_box(
+                (source.height, source.width), (self.min_scale, 1.0), (aspect * 3 / 4, aspect * 4 / 3), rng
+            )
             photo = normalize(resize_to_tensor(F.crop(source, *box), self.cond_size))
         else:
             photo = self.photos.at(path, self.cond_size)
@@ -257,10 +271,17 @@ class TestPairs(Dataset):
         frame: (height, width) the keypoints refer to.
     """
 
-    __test__ = False                                                                # no test case of pytest
+    __test__ = False  # no test case of pytest
 
-    def __init__(self, pairs: Sequence[Pair], gt_size: Size, cond_size: Size, pose_size: Size,
-                 test_size: Size, frame: Size = FRAME) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        gt_size: Size,
+        cond_size: Size,
+        pose_size: Size,
+        test_size: Size,
+        frame: Size = FRAME,
+    ) -> None:
         self.pairs = pairs
         self.gt_size, self.cond_size, self.pose_size = gt_size, cond_size, pose_size
         self.test_size = test_size
@@ -310,12 +331,13 @@ class GlobalBatchSampler(Sampler[list[int]]):
         InputError: the global batch does not divide, or there are not enough pairs for one.
     """
 
-    def __init__(self, n: int, global_batch: int, rank: int, world: int, accumulation: int,
-                 seed: int) -> None:
+    def __init__(self, n: int, global_batch: int, rank: int, world: int, accumulation: int, seed: int) -> None:
         if global_batch < 1 or global_batch % (world * accumulation):
             parts = world * accumulation
-            raise InputError(f"a batch of {global_batch} does not divide over {world} processes x "
-                             f"{accumulation} accumulation steps; choose a multiple of {parts}")
+            raise InputError(
+                f"a batch of {global_batch} does not divide over {world} processes x "
+                f"{accumulation} accumulation steps; choose a multiple of {parts}"
+            )
         if n < global_batch:
             raise InputError(f"{n} pairs are fewer than a batch of {global_batch}; choose a smaller batch")
         self.n, self.global_batch = n, global_batch
@@ -340,7 +362,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((ORDER_STREAM, self.seed, self.epoch))
         steps = self.n // self.global_batch
-        order = rng.permutation(self.n)[:steps * self.global_batch]
-        parts = order.reshape(steps, self.accumulation, self.world, -1)             # (steps, A, world, batch)
-        for micro_batch in parts[self.first_step:, :, self.rank].reshape(-1, parts.shape[-1]):
+        order = rng.permutation(self.n)[: steps * self.global_batch]
+        parts = order.reshape(steps, self.accumulation, self.world, -1)  # (steps, A, world, batch)
+        for micro_batch in parts[self.first_step :, :, self.rank].reshape(-1, parts.shape[-1]):
             yield micro_batch.tolist()

@@ -62,24 +62,18 @@ def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, truncate: float =
     pred, target = _pair(pred, target, smallest=2 * radius + 1)
     bell = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
     weights = [value / sum(bell) for value in bell]
-    data_range = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(
-        min=GREY_LEVEL
-    )
+    data_range = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(min=GREY_LEVEL)
     return _ssim(pred, target, lambda x: _weighted_mean(x, weights), 1.0, data_range)
 
 
-def _ssim(
-    pred: Tensor, target: Tensor, mean: Callable[[Tensor], Tensor], bessel: float, data_range: Tensor
-) -> Tensor:
+def _ssim(pred: Tensor, target: Tensor, mean: Callable[[Tensor], Tensor], bessel: float, data_range: Tensor) -> Tensor:
     """Wang et al. 2004, Eq. 13, averaged over the windows that lie inside the image, then over channels.
 
     scikit-image filters the padded image and crops half a window from each border; what is left are exactly
     the windows inside the image, so no padding is needed here.
     """
     moments = torch.stack([pred, target, pred * pred, target * target, pred * target])  # (5, B, 3, H, W)
-    mu_x, mu_y, xx, yy, xy = mean(moments.flatten(0, 1)).unflatten(
-        0, moments.shape[:2]
-    )  # (B, 3, H', W') each
+    mu_x, mu_y, xx, yy, xy = mean(moments.flatten(0, 1)).unflatten(0, moments.shape[:2])  # (B, 3, H', W') each
     var_x, var_y, cov = (bessel * (m - n) for m, n in ((xx, mu_x**2), (yy, mu_y**2), (xy, mu_x * mu_y)))
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     luminance = (2 * mu_x * mu_y + c1) / (mu_x**2 + mu_y**2 + c1)
@@ -113,9 +107,7 @@ def _pair(pred: Tensor, target: Tensor, smallest: int) -> tuple[Tensor, Tensor]:
     if pred.shape != target.shape:
         raise InputError(f"images of {_size(pred)} cannot be scored against images of {_size(target)}")
     if min(pred.shape[-2:]) < smallest:
-        raise InputError(
-            f"images of {_size(pred)} are smaller than the {smallest}x{smallest} window of this score"
-        )
+        raise InputError(f"images of {_size(pred)} are smaller than the {smallest}x{smallest} window of this score")
     return pred.double(), target.double()
 
 

@@ -21,9 +21,7 @@ def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
         lines.append([label, *(_cell(name, scores) for name in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
     return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-        )
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     )
 
@@ -40,9 +38,7 @@ def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[
     folder = Path(folder)
     ordered = {name: scores[name] for name in _ordered(scores)}
     finite = {name: value if math.isfinite(value) else None for name, value in ordered.items()}
-    document = json.dumps(
-        {"scores": finite, "meta": dict(meta)}, indent=2, ensure_ascii=False, allow_nan=False
-    )
+    document = json.dumps({"scores": finite, "meta": dict(meta)}, indent=2, ensure_ascii=False, allow_nan=False)
     plain = {key: value for key, value in meta.items() if isinstance(value, str | int | float)}
     write_text(folder / "metrics.json", document + "\n")
     write_text(folder / "metrics.csv", _csv([{**plain, **ordered}]))

@@ -131,9 +131,7 @@ class Scorer:
         """
         numbers = _indices(indices, pred)
         if pred.shape != target.shape:
-            raise InputError(
-                f"predictions {tuple(pred.shape)} and targets {tuple(target.shape)} differ in size"
-            )
+            raise InputError(f"predictions {tuple(pred.shape)} and targets {tuple(target.shape)} differ in size")
         if bad := [n for n, image in zip(numbers, pred, strict=True) if not torch.isfinite(image).all()]:
             raise InputError(f"predictions {bad} hold NaN or infinite values")
         pred, target = quantise(_unit(pred, self.device)), _unit(target, self.device)
@@ -197,10 +195,7 @@ class Scorer:
         """One row per image, in the order of the indices: `index`, then its scores."""
         columns = {name: values for name, values in self._values.items() if name not in self.skipped}
         numbers = sorted(set().union(*columns.values()))
-        return [
-            {"index": n, **{name: values[n] for name, values in columns.items() if n in values}}
-            for n in numbers
-        ]
+        return [{"index": n, **{name: values[n] for name, values in columns.items() if n in values}} for n in numbers]
 
     def _run(self, name: str, *images: Tensor) -> Tensor:
         """Output (B, ...) on the CPU of a network, in float32 and in batches of one fixed size."""

@@ -44,9 +44,7 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(state, assign=True)
     except Exception as error:  # torch.load raises a dozen types, from OSError to pickle's own
-        raise InputError(
-            f"{path} is no weights file of {type(module).__name__}: {_first_line(error)}"
-        ) from error
+        raise InputError(f"{path} is no weights file of {type(module).__name__}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

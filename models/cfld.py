@@ -52,7 +52,9 @@ class Conditions:
     def map(self, prompt, pose, appearance) -> Conditions:
         """New conditions from a function for each kind of tensor."""
         return Conditions(
-            prompt(self.prompt), [pose(x) for x in self.pose], {k: appearance(v) for k, v in self.appearance.items()}
+            prompt(self.prompt),
+            [pose(x) for x in self.pose],
+            {k: appearance(v) for k, v in self.appearance.items()},
         )
 
     @staticmethod

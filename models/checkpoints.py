@@ -27,7 +27,10 @@ RENAMES = [
     (r"^learned_prompt$", "learnable_vector"),
     (r"^appearance_encoder\.masked_embed$", "backbone.masked_embed"),
     (r"^appearance_encoder\.swin\.", "backbone."),
-    (r"^hybrid_granularity_adapter\.branches\.(\d+)\.conv_(in|out)\.", r"appearance_encoder.zero_conv_\2s.\1."),
+    (
+        r"^hybrid_granularity_adapter\.branches\.(\d+)\.conv_(in|out)\.",
+        r"appearance_encoder.zero_conv_\2s.\1.",
+    ),
     (r"^hybrid_granularity_adapter\.branches\.(\d+)\.blocks\.", r"appearance_encoder.blocks.\1."),
     (r"^pose_adapter\.", "pose_encoder."),
     (r"^prompt_decoder\.clip\.(?:vision_model\.)?", "decoder.clip_model.transformer.vision_model."),
@@ -134,7 +137,11 @@ def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], wher
     if missing or unexpected or misshapen:
         found = [
             f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+            for what, names in (
+                ("missing", missing),
+                ("unexpected", unexpected),
+                ("of another shape", misshapen),
+            )
             if names
         ]
         raise InputError(

@@ -89,9 +89,7 @@ class HybridGranularityAdapter(nn.Module):
         """Encoder maps -> biases (B, tokens, dim) by name."""
         if self.detach_input:
             maps = [feature.detach() for feature in maps]
-        return {
-            name: branch(maps[stage]) for name, branch, stage in zip(self.names, self.branches, self.stages)
-        }
+        return {name: branch(maps[stage]) for name, branch, stage in zip(self.names, self.branches, self.stages)}
 
 
 class BiasedAttention:

@@ -52,8 +52,7 @@ class PerceptionRefinedDecoder(nn.Module):
             nn.Parameter(0.02 * torch.randn(1, feature_cells, feature_dim)) if feature_cells else None
         )
         self.blocks = nn.ModuleList(
-            CrossAttentionFirstBlock(dim, heads, dim // heads, cross_attention_dim=feature_dim)
-            for _ in range(depth)
+            CrossAttentionFirstBlock(dim, heads, dim // heads, cross_attention_dim=feature_dim) for _ in range(depth)
         )
 
     def forward(self, features: Tensor, pose: Tensor | None = None) -> Tensor:

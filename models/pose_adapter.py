@@ -16,9 +16,7 @@ class PoseAdapter(nn.Module):
         channels: of each level's residual, those of the U-Net's cross-attention down blocks.
     """
 
-    def __init__(
-        self, downscale_factor: int, pose_channels: int, in_channels: int, channels: Sequence[int]
-    ):
+    def __init__(self, downscale_factor: int, pose_channels: int, in_channels: int, channels: Sequence[int]):
         super().__init__()
         self.unshuffle = nn.PixelUnshuffle(downscale_factor)
         self.conv_in = nn.Conv2d(pose_channels * downscale_factor**2, in_channels, kernel_size=1)

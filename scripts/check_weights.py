@@ -1,6 +1,6 @@
 """Say what is wrong with a file of weights, on one line with exit status 1; nothing where it is whole.
 
-    python scripts/check_weights.py FILE [first digits of its SHA-256]
+python scripts/check_weights.py FILE [first digits of its SHA-256]
 """
 
 import hashlib
@@ -14,7 +14,7 @@ def check_sha256(path: Path, prefix: str) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(prefix):
-        raise ValueError(f"its SHA-256 begins with {digest[:len(prefix)]}, expected {prefix}")
+        raise ValueError(f"its SHA-256 begins with {digest[: len(prefix)]}, expected {prefix}")
 
 
 def check_safetensors(path: Path) -> None:

@@ -127,28 +127,22 @@ def sample_lines(
         scheduler = load_scheduler(scheduler_name, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
         branches, coefficients = zip(*guidance_branches(guidance_type, scales))
         together = Conditions.cat([model.branch(conditions, branch) for branch in branches])
-        denoise = guided(lambda x, t: model.denoise(x, t, together), list(coefficients))
+        denoise = guided(lambda x, t, c=together: model.denoise(x, t, c), list(coefficients))
         torch.manual_seed(settings["ddpm_torch_manual_seed"])
         result = sample(denoise, scheduler, latents, settings["num_inference_steps"])
         image = (decode_latents(model.vae, result) * 0.5 + 0.5).clamp(0, 1)
         yield name, tensor_error(image, outputs[name]), IMAGE
 
 
-def inversion_lines(
-    cfg, model: CFLD, conditions: Conditions, outputs: dict[str, Tensor], meta: dict
-) -> Iterator[Line]:
+def inversion_lines(cfg, model: CFLD, conditions: Conditions, outputs: dict[str, Tensor], meta: dict) -> Iterator[Line]:
     nothing = model.branch(conditions, Branch(False, False, False))
     scheduler = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
     start = outputs["vae.latents_mean_scaled"]
-    result = invert(
-        lambda x, t: model.denoise(x, t, nothing), scheduler, start, meta["ddim_inversion_steps"]
-    )
+    result = invert(lambda x, t: model.denoise(x, t, nothing), scheduler, start, meta["ddim_inversion_steps"])
     yield "ddim_inverse.uncond", tensor_error(result, outputs["ddim_inverse.uncond"]), IMAGE
 
 
-def training_lines(
-    model: CFLD, inputs: dict[str, Tensor], outputs: dict[str, Tensor], meta: dict
-) -> Iterator[Line]:
+def training_lines(model: CFLD, inputs: dict[str, Tensor], outputs: dict[str, Tensor], meta: dict) -> Iterator[Line]:
     model.train()
     model.zero_grad()
     poses = torch.cat([inputs["pose_img_src"], inputs["pose_img_tgt"]])

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 from yacs.config import CfgNode
 

@@ -15,7 +15,14 @@ MEMORY = 20 * 2**30  # bytes
 
 @pytest.mark.full
 def test_training_step_and_sample():
-    opts = ["MODEL.RANDOM_WEIGHTS", "True", "TEST.NUM_INFERENCE_STEPS", "2", "MODEL.SCHEDULER_CONFIG.NAME", "ddim"]
+    opts = [
+        "MODEL.RANDOM_WEIGHTS",
+        "True",
+        "TEST.NUM_INFERENCE_STEPS",
+        "2",
+        "MODEL.SCHEDULER_CONFIG.NAME",
+        "ddim",
+    ]
     cfg = load_config("configs/fashion_256.yaml", opts)
     torch.manual_seed(0)
     model = build_model(cfg).train()

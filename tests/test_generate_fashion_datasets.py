@@ -23,7 +23,7 @@ def root(tmp_path):
     root = tmp_path / "fashion"
     for path in TRAIN + TEST:
         save(root / path)
-    save(root / "WOMEN/Dresses/id_00002629/02_7_additional.jpg")                    # in neither list
+    save(root / "WOMEN/Dresses/id_00002629/02_7_additional.jpg")  # in neither list
     for split, paths in (("train", TRAIN), ("test", TEST)):
         (root / f"{split}.lst").write_text("".join(f"{flat_name(path)}\n" for path in paths))
     return root
@@ -37,7 +37,7 @@ def run_failing(root, capsys, *arguments):
     with pytest.raises(SystemExit) as stopped:
         run(root, *arguments)
     assert stopped.value.code == 1
-    error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     return error
 
 
@@ -138,13 +138,19 @@ def test_two_images_of_one_name(root, capsys):
     assert "02_3_back.jpg" in error and "02_3_back.png" in error and "both become" in error
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda root: (root / "test.lst").unlink(), "test.lst: not there"),
-    (lambda root: (root / "test.lst").write_text("\n"), "test.lst: no names"),
-    (lambda root: (root / "test.lst").write_text("../../escape.jpg\n"), "test.lst, row 1: expected an image"),
-    (lambda root: [shutil.rmtree(root / gender) for gender in ("MEN", "WOMEN")], "no images below"),
-    (shutil.rmtree, "train.lst: not there"),
-])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda root: (root / "test.lst").unlink(), "test.lst: not there"),
+        (lambda root: (root / "test.lst").write_text("\n"), "test.lst: no names"),
+        (
+            lambda root: (root / "test.lst").write_text("../../escape.jpg\n"),
+            "test.lst, row 1: expected an image",
+        ),
+        (lambda root: [shutil.rmtree(root / gender) for gender in ("MEN", "WOMEN")], "no images below"),
+        (shutil.rmtree, "train.lst: not there"),
+    ],
+)
 def test_what_is_not_there(root, capsys, damage, message):
     damage(root)
     assert message in run_failing(root, capsys)

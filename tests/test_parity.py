@@ -34,7 +34,10 @@ def test_a_wrong_tensor_fails(tmp_path, monkeypatch):
     (tmp_path / "pretrained").symlink_to(CASES[0].parent / "pretrained")
     outputs = load_file(CASES[0] / "outputs.safetensors")
     outputs["unet"] = outputs["unet"] + 1e-3
-    save_file({k: v for k, v in outputs.items() if not k.startswith("sample")}, tmp_path / "case" / "outputs.safetensors")
+    save_file(
+        {k: v for k, v in outputs.items() if not k.startswith("sample")},
+        tmp_path / "case" / "outputs.safetensors",
+    )
     assert main(["--case", str(tmp_path / "case")]) is False
 
 

@@ -49,10 +49,7 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
         assert float(next(csv.DictReader(file))["PSNR"]) == report["scores"]["PSNR"]
 
     # the image folder is taken up again, and its images are not made again
-    assert (
-        run_test(trained, "TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "all", "TEST.MICRO_BATCH_SIZE", "5")
-        == 0
-    )
+    assert run_test(trained, "TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "all", "TEST.MICRO_BATCH_SIZE", "5") == 0
     assert "6 images (0 made now)" in capsys.readouterr().err
     assert json.loads((folder / "metrics.json").read_text()) == report
 
@@ -69,10 +66,7 @@ def test_the_config_of_the_checkpoint_is_the_base(trained):
     assert pose_transfer_test.checkpoint_config("", opts).ACCELERATE.PROJECT_NAME == "tiny"
     cfg = pose_transfer_test.checkpoint_config("", [*opts, "ACCELERATE.PROJECT_NAME", "mine"])
     assert cfg.ACCELERATE.PROJECT_NAME == "mine" and cfg.MODEL.PRETRAINED_PATH == str(trained[1])
-    assert (
-        pose_transfer_test.checkpoint_config("configs/fashion_256.yaml", opts).ACCELERATE.PROJECT_NAME
-        == "CFLD"
-    )
+    assert pose_transfer_test.checkpoint_config("configs/fashion_256.yaml", opts).ACCELERATE.PROJECT_NAME == "CFLD"
     with pytest.raises(InputError, match="MODEL.PRETRAINED_PATH is empty"):
         pose_transfer_test.checkpoint_config("", [])
 
@@ -92,12 +86,7 @@ def test_bad_input_is_one_line(trained, capsys, opts, message):
     capsys.readouterr()
     config, checkpoint = trained
     name = ["ACCELERATE.RUN_NAME", "bad"]
-    assert (
-        run_main(
-            pose_transfer_test, "--config_file", config, "MODEL.PRETRAINED_PATH", checkpoint, *name, *opts
-        )
-        == 1
-    )
+    assert run_main(pose_transfer_test, "--config_file", config, "MODEL.PRETRAINED_PATH", checkpoint, *name, *opts) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line]
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0], lines
     assert not generated(trained, "bad").exists()

@@ -31,9 +31,7 @@ def train(config, name, *opts):
 
 
 def test_a_run_and_its_files(tiny, capsys):
-    status, run = train(
-        tiny, "run", "ACCELERATE.TRACKERS", "['tensorboard']", "ACCELERATE.MIXED_PRECISION", "fp16"
-    )
+    status, run = train(tiny, "run", "ACCELERATE.TRACKERS", "['tensorboard']", "ACCELERATE.MIXED_PRECISION", "fp16")
     assert status == 0
     names = {path.relative_to(run.root).as_posix() for path in run.root.rglob("*") if path.is_file()}
     assert {
@@ -51,9 +49,7 @@ def test_a_run_and_its_files(tiny, capsys):
     assert any("events.out.tfevents" in name for name in names)
     assert not any("partial" in name or "replaced" in name for name in names)
     facts = json.loads((run.newest() / "checkpoint.json").read_text())
-    assert (facts["epoch"], facts["step"]) == (2, 0) and {"SSIM", "SSIM_256", "PSNR"} == facts[
-        "scores"
-    ].keys()
+    assert (facts["epoch"], facts["step"]) == (2, 0) and {"SSIM", "SSIM_256", "PSNR"} == facts["scores"].keys()
     lines = [json.loads(line) for line in run.training_log.read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     log = run.log(0).read_text()
@@ -110,10 +106,7 @@ def test_going_on_is_the_same_to_the_last_bit(tiny, monkeypatch, opts):
         first, second = load_file(whole.newest() / name), load_file(parts.newest() / name)
         assert first.keys() == second.keys()
         assert [key for key in first if not torch.equal(first[key], second[key])] == []
-    logs = [
-        [line for line in map(json.loads, run.training_log.read_text().splitlines())]
-        for run in (whole, parts)
-    ]
+    logs = [[line for line in map(json.loads, run.training_log.read_text().splitlines())] for run in (whole, parts)]
     assert [(line["step"], line.get("loss")) for line in logs[0]] == [
         (line["step"], line.get("loss")) for line in logs[1]
     ]
@@ -145,9 +138,7 @@ def test_several_processes_train_and_test_as_one(tiny):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("copy of the source") == 1
     folders = [run.generated([64, 56]) for run in (one, two)]
-    images = [
-        {path.name: read_png(path, (64, 56)) for path in folder.glob("*_vis.png")} for folder in folders
-    ]
+    images = [{path.name: read_png(path, (64, 56)) for path in folder.glob("*_vis.png")} for folder in folders]
     assert len(images[0]) == 6 and images[0].keys() == images[1].keys()
     assert all(torch.equal(images[0][name], images[1][name]) for name in images[0])
     scores = [json.loads((folder / "metrics.json").read_text())["scores"] for folder in folders]
@@ -308,8 +299,5 @@ def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch):
 
 def test_an_output_folder_that_cannot_be_made(tiny, capsys):
     (tiny.parent / "file").write_text("")
-    assert (
-        run_main(pose_transfer_train, "--config_file", tiny, "ACCELERATE.OUTPUT_DIR", tiny.parent / "file")
-        == 1
-    )
+    assert run_main(pose_transfer_train, "--config_file", tiny, "ACCELERATE.OUTPUT_DIR", tiny.parent / "file") == 1
     assert "cannot be made" in capsys.readouterr().err

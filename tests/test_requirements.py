@@ -15,8 +15,18 @@ from packaging.utils import canonicalize_name
 from scripts.check_environment import read_requirements, unmet
 from tests.shared import REPOSITORY
 
-NAMED_BY_THE_USER = {"torch", "diffusers", "accelerate", "timm", "yacs", "safetensors", "transformers",
-                     "opencv-python", "pandas", "torchmetrics"}
+NAMED_BY_THE_USER = {
+    "torch",
+    "diffusers",
+    "accelerate",
+    "timm",
+    "yacs",
+    "safetensors",
+    "transformers",
+    "opencv-python",
+    "pandas",
+    "torchmetrics",
+}
 # imported only where the config asks for them, with a line that says how to install them
 ON_REQUEST = {"wandb"}
 BROUGHT_ALONG = {"packaging"}  # installed with another requirement
@@ -97,11 +107,14 @@ def test_this_environment_meets_the_requirements():
     assert unmet(read_requirements(REPOSITORY / "requirements.txt")) == []
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("no-such-package-here>=1", ["no-such-package-here>=1"]),
-    ("torch<1", ["torch<1 (found "]),
-    ("torch>=1", []),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("no-such-package-here>=1", ["no-such-package-here>=1"]),
+        ("torch<1", ["torch<1 (found "]),
+        ("torch>=1", []),
+    ],
+)
 def test_unmet(text, expected):
     found = unmet([text])
     assert len(found) == len(expected) and all(map(str.startswith, found, expected))

@@ -26,9 +26,7 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
             tuple(cond.PRED_ASPECT_RATIO),
         )
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train")
-    return TrainPairs(
-        pairs, *_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS
-    )
+    return TrainPairs(pairs, *_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS)
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:
@@ -40,9 +38,7 @@ def evaluation_pairs(cfg: CfgNode) -> TestPairs:
     return TestPairs(load_pairs(cfg.INPUT.ROOT_DIR, "test"), *_sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
 
 
-def loader(
-    dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable
-):
+def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable):
     """A loader with at most one worker a processor, drawing nothing from torch's global random numbers.
 
     Args:
@@ -52,9 +48,7 @@ def loader(
         keep_workers: they outlive an epoch.
         order: `batch_sampler`, or `sampler` and `batch_size`.
     """
-    workers = min(
-        workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
+    workers = min(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     return DataLoader(
         dataset,
         num_workers=workers,

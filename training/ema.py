@@ -30,9 +30,7 @@ class EMA:
     def update(self, step: int) -> None:
         """Take in the present weights, made by optimizer step `step` (counted from 0)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(
-            list(self.average.values()), [p.float() for p in self.parameters.values()], weight
-        )
+        torch._foreach_lerp_(list(self.average.values()), [p.float() for p in self.parameters.values()], weight)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

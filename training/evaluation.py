@@ -132,9 +132,7 @@ class Evaluation:
         self.grid.save(partial, format="PNG")
         partial.replace(folder / "grid.png")
         baseline = {f"baseline_{name}": value for name, value in self.baseline.items()}
-        write_scores(
-            folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped}
-        )
+        write_scores(folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped})
 
 
 class Evaluator:
@@ -161,9 +159,7 @@ class Evaluator:
         count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
         self.indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced: not one person's alone
         self.size = tuple(cfg.TEST.IMG_SIZE)
-        self.scheduler = load_scheduler(
-            cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH
-        )
+        self.scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
         self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
         self.baseline_scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
         self.baseline: dict[str, float] | None = None
@@ -179,9 +175,7 @@ class Evaluator:
                 f"choose one of {', '.join(self.scorer.available)}"
             )
 
-    def run(
-        self, model: CFLD, folder: Path | None = None, stop: Callable[[], bool] = lambda: False
-    ) -> Evaluation:
+    def run(self, model: CFLD, folder: Path | None = None, stop: Callable[[], bool] = lambda: False) -> Evaluation:
         """Sample every test pair and score it.
 
         Args:
@@ -312,9 +306,7 @@ class Evaluator:
         for batch in tqdm(images, desc="real images of FID", disable=hidden, leave=False):
             self.scorer.update_real(batch["image"], batch["index"])
         self.scorer.merge(gather_object([self.scorer.state()]))
-        self.baseline_scorer.merge(
-            [{"values": {}, "features": {}, "skipped": {}, "real": self.scorer.state()["real"]}]
-        )
+        self.baseline_scorer.merge([{"values": {}, "features": {}, "skipped": {}, "real": self.scorer.state()["real"]}])
 
     def _collect(self, state: dict) -> Evaluation:
         """Put together what the processes have."""

@@ -67,9 +67,7 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
             raise InputError(f"command line: {message}; `--help` says what is expected")
 
     parser = Parser(description=description)
-    parser.add_argument(
-        "--config_file", default="", help="YAML file with differences from configs/defaults.py"
-    )
+    parser.add_argument("--config_file", default="", help="YAML file with differences from configs/defaults.py")
     parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 

@@ -105,9 +105,7 @@ def load_training_state(
             with torch.no_grad():
                 parameters[rest].copy_(tensor)
     if unknown := sorted(moments.keys() - parameters.keys()):
-        raise InputError(
-            f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)"
-        )
+        raise InputError(f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)")
     state = {index: moments[name] for index, name in enumerate(parameters) if name in moments}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if scaler and facts["scaler"]:

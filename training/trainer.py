@@ -87,9 +87,7 @@ class Trainer:
         self.checkpoint = self.run.newest() if cfg.ACCELERATE.RESUME else None  # last good one
         if self.checkpoint:
             load_checkpoint(model, self.checkpoint)
-            position = load_training_state(
-                self.checkpoint, self.parameters, optimizer, accelerator.scaler, self.ema
-            )
+            position = load_training_state(self.checkpoint, self.parameters, optimizer, accelerator.scaler, self.ema)
             self.position = self._check_position(position)
         self.wrapped, self.optimizer = accelerator.prepare(model, optimizer)
         self.schedule = learning_rate_schedule(
@@ -145,9 +143,7 @@ class Trainer:
         accelerator, settings = self.accelerator, self.cfg.ACCELERATE
         open_log(self.run.log(accelerator.process_index), console=accelerator.is_main_process)
         self.log = (
-            TrainingLog(self.run.training_log, self.position.total_steps)
-            if accelerator.is_main_process
-            else None
+            TrainingLog(self.run.training_log, self.position.total_steps) if accelerator.is_main_process else None
         )
         self.window: list[float] = []  # losses since the last log line
         self.reported = self.position.total_steps
@@ -157,8 +153,7 @@ class Trainer:
             init_kwargs={"wandb": {"name": settings.RUN_NAME, "dir": str(self.run.root)}},
         )
         trained, everything = (
-            sum(p.numel() for p in parameters)
-            for parameters in (self.parameters.values(), self.model.parameters())
+            sum(p.numel() for p in parameters) for parameters in (self.parameters.values(), self.model.parameters())
         )
         LOGGER.info(
             f"{self.run.root}: {trained:,} of {everything:,} parameters trained, {len(self.dataset):,} "
@@ -166,9 +161,7 @@ class Trainer:
             f"{accelerator.device.type}, precision {accelerator.mixed_precision}"
         )
         if accelerator.mixed_precision != settings.MIXED_PRECISION:
-            LOGGER.info(
-                f"ACCELERATE.MIXED_PRECISION {settings.MIXED_PRECISION} needs a GPU; this run is in fp32"
-            )
+            LOGGER.info(f"ACCELERATE.MIXED_PRECISION {settings.MIXED_PRECISION} needs a GPU; this run is in fp32")
         if self.checkpoint:
             LOGGER.info(f"going on from {self.checkpoint} ({self._where()} are done)")
 
@@ -184,9 +177,7 @@ class Trainer:
                     if ended and ended.signalled:
                         return self._signal_status()
                     self._evaluate()
-        except (
-            KeyboardInterrupt
-        ):  # a signal during an evaluation, or a second one: the last checkpoint is there
+        except KeyboardInterrupt:  # a signal during an evaluation, or a second one: the last checkpoint is there
             return self._signal_status()
         LOGGER.info(f"trained for {self._where()}; newest checkpoint: {self.checkpoint}")
         return 0
@@ -217,9 +208,7 @@ class Trainer:
         for step in range(first, steps):
             loss = self._step(batches, epoch, step)
             self.position = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps)
-            for report in self.reports.push(
-                loss, time.monotonic() > self.deadline, self.stop.received is not None
-            ):
+            for report in self.reports.push(loss, time.monotonic() > self.deadline, self.stop.received is not None):
                 ended = self._take(report) or ended
             if ended:
                 break
@@ -235,9 +224,7 @@ class Trainer:
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
             batch = to_device(batch, self.accelerator.device)
-            batch["seed"] = np.array(
-                seeds
-            )  # not a tensor: DDP would move it to the GPU, whence it must come back
+            batch["seed"] = np.array(seeds)  # not a tensor: DDP would move it to the GPU, whence it must come back
             torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # of stochastic depth
             with self.accelerator.accumulate(self.wrapped):
                 loss = self.wrapped(batch)
@@ -323,8 +310,6 @@ class Trainer:
         draw_training_curves(read_log(self.run.training_log), self.run.training_curves)
         best, value = self.run.best(), evaluation.scores.get(name, math.nan)
         sign = -1 if name in BETTER_IS_LOWER else 1
-        if math.isfinite(value) and not (
-            best and best["score"] == name and sign * best["value"] >= sign * value
-        ):
+        if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
             self.run.set_best(self.checkpoint, name, value)
             self.run.prune()

@@ -32,14 +32,17 @@ def write_tree(root, names, pairs, split="test", spelling="fasion", pixels=True)
 def raw_path(name):
     """A raw path that the benchmark's name can have come from."""
     gender, category, item, number, view = re.fullmatch(
-        r"fashion(WOMEN|MEN)(\D+)id(\d{8})(\d\d_\d)([a-z]+)\.jpg", name).groups()
+        r"fashion(WOMEN|MEN)(\D+)id(\d{8})(\d\d_\d)([a-z]+)\.jpg", name
+    ).groups()
     return f"{gender}/{category}/id_{item}/{number}_{view}.jpg"
 
 
 def test_flat_name():
     assert flat_name("WOMEN/Dresses/id_00002629/02_3_back.jpg") == "fashionWOMENDressesid0000262902_3back.jpg"
-    assert flat_name("WOMEN/Blouses_Shirts/id_00003372/03_3_back.JPEG") == \
-        "fashionWOMENBlouses_Shirtsid0000337203_3back.JPEG"
+    assert (
+        flat_name("WOMEN/Blouses_Shirts/id_00003372/03_3_back.JPEG")
+        == "fashionWOMENBlouses_Shirtsid0000337203_3back.JPEG"
+    )
     for bad in ("02_3_back.jpg", "/WOMEN/Dresses/id_00002629/02_3_back.jpg", ""):
         with pytest.raises(InputError, match="relative to the dataset root"):
             flat_name(bad)
@@ -70,7 +73,7 @@ def test_published_test_pairs(tmp_path):
 @pytest.mark.parametrize("spelling", ["fasion", "fashion"])
 def test_both_spellings(tmp_path, spelling):
     write_tree(tmp_path, ["a.jpg", "b.jpg"], [("a.jpg", "b.jpg")], "train", spelling)
-    pair, = load_pairs(tmp_path, "train")
+    (pair,) = load_pairs(tmp_path, "train")
     assert (pair.source, pair.target) == ("a.jpg", "b.jpg")
     assert [path.name for path in fid_real_images(tmp_path)] == ["a.jpg", "b.jpg"]
 
@@ -88,29 +91,39 @@ def edit(name, old, new):
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new, 1))
+
     return apply
 
 
 PAIRS, ANNOTATION = "fasion-resize-pairs-test.csv", "fasion-resize-annotation-test.csv"
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda root: (root / PAIRS).unlink(), "neither fasion-resize-pairs-test.csv nor fashion-resize-pairs-"),
-    (lambda root: (root / ANNOTATION).unlink(), "neither fasion-resize-annotation-test.csv nor fashion-"),
-    (lambda root: (root / PAIRS).write_text(""), "pairs-test.csv, row 1: expected the header from,to"),
-    (lambda root: (root / PAIRS).write_text("from,to\n"), "no pairs"),
-    (lambda root: (root / PAIRS).write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
-    (edit(PAIRS, "a.jpg,b.jpg", "a.jpg"), "pairs-test.csv, row 2: expected two image names"),
-    (edit(PAIRS, "b.jpg,a.jpg", "b.jpg,"), "pairs-test.csv, row 3: expected two image names"),
-    (edit(PAIRS, "b.jpg,a.jpg", "b.jpg,c.jpg"), "row 3: c.jpg has no row in .*annotation-test.csv"),
-    (edit(ANNOTATION, HEADER, "name,y,x"), "annotation-test.csv, row 1: expected the header name:"),
-    (edit(ANNOTATION, "b.jpg", "a.jpg"), "annotation-test.csv, row 3: a.jpg is already in row 2"),
-    (edit(ANNOTATION, "b.jpg:", "b.jpg"), "annotation-test.csv, row 3: "),
-    (edit(ANNOTATION, "[0, 1", "[0"), "annotation-test.csv, row 2: keypoints_y is .*18 integers"),
-    (edit(ANNOTATION, "a.jpg:[", "a.jpg:"), "annotation-test.csv, row 2: keypoints_y"),
-    (lambda root: (root / "test_highres" / "b.jpg").unlink(), "1 of the 2 images .*b.jpg.*python generate_"),
-    (lambda root: (root / "test_highres").rename(root / "other"), "no such folder.*python generate_"),
-])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (
+            lambda root: (root / PAIRS).unlink(),
+            "neither fasion-resize-pairs-test.csv nor fashion-resize-pairs-",
+        ),
+        (lambda root: (root / ANNOTATION).unlink(), "neither fasion-resize-annotation-test.csv nor fashion-"),
+        (lambda root: (root / PAIRS).write_text(""), "pairs-test.csv, row 1: expected the header from,to"),
+        (lambda root: (root / PAIRS).write_text("from,to\n"), "no pairs"),
+        (lambda root: (root / PAIRS).write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
+        (edit(PAIRS, "a.jpg,b.jpg", "a.jpg"), "pairs-test.csv, row 2: expected two image names"),
+        (edit(PAIRS, "b.jpg,a.jpg", "b.jpg,"), "pairs-test.csv, row 3: expected two image names"),
+        (edit(PAIRS, "b.jpg,a.jpg", "b.jpg,c.jpg"), "row 3: c.jpg has no row in .*annotation-test.csv"),
+        (edit(ANNOTATION, HEADER, "name,y,x"), "annotation-test.csv, row 1: expected the header name:"),
+        (edit(ANNOTATION, "b.jpg", "a.jpg"), "annotation-test.csv, row 3: a.jpg is already in row 2"),
+        (edit(ANNOTATION, "b.jpg:", "b.jpg"), "annotation-test.csv, row 3: "),
+        (edit(ANNOTATION, "[0, 1", "[0"), "annotation-test.csv, row 2: keypoints_y is .*18 integers"),
+        (edit(ANNOTATION, "a.jpg:[", "a.jpg:"), "annotation-test.csv, row 2: keypoints_y"),
+        (
+            lambda root: (root / "test_highres" / "b.jpg").unlink(),
+            "1 of the 2 images .*b.jpg.*python generate_",
+        ),
+        (lambda root: (root / "test_highres").rename(root / "other"), "no such folder.*python generate_"),
+    ],
+)
 def test_damaged_datasets_are_one_line_errors(tmp_path, damage, message):
     write_tree(tmp_path, ["a.jpg", "b.jpg"], [("a.jpg", "b.jpg"), ("b.jpg", "a.jpg")])
     damage(tmp_path)

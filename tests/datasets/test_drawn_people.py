@@ -44,9 +44,7 @@ def read(path: Path, delimiter: str) -> list[dict[str, str]]:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()
-    }
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def test_an_image_is_a_function_of_its_seed():
@@ -117,9 +115,7 @@ def test_the_skeleton_keeps_its_bone_lengths():
         person = sample_person(rng)
         joints, height = skeleton(person, sample_pose(rng, person, stance=stance))
         for side in "rl":
-            chain = [
-                joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-            ]
+            chain = [joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
             lengths = np.linalg.norm(np.diff(chain, axis=0), axis=1)[[0, 1, 3, 4]] / height
             np.testing.assert_allclose(lengths, person.arm + person.leg, rtol=1e-6)
 
@@ -194,9 +190,7 @@ def test_lists_agree_with_the_files(drawn, split):
 
 def test_train_and_test_people_are_distinct(drawn):
     raw = {flat_name(path.relative_to(drawn).as_posix()): path for path in drawn.glob("*/*/id_*/*.jpg")}
-    people = [
-        {raw[name].parent.name for name in (drawn / f"{split}.lst").read_text().split()} for split in COUNTS
-    ]
+    people = [{raw[name].parent.name for name in (drawn / f"{split}.lst").read_text().split()} for split in COUNTS]
     assert [len(p) for p in people] == list(COUNTS.values())
     assert not people[0] & people[1]
     images = [raw[name].read_bytes() for name in raw]

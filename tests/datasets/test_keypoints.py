@@ -49,11 +49,26 @@ def test_frame_of_another_dataset():
     assert skeleton_image(keypoints, (256, 256), (128, 64))[128, 128].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize("bad", [
-    "", "[", "null", "12", "{}", "[1, 2]", json.dumps(list(range(19))), json.dumps([1.0] * 18),
-    json.dumps([True] * 18), json.dumps(["1"] * 18), json.dumps([10 ** 30] * 18), json.dumps([[1]] * 18),
-    "[" * 100_000, "[" + "9" * 5000 + ", 1" * 17 + "]", "[NaN" + ", 1" * 17 + "]",
-])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "[",
+        "null",
+        "12",
+        "{}",
+        "[1, 2]",
+        json.dumps(list(range(19))),
+        json.dumps([1.0] * 18),
+        json.dumps([True] * 18),
+        json.dumps(["1"] * 18),
+        json.dumps([10**30] * 18),
+        json.dumps([[1]] * 18),
+        "[" * 100_000,
+        "[" + "9" * 5000 + ", 1" * 17 + "]",
+        "[NaN" + ", 1" * 17 + "]",
+    ],
+)
 @pytest.mark.parametrize("field", ["y", "x"])
 def test_malformed_lists_are_input_errors_that_say_where(bad, field):
     y, x = (bad, GOOD) if field == "y" else (GOOD, bad)
@@ -64,7 +79,8 @@ def test_malformed_lists_are_input_errors_that_say_where(bad, field):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=3), inner, max_size=3))
+    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
 
 
 lists_of_about_18 = st.lists(st.integers(-2, 300), min_size=16, max_size=20).map(str)

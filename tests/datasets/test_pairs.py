@@ -37,17 +37,23 @@ def test_transforms_are_the_published_ones():
     functions = SHARED / "parity" / "functions"
     expected = load_file(functions / "tensors.safetensors")
     photo = open_image(functions / "photo.png")
-    torch.testing.assert_close(normalize(resize_to_tensor(photo, (128, 128))), expected["transform.gt_128"],
-                               rtol=0, atol=0)
-    torch.testing.assert_close(resize_to_tensor(photo, (256, 176)), expected["transform.test_256x176"],
-                               rtol=0, atol=0)
+    torch.testing.assert_close(
+        normalize(resize_to_tensor(photo, (128, 128))), expected["transform.gt_128"], rtol=0, atol=0
+    )
+    torch.testing.assert_close(resize_to_tensor(photo, (256, 176)), expected["transform.test_256x176"], rtol=0, atol=0)
 
 
 def test_train_item(pairs):
     item = TrainPairs(pairs, GT, COND, POSE, seed=1, mask=MASK)[3]
     assert {key: tuple(value.shape) for key, value in item.items()} == {
-        "img_src": (3, *GT), "img_tgt": (3, *GT), "img_cond": (3, *COND), "mask": (8, 8), "index": (),
-        "pose_img_src": (21, *POSE), "pose_img_tgt": (21, *POSE)}
+        "img_src": (3, *GT),
+        "img_tgt": (3, *GT),
+        "img_cond": (3, *COND),
+        "mask": (8, 8),
+        "index": (),
+        "pose_img_src": (21, *POSE),
+        "pose_img_tgt": (21, *POSE),
+    }
     assert item["index"] == 3 and item["mask"].dtype == torch.bool
     assert item["img_src"].min() < -0.5 and item["img_src"].max() > 0.5
     assert "mask" not in TrainPairs(pairs, GT, COND, POSE, seed=1)[3]
@@ -94,9 +100,13 @@ def test_workers_change_nothing_and_hear_of_new_epochs(pairs, context, num_worke
     def epochs(num_workers):
         dataset = TrainPairs(pairs, GT, COND, POSE, seed=3, min_scale=0.5, mask=MASK)
         sampler = GlobalBatchSampler(len(dataset), 2, rank=0, world=1, accumulation=1, seed=3)
-        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers,
-                            persistent_workers=num_workers > 0,
-                            multiprocessing_context=context if num_workers else None)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            multiprocessing_context=context if num_workers else None,
+        )
         batches = []
         for epoch in range(2):
             dataset.set_epoch(epoch)
@@ -136,15 +146,25 @@ def test_block_mask_uses_the_logarithm_of_the_aspect_ratio():
     assert abs(np.mean(log_ratios)) < 0.2
 
 
-@pytest.mark.parametrize("settings, message", [
-    (dict(ratios=(0.1, 0.2), ratio_vars=(0.1,)), "PRED_RATIO has 2 values and PRED_RATIO_VAR 1"),
-    (dict(aspect_ratio=(0.0, 2.0)), "PRED_ASPECT_RATIO"),
-    (dict(aspect_ratio=(3.0, 2.0)), "PRED_ASPECT_RATIO"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(ratios=(0.1, 0.2), ratio_vars=(0.1,)), "PRED_RATIO has 2 values and PRED_RATIO_VAR 1"),
+        (dict(aspect_ratio=(0.0, 2.0)), "PRED_ASPECT_RATIO"),
+        (dict(aspect_ratio=(3.0, 2.0)), "PRED_ASPECT_RATIO"),
+    ],
+)
 def test_mask_settings_are_checked(settings, message):
     with pytest.raises(InputError, match=message):
-        MaskSettings(**{"patch_size": 4, "ratios": (0.3,), "ratio_vars": (0.0,), "aspect_ratio": (0.5, 2.0),
-                        **settings})
+        MaskSettings(
+            **{
+                "patch_size": 4,
+                "ratios": (0.3,),
+                "ratio_vars": (0.0,),
+                "aspect_ratio": (0.5, 2.0),
+                **settings,
+            }
+        )
 
 
 def test_settings_are_checked(pairs):
@@ -174,7 +194,7 @@ def micro_batches(world, accumulation, epoch, n=103, batch=24, skip=0):
         assert len(sampler) == n // batch * accumulation
         ranks.append(list(sampler))
     by_micro_batch = list(zip(*ranks, strict=True))
-    return [by_micro_batch[i:i + accumulation] for i in range(0, len(by_micro_batch), accumulation)]
+    return [by_micro_batch[i : i + accumulation] for i in range(0, len(by_micro_batch), accumulation)]
 
 
 def flatten(step):
@@ -207,11 +227,14 @@ def test_skip_goes_on_where_a_run_stopped():
     assert len(list(sampler)) == 4
 
 
-@pytest.mark.parametrize("n, batch, world, accumulation, message", [
-    (100, 10, 4, 1, "10 .*4 processes x 1 accumulation"),
-    (100, 0, 1, 1, "a batch of 0"),
-    (7, 8, 2, 2, "7 pairs .* 8"),
-])
+@pytest.mark.parametrize(
+    "n, batch, world, accumulation, message",
+    [
+        (100, 10, 4, 1, "10 .*4 processes x 1 accumulation"),
+        (100, 0, 1, 1, "a batch of 0"),
+        (7, 8, 2, 2, "7 pairs .* 8"),
+    ],
+)
 def test_batches_that_do_not_divide(n, batch, world, accumulation, message):
     with pytest.raises(InputError, match=message):
         GlobalBatchSampler(n, batch, 0, world, accumulation, seed=0)

@@ -43,9 +43,7 @@ def test_equals_published_evaluation(score, case):
 @pytest.mark.parametrize("score", REFERENCES)
 def test_equals_scikit_image(score, size):
     pred, target = random_pairs(size)
-    expected = [
-        REFERENCES[score](x, y) for x, y in zip(pred.double().numpy(), target.double().numpy(), strict=True)
-    ]
+    expected = [REFERENCES[score](x, y) for x, y in zip(pred.double().numpy(), target.double().numpy(), strict=True)]
     actual = score(pred, target)
     assert actual.dtype == torch.float64
     np.testing.assert_allclose(actual, expected, atol=1e-6, rtol=0)
@@ -88,7 +86,5 @@ def test_torchmetrics_ssim_is_another_score():
     whole, full = structural_similarity_index_measure(pred, target, data_range=span, return_full_image=True)
     assert abs(whole - ssim_256(pred, target)).item() > 1e-4
     torch.testing.assert_close(full[..., 5:-5, 5:-5].mean(), ssim_256(pred, target)[0])
-    uniform = structural_similarity_index_measure(
-        pred, target, data_range=1.0, gaussian_kernel=False, kernel_size=51
-    )
+    uniform = structural_similarity_index_measure(pred, target, data_range=1.0, gaussian_kernel=False, kernel_size=51)
     assert abs(uniform - ssim(pred, target)).item() > 1e-4

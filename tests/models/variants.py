@@ -70,9 +70,7 @@ VARIANTS = {
     "self_values": {
         "MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"TO_SELF_ATTN": True, "TO_QUERIES": False, "TO_VALUES": True}}
     },
-    "train_self_attention": {
-        "MODEL": {"UNET_CONFIG": {f"TRAIN_SELF_ATTN_{letter}": True for letter in "QKV"}}
-    },
+    "train_self_attention": {"MODEL": {"UNET_CONFIG": {f"TRAIN_SELF_ATTN_{letter}": True for letter in "QKV"}}},
     "train_all": {"MODEL": {"UNET_CONFIG": {"TRAIN_ALL": True}}},
     "masked": {"INPUT": {"COND": {"PRED_RATIO": [0.3], "PRED_RATIO_VAR": [0.1]}}},
     "dropping_everything": {
@@ -84,7 +82,11 @@ VARIANTS = {
     },
     "detached": {"MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"DETACH_INPUT": True}}},
     "not_square": {
-        "INPUT": {"GT": {"IMG_SIZE": [128, 64]}, "COND": {"IMG_SIZE": [64, 32]}, "POSE": {"IMG_SIZE": [64, 32]}},
+        "INPUT": {
+            "GT": {"IMG_SIZE": [128, 64]},
+            "COND": {"IMG_SIZE": [64, 32]},
+            "POSE": {"IMG_SIZE": [64, 32]},
+        },
         "TEST": {"IMG_SIZE": [128, 64]},
     },
 }

@@ -22,5 +22,13 @@ def run_bash(root: Path, *arguments: str | Path, **variables: str) -> subprocess
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if name != "CONDA_DEFAULT_ENV"}
     environment |= {"CONDA_PREFIX": sys.prefix, "PATH": path} | variables
-    return subprocess.run(["bash", *map(str, arguments)], cwd=root, env=environment, check=False,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        ["bash", *map(str, arguments)],
+        cwd=root,
+        env=environment,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -108,12 +108,15 @@ def test_a_part_no_shorter_than_the_file(download, server, content, requests):
     assert unet_file(download.folder).read_bytes() == WEIGHTS and not part.exists()
 
 
-@pytest.mark.parametrize("part, address, content, message", [
-    ("unet", UNET, WEIGHTS[:-1], f"it has {len(WEIGHTS) - 1} bytes, expected {len(WEIGHTS)}"),
-    ("unet", UNET, b"<html>not found</html>", "it is cut off, or no safetensors file"),
-    ("swin", SWIN, b"<html>not found</html>", "PyTorch cannot load it"),
-    ("metrics", INCEPTION, WEIGHTS, "expected 0cc3c7bd"),
-])
+@pytest.mark.parametrize(
+    "part, address, content, message",
+    [
+        ("unet", UNET, WEIGHTS[:-1], f"it has {len(WEIGHTS) - 1} bytes, expected {len(WEIGHTS)}"),
+        ("unet", UNET, b"<html>not found</html>", "it is cut off, or no safetensors file"),
+        ("swin", SWIN, b"<html>not found</html>", "PyTorch cannot load it"),
+        ("metrics", INCEPTION, WEIGHTS, "expected 0cc3c7bd"),
+    ],
+)
 def test_a_damaged_file_is_not_kept(download, server, part, address, content, message):
     server.files[address] = content
     process = download(part)

@@ -22,8 +22,13 @@ def outside(tmp_path) -> dict[str, str]:
     for name in ("python", "python3"):
         (folder / name).write_text(f'#!/bin/sh\nexec {sys._base_executable} "$@"\n')
         (folder / name).chmod(0o755)
-    return {"PATH": f"{folder}:/usr/bin:/bin", "CONDA_PREFIX": "", "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": "/dev/null"}
+    return {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "CONDA_PREFIX": "",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
 
 
 def write_wheel(folder: Path, version: str) -> None:
@@ -35,8 +40,9 @@ def write_wheel(folder: Path, version: str) -> None:
         for path in Path(packaging.__file__).parent.rglob("*.py"):
             wheel.write(path, path.relative_to(Path(packaging.__file__).parent.parent))
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
-                                        "Tag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{info}/RECORD", "")
 
 

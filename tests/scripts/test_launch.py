@@ -34,14 +34,32 @@ def launch(tmp_path):
     stub.chmod(0o755)
 
     def run(script: str, *arguments: str, gpus: int = 8, **variables: str):
-        hidden = ("CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "NNODES", "NODE_RANK",
-                  "MASTER_ADDR", "MASTER_PORT")
-        environment = {name: value for name, value in os.environ.items()
-                       if name not in hidden and not name.startswith("SLURM_")}
-        environment |= {"PATH": f"{stub.parent}:{os.environ['PATH']}", "STUB_RECORD": str(record),
-                        "STUB_GPUS": str(gpus), **variables}
-        process = subprocess.run(["bash", REPOSITORY / "scripts" / script, *arguments], check=False,
-                                 cwd=tmp_path, env=environment, capture_output=True, text=True)
+        hidden = (
+            "CUDA_VISIBLE_DEVICES",
+            "ACCELERATE_USE_CPU",
+            "OMP_NUM_THREADS",
+            "NNODES",
+            "NODE_RANK",
+            "MASTER_ADDR",
+            "MASTER_PORT",
+        )
+        environment = {
+            name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("SLURM_")
+        }
+        environment |= {
+            "PATH": f"{stub.parent}:{os.environ['PATH']}",
+            "STUB_RECORD": str(record),
+            "STUB_GPUS": str(gpus),
+            **variables,
+        }
+        process = subprocess.run(
+            ["bash", REPOSITORY / "scripts" / script, *arguments],
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         command, environment, folder = json.loads(record.read_text()) if record.exists() else ([], {}, None)
         if process.returncode == 0:
             assert Path(folder) == REPOSITORY
@@ -50,28 +68,40 @@ def launch(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("script, arguments, expected", [
-    ("single_gpu/pose_transfer_train.sh", ["0"], ["pose_transfer_train.py", *DEFAULT]),
-    ("single_gpu/pose_transfer_train.sh", ["3", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
-    ("single_gpu/pose_transfer_train.sh", ["0", "--config_file=a.yaml"],
-     ["pose_transfer_train.py", "--config_file=a.yaml"]),
-    ("single_gpu/pose_transfer_test.sh", ["0", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
-    ("single_gpu/pose_transfer_test.sh", ["0", *QUOTED], ["pose_transfer_test.py", *QUOTED]),
-    ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
-])
+@pytest.mark.parametrize(
+    "script, arguments, expected",
+    [
+        ("single_gpu/pose_transfer_train.sh", ["0"], ["pose_transfer_train.py", *DEFAULT]),
+        ("single_gpu/pose_transfer_train.sh", ["3", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
+        (
+            "single_gpu/pose_transfer_train.sh",
+            ["0", "--config_file=a.yaml"],
+            ["pose_transfer_train.py", "--config_file=a.yaml"],
+        ),
+        ("single_gpu/pose_transfer_test.sh", ["0", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
+        ("single_gpu/pose_transfer_test.sh", ["0", *QUOTED], ["pose_transfer_test.py", *QUOTED]),
+        ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
+    ],
+)
 def test_one_gpu_is_plain_python(launch, script, arguments, expected):
     process, command, environment = launch(script, *arguments, gpus=1)
     assert process.returncode == 0, process.stderr
     assert command == expected
-    assert environment == {"CUDA_VISIBLE_DEVICES": arguments[0], "ACCELERATE_USE_CPU": None,
-                           "OMP_NUM_THREADS": None}
+    assert environment == {
+        "CUDA_VISIBLE_DEVICES": arguments[0],
+        "ACCELERATE_USE_CPU": None,
+        "OMP_NUM_THREADS": None,
+    }
 
 
-@pytest.mark.parametrize("script, arguments, expected", [
-    ("multi_gpu/pose_transfer_train.sh", ["0,1,2,3,4,5,6,7"], ["pose_transfer_train.py", *DEFAULT]),
-    ("multi_gpu/pose_transfer_train.sh", ["0,1", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
-    ("multi_gpu/pose_transfer_test.sh", ["0,1", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
-])
+@pytest.mark.parametrize(
+    "script, arguments, expected",
+    [
+        ("multi_gpu/pose_transfer_train.sh", ["0,1,2,3,4,5,6,7"], ["pose_transfer_train.py", *DEFAULT]),
+        ("multi_gpu/pose_transfer_train.sh", ["0,1", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
+        ("multi_gpu/pose_transfer_test.sh", ["0,1", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
+    ],
+)
 def test_several_gpus_are_as_many_processes(launch, script, arguments, expected):
     count = len(arguments[0].split(","))
     process, command, environment = launch(script, *arguments, gpus=count)
@@ -92,43 +122,77 @@ def test_two_cpu_processes_share_the_cores(launch):
     assert process.returncode == 0, process.stderr
     assert command == [*TORCHRUN, "2", "--standalone", "pose_transfer_train.py", *DEFAULT]
     cores = len(os.sched_getaffinity(0))
-    assert environment == {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true",
-                           "OMP_NUM_THREADS": str(-(-cores // 2))}
+    assert environment == {
+        "CUDA_VISIBLE_DEVICES": "",
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": str(-(-cores // 2)),
+    }
 
 
 def test_several_machines(launch):
-    process, command, _ = launch("multi_node/pose_transfer_train.sh", "0", gpus=1,
-                                 NNODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1")
+    process, command, _ = launch(
+        "multi_node/pose_transfer_train.sh", "0", gpus=1, NNODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1"
+    )
     assert process.returncode == 0, process.stderr
-    assert command == [*TORCHRUN, "1", "--nnodes", "2", "--node_rank", "1", "--master_addr", "10.0.0.1",
-                       "--master_port", "29500", "pose_transfer_train.py", *DEFAULT]
+    assert command == [
+        *TORCHRUN,
+        "1",
+        "--nnodes",
+        "2",
+        "--node_rank",
+        "1",
+        "--master_addr",
+        "10.0.0.1",
+        "--master_port",
+        "29500",
+        "pose_transfer_train.py",
+        *DEFAULT,
+    ]
 
 
 def test_several_machines_under_slurm(launch, tmp_path):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.write_text("#!/bin/sh\nprintf 'node7\\nnode8\\n'\n")
     scontrol.chmod(0o755)
-    process, command, _ = launch("multi_node/pose_transfer_test.sh", "0,1", *CHECKPOINT, gpus=2,
-                                 SLURM_JOB_NUM_NODES="2", SLURM_NODEID="0", SLURM_JOB_NODELIST="node[7-8]",
-                                 MASTER_PORT="3000")
+    process, command, _ = launch(
+        "multi_node/pose_transfer_test.sh",
+        "0,1",
+        *CHECKPOINT,
+        gpus=2,
+        SLURM_JOB_NUM_NODES="2",
+        SLURM_NODEID="0",
+        SLURM_JOB_NODELIST="node[7-8]",
+        MASTER_PORT="3000",
+    )
     assert process.returncode == 0, process.stderr
-    assert command[4:12] == ["--nnodes", "2", "--node_rank", "0", "--master_addr", "node7",
-                             "--master_port", "3000"]
+    assert command[4:12] == [
+        "--nnodes",
+        "2",
+        "--node_rank",
+        "0",
+        "--master_addr",
+        "node7",
+        "--master_port",
+        "3000",
+    ]
 
 
-@pytest.mark.parametrize("script, arguments, message", [
-    ("single_gpu/pose_transfer_train.sh", [], "usage: bash scripts/single_gpu/pose_transfer_train.sh"),
-    ("multi_gpu/pose_transfer_test.sh", [""], "usage: bash scripts/multi_gpu/pose_transfer_test.sh"),
-    ("multi_gpu/pose_transfer_train.sh", ["1,x"], "'1,x' is no list of devices"),
-    ("multi_gpu/pose_transfer_train.sh", ["0,,1"], "'0,,1' is no list of devices"),
-    ("multi_gpu/pose_transfer_train.sh", ["0,"], "'0,' is no list of devices"),
-    ("multi_gpu/pose_transfer_train.sh", ["cpu,0"], "'cpu,0' is no list of devices"),
-    ("multi_gpu/pose_transfer_train.sh", NO_APP, "'--config_file' is no list of devices"),
-    ("multi_gpu/pose_transfer_train.sh", ["0,1,1"], "'0,1,1' names GPU 1 twice"),
-    ("single_gpu/pose_transfer_train.sh", ["0,1"], "single_gpu takes one device"),
-    ("single_gpu/pose_transfer_train.sh", ["9"], "GPU 9: PyTorch sees 0 of these 1"),
-    ("multi_node/pose_transfer_train.sh", ["0"], "multi_node needs NNODES"),
-])
+@pytest.mark.parametrize(
+    "script, arguments, message",
+    [
+        ("single_gpu/pose_transfer_train.sh", [], "usage: bash scripts/single_gpu/pose_transfer_train.sh"),
+        ("multi_gpu/pose_transfer_test.sh", [""], "usage: bash scripts/multi_gpu/pose_transfer_test.sh"),
+        ("multi_gpu/pose_transfer_train.sh", ["1,x"], "'1,x' is no list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["0,,1"], "'0,,1' is no list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["0,"], "'0,' is no list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["cpu,0"], "'cpu,0' is no list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", NO_APP, "'--config_file' is no list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["0,1,1"], "'0,1,1' names GPU 1 twice"),
+        ("single_gpu/pose_transfer_train.sh", ["0,1"], "single_gpu takes one device"),
+        ("single_gpu/pose_transfer_train.sh", ["9"], "GPU 9: PyTorch sees 0 of these 1"),
+        ("multi_node/pose_transfer_train.sh", ["0"], "multi_node needs NNODES"),
+    ],
+)
 def test_bad_devices_are_one_line(launch, script, arguments, message):
     process, command, _ = launch(script, *arguments, gpus=0)
     assert process.returncode == 1
@@ -139,15 +203,21 @@ def test_bad_devices_are_one_line(launch, script, arguments, message):
 def test_two_cpu_processes_find_each_other(tmp_path):
     """What the scripts rest on: Accelerate takes the processes from torch.distributed.run, on the CPU too."""
     program = tmp_path / "program.py"
-    program.write_text("from accelerate import Accelerator\n"
-                       "import torch\n"
-                       "accelerator = Accelerator()\n"
-                       "ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"
-                       "assert accelerator.num_processes == 2 and accelerator.device.type == 'cpu'\n"
-                       "assert ranks.tolist() == [0, 1]\n"
-                       "accelerator.end_training()\n")
+    program.write_text(
+        "from accelerate import Accelerator\n"
+        "import torch\n"
+        "accelerator = Accelerator()\n"
+        "ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"
+        "assert accelerator.num_processes == 2 and accelerator.device.type == 'cpu'\n"
+        "assert ranks.tolist() == [0, 1]\n"
+        "accelerator.end_training()\n"
+    )
     process = subprocess.run(
-        [sys.executable, *TORCHRUN, "2", "--standalone", program], check=False,
+        [sys.executable, *TORCHRUN, "2", "--standalone", program],
+        check=False,
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=120)
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert process.returncode == 0, process.stderr

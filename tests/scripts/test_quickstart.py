@@ -50,8 +50,12 @@ def test_draw_prepare_train_test(quickstart):
     status, commands = quickstart()
     assert status == 0
     assert programs(commands) == [
-        "datasets.drawn_people", "generate_fashion_datasets.py", "pose_transfer_train.py",
-        "pose_transfer_test.py", "pose_transfer_test.py"]
+        "datasets.drawn_people",
+        "generate_fashion_datasets.py",
+        "pose_transfer_train.py",
+        "pose_transfer_test.py",
+        "pose_transfer_test.py",
+    ]
     assert "MODEL.PRETRAINED_PATH outputs/demo/quickstart/epochs_007/checkpoints" in commands[3]
     assert "MODEL.PRETRAINED_PATH pretrained_models/demo/checkpoint" in commands[4]
     assert all("INPUT.ROOT_DIR outputs/demo/fashion" in command for command in commands[2:])

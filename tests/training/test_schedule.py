@@ -26,9 +26,7 @@ def rates(steps_per_epoch, count, first_step=0, **settings):
 def test_published_rates(name, first_epoch):
     case = json.loads((SHARED / "parity" / "functions" / "cases.json").read_text())["lr_schedule"]
     per_epoch = case["iters_per_epoch"]
-    settings = {
-        key.upper(): case[key] for key in ("lr", "warmup_steps", "warmup_rate", "decay_rate", "epochs")
-    }
+    settings = {key.upper(): case[key] for key in ("lr", "warmup_steps", "warmup_rate", "decay_rate", "epochs")}
     settings["DECAY_EPOCHS"] = case["decay_epochs"]
     assert rates(per_epoch, len(case[name]), first_epoch * per_epoch, **settings) == case[name]
 
