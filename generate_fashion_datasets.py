@@ -17,12 +17,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from configs.errors import InputError, one_line_errors
+from configs.files import PARTIAL, whole_file, write_text
 from datasets.deepfashion import IMAGE_EXTENSIONS, SPLITS, flat_name, images_folder
 
 GENDERS = ("MEN", "WOMEN")
 PUBLISHED_COUNTS = {"train": 48_674, "test": 4_038}
 PUBLISHED_SIZE = (750, 1101)  # width, height
-TEMPORARY_SUFFIX = ".partial"
 
 
 class Job(NamedTuple):
@@ -111,20 +111,19 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
     """
     source, destination = job
     same_format = image_format(source) == image_format(destination)
-    temporary = destination.with_name(f".{destination.name}{TEMPORARY_SUFFIX}")
     try:
         with Image.open(source) as image:  # reads the header only
             size = image.size
-            finished = destination.exists() and (not same_format or destination.stat().st_size == source.stat().st_size)
-            if not finished and not same_format:
-                image.convert("RGB").save(temporary, image_format(destination), quality=95)
+            if destination.exists() and (not same_format or destination.stat().st_size == source.stat().st_size):
+                return size
+            pixels = None if same_format else image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        temporary.unlink(missing_ok=True)
         return None
-    if not finished:
-        if same_format:
-            link_or_copy(source, temporary, link)
-        os.replace(temporary, destination)
+    with whole_file(destination) as partial:
+        if pixels:
+            pixels.save(partial, image_format(destination), quality=95)
+        else:
+            link_or_copy(source, partial, link)
     return size
 
 
@@ -143,7 +142,7 @@ def prepare_folders(folders: Iterable[Path]) -> None:
     """Make the folders, and remove what an interrupted run was writing."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink()
 
 
@@ -190,7 +189,7 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
     unreadable = [job.source for job, size in zip(jobs, sizes) if size is None]
     missing += [job.destination.name for job, size in zip(jobs, sizes) if size is None]
     if missing:
-        missing_file.write_text("".join(f"{name}\n" for name in missing), encoding="utf-8")
+        write_text(missing_file, "".join(f"{name}\n" for name in missing))
         note = f" ({len(unreadable)} of them cannot be read, first {unreadable[0]})" if unreadable else ""
         first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         listed_in_all = sum(map(len, names.values()))

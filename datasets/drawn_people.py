@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs.errors import InputError, one_line_errors
+from configs.files import write_text
 from datasets.deepfashion import flat_name
 from datasets.drawn_bodies import draw
 from datasets.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, Person, Pose, sample_person, sample_pose
@@ -163,9 +164,7 @@ def draw_dataset(
             rows = list(progress(pool.map(job, tasks, chunksize=max(1, min(8, len(tasks) // (4 * workers))))))
     for split, name in enumerate(SPLITS):
         _write_lists(root, name, [row for row, task in zip(rows, tasks) if task[0] == split])
-    partial_record = root / f"{RECORD}.part"
-    partial_record.write_text(json.dumps(record) + "\n")
-    os.replace(partial_record, root / RECORD)
+    write_text(root / RECORD, json.dumps(record) + "\n")
 
 
 @one_line_errors

@@ -1,13 +1,19 @@
-"""Scores as text and as files."""
+"""Scores as text and as files.
 
+python -m metrics.report "label=FOLDER/metrics.json" ...   several tests in one table
+"""
+
+import argparse
 import csv
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from configs.errors import InputError, one_line_errors
+from configs.files import write_text
 
 # name -> (arrow to the better side, decimals), in the order of the columns
 COLUMNS = {"FID": ("↓", 4), "LPIPS": ("↓", 4), "SSIM": ("↑", 4), "SSIM_256": ("↑", 4), "PSNR": ("↑", 3)}
@@ -49,17 +55,6 @@ def write_per_image(folder: Path | str, table: Sequence[Mapping[str, float]]) ->
     write_text(Path(folder) / "metrics_per_image.csv", _csv(table))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file by `text` in one step, so that nobody reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _cell(name: str, scores: Mapping[str, float]) -> str:
     return f"{scores[name]:.{COLUMNS[name][1]}f}" if name in scores else "–"
 
@@ -76,3 +71,37 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores of a `metrics.json`, and those of copying the source.
+
+    Raises:
+        InputError: the file is missing or something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        scores, meta = ({k: v for k, v in document[key].items() if v is not None} for key in ("scores", "meta"))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: no scores there ({error}); pose_transfer_test.py writes this file") from None
+    return scores, {k.removeprefix("baseline_"): v for k, v in meta.items() if k.startswith("baseline_")}
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Print the scores of several tests in one table, above those of copying the source.",
+        epilog='example: python -m metrics.report "first run=outputs/CFLD/a/generated/256x176/metrics.json" ...',
+    )
+    parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON")
+    rows, baseline = {}, {}
+    for row in parser.parse_args().rows:
+        label, separator, path = row.partition("=")
+        if not separator:
+            raise InputError(f"{row!r}: expected LABEL=METRICS_JSON")
+        rows[label], baseline = read_scores(Path(path))
+    print(score_table({**rows, **({"copy of the source": baseline} if baseline else {})}))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 DATA=outputs/demo/fashion
 TRAIN_PEOPLE=120
 TEST_PEOPLE=8
-TEST_PAIRS=24 # the first ones; a few seconds each on a small CPU
+TEST_PAIRS=48 # evenly spaced over the test people
 CONFIG=configs/demo.yaml
 FINISHED=pretrained_models/demo/checkpoint # trained for hours with the same config, for comparison
 RUN=quickstart                             # of project demo, so its folder is outputs/demo/quickstart
@@ -53,6 +53,10 @@ on_device test MODEL.PRETRAINED_PATH "outputs/demo/$RUN/$newest" ACCELERATE.RUN_
 step "4/4 the same with the finished checkpoint $FINISHED"
 on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_finished"
 
-step "done; images, grid.png and metrics.json are in"
-echo "  outputs/demo/$RUN/generated             what the few minutes of training gave"
-echo "  outputs/demo/${RUN}_finished/generated    what the finished checkpoint gives"
+step "done: $TEST_PAIRS pairs of people that neither model has seen"
+here=outputs/demo/$RUN/generated/128x128
+finished=outputs/demo/${RUN}_finished/generated/128x128
+python -m metrics.report "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json"
+echo "images, comparison grid (grid.png) and metrics.json:"
+echo "  $here      what the few minutes of training gave"
+echo "  $finished      what the finished checkpoint gives"

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from configs.errors import InputError
+from configs.files import whole_file
 from datasets import TestPairs
 from datasets.pairs import open_image, resize_to_tensor
 from diffusion.guidance import Branch, Scales, guidance_branches, guided
@@ -128,9 +129,8 @@ class Evaluation:
     def write(self, folder: Path, meta: dict) -> None:
         """Write grid.png, metrics.json and metrics.csv."""
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / ".grid.partial"
-        self.grid.save(partial, format="PNG")
-        partial.replace(folder / "grid.png")
+        with whole_file(folder / "grid.png") as partial:
+            self.grid.save(partial, format="PNG")
         baseline = {f"baseline_{name}": value for name, value in self.baseline.items()}
         write_scores(folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped})
 

@@ -1,6 +1,5 @@
 """Generated images as files, and the comparison grid."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from configs.files import whole_file
 from datasets import Pair
 from metrics import quantise
 
@@ -35,12 +35,8 @@ def to_uint8(images: Tensor, size: Sequence[int]) -> Tensor:
 
 def save_png(image: Tensor, path: Path) -> None:
     """Write an image (3, H, W) uint8; the file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(path) as partial:
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(partial, format="PNG")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_png(path: Path, size: Sequence[int]) -> Tensor | None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from configs.errors import InputError
+from configs.files import write_text
 from models.checkpoints import PUBLISHED_MODEL, PUBLISHED_UNET, WEIGHTS
 
-from .run_folder import write_text
 from .settings import flat_settings
 
 RECORD = "made_with.json"

@@ -10,7 +10,6 @@ OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from configs.errors import InputError
+from configs.files import PARTIAL, sync, write_text
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
-PARTIAL, REPLACED = ".partial", ".replaced"  # a checkpoint being written; one about to be replaced
+REPLACED = ".replaced"  # ends the name of a checkpoint about to be replaced
 
 
 class RunFolder:
@@ -126,17 +126,6 @@ class RunFolder:
             ) from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step, on the disk when this returns."""
-    partial = path.with_name(path.name + PARTIAL)
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    _sync(path.parent)
-
-
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling to fill; it takes the place of `folder` when all in it is on the disk.
@@ -149,22 +138,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
     try:
         yield partial
         for file in partial.iterdir():
-            _sync(file)
-        _sync(partial)
+            sync(file)
+        sync(partial)
         if folder.is_dir():
             shutil.rmtree(replaced, ignore_errors=True)
             folder.rename(replaced)
         partial.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from configs.errors import InputError
+from configs.files import write_text
 from datasets import GlobalBatchSampler, TrainPairs
 from diffusion.randomness import pair_seed
 from models import CFLD, load_checkpoint, save_checkpoint
@@ -25,7 +26,7 @@ from .ema import EMA
 from .evaluation import Evaluation, Evaluator
 from .processes import on_main
 from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
-from .run_folder import RunFolder, new_folder, write_text
+from .run_folder import RunFolder, new_folder
 from .schedule import learning_rate_schedule
 from .settings import flat_settings
 from .signals import Report, StepReports, StopSignals

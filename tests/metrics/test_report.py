@@ -2,11 +2,12 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from metrics import score_table, write_per_image, write_scores
+from metrics import report, score_table, write_per_image, write_scores
 
 OURS = {"PSNR": 18.23456, "SSIM": 0.7378, "FID": 6.804, "LPIPS": 0.15191}
 
@@ -55,3 +56,30 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_per_image_table(tmp_path):
     write_per_image(tmp_path, [{"index": 0, "SSIM": 0.5}, {"index": 4, "SSIM": 0.25}])
     assert (tmp_path / "metrics_per_image.csv").read_text() == "index,SSIM\n0,0.5\n4,0.25\n"
+
+
+def run_report(monkeypatch, *rows: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["report", *rows])
+    try:
+        report.main()
+    except SystemExit as status:
+        return status.code
+    return 0
+
+
+def test_several_tests_in_one_table(tmp_path, monkeypatch, capsys):
+    write_scores(tmp_path / "a", {"PSNR": 20.0}, {"images": 3, "baseline_PSNR": 16.0})
+    write_scores(tmp_path / "b", {"PSNR": 21.5}, {"baseline_PSNR": 16.0})
+    rows = [f"{name}={tmp_path / name / 'metrics.json'}" for name in ("a", "b")]
+    assert run_report(monkeypatch, *rows) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["PSNR", "↑"], ["a", "20.000"], ["b", "21.500"], ["copy", "of", "the", "source", "16.000"]]
+
+
+@pytest.mark.parametrize("content", [None, "[", "{}", '{"scores": 1, "meta": {}}'])
+def test_something_else_than_scores_is_one_line(content, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "metrics.json"
+    if content is not None:
+        path.write_text(content)
+    assert run_report(monkeypatch, f"a={path}") == 1
+    assert capsys.readouterr().err.count("\n") == 1

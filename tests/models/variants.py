@@ -8,6 +8,7 @@ import yaml
 from yacs.config import CfgNode
 
 from configs import load_config
+from configs.checks import BRANCH_LISTS
 from tests.tiny import tiny_settings, write_parts
 
 CLIP = {
@@ -19,19 +20,7 @@ CLIP = {
     "image_size": 32,
     "patch_size": 16,
 }
-NO_BRANCHES = {
-    name: []
-    for name in (
-        "ATTN_RESIDUAL_BLOCK_IDX",
-        "INNER_DIMS",
-        "CTX_DIMS",
-        "EMBED_DIMS",
-        "HEADS",
-        "CONVIN_KERNEL_SIZE",
-        "CONVIN_STRIDE",
-        "CONVIN_PADDING",
-    )
-}
+NO_BRANCHES = {name: [] for name in BRANCH_LISTS}
 STRIDES = [8] * 3 + [4] * 3 + [2] * 3
 VARIANTS = {
     "default": {},

@@ -1,7 +1,8 @@
 import pytest
 
 from configs import InputError, load_config
-from training.run_folder import RunFolder, new_folder, write_text
+from configs.files import write_text
+from training.run_folder import RunFolder, new_folder
 
 
 @pytest.fixture
