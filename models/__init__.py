@@ -1,6 +1,7 @@
 """The model: its parts, how they are built from a config, and its checkpoints."""
 
-from .cfld import CFLD, Conditions, build_model
+from .build import build_model
+from .cfld import CFLD, Conditions
 from .checkpoints import load_checkpoint, save_checkpoint
 
 __all__ = ["CFLD", "Conditions", "build_model", "load_checkpoint", "save_checkpoint"]

@@ -59,7 +59,7 @@ def test_a_file_that_does_not_fit_is_named(content: str, tmp_path: Path):
     cfg = variant_config("default", tmp_path, changes).clone()
     cfg.defrost()
     cfg.MODEL.RANDOM_WEIGHTS = False
-    from models.cfld import _build_encoder
+    from models.build import _build_encoder
 
     with pytest.raises(InputError, match="swin.pth") as error:
         _build_encoder(cfg)

@@ -1,0 +1,222 @@
+"""From a config to the model: the one place where settings become parts."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPVisionModel
+from yacs.config import CfgNode
+
+from configs.errors import InputError
+from diffusion.schedulers import load_scheduler
+
+from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
+from .cfld import CFLD, TrainingSettings
+from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
+from .parts import load_part
+from .perception_refined_decoder import (
+    CLIPPrompt,
+    LinearPrompt,
+    PerceptionRefinedDecoder,
+    ZeroPrompt,
+    feature_cells,
+)
+from .pose_adapter import PoseAdapter
+from .state import read_weights
+from .unet import load_unet, set_trainable
+from .vae import downscale_factor, load_vae
+
+
+def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
+    """The model of a config with its pretrained parts, in training mode of the published layers.
+
+    Args:
+        cfg: a checked config.
+        device: where to build; `meta` builds shapes without memory (with MODEL.RANDOM_WEIGHTS).
+
+    Raises:
+        InputError: a pretrained file is missing or damaged, or sizes do not fit together.
+    """
+    m = cfg.MODEL
+    with torch.device(device) if device is not None else nullcontext():
+        unet = load_unet(m.UNET_CONFIG.PRETRAINED_PATH, m.RANDOM_WEIGHTS)
+        vae = load_vae(m.FIRST_STAGE_CONFIG.PRETRAINED_PATH, m.RANDOM_WEIGHTS)
+        _check_sizes(cfg, unet, vae)
+        _select_trainable(unet, m.UNET_CONFIG)
+        if m.GRADIENT_CHECKPOINTING:
+            unet.enable_gradient_checkpointing()
+        scheduler = load_scheduler("ddpm", m.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        return CFLD(
+            appearance_encoder=_build_encoder(cfg),
+            prompt_decoder=_build_prompt_decoder(cfg),
+            hybrid_granularity_adapter=_build_adapter(m.APPEARANCE_GUIDANCE_CONFIG),
+            pose_adapter=PoseAdapter(
+                m.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR,
+                m.POSE_GUIDANCE_CONFIG.POSE_CHANNELS,
+                m.POSE_GUIDANCE_CONFIG.IN_CHANNELS,
+                m.POSE_GUIDANCE_CONFIG.CHANNELS,
+            ),
+            unet=unet,
+            vae=vae,
+            alphas_cumprod=scheduler.alphas_cumprod,
+            prompt_shape=(m.DECODER_CONFIG.N_CTX, m.DECODER_CONFIG.CTX_DIM),
+            settings=TrainingSettings(
+                pose_query=m.DECODER_CONFIG.POSE_QUERY and m.DECODER_CONFIG.DEPTH > 0,
+                prediction_type=scheduler.config.prediction_type,
+                cubic_sampling=m.SCHEDULER_CONFIG.CUBIC_SAMPLING,
+                drop_share=m.U_COND_PERCENT,
+                drop_pose=m.U_COND_DOWN_BLOCK_GUIDANCE,
+                drop_appearance=m.U_COND_UP_BLOCK_GUIDANCE,
+            ),
+        )
+
+
+def _select_trainable(unet: UNet2DConditionModel, config: CfgNode) -> None:
+    if config.TRAIN_ALL:
+        unet.requires_grad_(True)
+        return
+    projections = [
+        f"attn{number}.to_{letter.lower()}"
+        for number, kind in ((1, "SELF"), (2, "CROSS"))
+        for letter in "QKV"
+        if config[f"TRAIN_{kind}_ATTN_{letter}"]
+    ]
+    set_trainable(unet, config.TRAINABLE_BLOCK_IDX, projections)
+
+
+def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
+    config = cfg.MODEL.COND_STAGE_CONFIG
+    if not config.DEPTHS:
+        return None
+    encoder = AppearanceEncoder(
+        cfg.INPUT.COND.IMG_SIZE,
+        config.EMBED_DIM,
+        config.DEPTHS,
+        config.NUM_HEADS,
+        config.WINDOW_SIZE,
+        config.DROP_PATH_RATE,
+        masked=bool(cfg.INPUT.COND.PRED_RATIO),
+        pooled=config.LAST_NORM,
+    )
+    if not cfg.MODEL.RANDOM_WEIGHTS:
+        weights = read_weights(config.PRETRAINED_PATH, "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH")
+        try:
+            missing, unexpected = encoder.swin.load_state_dict(adapt_swin_weights(weights, encoder.swin), strict=False)
+        except (RuntimeError, AttributeError) as error:
+            raise InputError(
+                f"{config.PRETRAINED_PATH}: does not fit MODEL.COND_STAGE_CONFIG: {' '.join(str(error).split())[:300]}"
+            ) from None
+        missing = [name for name in missing if not name.startswith("norm.")]
+        if missing or unexpected:
+            raise InputError(
+                f"{config.PRETRAINED_PATH}: not the weights of this Swin transformer; "
+                f"missing {missing[:3]}, unexpected {unexpected[:3]}"
+            )
+    return encoder
+
+
+def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
+    config, encoder = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.COND_STAGE_CONFIG
+    feature_dim = encoder.EMBED_DIM * 8
+    if config.DEPTH == 0:
+        clip = load_part(CLIPVisionModel, config.CLIP_PRETRAINED_PATH, cfg.MODEL.RANDOM_WEIGHTS)
+        return CLIPPrompt(clip, config.CTX_DIM)
+    if config.DEPTH == -1:
+        return ZeroPrompt(config.CTX_DIM)
+    if config.DEPTH == -2:
+        return LinearPrompt(feature_dim, config.CTX_DIM)
+    return PerceptionRefinedDecoder(
+        config.N_CTX,
+        config.CTX_DIM,
+        config.HEADS,
+        config.DEPTH,
+        feature_dim,
+        feature_cells=0 if encoder.LAST_NORM else feature_cells(cfg.INPUT.COND.IMG_SIZE),
+        pose_dim=cfg.MODEL.POSE_GUIDANCE_CONFIG.CHANNELS[-1] if config.POSE_QUERY else 0,
+    )
+
+
+def _build_adapter(config: CfgNode) -> HybridGranularityAdapter:
+    stages = list(dict.fromkeys(config.INNER_DIMS))  # the list of maps moves on when the channels change
+    specs = [
+        BranchSpec(block, stages.index(inner), inner, embed, ctx, heads, kernel, stride, padding)
+        for block, inner, embed, ctx, heads, kernel, stride, padding in zip(
+            config.ATTN_RESIDUAL_BLOCK_IDX,
+            config.INNER_DIMS,
+            config.EMBED_DIMS,
+            config.CTX_DIMS,
+            config.HEADS,
+            config.CONVIN_KERNEL_SIZE,
+            config.CONVIN_STRIDE,
+            config.CONVIN_PADDING,
+        )
+    ]
+    site = bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
+    return HybridGranularityAdapter(specs, config.DEPTH, site, config.DETACH_INPUT)
+
+
+def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
+    """Raise `InputError` when widths or resolutions of the parts do not match."""
+    prompt_dim, pose = cfg.MODEL.DECODER_CONFIG.CTX_DIM, cfg.MODEL.POSE_GUIDANCE_CONFIG
+    if unet.config.cross_attention_dim != prompt_dim:
+        raise InputError(
+            f"MODEL.DECODER_CONFIG.CTX_DIM is {prompt_dim}, the U-Net of {cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH} "
+            f"reads prompts of {unet.config.cross_attention_dim}"
+        )
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise InputError(
+            f"the U-Net has {unet.config.in_channels} latent channels and the VAE {vae.config.latent_channels}; "
+            "check MODEL.UNET_CONFIG.PRETRAINED_PATH and MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH"
+        )
+    down_channels = list(unet.config.block_out_channels[: len(pose.CHANNELS)])
+    if down_channels != list(pose.CHANNELS):
+        raise InputError(
+            f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, the U-Net's down blocks have {down_channels}"
+        )
+    if any(width % 32 for width in (pose.IN_CHANNELS, *pose.CHANNELS)):
+        raise InputError(
+            f"MODEL.POSE_GUIDANCE_CONFIG: IN_CHANNELS {pose.IN_CHANNELS} and CHANNELS {pose.CHANNELS} must be "
+            "multiples of 32, the groups of the pose adapter's normalisation"
+        )
+    factor = downscale_factor(vae)
+    if any(side % (factor * 8) for side in cfg.INPUT.GT.IMG_SIZE):
+        raise InputError(
+            f"INPUT.GT.IMG_SIZE is {cfg.INPUT.GT.IMG_SIZE}, expected multiples of {factor * 8} "
+            f"(VAE stride {factor}, then three halvings in the U-Net)"
+        )
+    latent = [side // factor for side in cfg.INPUT.GT.IMG_SIZE]
+    pose_size = [side // pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE]
+    if latent != pose_size:
+        raise InputError(
+            f"INPUT.POSE.IMG_SIZE {cfg.INPUT.POSE.IMG_SIZE} / {pose.DOWNSCALE_FACTOR} gives residuals of {pose_size}, "
+            f"the latents of INPUT.GT.IMG_SIZE {cfg.INPUT.GT.IMG_SIZE} are {latent}"
+        )
+    _check_bias_sizes(cfg, unet, latent)
+
+
+def _check_bias_sizes(cfg: CfgNode, unet: UNet2DConditionModel, latent: Sequence[int]) -> None:
+    config, decoder = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG, cfg.MODEL.DECODER_CONFIG
+    site = bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
+    stages = list(dict.fromkeys(config.INNER_DIMS))
+    for i, block in enumerate(config.ATTN_RESIDUAL_BLOCK_IDX):
+        stride = 4 * 2 ** stages.index(config.INNER_DIMS[i])
+        tokens = 1
+        for side in cfg.INPUT.COND.IMG_SIZE:
+            cells = side // stride + 2 * config.CONVIN_PADDING[i] - config.CONVIN_KERNEL_SIZE[i]
+            tokens *= cells // config.CONVIN_STRIDE[i] + 1
+        up_block = block // 3
+        query_tokens = latent[0] * latent[1] // 4 ** (3 - up_block)
+        width = unet.config.block_out_channels[3 - up_block]
+        reads_queries = site.startswith("self") or site.endswith("q")
+        expected = (
+            query_tokens if reads_queries else decoder.N_CTX,
+            decoder.CTX_DIM if site.endswith("c") else width,
+        )
+        if (tokens, config.CTX_DIMS[i]) != expected:
+            raise InputError(
+                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: the branch of block {block} gives {tokens} tokens of "
+                f"{config.CTX_DIMS[i]}, its {site} takes {expected[0]} of {expected[1]}; check CONVIN_*, CTX_DIMS, "
+                "INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
+            )
