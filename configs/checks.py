@@ -31,6 +31,9 @@ POSITIVE = (
     "MODEL.DECODER_CONFIG.N_CTX",
     "MODEL.DECODER_CONFIG.CTX_DIM",
     "MODEL.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR",
+    "MODEL.COND_STAGE_CONFIG.EMBED_DIM",
+    "MODEL.COND_STAGE_CONFIG.WINDOW_SIZE",
+    "INPUT.COND.MIN_SCALE",
 )
 NOT_NEGATIVE = (
     "MODEL.LAST_EPOCH",
@@ -56,6 +59,7 @@ BRANCH_LISTS = (
     "CONVIN_STRIDE",
     "CONVIN_PADDING",
 )
+POSE_CHANNELS = 21  # of a pose map: a drawn skeleton and 18 Gaussians
 UP_BLOCK_ATTENTIONS = range(3, 12)  # of a Stable Diffusion U-Net: up-blocks 1 to 3, three attentions each
 
 
@@ -95,6 +99,8 @@ def _check_ranges(cfg: CfgNode) -> None:
         size = value_at(cfg, key)
         if len(size) != 2 or min(size) <= 0:
             raise InputError(f"{key} is {size}, expected [height, width]")
+    if not 0 <= cfg.ACCELERATE.SEED < 2**32:
+        raise InputError(f"ACCELERATE.SEED is {cfg.ACCELERATE.SEED}, expected 0 to 4294967295")
     for name in ("PROJECT_NAME", "RUN_NAME"):
         value = cfg.ACCELERATE[name]
         if not value or value in (".", "..") or any(c in value for c in "/\\\0"):
@@ -112,6 +118,9 @@ def _check_branches(model: CfgNode) -> None:
     ):
         if len(set(blocks)) != len(blocks) or not set(blocks) <= set(UP_BLOCK_ATTENTIONS):
             raise InputError(f"MODEL.{name} is {blocks}, expected different numbers from 3 to 11")
+    sizes = (*branches.CONVIN_KERNEL_SIZE, *branches.CONVIN_STRIDE, *branches.EMBED_DIMS, *branches.CTX_DIMS)
+    if any(size <= 0 for size in sizes) or any(padding < 0 for padding in branches.CONVIN_PADDING):
+        raise InputError("MODEL.APPEARANCE_GUIDANCE_CONFIG: kernels, strides and dims must be more than 0")
     for dim, heads in zip(branches.EMBED_DIMS, branches.HEADS):
         if heads <= 0 or dim % heads:
             raise InputError(f"MODEL.APPEARANCE_GUIDANCE_CONFIG: EMBED_DIMS {dim} is not divisible by HEADS {heads}")
@@ -132,12 +141,24 @@ def _check_encoder(cfg: CfgNode) -> None:
         raise InputError(
             f"MODEL.COND_STAGE_CONFIG: DEPTHS {encoder.DEPTHS} and NUM_HEADS {encoder.NUM_HEADS} need four stages"
         )
+    if cfg.MODEL.DECODER_CONFIG.DEPTH == 0:
+        raise InputError(
+            "MODEL.DECODER_CONFIG.DEPTH is 0 (the CLIP embedder), which takes the place of the encoder: set "
+            "COND_STAGE_CONFIG.DEPTHS [] (see configs/ablation_study/clip_model.yaml)"
+        )
+    if encoder.LAST_NORM and cfg.MODEL.DECODER_CONFIG.DEPTH < 0:
+        raise InputError("MODEL.COND_STAGE_CONFIG.LAST_NORM needs a decoder: DECODER_CONFIG.DEPTH above 0")
     height, width = cfg.INPUT.COND.IMG_SIZE
     if height % 32 or width % 32:
         raise InputError(
             f"INPUT.COND.IMG_SIZE is {[height, width]}, the encoder needs multiples of 32 (strides 4 to 32)"
         )
     dims = [encoder.EMBED_DIM * 2**stage for stage in range(4)]
+    if any(depth <= 0 for depth in encoder.DEPTHS) or any(h <= 0 or d % h for d, h in zip(dims, encoder.NUM_HEADS)):
+        raise InputError(
+            f"MODEL.COND_STAGE_CONFIG: NUM_HEADS {encoder.NUM_HEADS} must divide the stages' widths {dims}, and "
+            f"DEPTHS {encoder.DEPTHS} be more than 0"
+        )
     read = list(dict.fromkeys(branches.INNER_DIMS))
     if read != dims[: len(read)]:
         raise InputError(
@@ -148,6 +169,16 @@ def _check_encoder(cfg: CfgNode) -> None:
 
 def _check_prompt(cfg: CfgNode) -> None:
     decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
+    if pose.POSE_CHANNELS != POSE_CHANNELS:
+        raise InputError(
+            f"MODEL.POSE_GUIDANCE_CONFIG.POSE_CHANNELS is {pose.POSE_CHANNELS}; pose maps have {POSE_CHANNELS}"
+        )
+    stride = pose.DOWNSCALE_FACTOR * 2 ** (len(pose.CHANNELS) - 1)
+    if not pose.CHANNELS or any(side % stride for side in cfg.INPUT.POSE.IMG_SIZE):
+        raise InputError(
+            f"INPUT.POSE.IMG_SIZE is {cfg.INPUT.POSE.IMG_SIZE}, expected multiples of {stride}: "
+            f"POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR {pose.DOWNSCALE_FACTOR}, then {len(pose.CHANNELS) - 1} halvings"
+        )
     where = "MODEL.DECODER_CONFIG"
     if decoder.DEPTH < -2:
         raise InputError(f"{where}.DEPTH is {decoder.DEPTH}, expected more than 0, 0, -1 or -2")
@@ -159,7 +190,6 @@ def _check_prompt(cfg: CfgNode) -> None:
     elif decoder.DEPTH == 0:
         tokens, source = 1, "the single token of the CLIP embedder"
     elif decoder.POSE_QUERY:
-        stride = pose.DOWNSCALE_FACTOR * 2 ** (len(pose.CHANNELS) - 1)
         tokens = cfg.INPUT.POSE.IMG_SIZE[0] // stride * (cfg.INPUT.POSE.IMG_SIZE[1] // stride)
         source = f"the {tokens} cells of the pose adapter's last map"
     else:

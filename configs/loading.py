@@ -31,7 +31,7 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
     if len(opts) % 2:
         raise InputError(f"command line: {opts[-1]!r} has no value; settings are given as KEY VALUE pairs")
     for key, text in zip(opts[::2], opts[1::2]):
-        _assign(cfg, key, _parse(text), "command line")
+        _assign(cfg, key, text, "command line", parse=True)
     check(cfg)
     cfg.freeze()
     return cfg
@@ -68,7 +68,8 @@ def _parse(text: str):
         return text
 
 
-def _assign(cfg: CfgNode, key: str, value, where: str) -> None:
+def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
+    """Set a dotted key; `parse` reads the value as a Python literal unless the setting is text."""
     *parents, leaf = str(key).split(".")
     node = cfg
     for name in parents:
@@ -78,6 +79,8 @@ def _assign(cfg: CfgNode, key: str, value, where: str) -> None:
         close = get_close_matches(str(key), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; configs/defaults.py lists every setting"
         raise InputError(f"{where}: unknown setting {key!r}{hint}")
+    if parse and not isinstance(node[leaf], str):
+        value = _parse(value)
     node[leaf] = _coerce(value, node[leaf], f"{where}: {key}")
 
 
@@ -100,8 +103,8 @@ def _coerce(value, default, where: str):
         raise InputError(
             f"{where} is {value!r} ({type(value).__name__}), expected {type(default).__name__} like {default!r}"
         )
-    if isinstance(default, list) and default and value:
-        expected = type(default[0])
+    if isinstance(default, list) and value:
+        expected = type(default[0]) if default else float  # the lists that are empty by default hold shares
         value = [float(v) if expected is float and type(v) is int else v for v in value]
         if any(type(v) is not expected for v in value):
             raise InputError(f"{where} is {value!r}, expected a list of {expected.__name__} like {default!r}")

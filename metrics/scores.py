@@ -74,7 +74,6 @@ class Scorer:
         device: where scores are computed; they are kept on the CPU.
         weights: folder of the networks' weights.
         protocol: name in `PROTOCOLS`.
-        download: whether missing weights may be fetched from PyTorch's server.
 
     Attributes:
         skipped: for each score that cannot be given, why, in one line.
@@ -88,7 +87,6 @@ class Scorer:
         device: torch.device | str,
         weights: Path | str = FOLDER,
         protocol: str = "cfld",
-        download: bool = False,
     ) -> None:
         if protocol not in PROTOCOLS:
             raise InputError(f"no evaluation protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
@@ -98,7 +96,7 @@ class Scorer:
         self._networks: dict[str, nn.Module] = {}
         for name, network in {**self.protocol.sets, **self.protocol.pairs}.items():
             try:
-                path = weights_file(Path(weights), network.file, download)
+                path = weights_file(Path(weights), network.file)
                 self._networks[name] = network.build(path).to(self.device)
             except InputError as error:
                 self.skipped[name] = str(error)
@@ -143,6 +141,7 @@ class Scorer:
             else:
                 self._pixels(name, pred, target, numbers)
 
+    @torch.no_grad()
     def update_real(self, images: Tensor, indices: Sequence[int] | Tensor) -> None:
         """Add images (B, 3, H, W), uint8 or float in [0, 1], to FID's real set; `indices` as in `update`.
 
@@ -152,14 +151,7 @@ class Scorer:
         numbers = _indices(indices, images)
         for name in self.protocol.sets:
             if name not in self.skipped:
-                _keep(self._real[name], numbers, self.real_features(images, name))
-
-    @torch.no_grad()
-    def real_features(self, images: Tensor, name: str = "FID") -> Tensor:
-        """Features (B, d) on the CPU of images (B, 3, H, W), uint8 or float in [0, 1]."""
-        if name in self.skipped:
-            raise InputError(f"{name}: {self.skipped[name]}")
-        return self._run(name, _unit(images, self.device))
+                _keep(self._real[name], numbers, self._run(name, _unit(images, self.device)))
 
     def state(self) -> dict[str, Any]:
         """All that was accumulated, as plain CPU objects to be gathered from the processes."""

@@ -12,25 +12,20 @@ FOLDER = Path("pretrained_models/metrics")
 SOURCE = "https://download.pytorch.org/models"
 
 
-def weights_file(folder: Path, name: str, download: bool = False) -> Path:
-    """Path of the weights `name` in `folder`, fetched from PyTorch's server if `download` allows it.
+def weights_file(folder: Path, name: str) -> Path:
+    """Path of the weights `name` in `folder`.
 
     Args:
-        name: file name in torchvision's form, NAME-HASH.pth; the hash is checked after a download.
+        name: file name in torchvision's form, NAME-HASH.pth.
 
     Raises:
-        InputError: the file is missing, or could not be downloaded.
+        InputError: there is no such file; says what to put there.
     """
     path = Path(folder) / name
-    if path.is_file():
-        return path
-    if not download:
-        raise InputError(f"no file {path}: put {SOURCE}/{name} there")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(f"{SOURCE}/{name}", str(path), hash_prefix=path.stem.split("-")[-1])
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"could not download {SOURCE}/{name}: {_first_line(error)}") from error
+    if not path.is_file():
+        raise InputError(
+            f"no file {path}: put {SOURCE}/{name} there, or run `bash scripts/download_pretrained.sh metrics`"
+        )
     return path
 
 

@@ -24,9 +24,9 @@ from .perception_refined_decoder import (
     feature_cells,
 )
 from .pose_adapter import PoseAdapter
-from .state import read_weights
 from .unet import load_unet, set_trainable
 from .vae import downscale_factor, load_vae
+from .weights import read_weights
 
 
 def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
@@ -122,6 +122,11 @@ def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
     feature_dim = encoder.EMBED_DIM * 8
     if config.DEPTH == 0:
         clip = load_part(CLIPVisionModel, config.CLIP_PRETRAINED_PATH, cfg.MODEL.RANDOM_WEIGHTS)
+        if set(cfg.INPUT.COND.IMG_SIZE) != {clip.config.image_size}:
+            raise InputError(
+                f"INPUT.COND.IMG_SIZE is {cfg.INPUT.COND.IMG_SIZE}, the CLIP model of {config.CLIP_PRETRAINED_PATH} "
+                f"reads photos of {clip.config.image_size} x {clip.config.image_size}"
+            )
         return CLIPPrompt(clip, config.CTX_DIM)
     if config.DEPTH == -1:
         return ZeroPrompt(config.CTX_DIM)
@@ -160,6 +165,11 @@ def _build_adapter(config: CfgNode) -> HybridGranularityAdapter:
 def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
     """Raise `InputError` when widths or resolutions of the parts do not match."""
     prompt_dim, pose = cfg.MODEL.DECODER_CONFIG.CTX_DIM, cfg.MODEL.POSE_GUIDANCE_CONFIG
+    if len(unet.config.block_out_channels) != 4 or unet.config.layers_per_block != 2:
+        raise InputError(
+            f"{cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH}: expected a Stable Diffusion U-Net of four levels with two "
+            f"layers each, found levels {unet.config.block_out_channels}"
+        )
     if unet.config.cross_attention_dim != prompt_dim:
         raise InputError(
             f"MODEL.DECODER_CONFIG.CTX_DIM is {prompt_dim}, the U-Net of {cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from .hybrid_granularity_attention import HybridGranularityAdapter
 from .pose_adapter import PoseAdapter
 from .vae import downscale_factor, encode_image
 
+Change = Callable[[Tensor], Tensor]
+
 
 @dataclass
 class Conditions:
@@ -34,12 +36,12 @@ class Conditions:
     pose: list[Tensor]
     appearance: dict[str, Tensor]
 
-    def map(self, prompt, pose, appearance) -> Conditions:
-        """New conditions from a function for each kind of tensor."""
+    def map(self, on_prompt: Change, on_pose: Change, on_appearance: Change) -> Conditions:
+        """New conditions, each kind of tensor changed by its function."""
         return Conditions(
-            prompt(self.prompt),
-            [pose(x) for x in self.pose],
-            {k: appearance(v) for k, v in self.appearance.items()},
+            on_prompt(self.prompt),
+            [on_pose(residual) for residual in self.pose],
+            {name: on_appearance(bias) for name, bias in self.appearance.items()},
         )
 
     @staticmethod
@@ -183,8 +185,8 @@ class CFLD(nn.Module):
 
         Args:
             batch: img_src, img_tgt (B, 3, H, W) and img_cond (B, 3, h, w) in [-1, 1]; pose_img_src,
-                pose_img_tgt (B, 21, h', w'); seed (B,), the seed of each pair's noise, timesteps and dropout;
-                optionally mask (B, h/p, w/p) bool.
+                pose_img_tgt (B, 21, h', w'); seed (B,), a tensor or array of integers: of each pair's noise,
+                timesteps and dropout; optionally mask (B, h/p, w/p) bool.
         """
         device, settings = batch["img_src"].device, self.settings
         images = torch.cat([batch["img_src"], batch["img_tgt"]])  # (2B, 3, H, W)

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 
 from .cfld import CFLD
-from .state import read_weights
+from .weights import read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PUBLISHED_MODEL, PUBLISHED_UNET = "pytorch_model.bin", "pytorch_model_1.bin"
@@ -113,7 +113,11 @@ def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str |
         InputError: names or shapes that do not fit, listed.
     """
     ours = {published_name(name, model): name for name, _ in model.named_parameters() if not name.startswith("vae.")}
-    renamed = {ours.get(name, name): value for name, value in weights.items() if not COMPUTED.search(name)}
+    renamed = {}
+    for name, value in weights.items():
+        name = name.removeprefix("module.")  # of a model saved inside DistributedDataParallel
+        if not COMPUTED.search(name):
+            renamed[ours.get(name, name)] = value
     _load(model, renamed, set(ours.values()), where)
 
 

@@ -40,7 +40,7 @@ def bias_site(to_self_attn: bool, to_queries: bool, to_keys: bool, to_values: bo
     return f"{'self' if to_self_attn else 'cross'}_attn_{letter}"
 
 
-class Branch(nn.Module):
+class AppearanceBranch(nn.Module):
     """Convolution in, transformer blocks of two self-attentions each, convolution out; both zero at first."""
 
     def __init__(self, spec: BranchSpec, depth: int):
@@ -80,7 +80,7 @@ class HybridGranularityAdapter(nn.Module):
 
     def __init__(self, specs: Sequence[BranchSpec], depth: int, site: str, detach_input: bool = False):
         super().__init__()
-        self.branches = nn.ModuleList(Branch(spec, depth) for spec in specs)
+        self.branches = nn.ModuleList(AppearanceBranch(spec, depth) for spec in specs)
         self.stages = [spec.stage for spec in specs]
         self.names = [f"block_{spec.block}_{site}" for spec in specs]
         self.detach_input = detach_input

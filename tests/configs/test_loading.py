@@ -7,9 +7,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import datasets.keypoints
 from configs import load_config
+from configs.checks import CHOICES, POSE_CHANNELS
 from configs.defaults import default_config
 from configs.errors import InputError
+from diffusion.guidance import GUIDANCE
+from diffusion.schedulers import SCHEDULERS
+from metrics.report import COLUMNS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs").rglob("*.yaml"))
@@ -49,6 +54,18 @@ def test_a_dumped_config_loads_to_the_same(tmp_path: Path):
     assert load_config(tmp_path / "config.yaml") == cfg
 
 
+def test_text_stays_as_it_was_typed():
+    for text in ("2024_05_01", "1e3", "0x10", "None", "'quoted'"):
+        assert load_config("", ["ACCELERATE.RUN_NAME", text]).ACCELERATE.RUN_NAME == text
+
+
+def test_choices_are_the_names_in_the_tables():
+    assert set(CHOICES["TEST.GUIDANCE_TYPE"]) == set(GUIDANCE)
+    assert {*CHOICES["MODEL.SCHEDULER_CONFIG.NAME"], "ddim_inverse"} == set(SCHEDULERS)
+    assert set(CHOICES["ACCELERATE.BEST_SCORE"]) == set(COLUMNS)
+    assert POSE_CHANNELS == datasets.keypoints.POSE_CHANNELS
+
+
 def test_published_forms_of_values_are_understood(tmp_path: Path):
     path = tmp_path / "a.yaml"
     path.write_text("OPTIMIZER:\n  LR: 1e-5\nACCELERATE:\n  MIXED_PRECISION: no\n")  # YAML: text, and False
@@ -83,6 +100,16 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["INPUT.COND.PRED_RATIO", "[0.3]"], ("PRED_RATIO_VAR",)),
         (["ACCELERATE.RUN_NAME", "../x"], ("RUN_NAME", "folder name")),
         (["ACCELERATE.TRACKERS", "['comet']"], ("comet",)),
+        (["ACCELERATE.SEED", "-1"], ("SEED", "0 to")),
+        (["MODEL.DECODER_CONFIG.DEPTH", "0", "MODEL.DECODER_CONFIG.N_CTX", "1"], ("CLIP", "clip_model.yaml")),
+        (["MODEL.COND_STAGE_CONFIG.LAST_NORM", "True", "MODEL.DECODER_CONFIG.DEPTH", "-2"], ("LAST_NORM",)),
+        (["INPUT.POSE.IMG_SIZE", "[257, 257]"], ("POSE.IMG_SIZE", "16")),
+        (["MODEL.POSE_GUIDANCE_CONFIG.POSE_CHANNELS", "20"], ("POSE_CHANNELS", "21")),
+        (["MODEL.APPEARANCE_GUIDANCE_CONFIG.CONVIN_STRIDE", "[0,0,0,0,0,0,0,0,0]"], ("strides",)),
+        (["MODEL.COND_STAGE_CONFIG.WINDOW_SIZE", "0"], ("WINDOW_SIZE",)),
+        (["MODEL.COND_STAGE_CONFIG.NUM_HEADS", "[3, 8, 16, 32]"], ("NUM_HEADS", "128")),
+        (["INPUT.COND.PRED_RATIO", "['a']", "INPUT.COND.PRED_RATIO_VAR", "[0]"], ("PRED_RATIO", "float")),
+        (["INPUT.COND.MIN_SCALE", "0"], ("MIN_SCALE",)),
     ],
 )
 def test_mistakes_are_one_line_that_names_them(opts: list[str], words: tuple[str, ...]):

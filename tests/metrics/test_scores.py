@@ -130,23 +130,6 @@ def test_missing_weights_are_named(tmp_path, images):
     scorer.update(images[0], images[1], range(COUNT))
     scorer.update_real(images[2], range(2 * COUNT))
     assert set(scorer.compute()) == {"SSIM", "SSIM_256", "PSNR"}
-    with pytest.raises(InputError, match="FID: no file"):
-        scorer.real_features(images[2])
-
-
-def test_download_only_when_allowed(tmp_path, monkeypatch):
-    asked = []
-
-    def refuse(url, path, hash_prefix):
-        asked.append((url, hash_prefix))
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    Scorer("cpu", tmp_path)
-    assert asked == []
-    scorer = Scorer("cpu", tmp_path, download=True)
-    assert [prefix for _, prefix in asked] == ["0cc3c7bd", "7be5be79"]
-    assert scorer.skipped["LPIPS"].endswith(f"{ALEXNET_FILE}: no route to host")
 
 
 def test_scores_without_data_are_skipped(weights, images, small_inception):
@@ -189,5 +172,5 @@ def test_real_networks(tmp_path, monkeypatch):
     images = torch.rand(2, 3, 64, 64)
     scorer.update(images, images.flip(0), range(2))
     scorer.update_real(images, range(2))
-    assert scorer.real_features(images).shape == (2, 2048)
+    assert scorer.state()["real"]["FID"][0].shape == (2048,)
     assert set(scorer.compute()) == set(scorer.available)

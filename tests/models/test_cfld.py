@@ -157,6 +157,7 @@ def test_hidden_patches_change_the_features(tmp_path: Path):
         ({"INPUT": {"GT": {"IMG_SIZE": [96, 64]}}}, ("GT.IMG_SIZE", "64")),
         ({"INPUT": {"POSE": {"IMG_SIZE": [64, 64]}}}, ("POSE.IMG_SIZE", "latents")),
         ({"INPUT": {"COND": {"IMG_SIZE": [64, 64]}}}, ("branch of block 11", "tokens")),
+        ({"MODEL": {"POSE_GUIDANCE_CONFIG": {"CHANNELS": [32, 32, 60]}}}, ("multiples of 32",)),
         ({"MODEL": {"RANDOM_WEIGHTS": False}}, ("no weights", "download_pretrained.sh")),
         ({"MODEL": {"UNET_CONFIG": {"PRETRAINED_PATH": "nowhere"}}}, ("nowhere/config.json",)),
     ],
@@ -167,3 +168,8 @@ def test_sizes_that_do_not_fit_are_named(changes: dict, words: tuple[str, ...], 
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+def test_clip_reads_photos_of_its_own_size(tmp_path: Path):
+    with pytest.raises(InputError, match="32 x 32"):
+        build_model(variant_config("clip_model", tmp_path, {"INPUT": {"COND": {"IMG_SIZE": [64, 64]}}}))
