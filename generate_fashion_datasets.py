@@ -220,7 +220,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.workers < 1:
         raise InputError(f"--workers is {options.workers}; expected at least 1")
-    generate(options.root_dir, options.workers, options.link)
+    try:
+        generate(options.root_dir, options.workers, options.link)
+    except OSError as error:
+        place = error.filename2 or error.filename or options.root_dir
+        raise InputError(f"{place}: {error.strerror or error}; nothing is half-written, run this again later") from None
 
 
 if __name__ == "__main__":

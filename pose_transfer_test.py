@@ -21,7 +21,7 @@ from training.evaluation import Evaluator
 from training.processes import entrypoint, make_accelerator, on_main, parse_arguments
 from training.progress import LOGGER, open_log
 from training.provenance import claim_folder, sampling_facts
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, make_folder
 
 
 def checkpoint_config(config_file: str, opts: Sequence[str]) -> CfgNode:
@@ -58,6 +58,7 @@ def main() -> None:
     folder = RunFolder.of(cfg).generated(cfg.TEST.IMG_SIZE)
     facts = sampling_facts(cfg, accelerator.mixed_precision)
     on_main(accelerator, lambda: claim_folder(folder, facts, cfg.TEST.OVERWRITE))
+    make_folder(folder)  # on a machine that does not share it
     evaluation = evaluator.run(model, folder)
     meta = {"checkpoint": cfg.MODEL.PRETRAINED_PATH, "epoch": progress.get("epoch"), "protocol": "cfld"}
     meta |= {"height": cfg.TEST.IMG_SIZE[0], "width": cfg.TEST.IMG_SIZE[1], "seed": cfg.ACCELERATE.SEED}

@@ -8,9 +8,11 @@ from pathlib import Path
 import yaml
 from yacs.config import CfgNode
 
-from .checks import check
+from .checks import check, value_at
 from .defaults import default_config
 from .errors import InputError
+
+DEFAULTS = default_config()
 
 
 def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
@@ -75,13 +77,14 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
     for name in parents:
         node = node.get(name) if isinstance(node, CfgNode) else None
     if not isinstance(node, CfgNode) or leaf not in node:
-        known = [name for name, _ in _flatten(default_config())]
+        known = [name for name, _ in _flatten(DEFAULTS)]
         close = get_close_matches(str(key), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; configs/defaults.py lists every setting"
         raise InputError(f"{where}: unknown setting {key!r}{hint}")
-    if parse and not isinstance(node[leaf], str):
+    default = value_at(DEFAULTS, key)
+    if parse and not isinstance(default, str):
         value = _parse(value)
-    node[leaf] = _coerce(value, node[leaf], f"{where}: {key}")
+    node[leaf] = _coerce(value, default, f"{where}: {key}")
 
 
 def _coerce(value, default, where: str):

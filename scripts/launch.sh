@@ -20,7 +20,7 @@ launch() {
     use_devices "$list" "${#devices[@]}"
     if [ "$kind" = multi_node ] || [ "${#devices[@]}" -gt 1 ]; then
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + ${#devices[@]} - 1) / ${#devices[@]}))}
-        command+=(-m torch.distributed.run --nproc_per_node "${#devices[@]}")
+        command+=(scripts/run_processes.py --nproc_per_node "${#devices[@]}")
         case $kind in
             multi_node) command+=(--nnodes "$NNODES" --node_rank "$NODE_RANK"
                                   --master_addr "$MASTER_ADDR" --master_port "$MASTER_PORT") ;;
@@ -34,9 +34,9 @@ launch() {
 }
 
 check_devices() {
-    local number='(0|[1-9][0-9]*)' twice
-    [[ $1 =~ ^(cpu(,cpu)*|$number(,$number)*)$ ]] ||
-        fail "'$1' is no list of devices; expected GPU numbers like 0 or 0,1, or cpu or cpu,cpu"
+    local gpu='(0|[1-9][0-9]*|(GPU|MIG)-[0-9A-Za-z/-]+)' twice
+    [[ $1 =~ ^(cpu(,cpu)*|$gpu(,$gpu)*)$ ]] ||
+        fail "'$1' is no list of devices; expected GPU numbers or UUIDs like 0 or 0,1, or cpu or cpu,cpu"
     twice=$(tr , '\n' <<<"$1" | sort | uniq -d)
     [ "${twice:-cpu}" = cpu ] || fail "'$1' names GPU ${twice//$'\n'/, } twice"
 }

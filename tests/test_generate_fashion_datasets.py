@@ -160,6 +160,23 @@ def test_workers_must_be_positive(root, capsys):
     assert "--workers is 0" in run_failing(root, capsys, "--workers", "0")
 
 
+@pytest.mark.parametrize("path", [TRAIN[0], TRAIN[0].replace(".jpg", ".png")])
+def test_a_full_disk_is_one_line(root, capsys, monkeypatch, path):
+    (root / TRAIN[0]).unlink()
+    save(root / path)
+
+    def full(source, destination, *_, **__):
+        with open(destination, "wb") as file:
+            file.write(b"half")
+        raise OSError(28, "No space left on device", str(destination))
+
+    monkeypatch.setattr(generate_fashion_datasets, "link_or_copy", full)
+    monkeypatch.setattr(Image.Image, "save", full)
+    error = run_failing(root, capsys)
+    assert "No space left on device" in error and "_highres" in error
+    assert tree(root) == {"train": [], "test": []}
+
+
 def test_an_interrupt_is_one_line(root, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -2,10 +2,14 @@ import csv
 import json
 
 import pytest
+import torch
+from accelerate.utils import set_seed
 
 import pose_transfer_test
 import pose_transfer_train
-from configs import InputError
+from configs import InputError, load_config
+from models import build_model, load_checkpoint
+from models.checkpoints import published_parameters
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 
@@ -59,6 +63,24 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
     assert "made with other TEST.FULL_GUIDANCE_SCALE" in capsys.readouterr().err
     assert run_test(trained, *other, "TEST.OVERWRITE", "True") == 0
     assert "6 images (6 made now)" in capsys.readouterr().err
+
+
+def test_a_checkpoint_in_the_published_format(trained, tmp_path):
+    config, checkpoint = trained
+    cfg = load_config(config)
+    set_seed(cfg.ACCELERATE.SEED)  # the frozen parts are random here
+    model = build_model(cfg)
+    load_checkpoint(model, checkpoint)
+    weights = published_parameters(model)
+    unet = {name: weights.pop(name) for name in list(weights) if name.startswith("model.")}
+    torch.save({name: value.detach() for name, value in weights.items()}, tmp_path / "pytorch_model.bin")
+    torch.save({name: value.detach() for name, value in unet.items()}, tmp_path / "pytorch_model_1.bin")
+    for name, folder in (("ours", checkpoint), ("published", tmp_path)):
+        opts = ["MODEL.PRETRAINED_PATH", folder, "TEST.NUM_PAIRS", "1", "ACCELERATE.RUN_NAME", name]
+        assert run_main(pose_transfer_test, "--config_file", config, *opts) == 0
+    (ours,) = generated(trained, "ours").glob("*_vis.png")
+    (published,) = generated(trained, "published").glob("*_vis.png")
+    assert ours.read_bytes() == published.read_bytes()
 
 
 def test_the_config_of_the_checkpoint_is_the_base(trained):

@@ -1,15 +1,22 @@
 import json
+import math
 import shutil
 import signal
+import sys
+import warnings
+from unittest.mock import MagicMock
 
 import pytest
 import torch
+from accelerate.utils import LoggerType
+from PIL import Image
 from safetensors.torch import load_file
 
 import pose_transfer_test
 import pose_transfer_train
 from models import CFLD
 from tests.tiny import run_main, run_processes, write_tiny
+from training import processes
 from training.evaluation import Evaluator
 from training.images import read_png
 from training.run_folder import RunFolder
@@ -112,6 +119,12 @@ def test_going_on_is_the_same_to_the_last_bit(tiny, monkeypatch, opts):
     ]
 
 
+def momentum(run):
+    """Norm of the mean gradient of a run. Unlike the weights, it tells gradients that differ by a factor."""
+    state = load_file(run.newest() / "training_state.safetensors")
+    return math.sqrt(sum(value.square().sum().item() for name, value in state.items() if name.endswith("/exp_avg")))
+
+
 def test_accumulation_changes_nothing(tiny):
     runs = [
         train(tiny, f"steps{n}", "OPTIMIZER.EPOCHS", "1", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS", n)[1]
@@ -120,6 +133,44 @@ def test_accumulation_changes_nothing(tiny):
     first, second = (load_file(run.newest() / "model.safetensors") for run in runs)
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-4)
+    assert momentum(runs[0]) == pytest.approx(momentum(runs[1]), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ["ACCELERATE.MIXED_PRECISION", "bf16", "OPTIMIZER.SCALE_LR", "True", "OPTIMIZER.LR", "1e-5"],
+        ["INPUT.COND.MIN_SCALE", "0.5"],
+        ["INPUT.COND.PRED_RATIO", "[0.5]", "INPUT.COND.PRED_RATIO_VAR", "[0.1]"],
+    ],
+)
+def test_variants_of_a_step(tiny, monkeypatch, opts):
+    rates, step = [], torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self, *args: rates.append(self.param_groups[0]["lr"]) or step(self, *args)
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1", *opts)
+    assert status == 0 and not [str(warning.message) for warning in caught if "lr_scheduler" in str(warning.message)]
+    lines = [json.loads(line) for line in run.training_log.read_text().splitlines()]
+    assert [line["lr"] for line in lines if "lr" in line] == rates and len(rates) == 2
+    assert all(math.isfinite(line["loss"]) for line in lines if "loss" in line)
+
+
+def test_wandb(tiny, monkeypatch):
+    wandb = MagicMock()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setitem(processes.TRACKERS, "wandb", lambda: True)
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.WANDB])
+    status, run = train(tiny, "run", "ACCELERATE.TRACKERS", "['wandb']", "OPTIMIZER.EPOCHS", "1")
+    assert status == 0
+    wandb.init.assert_called_once_with(project="tiny", name="run", dir=str(run.root))
+    logged = [(call.kwargs["step"], set(call.args[0])) for call in wandb.init.return_value.log.call_args_list]
+    steps = {"loss", "lr", "images_per_second"}
+    assert logged == [(1, steps), (2, steps), (2, {"SSIM", "SSIM_256", "PSNR"})]
+    assert wandb.config.update.call_args.args[0]["INPUT.BATCH_SIZE"] == 8
+    wandb.init.return_value.finish.assert_called_once()
 
 
 def test_several_processes_train_and_test_as_one(tiny):
@@ -132,6 +183,7 @@ def test_several_processes_train_and_test_as_one(tiny):
     first, second = (load_file(run.newest() / "model.safetensors") for run in (one, two))
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5)
+    assert momentum(one) == pytest.approx(momentum(two), rel=0.01)
     checkpoint = ["MODEL.PRETRAINED_PATH", str(one.newest())]
     assert run_main(pose_transfer_test, *checkpoint) == 0
     result = run_processes(2, "pose_transfer_test.py", *checkpoint, "ACCELERATE.RUN_NAME", "two")
@@ -143,6 +195,9 @@ def test_several_processes_train_and_test_as_one(tiny):
     assert all(torch.equal(images[0][name], images[1][name]) for name in images[0])
     scores = [json.loads((folder / "metrics.json").read_text())["scores"] for folder in folders]
     assert scores[0] == scores[1]
+    fewer = ["ACCELERATE.RUN_NAME", "fewer", "TEST.NUM_PAIRS", "1"]  # than processes
+    result = run_processes(2, "pose_transfer_test.py", *checkpoint, *fewer)
+    assert result.returncode == 0 and "1 images (1 made now)" in result.stderr, result.stderr
 
 
 def test_a_loss_that_is_not_finite_ends_training(tiny, monkeypatch, capsys):
@@ -184,6 +239,25 @@ def test_best_and_last_are_kept(tiny, monkeypatch, name, values, best):
     assert all((run.epochs(epoch) / "grid.png").is_file() for epoch in range(1, 5))
 
 
+def test_a_score_that_is_not_finite_is_none(tiny, monkeypatch):
+    run_evaluation = Evaluator.run
+
+    def perfect(self, *args, **kwargs):
+        evaluation = run_evaluation(self, *args, **kwargs)
+        evaluation.scores["PSNR"] = math.inf
+        return evaluation
+
+    monkeypatch.setattr(Evaluator, "run", perfect)
+    for photo in (tiny.parent / "data" / "test_highres").iterdir():  # copying the source is perfect too
+        Image.new("RGB", (75, 110)).save(photo)
+    status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1", "ACCELERATE.BEST_SCORE", "PSNR")
+    assert status == 0 and run.best() is None
+    assert json.loads((run.newest() / "checkpoint.json").read_text())["scores"]["PSNR"] is None
+    assert json.loads((run.epochs(1) / "metrics.json").read_text())["meta"]["baseline_PSNR"] is None
+    assert "Infinity" not in run.training_log.read_text()
+    assert train(tiny, "run")[0] == 0
+
+
 def test_an_interrupted_evaluation_is_made_up_for(tiny, monkeypatch):
     with monkeypatch.context() as patch:
 
@@ -218,6 +292,13 @@ def test_beginning_again_and_from_weights(tiny):
     assert status == 0
     first, second = load_file(weights / "model.safetensors"), load_file(run.newest() / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_checkpoint_that_another_machine_does_not_see(tiny, capsys, monkeypatch):
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
+    monkeypatch.setattr("training.trainer.gather_object", lambda answers: [*answers, False])
+    assert train(tiny, "run")[0] == 1
+    assert "outputs must be on a file system that all machines share" in capsys.readouterr().err
 
 
 def break_pair(folder):
@@ -259,6 +340,8 @@ def nothing(folder):
             ["INPUT.BATCH_SIZE", "9", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2"],
             "a batch of 9 does not divide",
         ),
+        (nothing, ["MODEL.LAST_EPOCH", "2"], "MODEL.LAST_EPOCH is 2 and OPTIMIZER.EPOCHS 2: nothing is left"),
+        (nothing, ["TEST.NUM_INFERENCE_STEPS", "1001"], "TEST.NUM_INFERENCE_STEPS is 1001; the scheduler has 1000"),
         (nothing, ["INPUT.BATCH_SIZE", "32"], "20 pairs are fewer than a batch of 32"),
         (nothing, ["INPUT.GT.IMG_SIZE", "[128, 128]"], "INPUT.POSE.IMG_SIZE"),
         (nothing, ["MODEL.RANDOM_WEIGHTS", "False"], "no weights"),

@@ -1,6 +1,7 @@
 """The datasets and loaders of a config."""
 
 import os
+import signal
 from collections.abc import Iterable
 
 import torch
@@ -54,9 +55,19 @@ def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: b
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=keep_workers and workers > 0,
+        worker_init_fn=ignore_signals,
         generator=torch.Generator(),
         **order,
     )
+
+
+def ignore_signals(_: int) -> None:
+    """Leave SIGTERM and SIGINT to the trainer, which needs its loader processes to finish and save.
+
+    Slurm and Ctrl-C signal them too. They end when the loader does, or the process that started them.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

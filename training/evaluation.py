@@ -7,7 +7,8 @@ filled up, so that images are the same for any number of processes; between batc
 differently.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
@@ -39,6 +40,7 @@ from models.vae import decode_latents, downscale_factor, encode_image
 
 from .data import loader, to_device
 from .images import comparison_grid, file_name, read_png, save_png, to_uint8
+from .processes import on_main
 
 GRID_PAIRS = 8  # rows of the grid
 BASELINE = "copy of the source"
@@ -65,7 +67,7 @@ def sample_batch(
         on_step: called with the number of finished steps after each.
 
     Returns:
-        (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE.
+        (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model's values are not finite.
     """
     test, generators = cfg.TEST, pair_generators(seeds)
     conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
@@ -86,7 +88,8 @@ def sample_batch(
     scheduler.set_timesteps(test.NUM_INFERENCE_STEPS)  # Euler's first sigma follows from the number of steps
     latents = latents * scheduler.init_noise_sigma  # (B, 4, H / 8, W / 8)
     latents = sample(denoise, scheduler, latents, test.NUM_INFERENCE_STEPS, generators, on_step)
-    return (decode_latents(model.vae, latents).float() / 2 + 0.5).clamp(0, 1)
+    images = decode_latents(model.vae, latents).float() / 2 + 0.5
+    return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)
 
 
 def _inverted_source(model: CFLD, batch: dict[str, Tensor], cfg: CfgNode) -> Tensor:
@@ -101,6 +104,11 @@ def _inverted_source(model: CFLD, batch: dict[str, Tensor], cfg: CfgNode) -> Ten
     inverse = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
     latents = encode_image(model.vae, batch["img_src"]).float()
     return invert(lambda x, t: model.denoise(x, t, conditions), inverse, latents, test.DDIM_INVERSION_STEPS)
+
+
+def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Scores for a JSON file, which knows no infinity (PSNR of equal images): None in its place."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ class Evaluation:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / "grid.png") as partial:
             self.grid.save(partial, format="PNG")
-        baseline = {f"baseline_{name}": value for name, value in self.baseline.items()}
+        baseline = {f"baseline_{name}": value for name, value in json_numbers(self.baseline).items()}
         write_scores(folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped})
 
 
@@ -145,7 +153,7 @@ class Evaluator:
         real_images: finds the real set of FID; called only when FID can be computed.
 
     Raises:
-        InputError: ACCELERATE.BEST_SCORE cannot be computed.
+        InputError: more denoising steps are asked for than the scheduler has.
     """
 
     def __init__(
@@ -160,9 +168,16 @@ class Evaluator:
         self.indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced: not one person's alone
         self.size = tuple(cfg.TEST.IMG_SIZE)
         self.scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        self._check_steps()
         self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
         self.baseline_scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
         self.baseline: dict[str, float] | None = None
+
+    def _check_steps(self) -> None:
+        most = self.scheduler.config.num_train_timesteps
+        for name in ("NUM_INFERENCE_STEPS", "DDIM_INVERSION_STEPS"):
+            if self.cfg.TEST[name] > most:
+                raise InputError(f"TEST.{name} is {self.cfg.TEST[name]}; the scheduler has {most} timesteps")
 
     def check_best_score(self) -> None:
         """Raise `InputError` when ACCELERATE.BEST_SCORE cannot be computed for these images and weights."""
@@ -182,12 +197,13 @@ class Evaluator:
             model: not wrapped for distributed training.
             folder: where to keep one PNG a pair. Whole images of the right size that are there already are
                 scored and not made again, unless TEST.OVERWRITE.
-            stop: asked after every denoising step of this process; true ends with KeyboardInterrupt.
+            stop: asked after every denoising step of this process and every batch of FID's real images; true
+                ends with KeyboardInterrupt.
 
         Raises:
             InputError: an image cannot be read or written, or a sample is not finite.
         """
-        self._load_real_images()
+        self._load_real_images(stop)
         self.scorer.reset()
         state, training = {"rows": {}, "made": 0, "seen": 0}, model.training
         model.eval()
@@ -289,11 +305,15 @@ class Evaluator:
             columns = (source, pose, to_uint8(target, self.size), pred)
             state["rows"].update({i: row for i, row in zip(indices, zip(*columns)) if i in in_grid})
 
-    def _load_real_images(self) -> None:
-        """The features of FID's real set, over all processes, once."""
+    def _load_real_images(self, stop: Callable[[], bool]) -> None:
+        """The features of FID's real set, over all processes, once; where there is no such set, no FID."""
         if "FID" not in self.scorer.available or self.scorer.state()["real"]["FID"]:
             return
-        paths = self.real_images()
+        try:
+            paths = on_main(self.accelerator, self.real_images)  # all processes do with or without FID
+        except InputError as error:
+            self.scorer.skipped["FID"] = self.baseline_scorer.skipped["FID"] = str(error)
+            return
         own = range(self.accelerator.process_index, len(paths), self.accelerator.num_processes)
         images = loader(
             RealImages(paths, self.size),
@@ -305,6 +325,8 @@ class Evaluator:
         hidden = None if self.accelerator.is_main_process else True
         for batch in tqdm(images, desc="real images of FID", disable=hidden, leave=False):
             self.scorer.update_real(batch["image"], batch["index"])
+            if stop():
+                raise KeyboardInterrupt
         self.scorer.merge(gather_object([self.scorer.state()]))
         self.baseline_scorer.merge([{"values": {}, "features": {}, "skipped": {}, "real": self.scorer.state()["real"]}])
 

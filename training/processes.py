@@ -48,11 +48,19 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
                 "ACCELERATE.GRADIENT_ACCUMULATION_STEPS or MODEL.GRADIENT_CHECKPOINTING True"
             ) from None
         except RuntimeError as error:
-            if "peer" not in str(error):  # what gloo and NCCL say of a process that is gone
+            if not is_lost_connection(error):
                 raise
-            raise InputError("another process ended, its message is above; this one ends too") from None
+            cause = str(error).strip().splitlines()[0][:160]
+            raise InputError(
+                f"lost the other processes ({cause}); where one of them ended, its message is above"
+            ) from None
 
     return one_line_errors(run)
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Whether it is what a process gets when another one is gone: NCCL has classes for it, gloo only texts."""
+    return isinstance(error, torch.distributed.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
 def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Namespace:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from configs.files import whole_file, write_text
+
 LOGGER = logging.getLogger("cfld")
 
 
@@ -102,7 +104,7 @@ class TrainingLog:
     def __init__(self, path: Path, first_step: int) -> None:
         self.path = path
         kept = [line for line in read_log(path) if line["step"] <= first_step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, **facts) -> None:
         with open(self.path, "a") as file:
@@ -129,11 +131,13 @@ def draw_training_curves(lines: Iterable[dict], path: Path) -> None:
     for line in lines:
         numbers = {**{key: line[key] for key in ("loss", "lr") if key in line}, **line.get("scores", {})}
         for name, value in numbers.items():
-            curves.setdefault(name, []).append((line["step"], value))
+            if value is not None:
+                curves.setdefault(name, []).append((line["step"], value))
     figure = Figure(figsize=(4 * max(1, len(curves)), 3), layout="constrained")
     FigureCanvasAgg(figure)
     for place, (name, points) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(1, len(curves), place, title=name, xlabel="optimizer step")
         axes.plot(*zip(*points), marker="." if len(points) < 50 else None, color="black", linewidth=1)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")

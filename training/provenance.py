@@ -7,9 +7,10 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import write_text
+from configs.files import PARTIAL, write_text
 from models.checkpoints import PUBLISHED_MODEL, PUBLISHED_UNET, WEIGHTS
 
+from .run_folder import make_folder
 from .settings import flat_settings
 
 RECORD = "made_with.json"
@@ -49,8 +50,10 @@ def sampling_facts(cfg: CfgNode, precision: str) -> dict:
 def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
     """Make a folder for images of these facts, or make sure that the images in it are.
 
+    What an interrupted test was writing is removed.
+
     Raises:
-        InputError: it holds images made with something else, and `overwrite` is not set.
+        InputError: the folder cannot be made, or it holds images made with something else, and `overwrite` is not set.
     """
     path = folder / RECORD
     if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):
@@ -70,7 +73,9 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
         path.unlink(missing_ok=True)
         for image in folder.glob("*_vis.png"):
             image.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    for leftover in folder.glob(f".*{PARTIAL}"):
+        leftover.unlink()
     write_text(path, json.dumps(facts, indent=1) + "\n")
 
 

@@ -44,12 +44,7 @@ class RunFolder:
         Raises:
             InputError: it cannot be made.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{self.root}: cannot be made ({error.strerror}); ACCELERATE.OUTPUT_DIR names its place"
-            ) from None
+        make_folder(self.root)
 
     def log(self, rank: int) -> Path:
         return self.root / f"log_rank{rank}.txt"
@@ -124,6 +119,20 @@ class RunFolder:
             raise InputError(
                 f'{path}: damaged; expected {{"checkpoint": "epochs_XXX/checkpoints"}}; correct or remove it'
             ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of a run where it is not there yet.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror}); ACCELERATE.OUTPUT_DIR names its place"
+        ) from None
 
 
 @contextmanager

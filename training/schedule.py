@@ -3,12 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Callable
 
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode
 
 
-def learning_rate_factor(config: CfgNode, steps_per_epoch: int) -> Callable[[int], float]:
+def learning_rate_factor(config: CfgNode, steps_per_epoch: int, base_lr: float | None = None) -> Callable[[int], float]:
     """Multiple of the base learning rate at an optimizer step counted from 0.
 
     Linear from just above WARMUP_RATE to 1 over WARMUP_STEPS, then times DECAY_RATE at each of DECAY_EPOCHS,
@@ -17,6 +15,7 @@ def learning_rate_factor(config: CfgNode, steps_per_epoch: int) -> Callable[[int
     Args:
         config: the OPTIMIZER settings.
         steps_per_epoch: optimizer steps of an epoch.
+        base_lr: the base learning rate, where it is not LR.
     """
     milestones = sorted(epoch * steps_per_epoch for epoch in config.DECAY_EPOCHS)
 
@@ -24,16 +23,20 @@ def learning_rate_factor(config: CfgNode, steps_per_epoch: int) -> Callable[[int
         if step < config.WARMUP_STEPS:
             return config.WARMUP_RATE + (1 - config.WARMUP_RATE) * ((step + 1) / config.WARMUP_STEPS)
         if config.OVERRIDE_LR > 0:
-            return config.OVERRIDE_LR / config.LR
+            return config.OVERRIDE_LR / (base_lr or config.LR)
         return config.DECAY_RATE ** bisect_right(milestones, step)
 
     return factor
 
 
-def learning_rate_schedule(
-    optimizer: Optimizer, config: CfgNode, steps_per_epoch: int, first_step: int = 0
-) -> LambdaLR:
-    """The schedule of `optimizer`, whose groups have the base learning rate, from step `first_step` on."""
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
-    return LambdaLR(optimizer, learning_rate_factor(config, steps_per_epoch), last_epoch=first_step - 1)
+def learning_rate_schedule(config: CfgNode, batch: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """The learning rate at an optimizer step counted from 0.
+
+    Args:
+        config: the OPTIMIZER settings.
+        batch: pairs of an optimizer step.
+        steps_per_epoch: optimizer steps of an epoch.
+    """
+    base = config.LR * (batch if config.SCALE_LR else 1)
+    factor = learning_rate_factor(config, steps_per_epoch, base)
+    return lambda step: base * factor(step)

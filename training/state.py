@@ -90,8 +90,8 @@ def load_training_state(
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
             f"{folder}: {TENSORS} and {FACTS} cannot be read ({' '.join(str(error).split())[:120]}); "
-            "to train on from the weights alone set ACCELERATE.RESUME False and give this folder as "
-            "MODEL.PRETRAINED_PATH"
+            "to train on from the weights alone give this folder as MODEL.PRETRAINED_PATH to a run with another "
+            "ACCELERATE.RUN_NAME"
         ) from None
     if ema:
         ema.restart()  # the checkpoint's weights are the average

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -23,7 +25,7 @@ from models.checkpoints import PROGRESS, read_progress
 
 from .data import loader, to_device
 from .ema import EMA
-from .evaluation import Evaluation, Evaluator
+from .evaluation import Evaluation, Evaluator, json_numbers
 from .processes import on_main
 from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
 from .run_folder import RunFolder, new_folder
@@ -47,7 +49,8 @@ class Trainer:
         run: where files go; nothing is written before `train`.
 
     Raises:
-        InputError: the batch does not divide, or the newest checkpoint does not belong to this config.
+        InputError: the batch does not divide, nothing is left to train, or the newest checkpoint does not belong
+            to this config or is not there for every process.
     """
 
     def __init__(
@@ -81,20 +84,36 @@ class Trainer:
         )
         self.model = model.to(accelerator.device).train()
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        lr = cfg.OPTIMIZER.LR * (cfg.INPUT.BATCH_SIZE if cfg.OPTIMIZER.SCALE_LR else 1)
-        optimizer = torch.optim.Adam(self.parameters.values(), lr, fused=accelerator.device.type == "cuda")
+        self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
+        optimizer = torch.optim.Adam(self.parameters.values(), fused=accelerator.device.type == "cuda")
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
-        self.checkpoint = self.run.newest() if cfg.ACCELERATE.RESUME else None  # last good one
+        self.checkpoint = self._resume_point() if cfg.ACCELERATE.RESUME else None  # last good one
         if self.checkpoint:
             load_checkpoint(model, self.checkpoint)
             position = load_training_state(self.checkpoint, self.parameters, optimizer, accelerator.scaler, self.ema)
             self.position = self._check_position(position)
+        elif cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS:
+            raise InputError(
+                f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS {cfg.OPTIMIZER.EPOCHS}: nothing "
+                "is left to train; EPOCHS counts the epochs already trained too"
+            )
         self.wrapped, self.optimizer = accelerator.prepare(model, optimizer)
-        self.schedule = learning_rate_schedule(
-            optimizer, cfg.OPTIMIZER, self.steps_per_epoch, self.position.total_steps
-        )
-        self.reports = StepReports(accelerator)
+        self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
+        self.window: list[float] = []  # losses since the last log line
+        self.reported = self.position.total_steps
+        self.bar: ProgressBar | None = None
+        self.log: TrainingLog | None = None  # of the main process
+
+    def _resume_point(self) -> Path | None:
+        """The newest checkpoint, the same one for all processes."""
+        checkpoint = on_main(self.accelerator, self.run.newest)
+        if not all(gather_object([checkpoint is None or checkpoint.is_dir()])):
+            raise InputError(
+                f"{checkpoint}: not there for every process; outputs must be on a file system that all machines "
+                "share (ACCELERATE.OUTPUT_DIR)"
+            )
+        return checkpoint
 
     def _check_position(self, position: Position) -> Position:
         if position.steps_per_epoch == self.steps_per_epoch or position.step == 0:
@@ -124,7 +143,7 @@ class Trainer:
             self.deadline,
             hidden=not self.accelerator.is_main_process,
         )
-        with StopSignals() as self.stop:
+        with self.stop:
             try:
                 status = self._train()
             finally:
@@ -141,13 +160,11 @@ class Trainer:
                 self.run.forget()
 
         on_main(self.accelerator, prepare)
+        self.run.make()  # on a machine that does not share it
         accelerator, settings = self.accelerator, self.cfg.ACCELERATE
         open_log(self.run.log(accelerator.process_index), console=accelerator.is_main_process)
-        self.log = (
-            TrainingLog(self.run.training_log, self.position.total_steps) if accelerator.is_main_process else None
-        )
-        self.window: list[float] = []  # losses since the last log line
-        self.reported = self.position.total_steps
+        if accelerator.is_main_process:
+            self.log = TrainingLog(self.run.training_log, self.position.total_steps)
         accelerator.init_trackers(
             settings.PROJECT_NAME,
             config=flat_settings(self.cfg),
@@ -169,7 +186,7 @@ class Trainer:
     def _train(self) -> int:
         ended = None
         try:
-            if self.checkpoint and self._due() and not read_progress(self.checkpoint)["scores"]:
+            if self.checkpoint and self._due() and on_main(self.accelerator, self._unscored):
                 self._evaluate()  # the evaluation of this checkpoint was interrupted
             while self.position.epoch < self.cfg.OPTIMIZER.EPOCHS and not ended:
                 ended = self._train_epoch()
@@ -188,6 +205,9 @@ class Trainer:
         epoch, config = self.position.epoch, self.cfg
         last = epoch == config.OPTIMIZER.EPOCHS
         return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
+
+    def _unscored(self) -> bool:
+        return not read_progress(self.checkpoint)["scores"]
 
     def _signal_status(self) -> int:
         LOGGER.info(f"stopped by a signal; run again to go on from {self.checkpoint}")
@@ -220,7 +240,9 @@ class Trainer:
     def _step(self, batches: Iterator[dict[str, Tensor]], epoch: int, step: int) -> Tensor:
         """One optimizer step; this process' mean loss, still on the device."""
         config, rank, losses = self.cfg.OPTIMIZER, self.accelerator.process_index, []
-        seed = self.cfg.ACCELERATE.SEED
+        seed, number = self.cfg.ACCELERATE.SEED, epoch * self.steps_per_epoch + step
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(number)
         for micro_batch in range(self.accumulation):
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
@@ -235,14 +257,13 @@ class Trainer:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             losses.append(loss.detach().float())
-        self.schedule.step()
         if self.ema:
-            self.ema.update(epoch * self.steps_per_epoch + step)
+            self.ema.update(number)
         return torch.stack(losses).mean()
 
     def _take(self, report: Report) -> Report | None:
         """Show and record a step's report; the report itself when it ends the training."""
-        lr = self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.reported)
+        lr = self.learning_rate(self.reported)
         self.reported += 1
         if not math.isfinite(report.loss):
             raise InputError(
@@ -305,9 +326,10 @@ class Trainer:
             self.run.epochs(position.epoch, position.step),
             {"checkpoint": str(self.checkpoint), "epoch": position.epoch, "step": position.step},
         )
-        facts = {**read_progress(self.checkpoint), "scores": evaluation.scores}
+        scores = json_numbers(evaluation.scores)
+        facts = {**read_progress(self.checkpoint), "scores": scores}
         write_text(self.checkpoint / PROGRESS, json.dumps(facts, indent=1) + "\n")
-        self.log.write(step=position.total_steps, scores=evaluation.scores)
+        self.log.write(step=position.total_steps, scores=scores)
         draw_training_curves(read_log(self.run.training_log), self.run.training_curves)
         best, value = self.run.best(), evaluation.scores.get(name, math.nan)
         sign = -1 if name in BETTER_IS_LOWER else 1

@@ -59,6 +59,13 @@ def test_text_stays_as_it_was_typed():
         assert load_config("", ["ACCELERATE.RUN_NAME", text]).ACCELERATE.RUN_NAME == text
 
 
+def test_a_list_emptied_by_a_file_can_be_filled_again(tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text("ACCELERATE:\n  TRACKERS: []\nOPTIMIZER:\n  DECAY_EPOCHS: []\n")
+    cfg = load_config(path, ["ACCELERATE.TRACKERS", "['wandb']", "OPTIMIZER.DECAY_EPOCHS", "[3]"])
+    assert (cfg.ACCELERATE.TRACKERS, cfg.OPTIMIZER.DECAY_EPOCHS) == (["wandb"], [3])
+
+
 def test_choices_are_the_names_in_the_tables():
     assert set(CHOICES["TEST.GUIDANCE_TYPE"]) == set(GUIDANCE)
     assert {*CHOICES["MODEL.SCHEDULER_CONFIG.NAME"], "ddim_inverse"} == set(SCHEDULERS)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ with open(os.environ["STUB_RECORD"], "w") as file:
 CHECKPOINT = ["MODEL.PRETRAINED_PATH", "outputs/CFLD/no_app/epochs_100/checkpoints"]
 QUOTED = ["MODEL.PRETRAINED_PATH", "a folder/with 'quotes', \"more\" and $dollars *"]
 DEFAULT = ["--config_file", "configs/fashion_256.yaml"]
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]
+RUNNER = ["scripts/run_processes.py", "--nproc_per_node"]
+UUID = "8932f937-d72c-4106-c12f-20bd9faed9f6"
 NO_APP = ["--config_file", "configs/ablation_study/no_app.yaml"]
 
 
@@ -81,6 +83,8 @@ def launch(tmp_path):
         ("single_gpu/pose_transfer_test.sh", ["0", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("single_gpu/pose_transfer_test.sh", ["0", *QUOTED], ["pose_transfer_test.py", *QUOTED]),
         ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
+        ("single_gpu/pose_transfer_test.sh", [f"GPU-{UUID}", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
+        ("single_gpu/pose_transfer_test.sh", [f"MIG-GPU-{UUID}/1/0"], ["pose_transfer_test.py"]),
     ],
 )
 def test_one_gpu_is_plain_python(launch, script, arguments, expected):
@@ -100,13 +104,14 @@ def test_one_gpu_is_plain_python(launch, script, arguments, expected):
         ("multi_gpu/pose_transfer_train.sh", ["0,1,2,3,4,5,6,7"], ["pose_transfer_train.py", *DEFAULT]),
         ("multi_gpu/pose_transfer_train.sh", ["0,1", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
         ("multi_gpu/pose_transfer_test.sh", ["0,1", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
+        ("multi_gpu/pose_transfer_train.sh", [f"GPU-{UUID},GPU-6e92"], ["pose_transfer_train.py", *DEFAULT]),
     ],
 )
 def test_several_gpus_are_as_many_processes(launch, script, arguments, expected):
     count = len(arguments[0].split(","))
     process, command, environment = launch(script, *arguments, gpus=count)
     assert process.returncode == 0, process.stderr
-    assert command == [*TORCHRUN, str(count), "--standalone", *expected]
+    assert command == [*RUNNER, str(count), "--standalone", *expected]
     assert environment["CUDA_VISIBLE_DEVICES"] == arguments[0]
 
 
@@ -120,7 +125,7 @@ def test_cpu(launch):
 def test_two_cpu_processes_share_the_cores(launch):
     process, command, environment = launch("multi_gpu/pose_transfer_train.sh", "cpu,cpu", gpus=0)
     assert process.returncode == 0, process.stderr
-    assert command == [*TORCHRUN, "2", "--standalone", "pose_transfer_train.py", *DEFAULT]
+    assert command == [*RUNNER, "2", "--standalone", "pose_transfer_train.py", *DEFAULT]
     cores = len(os.sched_getaffinity(0))
     assert environment == {
         "CUDA_VISIBLE_DEVICES": "",
@@ -135,7 +140,7 @@ def test_several_machines(launch):
     )
     assert process.returncode == 0, process.stderr
     assert command == [
-        *TORCHRUN,
+        *RUNNER,
         "1",
         "--nnodes",
         "2",
@@ -165,7 +170,7 @@ def test_several_machines_under_slurm(launch, tmp_path):
         MASTER_PORT="3000",
     )
     assert process.returncode == 0, process.stderr
-    assert command[4:12] == [
+    assert command[3:11] == [
         "--nnodes",
         "2",
         "--node_rank",
@@ -188,6 +193,7 @@ def test_several_machines_under_slurm(launch, tmp_path):
         ("multi_gpu/pose_transfer_train.sh", ["cpu,0"], "'cpu,0' is no list of devices"),
         ("multi_gpu/pose_transfer_train.sh", NO_APP, "'--config_file' is no list of devices"),
         ("multi_gpu/pose_transfer_train.sh", ["0,1,1"], "'0,1,1' names GPU 1 twice"),
+        ("multi_gpu/pose_transfer_train.sh", ["TPU-12"], "'TPU-12' is no list of devices"),
         ("single_gpu/pose_transfer_train.sh", ["0,1"], "single_gpu takes one device"),
         ("single_gpu/pose_transfer_train.sh", ["9"], "GPU 9: PyTorch sees 0 of these 1"),
         ("multi_node/pose_transfer_train.sh", ["0"], "multi_node needs NNODES"),
@@ -200,10 +206,28 @@ def test_bad_devices_are_one_line(launch, script, arguments, message):
     assert process.stderr.startswith(f"error: {message}") and process.stderr.count("\n") == 1
 
 
-def test_two_cpu_processes_find_each_other(tmp_path):
-    """What the scripts rest on: Accelerate takes the processes from torch.distributed.run, on the CPU too."""
-    program = tmp_path / "program.py"
-    program.write_text(
+@pytest.fixture
+def start(tmp_path):
+    """Start a program in two processes on the CPU."""
+
+    def run(text: str) -> subprocess.Popen:
+        program = tmp_path / "program.py"
+        program.write_text(text)
+        return subprocess.Popen(
+            [sys.executable, *RUNNER, "2", "--standalone", program],
+            cwd=REPOSITORY,
+            env=os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+def test_two_cpu_processes_find_each_other(start):
+    """What the scripts rest on: Accelerate takes the processes from run_processes.py, on the CPU too."""
+    process = start(
         "from accelerate import Accelerator\n"
         "import torch\n"
         "accelerator = Accelerator()\n"
@@ -212,12 +236,40 @@ def test_two_cpu_processes_find_each_other(tmp_path):
         "assert ranks.tolist() == [0, 1]\n"
         "accelerator.end_training()\n"
     )
-    process = subprocess.run(
-        [sys.executable, *TORCHRUN, "2", "--standalone", program],
-        check=False,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize(
+    "failure, status, line",
+    [
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit('error: x')", 1, "error: x\n"),
+        ("os.kill(os.getpid(), 9)", 137, "error: process 1 was ended by SIGKILL\n"),
+    ],
+)
+def test_the_processes_speak_for_themselves(start, failure, status, line):
+    process = start(f"import os, sys, time\nif os.environ['RANK'] == '1': {failure}\ntime.sleep(60)\n")
+    output = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert output == ("", line)
+
+
+def test_a_signal_reaches_the_processes_which_may_finish(start, tmp_path):
+    process = start(
+        "import os, pathlib, signal, sys, time\n"
+        "folder, rank = pathlib.Path(__file__).parent, os.environ['RANK']\n"
+        "def finish(*_):\n"
+        "    time.sleep(1)\n"
+        "    (folder / f'saved{rank}').touch()\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, finish)\n"
+        "(folder / f'ready{rank}').touch()\n"
+        "time.sleep(60)\n"
     )
-    assert process.returncode == 0, process.stderr
+    end = time.monotonic() + 60
+    while len(list(tmp_path.glob("ready*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    process.terminate()
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 143 and len(list(tmp_path.glob("saved*"))) == 2

@@ -55,10 +55,11 @@ def test_draw_prepare_train_test(quickstart):
         "pose_transfer_train.py",
         "pose_transfer_test.py",
         "pose_transfer_test.py",
+        "metrics.report",
     ]
     assert "MODEL.PRETRAINED_PATH outputs/demo/quickstart/epochs_007/checkpoints" in commands[3]
     assert "MODEL.PRETRAINED_PATH pretrained_models/demo/checkpoint" in commands[4]
-    assert all("INPUT.ROOT_DIR outputs/demo/fashion" in command for command in commands[2:])
+    assert all("INPUT.ROOT_DIR outputs/demo/fashion" in command for command in commands[2:5])
 
 
 def test_a_second_run_does_not_train_again(quickstart):

@@ -1,9 +1,12 @@
+import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from PIL import Image
 
 from configs import InputError, load_config
 from datasets import fid_real_images
@@ -12,7 +15,7 @@ from metrics.scores import Network
 from models import build_model
 from tests.tiny import write_tiny
 from training.data import evaluation_pairs
-from training.evaluation import Evaluator, sample_batch
+from training.evaluation import Evaluation, Evaluator, sample_batch
 from training.images import read_png
 from training.provenance import claim_folder
 
@@ -40,7 +43,7 @@ def evaluator(tiny, *opts, rank=0, world=1):
     AcceleratorState._reset_state(reset_partial_state=True)
     cfg = load_config(tiny, opts)
     result = Evaluator(cfg, Accelerator(cpu=True), evaluation_pairs(cfg), list)
-    result._own = lambda: range(rank, result.count, world)
+    result._own = lambda: result.indices[rank::world]
     return result
 
 
@@ -98,6 +101,29 @@ def test_report(tiny, model, tmp_path):
     assert evaluation.grid.size == (4 * 60 - 4, 24 + 2 * 68 - 4)
 
 
+def test_a_score_that_is_not_finite_is_null(tmp_path):
+    numbers = {"PSNR": math.inf, "SSIM": 1.0}
+    Evaluation(numbers, numbers, {}, Image.new("RGB", (4, 4)), images=1, made=1).write(tmp_path, {})
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["scores"]["PSNR"] is report["meta"]["baseline_PSNR"] is None
+    assert report["scores"]["SSIM"] == report["meta"]["baseline_SSIM"] == 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_not_finite(tiny, model, monkeypatch, value):
+    monkeypatch.setattr(
+        "training.evaluation.decode_latents", lambda vae, latents: torch.full((len(latents), 3, 64, 64), value)
+    )
+    with pytest.raises(InputError, match=r"the samples of pairs \[0\] are not finite"):
+        evaluator(tiny, "TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1").run(model)
+
+
+@pytest.mark.parametrize("name", ["NUM_INFERENCE_STEPS", "DDIM_INVERSION_STEPS"])
+def test_more_steps_than_the_scheduler_has(tiny, name):
+    with pytest.raises(InputError, match=f"TEST.{name} is 1001; the scheduler has 1000 timesteps"):
+        evaluator(tiny, f"TEST.{name}", "1001")
+
+
 def test_training_mode_and_interruption(tiny, model):
     test = evaluator(tiny)
     model.train()
@@ -145,17 +171,39 @@ class Colours(torch.nn.Module):
         return images.flatten(2)[..., ::500].flatten(1).float()
 
 
-def test_distance_to_the_training_images(tiny, model, tmp_path, monkeypatch):
+@pytest.fixture
+def fid_weights(tmp_path, monkeypatch):
+    """Settings with which FID can be computed."""
     (tmp_path / "colours.pth").touch()
     protocol = replace(PROTOCOLS["cfld"], sets={"FID": Network(Colours, "colours.pth")})
     monkeypatch.setitem(PROTOCOLS, "cfld", protocol)
-    test = evaluator(tiny, "TEST.METRICS_PATH", str(tmp_path), "ACCELERATE.BEST_SCORE", "FID")
+    return ["TEST.METRICS_PATH", str(tmp_path), "TEST.NUM_INFERENCE_STEPS", "1"]
+
+
+def test_distance_to_the_training_images(tiny, model, fid_weights):
+    test = evaluator(tiny, *fid_weights, "ACCELERATE.BEST_SCORE", "FID")
     calls = []
     test.real_images = lambda: calls.append(None) or fid_real_images(test.cfg.INPUT.ROOT_DIR)
     test.check_best_score()
     first, again = test.run(model), test.run(model)
     assert first.scores["FID"] == again.scores["FID"] > 0 and first.baseline["FID"] > 0
     assert len(calls) == 1 and "FID left out" not in first.table()
+
+
+def test_a_test_set_without_training_images_has_no_distance_to_them(tiny, model, fid_weights, tmp_path):
+    test = evaluator(tiny, *fid_weights)
+    test.real_images = lambda: fid_real_images(tmp_path / "nowhere")
+    for evaluation in (test.run(model), test.run(model)):
+        assert "FID" not in evaluation.scores and "FID" not in evaluation.baseline and "PSNR" in evaluation.scores
+        assert "FID left out: " in evaluation.table() and "no training images" in evaluation.table()
+
+
+def test_loading_the_training_images_can_be_interrupted(tiny, model, fid_weights):
+    test = evaluator(tiny, *fid_weights)
+    test.real_images = lambda: fid_real_images(test.cfg.INPUT.ROOT_DIR)
+    test._sampler = None  # is not reached
+    with pytest.raises(KeyboardInterrupt):
+        test.run(model, stop=lambda: True)
 
 
 def test_images_of_other_weights_are_not_taken(tmp_path):
@@ -167,3 +215,9 @@ def test_images_of_other_weights_are_not_taken(tmp_path):
     (folder / "a_2_b_vis.png").touch()
     claim_folder(folder, {"weights": "b", "seed": 1}, overwrite=True)
     assert not (folder / "a_2_b_vis.png").exists()
+
+
+def test_what_an_interrupted_test_was_writing_is_removed(tmp_path):
+    (tmp_path / ".a_2_b_vis.png.17.partial").touch()
+    claim_folder(tmp_path, {"seed": 1}, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["made_with.json"]

@@ -1,6 +1,7 @@
 import math
 import time
 
+import pytest
 from PIL import Image
 
 from training.progress import ProgressBar, TrainingLog, draw_training_curves, read_log
@@ -17,7 +18,24 @@ def test_log_drops_the_steps_of_an_attempt_that_was_lost(tmp_path):
     assert [line["step"] for line in read_log(path)] == [1, 2, 3, 4]
     draw_training_curves(read_log(path), tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size[0] > 900
+    draw_training_curves([{"step": 1, "scores": {"PSNR": None, "SSIM": 0.5}}], tmp_path / "gap.png")
     draw_training_curves([], tmp_path / "empty.png")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".jsonl", ".png"}
+
+
+def test_a_log_that_cannot_be_rewritten_stays_as_it_was(tmp_path, monkeypatch):
+    TrainingLog(tmp_path / "log.jsonl", 0).write(step=1, loss=1.0)
+
+    def full(*_):
+        raise OSError
+
+    monkeypatch.setattr("configs.files.os.replace", full)
+    with pytest.raises(OSError):
+        TrainingLog(tmp_path / "log.jsonl", 1)
+    with pytest.raises(OSError):
+        draw_training_curves([], tmp_path / "curves.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+    assert len(read_log(tmp_path / "log.jsonl")) == 1
 
 
 def test_time_left_ends_at_the_deadline():

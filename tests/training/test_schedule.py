@@ -1,24 +1,16 @@
 import json
 
 import pytest
-import torch
 
 from configs import load_config
 from tests.shared import SHARED, needs_shared
 from training.schedule import learning_rate_schedule
 
 
-def rates(steps_per_epoch, count, first_step=0, **settings):
+def rates(steps_per_epoch, count, first_step=0, batch=1, **settings):
     opts = [text for key, value in settings.items() for text in (f"OPTIMIZER.{key}", str(value))]
-    config = load_config(opts=opts).OPTIMIZER
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], config.LR)
-    schedule = learning_rate_schedule(optimizer, config, steps_per_epoch, first_step)
-    result = []
-    for _ in range(count):
-        result.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return result
+    rate = learning_rate_schedule(load_config(opts=opts).OPTIMIZER, batch, steps_per_epoch)
+    return [rate(step) for step in range(first_step, first_step + count)]
 
 
 @needs_shared
@@ -31,13 +23,6 @@ def test_published_rates(name, first_epoch):
     assert rates(per_epoch, len(case[name]), first_epoch * per_epoch, **settings) == case[name]
 
 
-def test_resuming_at_any_step_goes_on_with_the_same_rates():
-    settings = {"WARMUP_STEPS": 5, "DECAY_EPOCHS": "[2, 3]", "LR": 0.3}
-    whole = rates(4, 16, **settings)
-    for step in range(16):
-        assert rates(4, 16 - step, step, **settings) == whole[step:]
-
-
 def test_override_holds_after_the_warm_up():
     whole = rates(4, 12, WARMUP_STEPS=3, DECAY_EPOCHS="[1]", LR=0.5, OVERRIDE_LR=0.25)
     assert whole[:3] == rates(4, 3, WARMUP_STEPS=3, LR=0.5) and whole[3:] == [0.25] * 9
@@ -45,3 +30,9 @@ def test_override_holds_after_the_warm_up():
 
 def test_no_warm_up():
     assert rates(4, 2, WARMUP_STEPS=0, LR=0.5) == [0.5, 0.5]
+
+
+def test_the_rate_scaled_by_the_batch_and_not_the_override():
+    settings = {"WARMUP_STEPS": 0, "LR": 0.5, "SCALE_LR": True, "batch": 8}
+    assert rates(4, 2, **settings) == [4.0, 4.0]
+    assert rates(4, 2, **settings, OVERRIDE_LR=0.25) == [0.25, 0.25]

@@ -52,7 +52,7 @@ def test_a_damaged_state_is_named(tmp_path):
     _, parameters, optimizer, _ = setup(0, 0)
     save_training_state(tmp_path, parameters, optimizer, None, None, Position(1, 0, 2))
     (tmp_path / TENSORS).write_bytes(b"half")
-    with pytest.raises(InputError, match="cannot be read .* ACCELERATE.RESUME False"):
+    with pytest.raises(InputError, match="cannot be read .* another ACCELERATE.RUN_NAME"):
         load_training_state(tmp_path, parameters, optimizer, None, None)
 
 
