@@ -66,7 +66,7 @@ def main() -> None:
     if accelerator.is_main_process:
         print(evaluation.table())
     LOGGER.info(
-        f"{evaluation.images} images ({evaluation.made} made now), grid.png, metrics.json and metrics.csv in {folder}"
+        f"{len(evaluation.per_image)} images ({evaluation.made} made now), grid.png and metrics.json in {folder}"
     )
     accelerator.end_training()
 

@@ -34,7 +34,7 @@ from diffusion.guidance import Branch, Scales, guidance_branches, guided
 from diffusion.randomness import normal, pair_generators, pair_seed
 from diffusion.sampling import invert, sample
 from diffusion.schedulers import load_scheduler
-from metrics import Scorer, score_table, write_scores
+from metrics import Scorer, score_table, write_per_image, write_scores
 from models import CFLD, Conditions
 from models.vae import decode_latents, downscale_factor, encode_image
 
@@ -119,14 +119,15 @@ class Evaluation:
         scores, baseline: means by name, of the generated images and of copying the source.
         skipped: why a score is not there, by name.
         grid: source, pose, target and generated image of the first pairs.
-        images, made: test images in all, and how many of them were sampled now.
+        per_image: a row for each test image: its file, then its scores.
+        made: how many images were sampled now.
     """
 
     scores: dict[str, float]
     baseline: dict[str, float]
     skipped: dict[str, str]
     grid: Image.Image
-    images: int
+    per_image: list[dict[str, str | float]]
     made: int
 
     def table(self, label: str = "generated") -> str:
@@ -135,12 +136,13 @@ class Evaluation:
         return "\n".join([score_table({label: self.scores, BASELINE: self.baseline}), *missing])
 
     def write(self, folder: Path, meta: dict) -> None:
-        """Write grid.png, metrics.json and metrics.csv."""
+        """Write grid.png, metrics.json, metrics.csv and metrics_per_image.csv."""
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / "grid.png") as partial:
             self.grid.save(partial, format="PNG")
         baseline = {f"baseline_{name}": value for name, value in json_numbers(self.baseline).items()}
-        write_scores(folder, self.scores, {**meta, "images": self.images, **baseline, "skipped": self.skipped})
+        write_scores(folder, self.scores, {**meta, "images": len(self.per_image), **baseline, "skipped": self.skipped})
+        write_per_image(folder, self.per_image)
 
 
 class Evaluator:
@@ -344,7 +346,7 @@ class Evaluator:
             baseline=self.baseline,
             skipped=dict(self.scorer.skipped),
             grid=comparison_grid([rows[index] for index in sorted(rows)]),
-            images=len(self.indices),
+            per_image=[{"file": file_name(self.dataset.pairs[row.pop("index")]), **row} for row in self.scorer.table()],
             made=sum(part["made"] for part in everyone),
         )
 

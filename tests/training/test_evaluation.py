@@ -80,7 +80,7 @@ def test_images_that_are_there_are_scored_and_not_made_again(tiny, model, tmp_pa
     test = evaluator(tiny)
     first = test.run(model, tmp_path)
     names = sorted(images(tmp_path))
-    assert first.made == first.images == 6
+    assert first.made == len(first.per_image) == 6
     again = test.run(model, tmp_path)
     assert again.made == 0 and again.scores == first.scores and again.baseline == first.baseline
     (tmp_path / names[0]).unlink()
@@ -95,7 +95,12 @@ def test_images_that_are_there_are_scored_and_not_made_again(tiny, model, tmp_pa
 def test_report(tiny, model, tmp_path):
     evaluation = evaluator(tiny, "TEST.NUM_PAIRS", "2").run(model)
     evaluation.write(tmp_path, {"checkpoint": "x"})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "metrics.csv", "metrics.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "grid.png",
+        "metrics.csv",
+        "metrics.json",
+        "metrics_per_image.csv",
+    ]
     table = evaluation.table()
     assert "copy of the source" in table and "FID left out: no file" in table and "PSNR" in table
     assert evaluation.grid.size == (4 * 60 - 4, 24 + 2 * 68 - 4)
@@ -103,7 +108,10 @@ def test_report(tiny, model, tmp_path):
 
 def test_a_score_that_is_not_finite_is_null(tmp_path):
     numbers = {"PSNR": math.inf, "SSIM": 1.0}
-    Evaluation(numbers, numbers, {}, Image.new("RGB", (4, 4)), images=1, made=1).write(tmp_path, {})
+    Evaluation(
+        numbers, numbers, {}, Image.new("RGB", (4, 4)), per_image=[{"file": "a.png", "PSNR": 1.0}], made=1
+    ).write(tmp_path, {})
+    assert (tmp_path / "metrics_per_image.csv").read_text() == "file,PSNR\na.png,1.0\n"
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["scores"]["PSNR"] is report["meta"]["baseline_PSNR"] is None
     assert report["scores"]["SSIM"] == report["meta"]["baseline_SSIM"] == 1.0
