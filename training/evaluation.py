@@ -118,7 +118,7 @@ class Evaluation:
     Attributes:
         scores, baseline: means by name, of the generated images and of copying the source.
         skipped: why a score is not there, by name.
-        grid: source, pose, target and generated image of the first pairs.
+        grid: source, pose, target and generated image of a few pairs.
         per_image: a row for each test image: its file, then its scores.
         made: how many images were sampled now.
     """
@@ -301,8 +301,8 @@ class Evaluator:
         self.scorer.update(pred, target, indices)
         if self.baseline is None:
             self.baseline_scorer.update(source, target, indices)
-        in_grid = self.indices[:GRID_PAIRS]
-        if indices[0] in in_grid:
+        in_grid = set(self.indices[:: max(1, len(self.indices) // GRID_PAIRS)][:GRID_PAIRS])
+        if not in_grid.isdisjoint(indices):
             pose = to_uint8(batch["pose_img_tgt"][:, :3], self.size)
             columns = (source, pose, to_uint8(target, self.size), pred)
             state["rows"].update({i: row for i, row in zip(indices, zip(*columns)) if i in in_grid})
