@@ -3,7 +3,6 @@
 python -m metrics.report "label=FOLDER/metrics.json" ...   several tests in one table
 """
 
-import argparse
 import csv
 import io
 import json
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.errors import InputError, one_line_errors
+from configs.errors import InputError
 from configs.files import write_text
 
 # name -> (arrow to the better side, decimals), in the order of the columns
@@ -85,23 +84,3 @@ def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: no scores there ({error}); pose_transfer_test.py writes this file") from None
     return scores, {k.removeprefix("baseline_"): v for k, v in meta.items() if k.startswith("baseline_")}
-
-
-@one_line_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Print the scores of several tests in one table, above those of copying the source.",
-        epilog='example: python -m metrics.report "first run=outputs/CFLD/a/generated/256x176/metrics.json" ...',
-    )
-    parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON")
-    rows, baseline = {}, {}
-    for row in parser.parse_args().rows:
-        label, separator, path = row.partition("=")
-        if not separator:
-            raise InputError(f"{row!r}: expected LABEL=METRICS_JSON")
-        rows[label], baseline = read_scores(Path(path))
-    print(score_table({**rows, **({"copy of the source": baseline} if baseline else {})}))
-
-
-if __name__ == "__main__":
-    main()

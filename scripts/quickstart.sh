@@ -56,7 +56,7 @@ on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_fin
 step "done: $TEST_PAIRS pairs of people that neither model has seen"
 here=outputs/demo/$RUN/generated/128x128
 finished=outputs/demo/${RUN}_finished/generated/128x128
-python -m metrics.report "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json"
+python -m metrics "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json"
 echo "images, comparison grid (grid.png) and metrics.json:"
 echo "  $here      what the few minutes of training gave"
 echo "  $finished      what the finished checkpoint gives"

@@ -301,7 +301,9 @@ class Evaluator:
         self.scorer.update(pred, target, indices)
         if self.baseline is None:
             self.baseline_scorer.update(source, target, indices)
-        in_grid = set(self.indices[:: max(1, len(self.indices) // GRID_PAIRS)][:GRID_PAIRS])
+        # one less than an even spread: lists that hold every person's pairs alike would show one view only
+        stride = max(1, len(self.indices) // GRID_PAIRS - 1)
+        in_grid = set(self.indices[::stride][:GRID_PAIRS])
         if not in_grid.isdisjoint(indices):
             pose = to_uint8(batch["pose_img_tgt"][:, :3], self.size)
             columns = (source, pose, to_uint8(target, self.size), pred)

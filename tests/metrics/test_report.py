@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from metrics import report, score_table, write_per_image, write_scores
+from metrics import __main__ as command
+from metrics import score_table, write_per_image, write_scores
 
 OURS = {"PSNR": 18.23456, "SSIM": 0.7378, "FID": 6.804, "LPIPS": 0.15191}
 
@@ -46,7 +47,7 @@ def test_per_image_table(tmp_path):
 def run_report(monkeypatch, *rows: str) -> int:
     monkeypatch.setattr(sys, "argv", ["report", *rows])
     try:
-        report.main()
+        command.main()
     except SystemExit as status:
         return status.code
     return 0

@@ -1,0 +1,28 @@
+"""Print the scores of several tests in one table, above those of copying the source.
+
+python -m metrics "first run=outputs/CFLD/a/generated/256x176/metrics.json" ...
+"""
+
+import argparse
+from pathlib import Path
+
+from configs.errors import InputError, one_line_errors
+
+from .report import read_scores, score_table
+
+
+@one_line_errors
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON")
+    rows, baseline = {}, {}
+    for row in parser.parse_args().rows:
+        label, separator, path = row.partition("=")
+        if not separator:
+            raise InputError(f"{row!r}: expected LABEL=METRICS_JSON")
+        rows[label], baseline = read_scores(Path(path))
+    print(score_table({**rows, **({"copy of the source": baseline} if baseline else {})}))
+
+
+if __name__ == "__main__":
+    main()
