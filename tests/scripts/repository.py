@@ -17,6 +17,16 @@ def copy_scripts(root: Path, requirement: str, pin: str = "") -> Path:
     return root
 
 
+def write_stub(folder: Path, program: str) -> Path:
+    """A command `python` in a new `folder` that runs the Python text `program` instead."""
+    folder.mkdir()
+    (folder / "stub.py").write_text(program)
+    stub = folder / "python"
+    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/stub.py" "$@"\n')  # #! itself takes no spaces
+    stub.chmod(0o755)
+    return stub
+
+
 def run_bash(root: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess:
     """Run bash in `root`. This interpreter's folder is first on the path, as an active conda environment."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -20,7 +20,7 @@ def outside(tmp_path) -> dict[str, str]:
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("python", "python3"):
-        (folder / name).write_text(f'#!/bin/sh\nexec {sys._base_executable} "$@"\n')
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys._base_executable}" "$@"\n')
         (folder / name).chmod(0o755)
     return {
         "PATH": f"{folder}:/usr/bin:/bin",

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts.repository import write_stub
 from tests.shared import REPOSITORY
 
-STUB = f"""#!{sys.executable}
+STUB = """
 import json, os, sys
 if "-c" == sys.argv[1] and "device_count" in sys.argv[2]:
     print(os.environ["STUB_GPUS"])
 names = ["CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS"]
 with open(os.environ["STUB_RECORD"], "w") as file:
-    json.dump([sys.argv[1:], {{name: os.environ.get(name) for name in names}}, os.getcwd()], file)
+    json.dump([sys.argv[1:], {name: os.environ.get(name) for name in names}, os.getcwd()], file)
 """
 CHECKPOINT = ["MODEL.PRETRAINED_PATH", "outputs/CFLD/no_app/epochs_100/checkpoints"]
 QUOTED = ["MODEL.PRETRAINED_PATH", "a folder/with 'quotes', \"more\" and $dollars *"]
@@ -30,10 +31,7 @@ NO_APP = ["--config_file", "configs/ablation_study/no_app.yaml"]
 @pytest.fixture
 def launch(tmp_path):
     """Run a launch script with the stub; gives the process, and the recorded command and environment."""
-    stub, record = tmp_path / "bin" / "python", tmp_path / "record.json"
-    stub.parent.mkdir()
-    stub.write_text(STUB)
-    stub.chmod(0o755)
+    stub, record = write_stub(tmp_path / "bin", STUB), tmp_path / "record.json"
 
     def run(script: str, *arguments: str, gpus: int = 8, **variables: str):
         hidden = (

@@ -1,13 +1,12 @@
 """scripts/quickstart.sh: its steps in order, with a stub `python`; the real thing takes minutes."""
 
 import os
-import sys
 
 import pytest
 
-from tests.scripts.repository import copy_scripts, run_bash
+from tests.scripts.repository import copy_scripts, run_bash, write_stub
 
-STUB = f"""#!{sys.executable}
+STUB = """
 import os, sys
 arguments = " ".join(sys.argv[1:])
 if "is_available" in arguments:
@@ -28,10 +27,7 @@ elif sys.argv[1] not in ("-c", "scripts/check_environment.py"):
 def quickstart(tmp_path):
     """Run the quickstart in a folder of its own; gives the exit status and the programs that were run."""
     root = copy_scripts(tmp_path / "a folder", "PyYAML")
-    stub = tmp_path / "bin" / "python"
-    stub.parent.mkdir()
-    stub.write_text(STUB)
-    stub.chmod(0o755)
+    stub = write_stub(tmp_path / "bin", STUB)
 
     def run() -> tuple[int, list[str]]:
         (root / "commands.txt").write_text("")
