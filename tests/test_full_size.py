@@ -10,7 +10,7 @@ from diffusion.schedulers import load_scheduler
 from models import build_model
 from training.evaluation import sample_batch
 
-MEMORY = 20 * 2**30  # bytes
+MEMORY = 20 * 10**9  # bytes
 
 
 @pytest.mark.full
