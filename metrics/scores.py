@@ -15,7 +15,6 @@ from .image import psnr, ssim, ssim_256
 from .lpips import ALEXNET_FILE, LPIPS
 from .weights import FOLDER, weights_file
 
-DECIMALS = 10  # of the pixel scores of an image
 NETWORK_BATCH = 8  # networks always see this many images, so that how the data was batched changes no digit
 
 
@@ -209,8 +208,7 @@ class Scorer:
         except InputError as error:
             self.skipped[name] = str(error)
         else:
-            # what lies beyond depends on how many threads share a sum
-            _keep(self._values[name], numbers, [round(value, DECIMALS) for value in values.tolist()])
+            _keep(self._values[name], numbers, values.tolist())
 
     def _mean(self, name: str) -> float:
         values = _in_order(self._values[name], "no image was scored")
