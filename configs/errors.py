@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -31,6 +32,8 @@ def one_line(error: InputError) -> str:
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
     """Decorate an entrypoint's `main`: an `InputError` is one line on stderr and exit status 1,
     Ctrl-C one line and 130. Any other exception is a bug of ours and keeps its traceback.
+
+    What the failed calls held (data loaders and their processes) is let go at once.
     """
 
     @functools.wraps(main)
@@ -38,9 +41,11 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
         try:
             return main(*args, **kwargs)
         except InputError as error:
+            traceback.clear_frames(error.__traceback__)
             print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            traceback.clear_frames(error.__traceback__)
             print("interrupted", file=sys.stderr, flush=True)
             raise SystemExit(130) from None
 

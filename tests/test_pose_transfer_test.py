@@ -1,5 +1,6 @@
 import csv
 import json
+import multiprocessing
 
 import pytest
 import torch
@@ -131,3 +132,4 @@ def test_an_unreadable_image(trained, capsys):
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and str(path) in error[0]
     assert not list(generated(trained, "broken").glob("*.png"))
+    assert not multiprocessing.active_children()

@@ -1,5 +1,7 @@
 """The datasets and loaders of a config."""
 
+import atexit
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterable
@@ -68,6 +70,14 @@ def ignore_signals(_: int) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End loader processes whose loader was never let go: at exit Python only sends SIGTERM, then waits for them."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
