@@ -2,13 +2,14 @@
 
 from datasets.deepfashion import Pair, PairList, fid_real_images, flat_name, load_pairs
 from datasets.keypoints import parse_keypoints, pose_map, skeleton_image
-from datasets.pairs import GlobalBatchSampler, MaskSettings, TestPairs, TrainPairs
+from datasets.pairs import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs
 
 __all__ = [
     "GlobalBatchSampler",
     "MaskSettings",
     "Pair",
     "PairList",
+    "PairSizes",
     "TestPairs",
     "TrainPairs",
     "fid_real_images",

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
-from datasets import MaskSettings, TestPairs, TrainPairs, load_pairs
+from datasets import MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
+from datasets.deepfashion import FRAME
 
 
 def training_pairs(cfg: CfgNode) -> TrainPairs:
@@ -29,7 +30,7 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
             tuple(cond.PRED_ASPECT_RATIO),
         )
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train")
-    return TrainPairs(pairs, *_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS)
+    return TrainPairs(pairs, _sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS)
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:
@@ -38,7 +39,7 @@ def evaluation_pairs(cfg: CfgNode) -> TestPairs:
     Raises:
         InputError: files are missing or malformed.
     """
-    return TestPairs(load_pairs(cfg.INPUT.ROOT_DIR, "test"), *_sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
+    return TestPairs(load_pairs(cfg.INPUT.ROOT_DIR, "test"), _sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
 
 
 def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable):
@@ -84,5 +85,6 @@ def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str,
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
-def _sizes(cfg: CfgNode) -> tuple[tuple[int, int], ...]:
-    return tuple(tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))
+def _sizes(cfg: CfgNode) -> PairSizes:
+    gt, cond, pose = (tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))
+    return PairSizes(gt, cond, pose, FRAME)
