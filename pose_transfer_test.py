@@ -50,7 +50,7 @@ def main() -> None:
     dataset = evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg)
     open_log(None, console=accelerator.is_main_process)
-    evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR))
+    evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET))
     set_seed(cfg.ACCELERATE.SEED)
     model = build_model(cfg)
     progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)

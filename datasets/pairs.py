@@ -17,8 +17,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from configs.errors import InputError
-from datasets.deepfashion import Pair
 from datasets.keypoints import pose_map
+from datasets.pair_lists import Pair
 
 Size = tuple[int, int]  # height, width
 

@@ -70,6 +70,7 @@ def test_choices_are_the_names_in_the_tables():
     assert set(CHOICES["TEST.GUIDANCE_TYPE"]) == set(GUIDANCE)
     assert {*CHOICES["MODEL.SCHEDULER_CONFIG.NAME"], "ddim_inverse"} == set(SCHEDULERS)
     assert set(CHOICES["ACCELERATE.BEST_SCORE"]) == set(COLUMNS)
+    assert set(CHOICES["INPUT.DATASET"]) == set(datasets.LAYOUTS)
     assert POSE_CHANNELS == datasets.keypoints.POSE_CHANNELS
 
 

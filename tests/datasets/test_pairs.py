@@ -10,13 +10,12 @@ from torch.utils.data import DataLoader
 
 from configs.errors import InputError, one_line
 from datasets import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
-from datasets.deepfashion import FRAME
 from datasets.pairs import block_mask, normalize, open_image, random_crop_box, resize_to_tensor
-from tests.datasets.test_deepfashion import write_tree
+from tests.datasets.test_layouts import write_tree
 from tests.shared import SHARED, needs_shared
 
 GT, COND, POSE, TEST = (64, 64), (32, 32), (48, 40), (64, 44)
-SIZES = PairSizes(GT, COND, POSE, FRAME)
+SIZES = PairSizes(GT, COND, POSE, frame=(256, 176))
 MASK = MaskSettings(patch_size=4, ratios=(0.0, 0.3), ratio_vars=(0.0, 0.2), aspect_ratio=(0.3, 1 / 0.3))
 
 
@@ -244,5 +243,5 @@ def test_batches_that_do_not_divide(n, batch, world, accumulation, message):
 
 
 def test_keypoints_reach_the_pose_map(pairs):
-    item = TestPairs(pairs, replace(SIZES, pose=FRAME), TEST)[0]
+    item = TestPairs(pairs, replace(SIZES, pose=SIZES.frame), TEST)[0]
     assert all(item["pose_img_src"][3 + i, i, i] == 1 for i in range(18))
