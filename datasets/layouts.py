@@ -80,7 +80,7 @@ LAYOUTS = {
         get_lists="download the annotations (see README.md), then run `python generate_market_datasets.py`",
         frame=(128, 64),
         photo_size=(128, 64),
-        person=r"-1|\d{4}",
+        person=r"-1|\d+(?=_)",
         pairs_published={"train": 263_632, "test": 12_000},
     ),
     "custom": Layout(

@@ -6,6 +6,7 @@ annotations    name:keypoints_y:keypoints_x       two JSON lists of 18 integers,
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -173,6 +174,11 @@ def _read_annotation(line: str, where: str) -> tuple[str, np.ndarray]:
         raise InputError(f"{where}: expected {ANNOTATION_HEADER}, got {line[:80]!r}; correct this row")
     name, y, x = fields
     return name, parse_keypoints(y, x, where)
+
+
+def pairs_within(groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
+    """Every ordered pair of two names of one group."""
+    return [pair for names in groups for pair in permutations(names, 2)]
 
 
 def write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
