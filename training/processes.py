@@ -4,7 +4,7 @@ import functools
 import os
 import signal
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
@@ -63,8 +63,17 @@ def is_lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
-def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Namespace:
+def parse_arguments(
+    description: str,
+    arguments: Sequence[str] | None = None,
+    add_options: Callable[[ArgumentParser], None] = lambda parser: None,
+) -> Namespace:
     """`--config_file FILE`, any number of them, and `KEY VALUE` pairs (`opts`), in any order.
+
+    Args:
+        description: of the program, for `--help`.
+        arguments: of the command line; None for this process's.
+        add_options: adds the program's own options.
 
     Raises:
         InputError: something else was given.
@@ -74,7 +83,7 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
         def error(self, message: str) -> NoReturn:
             raise InputError(f"command line: {message}; `--help` says what is expected")
 
-    parser = Parser(description=description)
+    parser = Parser(description=description, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config_file",
         action="append",
@@ -82,6 +91,7 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
         metavar="FILE",
         help="YAML file with differences from configs/defaults.py; given again, the later file overrides",
     )
+    add_options(parser)
     parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 
