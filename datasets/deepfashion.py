@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from configs.errors import InputError
-from datasets.keypoints import NUM_KEYPOINTS, parse_keypoints
+from datasets.keypoints import NUM_KEYPOINTS, parse_keypoints, scale_keypoints
 
 FRAME = (256, 176)  # of the keypoints: height, width
 SPLITS = ("train", "test")
@@ -34,6 +35,12 @@ class Pair(NamedTuple):
     target_path: Path
     source_keypoints: np.ndarray  # (18, 2) int32 (y, x), -1 for missing
     target_keypoints: np.ndarray
+
+
+def person_keypoints(pair: Pair, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
+    """(2, 18, 2): (y, x) pixels, in images of (height, width) `size`, of the source's and the target's keypoints."""
+    both = (pair.source_keypoints, pair.target_keypoints)
+    return torch.from_numpy(np.stack([scale_keypoints(keypoints, size, frame) for keypoints in both]))
 
 
 class Annotations(NamedTuple):
@@ -232,15 +239,15 @@ def _read_lines(path: Path, header: str) -> list[str]:
     return lines
 
 
-def fid_real_images(root: str | Path) -> list[Path]:
-    """The training images, sorted by name: the real set of the FID protocol.
+def fid_real_images(root: str | Path, split: str = "train") -> list[Path]:
+    """The images of a split, sorted by name: the real set of FID, the training images in most protocols.
 
     Raises:
-        InputError: the folder of training images is missing or empty.
+        InputError: the folder of images is missing or empty.
     """
-    folder = images_folder(root, "train")
+    folder = images_folder(root, split)
     names = os.listdir(folder) if folder.is_dir() else []
     images = sorted(name for name in names if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith("."))
     if not images:
-        raise InputError(f"{folder}: no training images; run `python generate_fashion_datasets.py --root_dir {root}`")
+        raise InputError(f"{folder}: no {split} images; run `python generate_fashion_datasets.py --root_dir {root}`")
     return [folder / name for name in images]

@@ -182,7 +182,7 @@ def test_several_processes_train_and_test_as_one(tiny):
     assert two.log(1).is_file() and "2 process(es)" in result.stderr
     first, second = (load_file(run.newest() / "model.safetensors") for run in (one, two))
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5)
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=5e-5)  # of 1e-4 a step
     assert momentum(one) == pytest.approx(momentum(two), rel=0.01)
     checkpoint = ["MODEL.PRETRAINED_PATH", str(one.newest())]
     assert run_main(pose_transfer_test, *checkpoint) == 0

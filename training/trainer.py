@@ -20,12 +20,13 @@ from configs.errors import InputError
 from configs.files import write_text
 from datasets import GlobalBatchSampler, TrainPairs
 from diffusion.randomness import pair_seed
+from metrics import json_numbers
 from models import CFLD, load_checkpoint, save_checkpoint
 from models.checkpoints import PROGRESS, read_progress
 
 from .data import loader, to_device
 from .ema import EMA
-from .evaluation import Evaluation, Evaluator, json_numbers
+from .evaluation import Evaluation, Evaluator
 from .processes import on_main
 from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
 from .run_folder import RunFolder, new_folder
