@@ -14,7 +14,8 @@ from pathlib import Path
 
 from configs import InputError
 from configs.arguments import Parser
-from datasets import fid_real_images, load_pairs
+from datasets import LAYOUTS, fid_real_images, load_pairs
+from datasets.layouts import find_layout
 from datasets.pairs import Size
 from metrics import PROTOCOLS, json_numbers, protocol, score_table, skipped_lines
 from metrics.generated import check_images, image_size, match_images
@@ -24,14 +25,14 @@ from training.evaluation import BASELINE
 from training.folder_scores import FolderScores
 from training.processes import entrypoint, on_main
 
-ROOTS = {"fashion": (Path("fashion"), (256, 176))}  # name -> where it lies by default, size of its benchmark
+BENCHMARKS = {"fashion": (256, 176), "market": (128, 64)}  # size; the dataset lies in the folder of that name
 
 
-def parse_size(text: str) -> Size:
+def parse_size(text: str, option: str) -> Size:
     """(height, width) from HEIGHTxWIDTH."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if not match:
-        raise InputError(f"--size is {text!r}; expected HEIGHTxWIDTH such as 256x176")
+        raise InputError(f"{option} is {text!r}; expected HEIGHTxWIDTH such as 256x176")
     return int(match[1]), int(match[2])
 
 
@@ -49,11 +50,14 @@ def labelled(folders: list[str]) -> dict[str, Path]:
 
 def arguments_of(parser: Parser) -> Namespace:
     parser.add_argument("--generated", nargs="+", required=True, metavar="[LABEL=]DIR", help="folders of images")
-    parser.add_argument("--dataset", default="fashion", help="fashion, or the root folder of a prepared dataset")
+    parser.add_argument(
+        "--dataset", default="fashion", help="fashion, market, or the root folder of a prepared dataset"
+    )
     parser.add_argument("--protocol", default="cfld", help=f"{', '.join(PROTOCOLS)}; see docs/evaluation.md")
     parser.add_argument(
         "--size", default="", metavar="HxW", help="at which images are judged; the dataset's if not given"
     )
+    parser.add_argument("--frame", default="256x176", metavar="HxW", help="of the keypoints of a custom dataset")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="whose pairs the images are of")
     parser.add_argument(
         "--real", default="", choices=("train", "test"), help="FID's real set; the protocol's if not given"
@@ -73,17 +77,20 @@ def main() -> None:
     arguments = arguments_of(Parser(__doc__))
     split = arguments.real or protocol(arguments.protocol).real
     folders = labelled(arguments.generated)
-    root, size = ROOTS.get(arguments.dataset, (Path(arguments.dataset), None))
-    pairs = load_pairs(root, arguments.split)
+    root, size = Path(arguments.dataset), BENCHMARKS.get(arguments.dataset)
+    dataset = find_layout(root)
+    pairs = load_pairs(root, arguments.split, dataset)
+    frame = LAYOUTS[dataset].frame or parse_size(arguments.frame, "--frame")
     found = {label: match_images(folder, pairs) for label, folder in folders.items()}
     if arguments.size or not size:
         first = next(path for matches in found.values() for path in matches.paths.values())
-        size = parse_size(arguments.size) if arguments.size else image_size(first)
+        size = parse_size(arguments.size, "--size") if arguments.size else image_size(first)
     scores = FolderScores(
         pairs,
+        frame,
         size,
         arguments.protocol,
-        lambda: fid_real_images(root, split),
+        lambda: fid_real_images(root, dataset, split),
         Path(arguments.weights),
         arguments.batch_size,
         arguments.num_workers,

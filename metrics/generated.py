@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from configs.errors import InputError
 from datasets import Pair
-from datasets.deepfashion import IMAGE_EXTENSIONS, person_keypoints
+from datasets.pair_lists import IMAGE_EXTENSIONS, person_keypoints
 from datasets.pairs import Size, open_image, resize_to_bytes, resize_to_tensor
 
 from .protocols import Protocol

@@ -118,7 +118,7 @@ def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
         (["{data}"], "none of its 0 images has the name of a pair"),
         (["{images}", "--protocol", "ours"], "no evaluation protocol 'ours'"),
         (["{images}", "--size", "256"], "expected HEIGHTxWIDTH"),
-        (["{images}", "--dataset", "nothing"], "nothing: no such folder"),
+        (["{images}", "--dataset", "nothing"], "nothing: no prepared dataset"),
         (["a={images}", "a={images}"], "names a twice"),
         (["{images}", "--what"], "unrecognized arguments"),
     ],

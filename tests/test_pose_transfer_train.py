@@ -331,7 +331,7 @@ def nothing(folder):
         (nothing, ["OPTIMIZER.EPOCHS"], "'OPTIMIZER.EPOCHS' has no value"),
         (nothing, ["--epochs", "3"], "unrecognized arguments: --epochs"),
         (nothing, ["INPUT.ROOT_DIR", "nowhere"], "nowhere: no such folder"),
-        (remove_annotation, [], "neither fasion-resize-annotation-train.csv nor fashion-"),
+        (remove_annotation, [], "expected fasion-resize-annotation-train.csv or fashion-"),
         (break_pair, [], "fasion-resize-pairs-train.csv, row 22: nobody.jpg has no row"),
         (remove_image, [], "1 of the 5 images named in fasion-resize-pairs-train.csv"),
         (break_keypoints, [], "fasion-resize-annotation-test.csv, row 2"),

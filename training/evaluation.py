@@ -28,7 +28,7 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 from configs.files import whole_file
 from datasets import TestPairs
-from datasets.deepfashion import person_keypoints
+from datasets.pair_lists import person_keypoints
 from diffusion.guidance import Branch, Scales, guidance_branches, guided
 from diffusion.randomness import normal, pair_generators, pair_seed
 from diffusion.sampling import invert, sample
@@ -289,7 +289,7 @@ class Evaluator:
         pred, target = torch.stack(images), batch["img_gt"]  # (B, 3, *size)
         at_size = partial(self.scorer.protocol.at_size, size=self.size)
         source = at_size(batch["img_src"] / 2 + 0.5)
-        pairs, frame = [self.dataset.pairs[index] for index in indices], self.dataset.frame
+        pairs, frame = [self.dataset.pairs[index] for index in indices], self.dataset.sizes.frame
         keypoints = torch.stack([person_keypoints(pair, self.size, frame) for pair in pairs])
         self.scorer.update(pred, target, indices, keypoints)
         if self.baseline is None:

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from configs.errors import InputError
 from configs.files import whole_file
 from datasets import PairList, skeleton_image
-from datasets.deepfashion import FRAME
 from datasets.pairs import Size
 from metrics import Scorer, confidence_intervals, protocol, real_features, write_per_image, write_scores
 from metrics.generated import GeneratedImages
@@ -44,6 +43,7 @@ class FolderScores:
 
     Args:
         pairs: the test set.
+        frame: (height, width) its keypoints refer to.
         size: (height, width) at which images are judged.
         protocol: its name.
         real_images: finds FID's real set; called only when FID can be computed.
@@ -54,6 +54,7 @@ class FolderScores:
     def __init__(
         self,
         pairs: PairList,
+        frame: Size,
         size: Size,
         protocol: str,
         real_images: Callable[[], Sequence[Path]],
@@ -61,7 +62,8 @@ class FolderScores:
         batch_size: int,
         workers: int,
     ) -> None:
-        self.pairs, self.size, self.protocol, self.real_images = pairs, size, protocol, real_images
+        self.pairs, self.frame, self.size = pairs, frame, size
+        self.protocol, self.real_images = protocol, real_images
         self.weights, self.batch_size, self.workers = weights, batch_size, workers
         self.accelerator = Accelerator()
         self.real: torch.Tensor | None = None
@@ -70,7 +72,7 @@ class FolderScores:
     def score(self, paths: Mapping[int, Path], title: str, copies: bool = False) -> Result:
         """Scores of generated images, by their pairs' indices, or of copying the source in their places."""
         scorer = self._scorer()
-        dataset = GeneratedImages(paths, self.pairs, self.size, FRAME, scorer.protocol)
+        dataset = GeneratedImages(paths, self.pairs, self.size, self.frame, scorer.protocol)
         own = range(self.accelerator.process_index, len(dataset), self.accelerator.num_processes)
         batches = self._load(dataset, sampler=own, batch_size=self.batch_size)
         for batch in tqdm(batches, f"scoring {title}", leave=False, disable=self._hidden()):
@@ -85,7 +87,7 @@ class FolderScores:
         ranked = sorted(result.table, key=lambda row: -sign * row[name])
         count, middle = min(SHOWN, len(ranked)), max(0, len(ranked) // 2 - SHOWN // 2)
         kinds = {"best": ranked[:count], "median": ranked[middle : middle + count], "worst": ranked[-count:]}
-        dataset = GeneratedImages(paths, self.pairs, self.size, FRAME, protocol(self.protocol))
+        dataset = GeneratedImages(paths, self.pairs, self.size, self.frame, protocol(self.protocol))
         chosen = [(kind, row) for kind, rows in kinds.items() for row in rows]
         tiles = [self._tiles(dataset[dataset.indices.index(row["index"])]) for _, row in chosen]
         return comparison_grid(tiles, [f"{kind}: {name} {row[name]:.4f}" for kind, row in chosen])
@@ -103,7 +105,7 @@ class FolderScores:
     def _tiles(self, item: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         """Source, pose, target and generated image (3, H, W) uint8."""
         keypoints = self.pairs[item["index"]].target_keypoints
-        pose = torch.from_numpy(skeleton_image(keypoints, self.size, FRAME)).permute(2, 0, 1)
+        pose = torch.from_numpy(skeleton_image(keypoints, self.size, self.frame)).permute(2, 0, 1)
         return [item["source"], pose, (item["target"] * 255).round().to(torch.uint8), item["pred"]]
 
     def _scorer(self) -> Scorer:

@@ -65,13 +65,19 @@ def is_lost_connection(error: RuntimeError) -> bool:
 
 
 def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Namespace:
-    """`--config_file FILE` and `KEY VALUE` pairs (`opts`), in any order.
+    """`--config_file FILE`, any number of them, and `KEY VALUE` pairs (`opts`), in any order.
 
     Raises:
         InputError: something else was given.
     """
     parser = Parser(description)
-    parser.add_argument("--config_file", default="", help="YAML file with differences from configs/defaults.py")
+    parser.add_argument(
+        "--config_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file with differences from configs/defaults.py; given again, the later file overrides",
+    )
     parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 
