@@ -64,8 +64,17 @@ def is_lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
-def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Namespace:
+def parse_arguments(
+    description: str,
+    arguments: Sequence[str] | None = None,
+    add_options: Callable[[ArgumentParser], None] = lambda parser: None,
+) -> Namespace:
     """`--config_file FILE`, any number of them, and `KEY VALUE` pairs (`opts`), in any order.
+
+    Args:
+        description: of the program, for `--help`.
+        arguments: of the command line; None for this process's.
+        add_options: adds the program's own options.
 
     Raises:
         InputError: something else was given.
@@ -78,6 +87,7 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
         metavar="FILE",
         help="YAML file with differences from configs/defaults.py; given again, the later file overrides",
     )
+    add_options(parser)
     parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 
