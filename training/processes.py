@@ -6,6 +6,7 @@ import signal
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
     broadcast_object_list,
     is_tensorboard_available,
     is_wandb_available,
@@ -102,7 +104,8 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
             kwargs_handlers=[
                 DistributedDataParallelKwargs(
                     find_unused_parameters=False, broadcast_buffers=False, gradient_as_bucket_view=True
-                )
+                ),
+                InitProcessGroupKwargs(timeout=timedelta(minutes=config.TIMEOUT_MINUTES)),
             ],
             log_with=list(config.TRACKERS) or None if project_dir else None,
             project_dir=project_dir,

@@ -80,6 +80,11 @@ class ProgressBar:
         )
         self.bar.update()
 
+    def go_to(self, step: int) -> None:
+        """Go back to so many steps."""
+        self.step = self.bar.n = step
+        self.bar.refresh()
+
     @property
     def images_per_second(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
