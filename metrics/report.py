@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -14,17 +14,28 @@ import scipy.stats
 from configs.errors import InputError
 from configs.files import write_text
 
-# name -> (arrow to the better side, decimals), in the order of the columns
-COLUMNS = {
-    "FID": ("↓", 4),
-    "KID": ("↓", 5),
-    "LPIPS": ("↓", 4),
-    "LPIPS_VGG": ("↓", 4),
-    "SSIM": ("↑", 4),
-    "SSIM_256": ("↑", 4),
-    "PSNR": ("↑", 3),
-    "PCKh": ("↑", 4),
-    "FaceSim": ("↑", 4),
+
+class Column(NamedTuple):
+    """How a score is shown."""
+
+    lower_is_better: bool
+    decimals: int = 4
+
+    @property
+    def arrow(self) -> str:
+        return "↓" if self.lower_is_better else "↑"
+
+
+COLUMNS = {  # in their order
+    "FID": Column(True),
+    "KID": Column(True, 5),
+    "LPIPS": Column(True),
+    "LPIPS_VGG": Column(True),
+    "SSIM": Column(False),
+    "SSIM_256": Column(False),
+    "PSNR": Column(False, 3),
+    "PCKh": Column(False),
+    "FaceSim": Column(False),
 }
 RESAMPLES, CONFIDENCE = 1000, 0.95
 PER_IMAGE_DIGITS = 10  # beyond which the number of threads shows
@@ -35,7 +46,7 @@ Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
 def score_table(rows: Rows) -> str:
     """Plain text table of named rows of scores; a score that no row has gets no column, a gap a dash."""
     columns = _columns(rows)
-    lines = [["", *(f"{name} {COLUMNS[name][0]}" for name in columns)]]
+    lines = [["", *(f"{name} {COLUMNS[name].arrow}" for name in columns)]]
     for label, scores in rows.items():
         lines.append([label, *(_cell(name, scores) for name in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
@@ -49,7 +60,7 @@ def latex_table(rows: Rows) -> str:
     """The same as a `tabular` of LaTeX, for the booktabs package."""
     arrows = {"↓": r"$\downarrow$", "↑": r"$\uparrow$"}
     columns = _columns(rows)
-    lines = [["Method", *(f"{_escaped(name)} {arrows[COLUMNS[name][0]]}" for name in columns)]]
+    lines = [["Method", *(f"{_escaped(name)} {arrows[COLUMNS[name].arrow]}" for name in columns)]]
     lines += [
         [_escaped(label), *(_cell(name, row).replace("–", "--") for name in columns)] for label, row in rows.items()
     ]
@@ -148,7 +159,7 @@ def _columns(rows: Rows) -> list[str]:
 
 
 def _cell(name: str, scores: Mapping[str, float]) -> str:
-    return f"{scores[name]:.{COLUMNS[name][1]}f}" if name in scores else "–"
+    return f"{scores[name]:.{COLUMNS[name].decimals}f}" if name in scores else "–"
 
 
 def _escaped(text: str) -> str:

@@ -16,6 +16,7 @@ from datasets import PairList, skeleton_image
 from datasets.pairs import Size
 from metrics import Scorer, confidence_intervals, protocol, real_features, write_per_image, write_scores
 from metrics.generated import GeneratedImages
+from metrics.report import COLUMNS
 
 from .data import loader
 from .images import comparison_grid, file_name
@@ -83,8 +84,7 @@ class FolderScores:
     def picture(self, paths: Mapping[int, Path], result: Result) -> Image.Image:
         """The best, median and worst pairs, by the first score of `RANKED_BY` that there is."""
         name = next(name for name in RANKED_BY if name in result.table[0])
-        sign = -1 if name == "LPIPS" else 1
-        ranked = sorted(result.table, key=lambda row: -sign * row[name])
+        ranked = sorted(result.table, key=lambda row: row[name], reverse=not COLUMNS[name].lower_is_better)
         count, middle = min(SHOWN, len(ranked)), max(0, len(ranked) // 2 - SHOWN // 2)
         kinds = {"best": ranked[:count], "median": ranked[middle : middle + count], "worst": ranked[-count:]}
         dataset = GeneratedImages(paths, self.pairs, self.size, self.frame, protocol(self.protocol))
