@@ -7,7 +7,7 @@ from configs.errors import InputError
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that raises `InputError` for a wrong command line; by default the description's lines stay."""
+    """An `ArgumentParser` that raises `InputError` for a wrong command line; the description keeps its lines."""
 
     def __init__(
         self,
