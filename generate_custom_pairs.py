@@ -7,7 +7,6 @@ docs/your_own_photos.md. Run it again at any time, also with more photos: finish
 in the split they are in, and nothing is ever half-written.
 """
 
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from configs import load_config
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from datasets.keypoints import MISSING
 from datasets.layouts import LAYOUTS, Size
@@ -216,7 +216,7 @@ def write_split(root: Path, split: str, people: dict[str, list[Photo]]) -> str:
     return f"{folder}: {len(keypoints)} photos of {len(people)} people, {len(pairs)} pairs"
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, with any folders in it")
     parser.add_argument("--keypoints", type=Path, required=True, help="CSV file, or folder of OpenPose's JSON files")
     parser.add_argument("--keypoint_frame", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="that the "

@@ -5,11 +5,11 @@
 Run it again at any time: finished images are left alone, and nothing is ever half-written.
 """
 
-import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from datasets.deepfashion import flat_name
 from datasets.layouts import LAYOUTS
@@ -124,7 +124,7 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--root_dir",
         type=Path,

@@ -5,10 +5,10 @@
 Run it again at any time: finished images and lists are left alone, and nothing is ever half-written.
 """
 
-import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from datasets.layouts import LAYOUTS
 from datasets.market1501 import benchmark_pairs, is_person
@@ -84,7 +84,7 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--root_dir",
         type=Path,

@@ -7,11 +7,11 @@ status is 1 when training would fail or its scores mislead.
 """
 
 import json
-from argparse import ArgumentParser
 from dataclasses import asdict
 from pathlib import Path
 
 from configs import load_config
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import write_text
 from datasets.defects import ERROR, Finding, Split
@@ -34,7 +34,7 @@ def verdict(findings: list[Finding]) -> str:
     return f"{counts}: " + ("training would fail or mislead" if errors else "ready for training")
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write the report to this file, as JSON")
     add_worker_argument(parser)
 

@@ -20,6 +20,11 @@ _C.ACCELERATE.LOG_PERIOD = 10  # optimizer steps between log lines
 _C.ACCELERATE.EVAL_PERIOD = 5  # epochs between evaluations; a checkpoint is written at each
 _C.ACCELERATE.TRACKERS = ["tensorboard"]  # (ours) any of tensorboard, wandb
 _C.ACCELERATE.BEST_SCORE = "SSIM"  # (ours) the checkpoint best in this score is kept beside the last
+_C.ACCELERATE.CHECKPOINT_STEPS = 0  # (ours) optimizer steps between further checkpoints; 0 writes none
+_C.ACCELERATE.CHECKPOINT_MINUTES = 30.0  # (ours) most minutes between checkpoints; 0 does not look at the clock
+_C.ACCELERATE.KEEP_CHECKPOINTS = 2  # (ours) the newest so many are kept beside the best
+_C.ACCELERATE.SPIKE_SIGMA = 6.0  # (ours) report a loss so many standard deviations above the usual; 0 never
+_C.ACCELERATE.TIMEOUT_MINUTES = 30.0  # (ours) a process that waits longer for the others gives up
 _C.ACCELERATE.RESUME = True  # (ours) continue from the newest checkpoint of the run folder
 
 _C.MODEL = CN()
@@ -100,6 +105,9 @@ _C.OPTIMIZER.WARMUP_RATE = 0.1
 _C.OPTIMIZER.DECAY_RATE = 0.1
 _C.OPTIMIZER.OVERRIDE_LR = 0.0  # > 0: this learning rate after the warm-up, whatever the schedule says
 _C.OPTIMIZER.MAX_GRAD_NORM = 0.0  # (ours) clip gradients to this norm; 0 does not clip
+_C.OPTIMIZER.MAX_BAD_STEPS = 20  # (ours) skipped steps (not finite) in a row at which training ends
+_C.OPTIMIZER.ROLLBACKS = 0  # (ours) times that it goes back to the last checkpoint instead of ending
+_C.OPTIMIZER.ROLLBACK_LR_RATE = 0.5  # (ours) multiplies the learning rate each time
 _C.OPTIMIZER.EMA_DECAY = 0.0  # (ours) sample from an exponential moving average of the weights; 0 is off
 _C.OPTIMIZER.MAX_MINUTES = 0.0  # (ours) end training after so many minutes; 0 trains all epochs
 

@@ -16,6 +16,8 @@ class InputError(ValueError):
     The message is one line: what is wrong, where (file, row), what was expected, what to do.
     """
 
+    status = 1  # of the program that ends with it
+
 
 def one_line(error: InputError) -> str:
     """The message of `error` on one line.
@@ -30,7 +32,7 @@ def one_line(error: InputError) -> str:
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
-    """Decorate an entrypoint's `main`: an `InputError` is one line on stderr and exit status 1,
+    """Decorate an entrypoint's `main`: an `InputError` is one line on stderr and its exit status,
     Ctrl-C one line and 130. Any other exception is a bug of ours and keeps its traceback.
 
     What the failed calls held (data loaders and their processes) is let go at once.
@@ -43,7 +45,7 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
         except InputError as error:
             traceback.clear_frames(error.__traceback__)
             print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-            raise SystemExit(1) from None
+            raise SystemExit(error.status) from None
         except KeyboardInterrupt as error:
             traceback.clear_frames(error.__traceback__)
             print("interrupted", file=sys.stderr, flush=True)

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import write_text
 from datasets.drawn_bodies import draw
@@ -147,7 +148,7 @@ def draw_dataset(
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Draw dressed people with exact keypoints, in the layout of a published dataset.",
         epilog="example: python -m datasets.drawn_people --root fashion_drawn --train_people 200 --workers 2",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

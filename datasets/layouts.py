@@ -116,18 +116,29 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
     return read_pair_list(pairs_file, annotation_file, folder, layout.prepare.format(root=root))
 
 
-def fid_real_images(root: str | Path, dataset: str = "fashion") -> list[Path]:
-    """The training images, sorted by name: the real set of the FID protocol.
+def find_layout(root: str | Path) -> str:
+    """The dataset whose lists of test pairs lie under `root`.
 
     Raises:
-        InputError: the folder of training images is missing or empty.
+        InputError: none does.
+    """
+    for dataset, layout in LAYOUTS.items():
+        if any((Path(root) / name.format(kind="pairs", split="test")).is_file() for name in layout.lists):
+            return dataset
+    names = (layout.lists[0].format(kind="pairs", split="test") for layout in LAYOUTS.values())
+    raise InputError(f"{root}: no prepared dataset; expected one of {', '.join(names)} in this folder")
+
+
+def fid_real_images(root: str | Path, dataset: str = "fashion", split: str = "train") -> list[Path]:
+    """The images of a split, sorted by name: the real set of FID, the training images in most protocols.
+
+    Raises:
+        InputError: the folder of images is missing or empty.
     """
     layout = LAYOUTS[dataset]
-    images = listed_images(layout.images_folder(root, "train"))
+    images = listed_images(layout.images_folder(root, split))
     if not images:
-        raise InputError(
-            f"{layout.images_folder(root, 'train')}: no training images; {layout.prepare.format(root=root)}"
-        )
+        raise InputError(f"{layout.images_folder(root, split)}: no {split} images; {layout.prepare.format(root=root)}")
     return images
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
+import torch
 
 from configs.errors import InputError
 from configs.files import write_text
-from datasets.keypoints import MISSING, NUM_KEYPOINTS, parse_keypoints
+from datasets.keypoints import MISSING, NUM_KEYPOINTS, parse_keypoints, scale_keypoints
 
 SPLITS = ("train", "test")
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -31,6 +32,12 @@ class Pair(NamedTuple):
     target_path: Path
     source_keypoints: np.ndarray  # (18, 2) int32 (y, x), -1 for missing
     target_keypoints: np.ndarray
+
+
+def person_keypoints(pair: Pair, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
+    """(2, 18, 2): (y, x) pixels, in images of (height, width) `size`, of the source's and the target's keypoints."""
+    both = (pair.source_keypoints, pair.target_keypoints)
+    return torch.from_numpy(np.stack([scale_keypoints(keypoints, size, frame) for keypoints in both]))
 
 
 class Annotations(NamedTuple):

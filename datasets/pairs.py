@@ -361,10 +361,14 @@ class GlobalBatchSampler(Sampler[list[int]]):
         """Micro-batches of a whole epoch."""
         return self.n // self.global_batch * self.accumulation
 
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng((ORDER_STREAM, self.seed, self.epoch))
+    def global_batches(self, epoch: int) -> np.ndarray:
+        """(steps, global batch) indices of the pairs of every optimizer step of an epoch."""
+        rng = np.random.default_rng((ORDER_STREAM, self.seed, epoch))
         steps = self.n // self.global_batch
-        order = rng.permutation(self.n)[: steps * self.global_batch]
-        parts = order.reshape(steps, self.accumulation, self.world, -1)  # (steps, A, world, batch)
+        return rng.permutation(self.n)[: steps * self.global_batch].reshape(steps, -1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = self.global_batches(self.epoch)
+        parts = batches.reshape(len(batches), self.accumulation, self.world, -1)  # (steps, A, world, batch)
         for micro_batch in parts[self.first_step :, :, self.rank].reshape(-1, parts.shape[-1]):
             yield micro_batch.tolist()

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
+from configs.arguments import Parser
 from configs.errors import InputError
 from configs.files import PARTIAL, whole_file, write_text
 
@@ -147,12 +147,12 @@ def refuse_missing(
     )
 
 
-def add_worker_argument(parser: ArgumentParser) -> None:
+def add_worker_argument(parser: Parser) -> None:
     """The option --workers of the programs that prepare or check a dataset."""
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")
 
 
-def add_link_argument(parser: ArgumentParser) -> None:
+def add_link_argument(parser: Parser) -> None:
     """The option --link of the programs that copy images."""
     parser.add_argument(
         "--link",

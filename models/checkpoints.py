@@ -1,12 +1,14 @@
 """Checkpoints: our own format, and reading the published one.
 
 Ours is a folder with `model.safetensors` (every parameter that training changed), `config.yaml` and
-`checkpoint.json` (progress and scores). The published one is `pytorch_model.bin` (everything but the U-Net)
-and `pytorch_model_1.bin` (the U-Net); `published_name` says how its names map to ours.
+`checkpoint.json` (progress, scores, and sizes and digests of the other files). The published one is
+`pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net); `published_name` says how
+its names map to ours.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -16,6 +18,7 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 
 from .cfld import CFLD
+from .manifest import check_files, file_records
 from .weights import read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
@@ -75,11 +78,34 @@ def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
 
 
 def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:
-    """Write the trained parameters, the config, the progress and the scores into an existing folder."""
+    """Write the trained parameters of a model, as `write_checkpoint` does."""
     trained = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
-    save_file(trained, folder / WEIGHTS, metadata={"format": "pt"})
+    write_checkpoint(folder, trained, cfg, progress, scores)
+
+
+def write_checkpoint(
+    folder: Path, weights: Mapping[str, Tensor], cfg: CfgNode, progress: dict, scores: dict[str, float]
+) -> None:
+    """Write weights on the CPU, the config, the progress and the scores into an existing folder.
+
+    `checkpoint.json` comes last and records every file that is then in the folder.
+    """
+    save_file(dict(weights), folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(cfg.dump())
-    (folder / PROGRESS).write_text(json.dumps({"format": 1, **progress, "scores": scores}, indent=1) + "\n")
+    files = file_records(path for path in folder.iterdir() if path.name != PROGRESS)
+    facts = {"format": 1, **progress, "scores": scores, "files": files}
+    (folder / PROGRESS).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Make sure that one of our checkpoints is what was written.
+
+    Raises:
+        InputError: it is not there, incomplete or damaged.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    check_files(folder, read_progress(folder).get("files", {}))
 
 
 def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
@@ -93,10 +119,12 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     """
     folder = Path(folder)
     if (folder / WEIGHTS).is_file():
+        progress = read_progress(folder)
         weights = read_weights(folder / WEIGHTS)
+        check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
         expected = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         _load(model, weights, expected, folder)
-        return read_progress(folder)
+        return progress
     if (folder / PUBLISHED_MODEL).is_file() and (folder / PUBLISHED_UNET).is_file():
         weights = {**read_weights(folder / PUBLISHED_MODEL), **read_weights(folder / PUBLISHED_UNET)}
         load_published_weights(model, weights, folder)
@@ -122,11 +150,18 @@ def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str |
 
 
 def read_progress(folder: Path) -> dict:
-    """The contents of a checkpoint's `checkpoint.json`."""
+    """The contents of a checkpoint's `checkpoint.json`.
+
+    Raises:
+        InputError: it is missing or something else.
+    """
     try:
-        return json.loads((folder / PROGRESS).read_text())
-    except (OSError, ValueError) as error:
+        facts = json.loads((folder / PROGRESS).read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
+    if not isinstance(facts, dict) or not isinstance(facts.get("files", {}), dict):
+        raise InputError(f"{folder / PROGRESS}: not the progress of a checkpoint; the checkpoint is damaged")
+    return facts
 
 
 def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:

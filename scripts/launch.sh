@@ -22,8 +22,10 @@ launch() {
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + ${#devices[@]} - 1) / ${#devices[@]}))}
         command+=(scripts/run_processes.py --nproc_per_node "${#devices[@]}")
         case $kind in
-            multi_node) command+=(--nnodes "$NNODES" --node_rank "$NODE_RANK"
-                                  --master_addr "$MASTER_ADDR" --master_port "$MASTER_PORT") ;;
+            multi_node) command+=(--nnodes "$NNODES" --rdzv_backend c10d --rdzv_id cfld
+                                  --rdzv_endpoint "$MASTER_ADDR:$MASTER_PORT"
+                                  --rdzv_conf "is_host=$([ "$NODE_RANK" = 0 ] && echo 1 || echo 0)")
+                        export RESTARTS=${RESTARTS:-3} ;;
             *) command+=(--standalone) ;; # binds port 0, so the free port is found without race
         esac
     fi

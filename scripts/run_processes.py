@@ -5,6 +5,9 @@
 Processes say themselves what is wrong; nothing is added, unless one was killed. The exit status is that of the
 process that failed first, or 128 + the number of the signal that ended it or this one. A signal is passed on to
 the processes, which have `SECONDS_TO_SAVE` to end on their own.
+
+Where the processes of another machine are lost (exit status `LOST`), all of them are started again, as often as
+the environment variable RESTARTS says: they wait for the machine to be back.
 """
 
 import logging
@@ -13,9 +16,11 @@ import sys
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import parse_args, run
 
 SECONDS_TO_SAVE = "600"
+LOST = 75  # as in training/processes.py, which takes seconds to import
 
 
 def main(arguments: list[str]) -> int:
@@ -31,8 +36,24 @@ def main(arguments: list[str]) -> int:
         return 128 - failure.exitcode
     except SignalException as error:
         return 128 + error.sigval
+    except RendezvousError as error:
+        print(f"error: the machines do not find each other: {' '.join(str(error).split())}", file=sys.stderr)
+        return LOST
     return 0
 
 
+def start_again() -> None:
+    """Replace this process by a fresh one, if it may be."""
+    left = int(os.environ.get("RESTARTS", "0"))
+    if left > 0:
+        print(f"starting again, with the last checkpoint ({left - 1} more times)", file=sys.stderr, flush=True)
+        os.environ["RESTARTS"] = str(left - 1)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the port of the rendezvous among them
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    if status == LOST:
+        start_again()
+    sys.exit(status)

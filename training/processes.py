@@ -1,26 +1,35 @@
 """Several processes as one program: setting up Accelerate, and speaking with one voice."""
 
+import ctypes
+import errno
 import functools
 import os
 import signal
+import sys
 import time
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
     broadcast_object_list,
     is_tensorboard_available,
     is_wandb_available,
 )
 from yacs.config import CfgNode
 
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+PR_SET_PDEATHSIG = 1  # of Linux' prctl
+LOST = 75  # exit status EX_TEMPFAIL: starting again helps
 PATIENCE = 10  # seconds for the first process to speak for all
 T = TypeVar("T")
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
@@ -35,6 +44,7 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def run() -> None:
+        end_with_launcher()
         try:
             main()
         except InputError:
@@ -48,14 +58,39 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
                 "ACCELERATE.GRADIENT_ACCUMULATION_STEPS or MODEL.GRADIENT_CHECKPOINTING True"
             ) from None
         except RuntimeError as error:
-            if not is_lost_connection(error):
-                raise
             cause = str(error).strip().splitlines()[0][:160]
+            if is_lost_connection(error):
+                raise LostProcesses(
+                    f"lost the other processes ({cause}); where one of them ended, its message is above; run again to "
+                    "go on from the last checkpoint"
+                ) from None
+            if cause.startswith("DataLoader worker"):
+                raise InputError(
+                    f"a process that loads data was ended ({cause}), as when memory is short; choose fewer "
+                    "INPUT.NUM_WORKERS and TEST.NUM_WORKERS, and run again to go on from the last checkpoint"
+                ) from None
+            raise
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
             raise InputError(
-                f"lost the other processes ({cause}); where one of them ended, its message is above"
+                f"{error.filename or 'writing a file'}: {error.strerror}; make room, and run again to go on from the "
+                "last checkpoint"
             ) from None
 
     return one_line_errors(run)
+
+
+class LostProcesses(InputError):
+    """Other processes of this program are gone: starting all of them again helps."""
+
+    status = LOST
+
+
+def end_with_launcher() -> None:
+    """On Linux, have this process get SIGTERM when the launcher of several processes is gone, however it ended."""
+    if "RANK" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
@@ -66,7 +101,7 @@ def is_lost_connection(error: RuntimeError) -> bool:
 def parse_arguments(
     description: str,
     arguments: Sequence[str] | None = None,
-    add_options: Callable[[ArgumentParser], None] = lambda parser: None,
+    add_options: Callable[[Parser], None] = lambda parser: None,
 ) -> Namespace:
     """`--config_file FILE`, any number of them, and `KEY VALUE` pairs (`opts`), in any order.
 
@@ -78,12 +113,7 @@ def parse_arguments(
     Raises:
         InputError: something else was given.
     """
-
-    class Parser(ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise InputError(f"command line: {message}; `--help` says what is expected")
-
-    parser = Parser(description=description, formatter_class=RawDescriptionHelpFormatter)
+    parser = Parser(description)
     parser.add_argument(
         "--config_file",
         action="append",
@@ -118,7 +148,8 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
             kwargs_handlers=[
                 DistributedDataParallelKwargs(
                     find_unused_parameters=False, broadcast_buffers=False, gradient_as_bucket_view=True
-                )
+                ),
+                InitProcessGroupKwargs(timeout=timedelta(minutes=config.TIMEOUT_MINUTES)),
             ],
             log_with=list(config.TRACKERS) or None if project_dir else None,
             project_dir=project_dir,

@@ -23,7 +23,7 @@ def open_log(path: Path | None, console: bool) -> None:
     """
     handlers: list[logging.Handler] = [_Console()] if console else []
     if path:
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        handlers.append(_File(path, encoding="utf-8"))
         handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     for old in list(LOGGER.handlers):
         LOGGER.removeHandler(old)
@@ -32,6 +32,13 @@ def open_log(path: Path | None, console: bool) -> None:
         LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+
+
+class _File(logging.FileHandler):
+    """A log file whose errors, as of a full disk, are those of the program."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise  # noqa: PLE0704  called while the error is handled
 
 
 class _Console(logging.Handler):
@@ -79,6 +86,11 @@ class ProgressBar:
             refresh=False,
         )
         self.bar.update()
+
+    def go_to(self, step: int) -> None:
+        """Go back to so many steps."""
+        self.step = self.bar.n = step
+        self.bar.refresh()
 
     @property
     def images_per_second(self) -> float:

@@ -2,7 +2,8 @@
 
 OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
     config.yaml  log_rank0.txt ...  training_log.jsonl  training_curves.png
-    newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder
+    newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder; the
+                                                         former also those kept from before it, newest first
     epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next one
         checkpoints/                                     see models/checkpoints.py and training/state.py
         grid.png  metrics.json  metrics*.csv             of the evaluation after that epoch
@@ -19,16 +20,22 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from configs.files import PARTIAL, sync, write_text
+from models.checkpoints import check_checkpoint
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
 REPLACED = ".replaced"  # ends the name of a checkpoint about to be replaced
 
 
 class RunFolder:
-    """The files of one run; nothing is made until something is written."""
+    """The files of one run; nothing is made until something is written.
+
+    Attributes:
+        damaged: what is wrong with the checkpoints that `newest` passed over.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.damaged: list[str] = []
         self.config = root / "config.yaml"
         self.training_log = root / "training_log.jsonl"
         self.training_curves = root / "training_curves.png"
@@ -61,24 +68,32 @@ class RunFolder:
         return self.epochs(finished, step) / "checkpoints"
 
     def newest(self) -> Path | None:
-        """The newest complete checkpoint; None when there is none yet.
+        """The newest whole checkpoint of those kept; None when there is none yet.
 
         Raises:
-            InputError: the pointer file is damaged or names a folder that is gone.
+            InputError: the pointer file is damaged, or no checkpoint that it names is whole.
         """
-        record = self._read(NEWEST)
-        if record is None:
-            return None
-        folder = self.root / record["checkpoint"]
-        replaced = folder.with_name(folder.name + REPLACED)
-        if not folder.is_dir() and replaced.is_dir():  # stopped between the two renames of `new_folder`
-            return replaced
-        if not folder.is_dir():
+        self.damaged = []
+        for folder in self._kept():
+            replaced = folder.with_name(folder.name + REPLACED)
+            if not folder.is_dir() and replaced.is_dir():  # stopped between the two renames of `new_folder`
+                folder = replaced
+            try:
+                check_checkpoint(folder)
+                return folder
+            except InputError as error:
+                self.damaged.append(str(error))
+        if self.damaged:
             raise InputError(
-                f"{folder}: no such folder, but {self.root / NEWEST} names it; put it back, remove that file "
-                "to begin again, or choose another ACCELERATE.RUN_NAME"
+                f"{'; '.join(self.damaged)}; no other checkpoint is named in {self.root / NEWEST}: put one back, "
+                "remove that file to begin again, or choose another ACCELERATE.RUN_NAME"
             )
-        return folder
+        return None
+
+    def _kept(self) -> list[Path]:
+        """The checkpoints to go on from, newest first, whether they are whole or not."""
+        record = self._read(NEWEST)
+        return [self.root / name for name in [record["checkpoint"], *record.get("before", [])]] if record else []
 
     def best(self) -> dict | None:
         """{"checkpoint", "score", "value"} of the best checkpoint; None when there is none yet."""
@@ -89,19 +104,36 @@ class RunFolder:
         for path in (self.root / NEWEST, self.root / BEST, self.training_log):
             path.unlink(missing_ok=True)
 
-    def set_newest(self, checkpoint: Path) -> None:
-        self._point(NEWEST, checkpoint)
+    def set_newest(self, checkpoint: Path, keep: int = 2) -> None:
+        """Name the newest checkpoint; with those before it, `keep` are kept."""
+        before = [path.relative_to(self.root).as_posix() for path in self._kept() if path != checkpoint]
+        self._point(NEWEST, checkpoint, before=before[: keep - 1])
+
+    def go_on_from(self, checkpoint: Path) -> None:
+        """Forget the checkpoints newer than this one."""
+        kept = self._kept()
+        if checkpoint in kept[1:]:
+            before = [path.relative_to(self.root).as_posix() for path in kept[kept.index(checkpoint) + 1 :]]
+            self._point(NEWEST, checkpoint, before=before)
 
     def set_best(self, checkpoint: Path, score: str, value: float) -> None:
         self._point(BEST, checkpoint, score=score, value=value)
 
     def prune(self) -> None:
-        """Remove every checkpoint but the newest and the best, and what an interrupted save left behind."""
-        records = [record for record in (self._read(NEWEST), self._read(BEST)) if record]
-        keep = {self.root / record["checkpoint"] for record in records}
+        """Remove every checkpoint but those kept and the best, and what an interrupted save left behind."""
+        best = self.best()
+        keep = {*self._kept(), *([self.root / best["checkpoint"]] if best else [])}
         for folder in self.root.glob("epochs_*/checkpoints*"):
             if folder not in keep:
                 shutil.rmtree(folder, ignore_errors=True)
+                if not any(folder.parent.iterdir()):
+                    folder.parent.rmdir()
+
+    def tidy(self) -> None:
+        """Remove the temporary files of writes that were interrupted."""
+        for pattern in (f".*{PARTIAL}", f"epochs_*/.*{PARTIAL}", f"epochs_*/checkpoints/.*{PARTIAL}"):
+            for leftover in self.root.glob(pattern):
+                leftover.unlink()
 
     def _point(self, name: str, checkpoint: Path, **facts) -> None:
         record = {"checkpoint": checkpoint.relative_to(self.root).as_posix(), **facts}
@@ -111,11 +143,13 @@ class RunFolder:
         path = self.root / name
         try:
             record = json.loads(path.read_text())
-            record["checkpoint"]
+            for place in [record["checkpoint"], *record.get("before", [])]:
+                if Path(place).is_absolute() or ".." in Path(place).parts:
+                    raise ValueError
             return record
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise InputError(
                 f'{path}: damaged; expected {{"checkpoint": "epochs_XXX/checkpoints"}}; correct or remove it'
             ) from None

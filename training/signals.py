@@ -1,4 +1,4 @@
-"""Ending early: signals, and telling all processes about losses and wishes to stop."""
+"""Ending early: signals, and telling all processes about losses and wishes to stop or save."""
 
 import signal
 import time
@@ -13,14 +13,18 @@ IMPATIENT = 3  # seconds after the first signal; launchers repeat it at once, pe
 
 
 class StopSignals:
-    """SIGTERM and SIGINT as a wish to finish the step and save; a later SIGINT ends at once.
+    """SIGTERM and SIGINT as a wish to finish the step and save; a second one ends at once.
+
+    Those within the first `IMPATIENT` seconds are the first one, repeated by a launcher.
 
     Attributes:
         received: number of the signal, or None.
+        repeated: whether there was a second one.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.repeated = False
         self._since = 0.0
 
     def __enter__(self) -> "StopSignals":
@@ -34,16 +38,32 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received, self._since = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self._since > IMPATIENT:
+        elif time.monotonic() - self._since > IMPATIENT:
+            self.repeated = True
             raise KeyboardInterrupt
 
 
+class Wishes(NamedTuple):
+    """What a process wants after an optimizer step, or knows; of all processes, what any of them does.
+
+    Attributes:
+        time_is_up, signalled: training is to end.
+        save: a checkpoint is due.
+        written: the one that was being written is there, or has failed.
+    """
+
+    time_is_up: bool = False
+    signalled: bool = False
+    save: bool = False
+    written: bool = False
+
+
 class Report(NamedTuple):
-    """What all processes know of an optimizer step."""
+    """What all processes know of an optimizer step: mean loss, norm of the gradient, wishes."""
 
     loss: float
-    time_is_up: bool
-    signalled: bool
+    norm: float
+    wishes: Wishes
 
 
 class StepReports:
@@ -56,9 +76,9 @@ class StepReports:
         self.accelerator = accelerator
         self._pending: list[tuple[Tensor, torch.cuda.Event | None]] = []
 
-    def push(self, loss: Tensor, time_is_up: bool, signalled: bool) -> list[Report]:
+    def push(self, loss: Tensor, norm: Tensor, wishes: Wishes) -> list[Report]:
         """Send this process' part of a step's report; the reports that have arrived."""
-        parts = [loss, loss.new_full((), time_is_up), loss.new_full((), signalled)]
+        parts = [loss, norm.to(loss), *(loss.new_full((), wish) for wish in wishes)]
         numbers = self.accelerator.reduce(torch.stack(parts), "mean")
         if numbers.device.type == "cuda":
             host = torch.empty(len(parts), dtype=numbers.dtype, pin_memory=True)
@@ -80,6 +100,6 @@ class StepReports:
             numbers, event = self._pending.pop(0)
             if event:
                 event.synchronize()
-            loss, time_is_up, signalled = numbers.tolist()
-            arrived.append(Report(loss, time_is_up > 0, signalled > 0))
+            loss, norm, *wishes = numbers.tolist()
+            arrived.append(Report(loss, norm, Wishes(*(wish > 0 for wish in wishes))))
         return arrived

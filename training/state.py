@@ -4,19 +4,21 @@ The learning rate follows from the step, and random numbers from (seed, epoch, s
 neither is saved. A run can therefore go on from any optimizer step, on the CPU bit for bit.
 
     training_state.safetensors    adam/<parameter>/<moment>; with EMA weights/<parameter>, the raw weights
-    training_state.json           position, gradient scaler
+    training_state.json           position, gradient scaler, number of processes, loss watch
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from configs.errors import InputError
@@ -45,31 +47,48 @@ class Position:
         return self.epoch * self.steps_per_epoch + self.step
 
 
-def save_training_state(
-    folder: Path,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: Optimizer,
-    scaler: GradScaler | None,
-    ema: EMA | None,
-    position: Position,
-) -> None:
-    """Write the state into an existing folder.
+def to_cpu(tensor: Tensor) -> Tensor:
+    """A copy on the CPU; of a tensor that is sharded over the processes, the whole (all of them must call this)."""
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return whole.detach().to("cpu", copy=True).contiguous()
 
-    Args:
-        parameters: the trained parameters by name, in the order in which the optimizer got them.
-        ema: the moving average, if there is one: the raw weights are then saved here.
-    """
-    moments = optimizer.state_dict()["state"]
-    tensors = {
-        f"adam/{name}/{key}": value.detach().cpu().contiguous()
-        for index, name in enumerate(parameters)
-        for key, value in moments.get(index, {}).items()
-    }
-    if ema:
-        tensors |= {f"weights/{name}": p.detach().cpu().contiguous() for name, p in parameters.items()}
-    save_file(tensors, folder / TENSORS)
-    facts = {"format": 1, "position": asdict(position), "scaler": scaler.state_dict() if scaler else {}}
-    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+
+class TrainingState(NamedTuple):
+    """A copy of the state, that training on does not change: the contents of the two files."""
+
+    tensors: dict[str, Tensor]
+    facts: dict
+
+    @classmethod
+    def of(
+        cls,
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: Optimizer,
+        scaler: GradScaler | None,
+        ema: EMA | None,
+        **facts,
+    ) -> "TrainingState":
+        """The present state.
+
+        Args:
+            parameters: the trained parameters by name, in the order in which the optimizer got them.
+            ema: the moving average, if there is one: the raw weights then belong to the state.
+            facts: of JSON's types, among them `position`.
+        """
+        moments = optimizer.state_dict()["state"]
+        tensors = {
+            f"adam/{name}/{key}": to_cpu(value)
+            for index, name in enumerate(parameters)
+            for key, value in moments.get(index, {}).items()
+        }
+        if ema:
+            tensors |= {f"weights/{name}": to_cpu(p) for name, p in parameters.items()}
+        return cls(tensors, {"format": 1, **facts, "scaler": scaler.state_dict() if scaler else {}})
+
+    def write(self, folder: Path) -> None:
+        """Write the two files into an existing folder."""
+        save_file(self.tensors, folder / TENSORS)
+        (folder / FACTS).write_text(json.dumps(self.facts, indent=1) + "\n")
 
 
 def load_training_state(
@@ -78,8 +97,11 @@ def load_training_state(
     optimizer: Optimizer,
     scaler: GradScaler | None,
     ema: EMA | None,
-) -> Position:
+) -> tuple[Position, dict]:
     """Take up a state after the weights of its checkpoint were loaded.
+
+    Returns:
+        the position, and the facts it was saved with.
 
     Raises:
         InputError: the files are missing, damaged, or belong to other parameters.
@@ -108,6 +130,6 @@ def load_training_state(
         raise InputError(f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)")
     state = {index: moments[name] for index, name in enumerate(parameters) if name in moments}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    if scaler and facts["scaler"]:
+    if scaler and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
-    return position
+    return position, facts

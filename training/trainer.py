@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -20,21 +19,23 @@ from configs.errors import InputError
 from configs.files import write_text
 from datasets import GlobalBatchSampler, TrainPairs
 from diffusion.randomness import pair_seed
-from models import CFLD, load_checkpoint, save_checkpoint
+from metrics import json_numbers
+from metrics.report import COLUMNS
+from models import CFLD, load_checkpoint
 from models.checkpoints import PROGRESS, read_progress
 
+from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
 from .ema import EMA
-from .evaluation import Evaluation, Evaluator, json_numbers
+from .evaluation import Evaluation, Evaluator
 from .processes import on_main
 from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
-from .run_folder import RunFolder, new_folder
+from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .settings import flat_settings
-from .signals import Report, StepReports, StopSignals
-from .state import Position, load_training_state, save_training_state
-
-BETTER_IS_LOWER = ("FID", "LPIPS")
+from .signals import Report, StepReports, StopSignals, Wishes
+from .state import Position, TrainingState, load_training_state, to_cpu
+from .watch import BadSteps, Watch
 
 
 class Trainer:
@@ -85,41 +86,49 @@ class Trainer:
         self.model = model.to(accelerator.device).train()
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
-        optimizer = torch.optim.Adam(self.parameters.values(), fused=accelerator.device.type == "cuda")
+        self.adam = torch.optim.Adam(self.parameters.values(), fused=True)  # can skip a step without asking the CPU
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
-        self.checkpoint = self._resume_point() if cfg.ACCELERATE.RESUME else None  # last good one
-        if self.checkpoint:
-            load_checkpoint(model, self.checkpoint)
-            position = load_training_state(self.checkpoint, self.parameters, optimizer, accelerator.scaler, self.ema)
-            self.position = self._check_position(position)
+        self.watch, self.notes = Watch(), []
+        self.checkpoints = Checkpoints(run, accelerator, cfg)
+        if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
+            self._restore(checkpoint)
         elif cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS:
             raise InputError(
                 f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS {cfg.OPTIMIZER.EPOCHS}: nothing "
                 "is left to train; EPOCHS counts the epochs already trained too"
             )
-        self.wrapped, self.optimizer = accelerator.prepare(model, optimizer)
+        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
         self.window: list[float] = []  # losses since the last log line
         self.reported = self.position.total_steps
         self.bar: ProgressBar | None = None
         self.log: TrainingLog | None = None  # of the main process
 
-    def _resume_point(self) -> Path | None:
-        """The newest checkpoint, the same one for all processes."""
-        checkpoint = on_main(self.accelerator, self.run.newest)
-        if not all(gather_object([checkpoint is None or checkpoint.is_dir()])):
-            raise InputError(
-                f"{checkpoint}: not there for every process; outputs must be on a file system that all machines "
-                "share (ACCELERATE.OUTPUT_DIR)"
+    def _restore(self, checkpoint: Path) -> None:
+        """Take up weights, optimizer, position and watch of a checkpoint."""
+        load_checkpoint(self.model, checkpoint)
+        position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
+        self.position = self.checkpoints.saved = self._check_position(position)
+        self.watch = Watch(**facts.get("watch", {}))
+        before, now = facts.get("arrangement"), self._arrangement()
+        if before not in (None, now):
+            self.notes.append(
+                f"{checkpoint} was written by {before['processes']} process(es) with {before['accumulation']} "
+                f"accumulation step(s), this run has {now['processes']} with {now['accumulation']}: it trains on the "
+                "same pairs in the same steps with the same noise; sums of gradients are rounded differently and "
+                "stochastic depth (DROP_PATH_RATE) is drawn anew, so the weights will not be the same to the last bit"
             )
-        return checkpoint
+
+    def _arrangement(self) -> dict[str, int]:
+        """What the rounding of a step depends on, the result of which is else the same."""
+        return {"processes": self.accelerator.num_processes, "accumulation": self.accumulation}
 
     def _check_position(self, position: Position) -> Position:
         if position.steps_per_epoch == self.steps_per_epoch or position.step == 0:
             return Position(position.epoch, position.step, self.steps_per_epoch)
         raise InputError(
-            f"{self.checkpoint}: stopped within an epoch of {position.steps_per_epoch} steps, this config "
+            f"{self.checkpoints.last}: stopped within an epoch of {position.steps_per_epoch} steps, this config "
             f"has {self.steps_per_epoch} (INPUT.BATCH_SIZE or the dataset changed); restore it, or set "
             "ACCELERATE.RESUME False"
         )
@@ -131,7 +140,7 @@ class Trainer:
             exit status: 0, or 128 + the signal's number.
 
         Raises:
-            InputError: the loss is not finite, or a file cannot be read or written.
+            InputError: too many steps in a row are not finite, or a file cannot be read or written.
         """
         self._begin()
         config = self.cfg.OPTIMIZER
@@ -155,8 +164,11 @@ class Trainer:
 
         def prepare() -> None:
             self.run.make()
+            self.run.tidy()
             write_text(self.run.config, self.cfg.dump())
-            if not self.checkpoint:
+            if self.checkpoints.last:
+                self.run.go_on_from(self.checkpoints.last)
+            else:
                 self.run.forget()
 
         on_main(self.accelerator, prepare)
@@ -168,7 +180,10 @@ class Trainer:
         accelerator.init_trackers(
             settings.PROJECT_NAME,
             config=flat_settings(self.cfg),
-            init_kwargs={"wandb": {"name": settings.RUN_NAME, "dir": str(self.run.root)}},
+            init_kwargs={
+                "wandb": {"name": settings.RUN_NAME, "dir": str(self.run.root)},
+                "tensorboard": {"purge_step": self.position.total_steps + 1},  # later ones are of steps that were lost
+            },
         )
         trained, everything = (
             sum(p.numel() for p in parameters) for parameters in (self.parameters.values(), self.model.parameters())
@@ -180,24 +195,36 @@ class Trainer:
         )
         if accelerator.mixed_precision != settings.MIXED_PRECISION:
             LOGGER.info(f"ACCELERATE.MIXED_PRECISION {settings.MIXED_PRECISION} needs a GPU; this run is in fp32")
-        if self.checkpoint:
-            LOGGER.info(f"going on from {self.checkpoint} ({self._where()} are done)")
+        for damage in self.run.damaged:
+            LOGGER.warning(f"warning: {damage}; a checkpoint before it is used")
+        if self.checkpoints.last:
+            LOGGER.info(f"going on from {self.checkpoints.last} ({self._where()} are done)")
+        for note in self.notes:
+            LOGGER.info(note)
 
     def _train(self) -> int:
         ended = None
         try:
-            if self.checkpoint and self._due() and on_main(self.accelerator, self._unscored):
+            if self.checkpoints.last and self._due() and on_main(self.accelerator, self._unscored):
                 self._evaluate()  # the evaluation of this checkpoint was interrupted
             while self.position.epoch < self.cfg.OPTIMIZER.EPOCHS and not ended:
-                ended = self._train_epoch()
+                try:
+                    ended = self._train_epoch()
+                except BadSteps as error:
+                    self._roll_back(error)
+                    continue
                 if ended or self._due():
                     self._save()
-                    if ended and ended.signalled:
+                    if ended and ended.wishes.signalled:
+                        self.checkpoints.settle()
                         return self._signal_status()
                     self._evaluate()
-        except KeyboardInterrupt:  # a signal during an evaluation, or a second one: the last checkpoint is there
+            self.checkpoints.settle()
+        except KeyboardInterrupt:  # a signal during an evaluation, or a second one
+            if not self.stop.repeated:
+                self.checkpoints.finish()
             return self._signal_status()
-        LOGGER.info(f"trained for {self._where()}; newest checkpoint: {self.checkpoint}")
+        LOGGER.info(f"trained for {self._where()}; newest checkpoint: {self.checkpoints.last}")
         return 0
 
     def _due(self) -> bool:
@@ -207,10 +234,10 @@ class Trainer:
         return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
 
     def _unscored(self) -> bool:
-        return not read_progress(self.checkpoint)["scores"]
+        return not read_progress(self.checkpoints.last)["scores"]
 
     def _signal_status(self) -> int:
-        LOGGER.info(f"stopped by a signal; run again to go on from {self.checkpoint}")
+        LOGGER.info(f"stopped by a signal; run again to go on from {self.checkpoints.last or 'the beginning'}")
         return 128 + (self.stop.received or signal.SIGTERM)
 
     def _where(self) -> str:
@@ -227,22 +254,35 @@ class Trainer:
         batches, ended = iter(self.loader), None
         self.bar.resume()
         for step in range(first, steps):
-            loss = self._step(batches, epoch, step)
-            self.position = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps)
-            for report in self.reports.push(loss, time.monotonic() > self.deadline, self.stop.received is not None):
-                ended = self._take(report) or ended
+            loss, norm = self._step(batches, epoch, step)
+            self.position, save = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps), False
+            for report in self.reports.push(loss, norm, self._wishes()):
+                ended, save = self._take(report) or ended, save or report.wishes.save
             if ended:
                 break
+            if (save or self.checkpoints.due(self.position)) and not self.watch.in_a_row:
+                self._save()
         for report in self.reports.flush():
             ended = self._take(report) or ended
         return ended
 
-    def _step(self, batches: Iterator[dict[str, Tensor]], epoch: int, step: int) -> Tensor:
-        """One optimizer step; this process' mean loss, still on the device."""
-        config, rank, losses = self.cfg.OPTIMIZER, self.accelerator.process_index, []
+    def _wishes(self) -> Wishes:
+        return Wishes(
+            time_is_up=time.monotonic() > self.deadline,
+            signalled=self.stop.received is not None,
+            save=self.checkpoints.overdue(),
+            written=self.checkpoints.written(),
+        )
+
+    def _step(self, batches: Iterator[dict[str, Tensor]], epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """One optimizer step; this process' mean loss, and the norm of the whole gradient, still on the device.
+
+        Where that is not finite, weights and moments stay as they are.
+        """
+        rank, losses = self.accelerator.process_index, []
         seed, number = self.cfg.ACCELERATE.SEED, epoch * self.steps_per_epoch + step
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(number)
+            group["lr"] = self._lr(number)
         for micro_batch in range(self.accumulation):
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
@@ -252,37 +292,99 @@ class Trainer:
             with self.accelerator.accumulate(self.wrapped):
                 loss = self.wrapped(batch)
                 self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients and config.MAX_GRAD_NORM:
-                    self.accelerator.clip_grad_norm_(self.parameters.values(), config.MAX_GRAD_NORM)
+                if self.accelerator.sync_gradients:
+                    limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
+                    norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+                    self.adam.found_inf = (~torch.isfinite(norm)).float()  # a gradient scaler puts its own there
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             losses.append(loss.detach().float())
         if self.ema:
             self.ema.update(number)
-        return torch.stack(losses).mean()
+        return torch.stack(losses).mean(), norm
+
+    def _lr(self, number: int) -> float:
+        """The learning rate of an optimizer step."""
+        return self.learning_rate(number) * self.cfg.OPTIMIZER.ROLLBACK_LR_RATE**self.watch.rollbacks
 
     def _take(self, report: Report) -> Report | None:
-        """Show and record a step's report; the report itself when it ends the training."""
-        lr = self.learning_rate(self.reported)
+        """Show and record a step's report; the report itself when it ends the training.
+
+        Raises:
+            BadSteps: OPTIMIZER.MAX_BAD_STEPS steps in a row were not finite.
+            InputError: a checkpoint could not be written.
+        """
+        lr = self._lr(self.reported)
         self.reported += 1
-        if not math.isfinite(report.loss):
-            raise InputError(
-                f"the loss is {report.loss} at optimizer step {self.reported}; last good checkpoint: "
-                f"{self.checkpoint or 'none yet'}; run again to go on from there, with a lower OPTIMIZER.LR, "
-                "OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
-            )
-        self.bar.update(report.loss, lr)
-        self.window.append(report.loss)
+        if report.wishes.written:
+            self.checkpoints.settle()
+        if self.watch.take(report.loss, report.norm):
+            if self.watch.is_spike(report.loss, self.cfg.ACCELERATE.SPIKE_SIGMA):
+                self._report_spike(report.loss)
+            self.bar.update(report.loss, lr)
+            self.window.append(report.loss)
+        elif self.watch.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
+            raise BadSteps(self._bad_steps(report))
         if self.reported % self.cfg.ACCELERATE.LOG_PERIOD == 0:
             self._log_window(lr)
-        return report if report.time_is_up or report.signalled else None
+        return report if report.wishes.time_is_up or report.wishes.signalled else None
+
+    def _pairs(self) -> list[str]:
+        """The pairs of the step that was reported last."""
+        epoch, step = divmod(self.reported - 1, self.steps_per_epoch)
+        pairs = (self.dataset.pairs[index] for index in self.sampler.global_batches(epoch)[step])
+        return [f"{pair.source} to {pair.target}" for pair in pairs]
+
+    def _bad_steps(self, report: Report) -> str:
+        """The message for steps that are not finite; the pairs go to the training log."""
+        pairs = self._pairs()
+        if self.log:
+            self.log.write(step=self.reported, event="not finite", pairs=pairs)
+        return (
+            f"loss {report.loss} and gradient norm {report.norm} at optimizer step {self.reported}, and "
+            f"{self.watch.in_a_row} step(s) in a row were not finite; pairs {', '.join(pairs[:3])}"
+            f"{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log}); last good checkpoint: "
+            f"{self.checkpoints.last or 'none yet'}; run again to go on from there, with a lower OPTIMIZER.LR, "
+            "OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
+        )
+
+    def _report_spike(self, loss: float) -> None:
+        pairs, watch = self._pairs(), self.watch
+        LOGGER.warning(
+            f"warning: loss {loss:.4f} at step {self.reported}, usual is {watch.mean:.4f} +- {watch.spread:.4f}; pairs "
+            f"{', '.join(pairs[:3])}{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log.name})"
+        )
+        if self.log:
+            self.log.write(step=self.reported, event="loss spike", value=loss, pairs=pairs)
+
+    def _roll_back(self, error: BadSteps) -> None:
+        """Go back to the last checkpoint with a lower learning rate; raises `error` when that is not to be."""
+        self.checkpoints.settle()
+        rollbacks, checkpoint = self.watch.rollbacks + 1, self.checkpoints.last
+        if checkpoint is None or rollbacks > self.cfg.OPTIMIZER.ROLLBACKS:
+            raise error
+        LOGGER.warning(f"warning: {error}")
+        self.reports.flush()
+        self._restore(checkpoint)
+        self.watch.rollbacks, self.watch.in_a_row = rollbacks, 0
+        self.reported, self.window = self.position.total_steps, []
+        self.bar.go_to(self.reported)
+        if self.log:
+            self.log = TrainingLog(self.run.training_log, self.reported)
+        LOGGER.warning(
+            f"warning: went back to {checkpoint} ({rollbacks} of {self.cfg.OPTIMIZER.ROLLBACKS} times); "
+            f"the learning rate is {self._lr(self.reported):.3e} now"
+        )
 
     def _log_window(self, lr: float) -> None:
+        if not self.window:  # every step was skipped
+            return
         loss, speed = sum(self.window) / len(self.window), self.bar.images_per_second
         self.window = []
+        skipped = f", {self.watch.skipped} steps skipped" if self.watch.skipped else ""
         LOGGER.info(
             f"step {self.reported} (epoch {(self.reported - 1) // self.steps_per_epoch + 1}): "
-            f"loss {loss:.5f}, lr {lr:.3e}, {speed:.2f} images/s, {self.bar.left()} left",
+            f"loss {loss:.5f}, lr {lr:.3e}, {speed:.2f} images/s, {self.bar.left()} left{skipped}",
             extra={"file_only": True},
         )
         self.accelerator.log({"loss": loss, "lr": lr, "images_per_second": speed}, step=self.reported)
@@ -294,28 +396,27 @@ class Trainer:
         return self.ema.swapped_in() if self.ema else nullcontext()
 
     def _save(self) -> None:
-        """Write a checkpoint of this position, and keep of the others only the best."""
-        position = self.position
-        folder = self.run.checkpoint(position.epoch, position.step)
-
-        def write() -> None:
-            with new_folder(folder) as partial:
-                with self._averaged():
-                    save_checkpoint(partial, self.model, self.cfg, asdict(position), {})
-                save_training_state(
-                    partial, self.parameters, self.optimizer, self.accelerator.scaler, self.ema, position
-                )
-            self.run.set_newest(folder)
-            self.run.prune()
-
-        on_main(self.accelerator, write)
-        self.checkpoint = folder
-        LOGGER.info(f"saved {folder}")
+        """Begin to write a checkpoint of this position, if there is none yet."""
+        if self.checkpoints.saved == self.position:
+            return
+        state = TrainingState.of(
+            self.parameters,
+            self.adam,
+            self.accelerator.scaler,
+            self.ema,
+            position=asdict(self.position),
+            arrangement=self._arrangement(),
+            watch=self.watch.state(),
+        )
+        weights = self.ema.average if self.ema else self.parameters
+        copied = {name: to_cpu(value) for name, value in weights.items()}
+        self.checkpoints.save(Snapshot(self.position, copied, state, self.cfg))
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""
         with self._averaged():
             evaluation = self.evaluator.run(self.model, stop=lambda: self.stop.received is not None)
+        self.checkpoints.settle()
         on_main(self.accelerator, lambda: self._record(evaluation))
         self.accelerator.log(evaluation.scores, step=self.position.total_steps)
         LOGGER.info(f"scores after {self._where()}\n{evaluation.table()}")
@@ -324,15 +425,15 @@ class Trainer:
         position, name = self.position, self.cfg.ACCELERATE.BEST_SCORE
         evaluation.write(
             self.run.epochs(position.epoch, position.step),
-            {"checkpoint": str(self.checkpoint), "epoch": position.epoch, "step": position.step},
+            {"checkpoint": str(self.checkpoints.last), "epoch": position.epoch, "step": position.step},
         )
         scores = json_numbers(evaluation.scores)
-        facts = {**read_progress(self.checkpoint), "scores": scores}
-        write_text(self.checkpoint / PROGRESS, json.dumps(facts, indent=1) + "\n")
+        facts = {**read_progress(self.checkpoints.last), "scores": scores}
+        write_text(self.checkpoints.last / PROGRESS, json.dumps(facts, indent=1) + "\n")
         self.log.write(step=position.total_steps, scores=scores)
         draw_training_curves(read_log(self.run.training_log), self.run.training_curves)
         best, value = self.run.best(), evaluation.scores.get(name, math.nan)
-        sign = -1 if name in BETTER_IS_LOWER else 1
+        sign = -1 if COLUMNS[name].lower_is_better else 1
         if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
-            self.run.set_best(self.checkpoint, name, value)
+            self.run.set_best(self.checkpoints.last, name, value)
             self.run.prune()

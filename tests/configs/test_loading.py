@@ -14,7 +14,7 @@ from configs.defaults import default_config
 from configs.errors import InputError
 from diffusion.guidance import GUIDANCE
 from diffusion.schedulers import SCHEDULERS
-from metrics.report import COLUMNS
+from metrics import Scorer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs").rglob("*.yaml"))
@@ -69,7 +69,7 @@ def test_a_list_emptied_by_a_file_can_be_filled_again(tmp_path: Path):
 def test_choices_are_the_names_in_the_tables():
     assert set(CHOICES["TEST.GUIDANCE_TYPE"]) == set(GUIDANCE)
     assert {*CHOICES["MODEL.SCHEDULER_CONFIG.NAME"], "ddim_inverse"} == set(SCHEDULERS)
-    assert set(CHOICES["ACCELERATE.BEST_SCORE"]) == set(COLUMNS)
+    assert set(CHOICES["ACCELERATE.BEST_SCORE"]) == set(Scorer("cpu", "nowhere").scores)
     assert set(CHOICES["INPUT.DATASET"]) == set(datasets.LAYOUTS)
     assert POSE_CHANNELS == datasets.keypoints.POSE_CHANNELS
 

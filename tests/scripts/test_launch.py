@@ -142,12 +142,14 @@ def test_several_machines(launch):
         "1",
         "--nnodes",
         "2",
-        "--node_rank",
-        "1",
-        "--master_addr",
-        "10.0.0.1",
-        "--master_port",
-        "29500",
+        "--rdzv_backend",
+        "c10d",
+        "--rdzv_id",
+        "cfld",
+        "--rdzv_endpoint",
+        "10.0.0.1:29500",
+        "--rdzv_conf",
+        "is_host=0",
         "pose_transfer_train.py",
         *DEFAULT,
     ]
@@ -168,15 +170,17 @@ def test_several_machines_under_slurm(launch, tmp_path):
         MASTER_PORT="3000",
     )
     assert process.returncode == 0, process.stderr
-    assert command[3:11] == [
+    assert command[3:13] == [
         "--nnodes",
         "2",
-        "--node_rank",
-        "0",
-        "--master_addr",
-        "node7",
-        "--master_port",
-        "3000",
+        "--rdzv_backend",
+        "c10d",
+        "--rdzv_id",
+        "cfld",
+        "--rdzv_endpoint",
+        "node7:3000",
+        "--rdzv_conf",
+        "is_host=1",
     ]
 
 

@@ -1,7 +1,11 @@
+import json
+import shutil
+
 import pytest
 
 from configs import InputError, load_config
 from configs.files import write_text
+from models.manifest import file_records
 from training.run_folder import RunFolder, new_folder
 
 
@@ -14,7 +18,8 @@ def save(run, epoch, text="", step=0):
     folder = run.checkpoint(epoch, step)
     with new_folder(folder) as partial:
         (partial / "weights").write_text(text)
-    run.set_newest(folder)
+        (partial / "checkpoint.json").write_text(json.dumps({"files": file_records([partial / "weights"])}))
+    run.set_newest(folder, keep=2)
     return folder
 
 
@@ -25,13 +30,53 @@ def test_the_paths_of_the_user():
     assert run.checkpoint(3, 12) != run.checkpoint(3)
 
 
-def test_newest_and_best_are_kept(run):
+def test_the_newest_two_and_the_best_are_kept(run):
     assert run.newest() is None and run.best() is None
-    folders = [save(run, epoch) for epoch in range(1, 4)]
+    folders = [save(run, epoch) for epoch in range(1, 5)]
+    step = save(run, 4, step=7)
     run.set_best(folders[0], "SSIM", 0.5)
+    (run.epochs(2) / "grid.png").touch()
     run.prune()
-    assert run.newest() == folders[2] and run.best()["value"] == 0.5
-    assert [folder.is_dir() for folder in folders] == [True, False, True]
+    assert run.newest() == step and run.best()["value"] == 0.5
+    assert [folder.is_dir() for folder in folders] == [True, False, False, True]
+    assert run.epochs(2).is_dir() and not run.epochs(3).exists()  # nothing but the checkpoint was there
+    again = save(run, 4, step=7)
+    assert json.loads((run.root / "newest_checkpoint.json").read_text()) == {
+        "checkpoint": "epochs_004_step_00007/checkpoints",
+        "before": ["epochs_004/checkpoints"],
+    }
+    assert run.newest() == again
+
+
+def cut_short(folder):
+    (folder / "weights").write_text("hal")
+
+
+def change(folder):
+    (folder / "weights").write_text("gnat")
+
+
+def remove_file(folder):
+    (folder / "weights").unlink()
+
+
+def remove_facts(folder):
+    (folder / "checkpoint.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_short, change, remove_file, remove_facts, shutil.rmtree])
+def test_a_damaged_newest_one_is_passed_over(run, damage):
+    first, second = save(run, 1, "have"), save(run, 2, "gnus")
+    damage(second)
+    assert run.newest() == first and len(run.damaged) == 1 and str(second) in run.damaged[0]
+    run.go_on_from(first)
+    assert run.newest() == first and run.damaged == []
+    assert (save(run, 2, "bees") / "weights").read_text() == "bees" and run.newest() == second
+    damage(first)
+    damage(second)
+    with pytest.raises(InputError, match="no other checkpoint is named") as error:
+        run.newest()
+    assert "\n" not in str(error.value)
 
 
 def test_a_failed_save_leaves_what_was_there(run):
@@ -55,17 +100,26 @@ def test_a_kill_between_the_renames_loses_nothing(run):
 
 
 def test_a_checkpoint_that_is_gone(run):
-    save(run, 1).joinpath("weights").unlink()
-    run.checkpoint(1).rmdir()
+    shutil.rmtree(save(run, 1))
     with pytest.raises(InputError, match="epochs_001/checkpoints: no such folder"):
         run.newest()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"checkpoint"'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"checkpoint"', '{"checkpoint": "../x"}', '{"checkpoint": "/x"}', '{"checkpoint": 3}']
+)
 def test_a_damaged_pointer(run, text):
     write_text(run.root / "newest_checkpoint.json", text)
     with pytest.raises(InputError, match="newest_checkpoint.json: damaged"):
         run.newest()
+
+
+def test_what_interrupted_writes_left_is_removed(run):
+    folder = save(run, 1)
+    for place in (run.root, run.epochs(1), folder):
+        (place / ".config.yaml.17.partial").touch()
+    run.tidy()
+    assert not list(run.root.rglob("*.partial")) and run.newest() == folder
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from training import signals
-from training.signals import Report, StepReports, StopSignals
+from training.signals import Report, StepReports, StopSignals, Wishes
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -22,19 +22,20 @@ def test_a_signal_is_a_wish(number):
     assert signal.getsignal(number) is before
 
 
-def test_only_a_later_interrupt_ends_at_once(monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_one_later_ends_at_once(monkeypatch, number):
     monkeypatch.setattr(signals, "IMPATIENT", 0)
-    with StopSignals():
-        signal.raise_signal(signal.SIGTERM)
+    with StopSignals() as stop:
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
+        assert stop.received == signal.SIGTERM
 
 
 def test_reports():
     AcceleratorState._reset_state(reset_partial_state=True)
     reports = StepReports(Accelerator(cpu=True))
-    assert reports.push(torch.tensor(0.5), False, False) == [Report(0.5, False, False)]
-    assert reports.push(torch.tensor(0.25), True, False) == [Report(0.25, True, False)]
-    assert reports.push(torch.tensor(0.25), False, True) == [Report(0.25, False, True)]
+    loss, norm = torch.tensor(0.5), torch.tensor(2.0)
+    for wishes in (Wishes(), Wishes(time_is_up=True), Wishes(signalled=True), Wishes(save=True), Wishes(written=True)):
+        assert reports.push(loss, norm, wishes) == [Report(0.5, 2.0, wishes)]
     assert reports.flush() == []

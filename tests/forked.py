@@ -1,0 +1,99 @@
+"""Entrypoints in processes of their own within a second: forked from a server that has imported everything.
+
+Real processes, to be killed and watched; several of them are connected as a launcher would connect them.
+"""
+
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pose_transfer_test
+import pose_transfer_train
+from tests.tiny import run_main
+
+ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test}
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+LIMIT = 120  # seconds for anything
+
+
+class Program:
+    """One entrypoint in `count` processes on the CPU, each the head of a process group; output goes to files.
+
+    Args:
+        name: in `ENTRYPOINTS`.
+        arguments: of the command line.
+        folder: for the outputs.
+        count: processes.
+        prepare: a function of a module, called in each process with its rank before the entrypoint.
+    """
+
+    def __init__(
+        self, name: str, arguments: list, folder: Path, count: int = 1, prepare: Callable[[int], None] | None = None
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.outputs = [folder / f"output{rank}.txt" for rank in range(count)]
+        self.processes = [
+            CONTEXT.Process(target=_run, args=(name, list(map(str, arguments)), rank, count, port, output, prepare))
+            for rank, output in enumerate(self.outputs)
+        ]
+        for process, output in zip(self.processes, self.outputs):
+            output.write_text("")
+            process.start()
+
+    def kill(self, number: int, rank: int = 0) -> None:
+        os.kill(self.processes[rank].pid, number)
+
+    def statuses(self) -> list[int]:
+        """Exit statuses of the processes, which have to end and leave no process behind."""
+        end = time.monotonic() + LIMIT
+        for process in self.processes:
+            process.join(end - time.monotonic())
+        wait_for(lambda: not any(_group_lives(process.pid) for process in self.processes), "orphan processes")
+        return [process.exitcode for process in self.processes]
+
+    def output(self, rank: int = 0) -> str:
+        return self.outputs[rank].read_text()
+
+
+def run(name: str, arguments: list, folder: Path, count: int = 1, prepare=None) -> tuple[list[int], str]:
+    """Exit statuses and the first process' output of a finished program."""
+    program = Program(name, arguments, folder, count, prepare)
+    return program.statuses(), program.output()
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def _group_lives(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _run(name: str, arguments: list[str], rank: int, count: int, port: int, output: Path, prepare) -> None:
+    os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # of loader processes, as without this server
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)
+    os.environ |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    if count > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if prepare:
+        prepare(rank)
+    sys.exit(run_main(ENTRYPOINTS[name], *arguments))

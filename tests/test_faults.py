@@ -1,0 +1,218 @@
+"""Faults, tried for real: kills, full disks, lost processes and machines, a clock that goes backwards.
+
+After each one nothing is lost beyond the last checkpoint, no file under a final name is broken, and no process is
+left behind (`Program.statuses` looks). The long ones are run by `bash scripts/test.sh faults`.
+"""
+
+import itertools
+import json
+import os
+import random
+import resource
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.utils.data import get_worker_info
+
+import pose_transfer_train
+from configs import load_config
+from datasets import TrainPairs
+from models.checkpoints import check_checkpoint
+from tests.forked import Program, run, wait_for
+from tests.tiny import run_main, write_tiny
+from training import run_folder
+from training.run_folder import RunFolder
+from training.trainer import Trainer
+
+OPTS = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "4", "ACCELERATE.EVAL_PERIOD", "9"]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return write_tiny(tmp_path)
+
+
+def arguments(config: Path, name: str, *more: str) -> list:
+    return ["--config_file", config, *OPTS, "ACCELERATE.RUN_NAME", name, *more]
+
+
+def folder(config: Path, name: str) -> RunFolder:
+    return RunFolder(config.parent / "outputs" / "tiny" / name)
+
+
+def check_files(run: RunFolder) -> None:
+    """Every file under a final name is whole."""
+    for path in run.root.rglob("*"):
+        temporary = any(part.endswith((".partial", ".replaced")) for part in path.parts)
+        if temporary or path.is_dir():
+            continue
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".yaml":
+            load_config(path)
+        elif path.suffix == ".png":
+            Image.open(path).load()
+    for checkpoint in run.root.glob("epochs_*/checkpoints"):
+        check_checkpoint(checkpoint)
+
+
+def steps_done(run: RunFolder) -> int:
+    newest = run.newest()
+    position = json.loads((newest / "checkpoint.json").read_text()) if newest else {"epoch": 0, "step": 0}
+    return 5 * position["epoch"] + position["step"]
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(run.newest() / "model.safetensors")
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def write_slowly(rank: int) -> None:
+    """Checkpoints take a third of a second and more, so that a kill finds one half-written."""
+    sync = run_folder.sync
+    run_folder.sync = lambda path: time.sleep(0.05) or sync(path)
+
+
+def has_begun(program: Program) -> bool:
+    return "step " in program.output()
+
+
+def kill_again_and_again(tiny: Path, kills: int, epochs: int) -> None:
+    chance, killed_while_writing = random.Random(0), 0
+    opts = ["OPTIMIZER.EPOCHS", str(epochs), "ACCELERATE.CHECKPOINT_STEPS", "1"]
+    run = folder(tiny, "killed")
+    for number in range(kills):
+        before = steps_done(run)
+        program = Program("train", arguments(tiny, "killed", *opts), tiny.parent, prepare=write_slowly)
+        if number % 2:
+            wait_for(lambda: list(run.root.glob("epochs_*/checkpoints.partial/*.safetensors")), program.output())
+        else:
+            wait_for(partial(has_begun, program), program.output())
+            time.sleep(chance.uniform(0, 1))
+        program.kill(signal.SIGKILL)
+        assert program.statuses() == [-signal.SIGKILL], program.output()
+        killed_while_writing += bool(list(run.root.glob("epochs_*/checkpoints.partial")))
+        check_files(run)
+        assert steps_done(run) >= before
+    assert killed_while_writing >= kills // 2 and 0 < steps_done(run) < 5 * epochs
+    for name in ("killed", "whole"):
+        assert run_main(pose_transfer_train, *arguments(tiny, name, *opts[:2])) == 0
+    check_files(run)
+    assert not list(run.root.rglob("*.partial")) and not list(run.root.rglob("*.replaced"))
+    assert same(weights(run), weights(folder(tiny, "whole")))
+    lines = [json.loads(line) for line in run.training_log.read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 5 * epochs + 1))
+
+
+def test_killed_again_and_again(tiny):
+    kill_again_and_again(tiny, kills=3, epochs=4)
+
+
+@pytest.mark.faults
+def test_killed_twenty_times_in_a_row(tiny):
+    kill_again_and_again(tiny, kills=20, epochs=60)
+
+
+def limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def no_room_for_checkpoints(rank: int) -> None:
+    limit_files(100_000)
+
+
+def no_room_for_images(rank: int) -> None:
+    limit_files(6_000)
+
+
+def no_room_for_logs(rank: int) -> None:
+    begin = Trainer._train
+
+    def filled(self):
+        self.run.log(0).write_text("-" * 50_000 + "\n")  # far above all that is written beside it
+        limit_files(50_001)
+        return begin(self)
+
+    Trainer._train = filled
+
+
+@pytest.mark.parametrize(
+    "prepare, place", [(no_room_for_checkpoints, "checkpoints"), (no_room_for_logs, "writing a file")]
+)
+def test_a_full_disk_while_training(tiny, prepare, place):
+    opts = ["OPTIMIZER.EPOCHS", "1", "ACCELERATE.EVAL_PERIOD", "1", "ACCELERATE.CHECKPOINT_STEPS", "2"]
+    statuses, output = run("train", arguments(tiny, "full", *opts), tiny.parent, prepare=prepare)
+    errors = [line for line in output.splitlines() if "rror" in line]
+    assert statuses == [1] and len(errors) == 1 and "Traceback" not in output, output
+    assert errors[0].startswith("error: ") and place in errors[0] and "make room" in errors[0]
+    check_files(folder(tiny, "full"))
+    assert not list(folder(tiny, "full").root.glob("epochs_*/checkpoints*"))
+    assert run_main(pose_transfer_train, *arguments(tiny, "full", *opts)) == 0
+
+
+def test_a_full_disk_while_testing(tiny):
+    assert run_main(pose_transfer_train, *arguments(tiny, "run", "OPTIMIZER.EPOCHS", "1")) == 0
+    test = ["MODEL.PRETRAINED_PATH", folder(tiny, "run").newest(), "TEST.NUM_PAIRS", "3"]
+    statuses, output = run("test", test, tiny.parent, prepare=no_room_for_images)
+    errors = [line for line in output.splitlines() if "rror" in line]
+    assert statuses == [1] and len(errors) == 1 and "_vis.png: cannot be written (File too large)" in errors[0], output
+    assert not list(folder(tiny, "run").generated([64, 56]).glob("*.png*"))
+    statuses, output = run("test", test, tiny.parent)
+    assert statuses == [0] and "3 images (3 made now)" in output
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_of_two_processes_is_killed(tiny, victim):
+    opts = ["OPTIMIZER.EPOCHS", "8", "ACCELERATE.CHECKPOINT_STEPS", "1"]
+    program, run_of_two = Program("train", arguments(tiny, "two", *opts), tiny.parent, 2), folder(tiny, "two")
+    wait_for(lambda: steps_done(run_of_two) >= 2, program.output())
+    program.kill(signal.SIGKILL, victim)
+    statuses, output = program.statuses(), program.output(1 - victim)
+    assert statuses[victim] == -signal.SIGKILL and statuses[1 - victim] == 75, output
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "lost the other processes" in errors[0] and "Traceback" not in output
+    check_files(run_of_two)
+    done = steps_done(run_of_two)
+    statuses, output = run("train", arguments(tiny, "two", "OPTIMIZER.EPOCHS", "2"), tiny.parent, 2)
+    assert 2 <= done < 10 and statuses == [0, 0] and "going on from" in output, output
+
+
+def kill_a_loader_process(rank: int) -> None:
+    get = TrainPairs.__getitem__
+
+    def deadly(self, index):
+        if get_worker_info() and index == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return get(self, index)
+
+    TrainPairs.__getitem__ = deadly
+
+
+def test_a_process_that_loads_data_dies(tiny):
+    opts = ["OPTIMIZER.EPOCHS", "1", "INPUT.NUM_WORKERS", "1"]
+    statuses, output = run("train", arguments(tiny, "run", *opts), tiny.parent, prepare=kill_a_loader_process)
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert statuses == [1] and len(errors) == 1 and "a process that loads data was ended" in errors[0], output
+    assert "Traceback" not in output
+    assert run("train", arguments(tiny, "run", *opts), tiny.parent)[0] == [0]
+
+
+def test_the_clock_goes_backwards(tiny, monkeypatch):
+    clock = itertools.count(2e9, -3600)
+    opts = ["OPTIMIZER.EPOCHS", "1", "ACCELERATE.EVAL_PERIOD", "1", "OPTIMIZER.MAX_MINUTES", "30"]
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: next(clock))
+        assert run_main(pose_transfer_train, *arguments(tiny, "backwards", *opts)) == 0
+    assert next(clock) < 2e9 - 3600
+    assert run_main(pose_transfer_train, *arguments(tiny, "forwards", *opts)) == 0
+    assert steps_done(folder(tiny, "backwards")) == 5
+    assert same(weights(folder(tiny, "backwards")), weights(folder(tiny, "forwards")))
