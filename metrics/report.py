@@ -16,6 +16,7 @@ from configs.files import write_text
 
 # name -> (arrow to the better side, decimals), in the order of the columns
 COLUMNS = {"FID": ("↓", 4), "LPIPS": ("↓", 4), "SSIM": ("↑", 4), "SSIM_256": ("↑", 4), "PSNR": ("↑", 3)}
+DIGITS = 10  # of the scores of an image; the last ones of a float depend on how sums were grouped
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -50,8 +51,16 @@ def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[
 
 
 def write_per_image(folder: Path | str, table: Sequence[Mapping[str, float]]) -> None:
-    """Write the rows of `Scorer.table` to `metrics_per_image.csv` in `folder`, whole or not at all."""
-    write_text(Path(folder) / "metrics_per_image.csv", _csv(table))
+    """Write the rows of `Scorer.table` to `metrics_per_image.csv` in `folder`, whole or not at all.
+
+    With `DIGITS` digits, so that the file is the same for any number of processes.
+    """
+    rows = [{key: _rounded(value) for key, value in row.items()} for row in table]
+    write_text(Path(folder) / "metrics_per_image.csv", _csv(rows))
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def _cell(name: str, scores: Mapping[str, float]) -> str:
