@@ -7,12 +7,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from configs.files import whole_file
 from datasets import Pair
-from metrics import quantise
 
 COLUMNS = ("source", "pose", "target", "generated")
 HEADER, GAP = 24, 4  # pixels of the grid
@@ -21,16 +18,6 @@ HEADER, GAP = 24, 4  # pixels of the grid
 def file_name(pair: Pair) -> str:
     """`<source>_2_<target>_vis.png`, both names without extension."""
     return f"{Path(pair.source).stem}_2_{Path(pair.target).stem}_vis.png"
-
-
-def to_uint8(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1], resized with the antialiased bicubic filter and cut to 8 bits.
-
-    Returns:
-        (B, 3, *size) uint8 on the CPU.
-    """
-    resized = F.resize(images.float(), list(size), InterpolationMode.BICUBIC, antialias=True)
-    return (quantise(resized) * 255).round().to(torch.uint8).cpu()
 
 
 def save_png(image: Tensor, path: Path) -> None:

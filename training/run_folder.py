@@ -4,7 +4,7 @@ OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
     config.yaml  log_rank0.txt ...  training_log.jsonl  training_curves.png
     newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder
     epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next one
-        checkpoints/                                     see models/checkpoints.py and training/state.py
+        checkpoints/                                     see models/checkpoints and training/state.py
         grid.png  metrics.json  metrics*.csv             of the evaluation after that epoch
     generated/<H>x<W>/                                   written by pose_transfer_test.py
 """
