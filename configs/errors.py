@@ -1,10 +1,11 @@
 """Errors for the person at the terminal: one line, exit status 1."""
 
+import argparse
 import functools
 import sys
 import traceback
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,6 +16,13 @@ class InputError(ValueError):
 
     The message is one line: what is wrong, where (file, row), what was expected, what to do.
     """
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser whose errors are `InputError`s."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"command line: {message}; `--help` says what is expected")
 
 
 def one_line(error: InputError) -> str:

@@ -124,7 +124,9 @@ def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str
 
 
 def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:
-    if not config_file and Path(folder).is_dir() and not (Path(folder) / CONFIG).is_file():
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; expected a checkpoint or an exported pipeline")
+    if not config_file and not (Path(folder) / CONFIG).is_file():
         raise InputError(f"{folder}: has no {CONFIG}; give the config it was trained with as --config_file")
     cfg = checkpoint_config(config_file, ["MODEL.PRETRAINED_PATH", str(folder)])
     cfg.defrost()

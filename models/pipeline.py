@@ -142,7 +142,8 @@ class CFLDPipeline(DiffusionPipeline):
         appearances = [self._encode(photo, device) for photo in images]
         batches = _split(rows, 1 if device.type == "cpu" else batch_size)
         finished = []
-        with self.progress_bar(total=len(batches) * settings.num_inference_steps) as bar:
+        self._num_timesteps = len(batches) * settings.num_inference_steps
+        with self.progress_bar(total=self._num_timesteps) as bar:
             for number, batch in enumerate(batches):
                 conditions = Conditions.cat(
                     [self._add_pose(appearances[i], poses[k], pose_frame, device) for _, i, k in batch]
@@ -154,6 +155,11 @@ class CFLDPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         result = _converted(torch.cat(finished), output_type)
         return ImagePipelineOutput(images=result) if return_dict else (result,)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Denoising steps of the call that runs, over all its batches."""
+        return self._num_timesteps
 
     def _settings(
         self, steps: int | None, guidance_type: str | None, scales: Mapping[str, float] | None

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetch the public weights into pretrained_models/, all of them or the named parts:
-#     bash scripts/download_pretrained.sh [all|unet|vae|swin|clip|metrics ...]
+#     bash scripts/download_pretrained.sh [all|unet|vae|swin|clip|metrics|pose ...]
 # Valid files are kept, broken-off downloads go on where they stopped. CFLD_DOWNLOAD_MIRROR=https://host/path
 # fetches https://host/path/huggingface.co/... in place of https://huggingface.co/...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -14,6 +14,8 @@ swin     github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_base_p
 clip     huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors
 metrics  download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth  0cc3c7bd
 metrics  download.pytorch.org/models/alexnet-owt-7be5be79.pth          7be5be79
+pose     huggingface.co/yzd-v/DWPose/resolve/main/yolox_l.onnx           7860ae79de6c89a3
+pose     huggingface.co/yzd-v/DWPose/resolve/main/dw-ll_ucoco_384.onnx   724f4ff2439ed61a
 "
 
 # fetch ADDRESS FILE [SHA-256]: a temporary name until the file is complete and checked
@@ -54,8 +56,8 @@ check() {
 
 wanted=" ${*:-all} "
 for part in $wanted; do
-    [[ " all unet vae swin clip metrics " == *" $part "* ]] ||
-        fail "unknown part '$part'; expected all, unet, vae, swin, clip or metrics"
+    [[ " all unet vae swin clip metrics pose " == *" $part "* ]] ||
+        fail "unknown part '$part'; expected all, unet, vae, swin, clip, metrics or pose"
 done
 activate_environment
 while read -r part address sha256; do

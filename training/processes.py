@@ -4,9 +4,9 @@ import functools
 import os
 import signal
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -19,7 +19,7 @@ from accelerate.utils import (
 )
 from yacs.config import CfgNode
 
-from configs.errors import InputError, one_line_errors
+from configs.errors import ArgumentParser, InputError, one_line_errors
 
 PATIENCE = 10  # seconds for the first process to speak for all
 T = TypeVar("T")
@@ -70,11 +70,7 @@ def parse_arguments(description: str, arguments: Sequence[str] | None = None) ->
         InputError: something else was given.
     """
 
-    class Parser(ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise InputError(f"command line: {message}; `--help` says what is expected")
-
-    parser = Parser(description=description)
+    parser = ArgumentParser(description=description)
     parser.add_argument("--config_file", default="", help="YAML file with differences from configs/defaults.py")
     parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)

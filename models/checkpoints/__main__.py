@@ -7,13 +7,13 @@ python -m models.checkpoints export --checkpoint published --config_file configs
 import argparse
 from pathlib import Path
 
-from configs.errors import one_line_errors
+from configs.errors import ArgumentParser, one_line_errors
 from models.export import export
 
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m models.checkpoints", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command = parser.add_subparsers(required=True, metavar="export").add_parser(
