@@ -51,7 +51,7 @@ class Choices:
 @cache
 def presets() -> dict[str, dict[str, float]]:
     """Factors of the number of steps, by name of the preset."""
-    return yaml.safe_load((CHECKOUT / "configs" / "presets.yaml").read_text())
+    return yaml.safe_load((CHECKOUT / "poses" / "presets.yaml").read_text())
 
 
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
