@@ -237,6 +237,8 @@ def main(arguments: list[str] | None = None) -> None:
     if cfg.INPUT.DATASET != "custom":
         raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")
     root, frame = Path(cfg.INPUT.ROOT_DIR), tuple(cfg.INPUT.FRAME)
+    if root.resolve().is_relative_to(options.photos.resolve()):
+        raise InputError(f"INPUT.ROOT_DIR {root} lies in --photos {options.photos}; choose a folder outside of it")
     group = Grouping(options.group)
     try:
         photos = read_photos(options.photos, options.keypoints, options.keypoint_frame, group, frame, print)
