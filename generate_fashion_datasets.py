@@ -5,31 +5,29 @@
 Run it again at any time: finished images are left alone, and nothing is ever half-written.
 """
 
-import argparse
 import os
-import shutil
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
-from PIL import Image
-from tqdm import tqdm
-
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from configs.files import PARTIAL, whole_file, write_text
-from datasets.deepfashion import IMAGE_EXTENSIONS, SPLITS, flat_name, images_folder
+from datasets.deepfashion import flat_name
+from datasets.layouts import LAYOUTS
+from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS
+from datasets.placing import (
+    Job,
+    add_link_argument,
+    add_worker_argument,
+    cannot_write,
+    check_workers,
+    place_all,
+    put_in_place,
+    refuse_missing,
+    report_sizes,
+)
 
 GENDERS = ("MEN", "WOMEN")
-PUBLISHED_COUNTS = {"train": 48_674, "test": 4_038}
-PUBLISHED_SIZE = (750, 1101)  # width, height
-
-
-class Job(NamedTuple):
-    """One listed image to put in place."""
-
-    source: Path
-    destination: Path
+LAYOUT = LAYOUTS["fashion"]
 
 
 def read_list(path: Path) -> list[str]:
@@ -92,75 +90,10 @@ def plan(root: Path, names: dict[str, list[str]], found: dict[str, list[Path]]) 
             if len(sources) > 1:
                 raise InputError(f"{sources[0]} and {sources[1]} both become {name}; remove one of them")
             if sources:
-                jobs.append(Job(sources[0], images_folder(root, split) / name))
+                jobs.append(Job(sources[0], LAYOUT.images_folder(root, split) / name))
             else:
                 missing.append(name)
     return jobs, missing
-
-
-def image_format(path: Path) -> str:
-    """The format that a file's extension stands for, as PIL calls it."""
-    return Image.registered_extensions()[path.suffix.lower()]
-
-
-def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
-    """Link, copy or, where the formats differ, convert one image; a finished one is left alone.
-
-    Returns:
-        (width, height) of the source, None when it is not a whole image (and nothing was written).
-    """
-    source, destination = job
-    same_format = image_format(source) == image_format(destination)
-    try:
-        with Image.open(source) as image:  # reads the header only
-            size = image.size
-            if destination.exists() and (not same_format or destination.stat().st_size == source.stat().st_size):
-                return size
-            pixels = None if same_format else image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    with whole_file(destination) as partial:
-        if pixels:
-            pixels.save(partial, image_format(destination), quality=95)
-        else:
-            link_or_copy(source, partial, link)
-    return size
-
-
-def link_or_copy(source: Path, destination: Path, link: bool) -> None:
-    """A hard link where wanted and where the file system can, otherwise a copy."""
-    if link:
-        try:
-            os.link(source, destination)
-            return
-        except OSError:
-            pass  # another file system, or one without links
-    shutil.copyfile(source, destination)
-
-
-def prepare_folders(folders: Iterable[Path]) -> None:
-    """Make the folders, and remove what an interrupted run was writing."""
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f".*{PARTIAL}"):
-            leftover.unlink()
-
-
-def report_sizes(jobs: list[Job], sizes: list[tuple[int, int] | None], say: Callable[[str], None]) -> None:
-    """Warn once when images are not about as large as those of the high-resolution release."""
-    expected_width, expected_height = PUBLISHED_SIZE
-    odd = [
-        (job, size)
-        for job, size in zip(jobs, sizes)
-        if size and not (0.9 < size[0] / expected_width < 1.1 and 0.9 < size[1] / expected_height < 1.1)
-    ]
-    if odd:
-        job, (width, height) = odd[0]
-        say(
-            f"warning: {len(odd)} of {len(jobs)} images are not about {expected_width} x {expected_height} "
-            f"(the first: {job.source}, {width} x {height}); scores of the low-resolution release (img.zip) "
-            f"differ from the published ones, img_highres.zip is the right one"
-        )
 
 
 def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = print) -> None:
@@ -171,60 +104,41 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
     """
     names = {split: read_list(root / f"{split}.lst") for split in SPLITS}
     for split, listed in names.items():
-        if len(listed) != PUBLISHED_COUNTS[split]:
-            say(f"note: {split}.lst names {len(listed)} images, the published list {PUBLISHED_COUNTS[split]}")
+        published = LAYOUT.images_published[split]
+        if len(listed) != published:
+            say(f"note: {split}.lst names {len(listed)} images, the published list {published}")
     jobs, missing = plan(root, names, find_images(root))
-    prepare_folders(images_folder(root, split) for split in SPLITS)
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            results = pool.map(lambda job: put_in_place(job, link), jobs)
-            sizes = list(tqdm(results, total=len(jobs), desc="images", unit="image"))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    report_sizes(jobs, sizes, say)
-
-    missing_file = root / "missing_images.txt"
-    unreadable = [job.source for job, size in zip(jobs, sizes) if size is None]
-    missing += [job.destination.name for job, size in zip(jobs, sizes) if size is None]
-    if missing:
-        write_text(missing_file, "".join(f"{name}\n" for name in missing))
-        note = f" ({len(unreadable)} of them cannot be read, first {unreadable[0]})" if unreadable else ""
-        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        listed_in_all = sum(map(len, names.values()))
-        raise InputError(
-            f"{len(missing)} of {listed_in_all} listed images are missing{note}: {first}; "
-            f"all names are in {missing_file}; add them below {root} and run this again"
-        )
-    missing_file.unlink(missing_ok=True)
+    sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
+    report_sizes(
+        jobs,
+        sizes,
+        LAYOUT.photo_size,
+        "scores of the low-resolution release (img.zip) differ from the published ones, img_highres.zip is the right "
+        "one",
+        say,
+    )
+    refuse_missing(root, jobs, sizes, missing, f"add them below {root} and run this again")
     for split, listed in names.items():
-        say(f"{images_folder(root, split)}: {len(listed)} images")
+        say(f"{LAYOUT.images_folder(root, split)}: {len(listed)} images")
 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--root_dir",
         type=Path,
         default=Path("fashion"),
         help="folder with MEN/, WOMEN/, train.lst and test.lst (default: ./fashion)",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")
-    parser.add_argument(
-        "--link",
-        action="store_true",
-        help="hard-link images instead of copying them, where the file system can",
-    )
+    add_worker_argument(parser)
+    add_link_argument(parser)
     options = parser.parse_args(arguments)
-    if options.workers < 1:
-        raise InputError(f"--workers is {options.workers}; expected at least 1")
+    check_workers(options.workers)
     try:
         generate(options.root_dir, options.workers, options.link)
     except OSError as error:
-        place = error.filename2 or error.filename or options.root_dir
-        raise InputError(f"{place}: {error.strerror or error}; nothing is half-written, run this again later") from None
+        raise cannot_write(error, options.root_dir) from None
 
 
 if __name__ == "__main__":

@@ -24,17 +24,17 @@ from training.provenance import claim_folder, sampling_facts
 from training.run_folder import RunFolder, make_folder
 
 
-def checkpoint_config(config_file: str, opts: Sequence[str]) -> CfgNode:
-    """The config of a test: the file given, else the checkpoint's own, with `opts` on top.
+def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) -> CfgNode:
+    """The config of a test: the files given, else the checkpoint's own, with `opts` on top.
 
     Raises:
         InputError: as `load_config`, or no checkpoint is named.
     """
     checkpoint = dict(zip(opts[::2], opts[1::2])).get("MODEL.PRETRAINED_PATH", "")
     own = Path(checkpoint) / CONFIG
-    if not config_file and checkpoint and own.is_file():
-        config_file = str(own)
-    cfg = load_config(config_file, opts)
+    if not config_files and checkpoint and own.is_file():
+        config_files = str(own)
+    cfg = load_config(config_files, opts)
     if not cfg.MODEL.PRETRAINED_PATH:
         raise InputError(
             "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
@@ -50,7 +50,7 @@ def main() -> None:
     dataset = evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg)
     open_log(None, console=accelerator.is_main_process)
-    evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR))
+    evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET))
     set_seed(cfg.ACCELERATE.SEED)
     model = build_model(cfg)
     progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)

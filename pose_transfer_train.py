@@ -25,7 +25,9 @@ def main() -> None:
     run = RunFolder.of(cfg)
     dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
-    evaluator = Evaluator(cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR))
+    evaluator = Evaluator(
+        cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
+    )
     evaluator.check_best_score()
     set_seed(cfg.ACCELERATE.SEED)
     model = build_model(cfg)

@@ -113,6 +113,8 @@ _C.OPTIMIZER.MAX_MINUTES = 0.0  # (ours) end training after so many minutes; 0 t
 
 _C.INPUT = CN()
 _C.INPUT.ROOT_DIR = "./fashion"
+_C.INPUT.DATASET = "fashion"  # (ours) fashion, market or custom: how the files under ROOT_DIR are laid out
+_C.INPUT.FRAME = [256, 176]  # (ours) height, width of the frame of the keypoints, read when DATASET is custom
 _C.INPUT.BATCH_SIZE = 224  # pairs in an optimizer step, over all processes and accumulation steps
 _C.INPUT.NUM_WORKERS = 8  # loader processes of each training process
 

@@ -15,11 +15,12 @@ from .errors import InputError
 DEFAULTS = default_config()
 
 
-def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
-    """The defaults, overridden by a YAML file and then by `KEY VALUE` pairs; checked and frozen.
+def load_config(config_files: str | Path | Sequence[str | Path] = (), opts: Sequence[str] = ()) -> CfgNode:
+    """The defaults, overridden by YAML files and then by `KEY VALUE` pairs; checked and frozen.
 
     Args:
-        config_file: path of a YAML file with differences from the defaults; empty for none.
+        config_files: path of a YAML file with differences from the defaults, or several; later ones
+            override. Empty for none.
         opts: alternating dotted keys and values, as on the command line.
 
     Raises:
@@ -27,9 +28,9 @@ def load_config(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNo
             default, or settings do not fit together.
     """
     cfg = default_config()
-    if config_file:
-        for key, value in _flatten(_read(Path(config_file))):
-            _assign(cfg, key, value, str(config_file))
+    for path in filter(None, [config_files] if isinstance(config_files, str | Path) else config_files):
+        for key, value in _flatten(_read(Path(path))):
+            _assign(cfg, key, value, str(path))
     if len(opts) % 2:
         raise InputError(f"command line: {opts[-1]!r} has no value; settings are given as KEY VALUE pairs")
     for key, text in zip(opts[::2], opts[1::2]):

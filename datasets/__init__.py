@@ -1,14 +1,18 @@
 """Datasets of pairs of photos of one person, and their pose maps."""
 
-from datasets.deepfashion import Pair, PairList, fid_real_images, flat_name, load_pairs
+from datasets.deepfashion import flat_name
 from datasets.keypoints import parse_keypoints, pose_map, skeleton_image
-from datasets.pairs import GlobalBatchSampler, MaskSettings, TestPairs, TrainPairs
+from datasets.layouts import LAYOUTS, fid_real_images, load_pairs
+from datasets.pair_lists import Pair, PairList
+from datasets.pairs import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs
 
 __all__ = [
+    "LAYOUTS",
     "GlobalBatchSampler",
     "MaskSettings",
     "Pair",
     "PairList",
+    "PairSizes",
     "TestPairs",
     "TrainPairs",
     "fid_real_images",

@@ -14,6 +14,7 @@ import torch
 from configs.errors import InputError
 
 NUM_KEYPOINTS = 18
+SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
 MISSING = -1
 POSE_CHANNELS = 3 + NUM_KEYPOINTS
 MAX_COORDINATE = 10_000  # far outside every photo; keeps the drawing code inside its integer range

@@ -17,12 +17,29 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from configs.errors import InputError
-from datasets.deepfashion import FRAME, Pair
 from datasets.keypoints import pose_map
+from datasets.pair_lists import Pair
 
 Size = tuple[int, int]  # height, width
 
 ITEM_STREAM, ORDER_STREAM = 1, 2  # keep the random numbers of items and of batch order apart
+
+
+@dataclass(frozen=True)
+class PairSizes:
+    """The sizes (height, width) at which a pair reaches the model, and what its keypoints refer to.
+
+    Attributes:
+        gt: of the ground truths.
+        cond: of the condition photo.
+        pose: of the pose maps.
+        frame: of the frame the keypoints lie in.
+    """
+
+    gt: Size
+    cond: Size
+    pose: Size
+    frame: Size
 
 
 @dataclass(frozen=True)
@@ -172,39 +189,34 @@ class TrainPairs(Dataset):
 
     Args:
         pairs: what to load.
-        gt_size, cond_size, pose_size: (height, width) of ground truths, condition photo and pose maps.
+        sizes: of images, pose maps and keypoints.
         seed: of all random choices, together with the epoch and the index of an item.
         min_scale: least part of the source photo that the condition photo shows; 1 for all of it.
         mask: block masking of the condition photo; None for none.
-        frame: (height, width) the keypoints refer to.
         kept_photos: resized photos kept in memory by each process that loads items.
     """
 
     def __init__(
         self,
         pairs: Sequence[Pair],
-        gt_size: Size,
-        cond_size: Size,
-        pose_size: Size,
+        sizes: PairSizes,
         seed: int,
         min_scale: float = 1.0,
         mask: MaskSettings | None = None,
-        frame: Size = FRAME,
         kept_photos: int = 0,
     ) -> None:
         if not 0 < min_scale <= 1:
             raise InputError(f"MIN_SCALE is {min_scale}; expected more than 0 and at most 1")
-        if mask and (cond_size[0] % mask.patch_size or cond_size[1] % mask.patch_size):
+        if mask and any(side % mask.patch_size for side in sizes.cond):
             raise InputError(
-                f"the condition photo of {cond_size[0]} x {cond_size[1]} pixels does not divide "
+                f"the condition photo of {sizes.cond[0]} x {sizes.cond[1]} pixels does not divide "
                 f"into patches of {mask.patch_size}"
             )
         self.pairs = pairs
-        self.gt_size, self.cond_size, self.pose_size = gt_size, cond_size, pose_size
+        self.sizes = sizes
         self.seed = seed
         self.min_scale = min_scale
         self.mask = mask
-        self.frame = frame
         self.photos = Photos(kept_photos)
         # In shared memory, so that workers that outlive an epoch see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -220,8 +232,8 @@ class TrainPairs(Dataset):
         """One item; the same for the same seed, epoch and index.
 
         Returns:
-            img_src, img_tgt (3, *gt_size), img_cond (3, *cond_size): float32 in [-1, 1];
-            pose_img_src, pose_img_tgt (21, *pose_size): float32 in [0, 1];
+            img_src, img_tgt (3, *sizes.gt), img_cond (3, *sizes.cond): float32 in [-1, 1];
+            pose_img_src, pose_img_tgt (21, *sizes.pose): float32 in [0, 1];
             mask (patches down, patches across): bool, True where masked, only with mask settings;
             index: int64 scalar.
 
@@ -231,11 +243,11 @@ class TrainPairs(Dataset):
         pair = self.pairs[index]
         rng = np.random.default_rng((ITEM_STREAM, self.seed, self._epoch.item(), index))
         item = {
-            "img_src": self.photos.at(pair.source_path, self.gt_size),
-            "img_tgt": self.photos.at(pair.target_path, self.gt_size),
+            "img_src": self.photos.at(pair.source_path, self.sizes.gt),
+            "img_tgt": self.photos.at(pair.target_path, self.sizes.gt),
             "img_cond": self._condition_photo(pair.source_path, rng),
-            "pose_img_src": pose_map(pair.source_keypoints, self.pose_size, self.frame),
-            "pose_img_tgt": pose_map(pair.target_keypoints, self.pose_size, self.frame),
+            "pose_img_src": pose_map(pair.source_keypoints, self.sizes.pose, self.sizes.frame),
+            "pose_img_tgt": pose_map(pair.target_keypoints, self.sizes.pose, self.sizes.frame),
             "index": torch.tensor(index),
         }
         if self.mask:
@@ -245,19 +257,19 @@ class TrainPairs(Dataset):
     def _condition_photo(self, path: Path, rng: np.random.Generator) -> torch.Tensor:
         if self.min_scale < 1:
             source = open_image(path)
-            aspect = self.cond_size[1] / self.cond_size[0]
+            aspect = self.sizes.cond[1] / self.sizes.cond[0]
             box = random_crop_box(
                 (source.height, source.width), (self.min_scale, 1.0), (aspect * 3 / 4, aspect * 4 / 3), rng
             )
-            photo = normalize(resize_to_tensor(F.crop(source, *box), self.cond_size))
+            photo = normalize(resize_to_tensor(F.crop(source, *box), self.sizes.cond))
         else:
-            photo = self.photos.at(path, self.cond_size)
+            photo = self.photos.at(path, self.sizes.cond)
         return F.hflip(photo) if rng.random() < 0.5 else photo
 
     def _draw_mask(self, settings: MaskSettings, rng: np.random.Generator) -> torch.Tensor:
         choice = rng.integers(len(settings.ratios))
         ratio = settings.ratios[choice] + settings.ratio_vars[choice] * rng.uniform(-1, 1)
-        grid = (self.cond_size[0] // settings.patch_size, self.cond_size[1] // settings.patch_size)
+        grid = (self.sizes.cond[0] // settings.patch_size, self.sizes.cond[1] // settings.patch_size)
         return torch.from_numpy(block_mask(grid, ratio, settings.aspect_ratio, rng))
 
 
@@ -266,26 +278,16 @@ class TestPairs(Dataset):
 
     Args:
         pairs: what to load.
-        gt_size, cond_size, pose_size: as for `TrainPairs`.
+        sizes: of images, pose maps and keypoints.
         test_size: (height, width) at which generated images are judged.
-        frame: (height, width) the keypoints refer to.
     """
 
     __test__ = False  # no test case of pytest
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        gt_size: Size,
-        cond_size: Size,
-        pose_size: Size,
-        test_size: Size,
-        frame: Size = FRAME,
-    ) -> None:
+    def __init__(self, pairs: Sequence[Pair], sizes: PairSizes, test_size: Size) -> None:
         self.pairs = pairs
-        self.gt_size, self.cond_size, self.pose_size = gt_size, cond_size, pose_size
+        self.sizes = sizes
         self.test_size = test_size
-        self.frame = frame
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -303,12 +305,12 @@ class TestPairs(Dataset):
         pair = self.pairs[index]
         source, target = open_image(pair.source_path), open_image(pair.target_path)
         return {
-            "img_src": normalize(resize_to_tensor(source, self.gt_size)),
-            "img_tgt": normalize(resize_to_tensor(target, self.gt_size)),
+            "img_src": normalize(resize_to_tensor(source, self.sizes.gt)),
+            "img_tgt": normalize(resize_to_tensor(target, self.sizes.gt)),
             "img_gt": resize_to_tensor(target, self.test_size),
-            "img_cond": normalize(resize_to_tensor(source, self.cond_size)),
-            "pose_img_src": pose_map(pair.source_keypoints, self.pose_size, self.frame),
-            "pose_img_tgt": pose_map(pair.target_keypoints, self.pose_size, self.frame),
+            "img_cond": normalize(resize_to_tensor(source, self.sizes.cond)),
+            "pose_img_src": pose_map(pair.source_keypoints, self.sizes.pose, self.sizes.frame),
+            "pose_img_tgt": pose_map(pair.target_keypoints, self.sizes.pose, self.sizes.frame),
             "index": torch.tensor(index),
         }
 

@@ -3,9 +3,9 @@
 python -m metrics "first run=outputs/CFLD/a/generated/256x176/metrics.json" ...
 """
 
-import argparse
 from pathlib import Path
 
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 
 from .report import read_scores, score_table
@@ -13,7 +13,7 @@ from .report import read_scores, score_table
 
 @one_line_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON")
     rows, baseline = {}, {}
     for row in parser.parse_args().rows:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from configs.errors import InputError
 
@@ -24,7 +25,7 @@ def psnr(pred: Tensor, target: Tensor) -> Tensor:
         InputError: the images differ in size.
     """
     pred, target = _pair(pred, target, smallest=1)
-    return -10 * ((pred - target) ** 2).mean((1, 2, 3)).log10()  # (B,)
+    return peak_signal_noise_ratio(pred, target, data_range=1.0, reduction="none", dim=(1, 2, 3))  # (B,)
 
 
 def ssim(pred: Tensor, target: Tensor, window: int = 51) -> Tensor:
@@ -43,27 +44,30 @@ def ssim(pred: Tensor, target: Tensor, window: int = 51) -> Tensor:
     return _ssim(pred, target, lambda x: _box_mean(x, window), samples / (samples - 1), pred.new_tensor(1.0))
 
 
-def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, truncate: float = 3.5) -> Tensor:
+def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float | None = None) -> Tensor:
     """SSIM over a Gaussian window without the sample covariance; (B,) float64.
 
     `structural_similarity(channel_axis=0, gaussian_weights=True, use_sample_covariance=False)`
-    with the data range of each prediction over all its channels. SSIM does not change when images and range
-    are scaled alike, so [0, 1] here and 0..255 in the published protocol give the same score. A prediction of
-    one constant value, for which that is 0 / 0, is given a range of one grey level.
+    with the data range of each prediction over all its channels, unless one is given. SSIM does not change when
+    images and range are scaled alike, so [0, 1] here and 0..255 in the published protocol give the same score.
+    A prediction of one constant value, for which that is 0 / 0, is given a range of one grey level.
 
     Args:
-        sigma: of the Gaussian, in pixels.
-        truncate: radius of the window in units of `sigma`.
+        sigma: of the Gaussian, in pixels; the window ends at 3.5 of it.
+        data_range: of the images.
 
     Raises:
         InputError: the images differ in size or are smaller than the window (11 pixels).
     """
-    radius = int(truncate * sigma + 0.5)
+    radius = int(3.5 * sigma + 0.5)
     pred, target = _pair(pred, target, smallest=2 * radius + 1)
     bell = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
     weights = [value / sum(bell) for value in bell]
-    data_range = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(min=GREY_LEVEL)
-    return _ssim(pred, target, lambda x: _weighted_mean(x, weights), 1.0, data_range)
+    if data_range is None:
+        span = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(min=GREY_LEVEL)
+    else:
+        span = pred.new_tensor(data_range)
+    return _ssim(pred, target, lambda x: _weighted_mean(x, weights), 1.0, span)
 
 
 def _ssim(pred: Tensor, target: Tensor, mean: Callable[[Tensor], Tensor], bessel: float, data_range: Tensor) -> Tensor:

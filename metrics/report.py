@@ -1,7 +1,4 @@
-"""Scores as text and as files.
-
-python -m metrics.report "label=FOLDER/metrics.json" ...   several tests in one table
-"""
+"""Scores as text and as files."""
 
 import csv
 import io
@@ -9,20 +6,47 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.stats
 
 from configs.errors import InputError
 from configs.files import write_text
 
-# name -> (arrow to the better side, decimals), in the order of the columns
-COLUMNS = {"FID": ("↓", 4), "LPIPS": ("↓", 4), "SSIM": ("↑", 4), "SSIM_256": ("↑", 4), "PSNR": ("↑", 3)}
-DIGITS = 10  # of the scores of an image; the last ones of a float depend on how sums were grouped
+
+class Column(NamedTuple):
+    """How a score is shown."""
+
+    lower_is_better: bool
+    decimals: int = 4
+
+    @property
+    def arrow(self) -> str:
+        return "↓" if self.lower_is_better else "↑"
 
 
-def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+COLUMNS = {  # in their order
+    "FID": Column(True),
+    "KID": Column(True, 5),
+    "LPIPS": Column(True),
+    "LPIPS_VGG": Column(True),
+    "SSIM": Column(False),
+    "SSIM_256": Column(False),
+    "PSNR": Column(False, 3),
+    "PCKh": Column(False),
+    "FaceSim": Column(False),
+}
+RESAMPLES, CONFIDENCE = 1000, 0.95
+PER_IMAGE_DIGITS = 10  # beyond which the number of threads shows
+
+Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
+
+
+def score_table(rows: Rows) -> str:
     """Plain text table of named rows of scores; a score that no row has gets no column, a gap a dash."""
-    columns = [name for name in COLUMNS if any(name in scores for scores in rows.values())]
-    lines = [["", *(f"{name} {COLUMNS[name][0]}" for name in columns)]]
+    columns = _columns(rows)
+    lines = [["", *(f"{name} {COLUMNS[name].arrow}" for name in columns)]]
     for label, scores in rows.items():
         lines.append([label, *(_cell(name, scores) for name in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
@@ -30,6 +54,41 @@ def score_table(rows: Mapping[str, Mapping[str, float]]) -> str:
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     )
+
+
+def latex_table(rows: Rows) -> str:
+    """The same as a `tabular` of LaTeX, for the booktabs package."""
+    arrows = {"↓": r"$\downarrow$", "↑": r"$\uparrow$"}
+    columns = _columns(rows)
+    lines = [["Method", *(f"{_escaped(name)} {arrows[COLUMNS[name].arrow]}" for name in columns)]]
+    lines += [
+        [_escaped(label), *(_cell(name, row).replace("–", "--") for name in columns)] for label, row in rows.items()
+    ]
+    head, *body = (" & ".join(line) + r" \\" for line in lines)
+    frame = [rf"\begin{{tabular}}{{l{'c' * len(columns)}}}", r"\toprule", head, r"\midrule", *body]
+    return "\n".join([*frame, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def confidence_intervals(table: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap intervals (percentiles of 1000 resamples, Efron 1979) of the means of a `Scorer.table`.
+
+    Scores of which there are fewer than two finite values have none. Sets' distances (FID) are no means.
+    """
+    result = {}
+    for name in (name for name in COLUMNS if any(name in row for row in table)):
+        values = np.array([row[name] for row in table if name in row])
+        if len(values) > 1 and np.isfinite(values).all():
+            interval = scipy.stats.bootstrap(
+                (values,),
+                np.mean,
+                n_resamples=RESAMPLES,
+                batch=100,
+                confidence_level=CONFIDENCE,
+                method="percentile",
+                rng=np.random.default_rng(seed),
+            ).confidence_interval
+            result[name] = (float(interval.low), float(interval.high))
+    return result
 
 
 def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[str, Any]) -> None:
@@ -43,42 +102,25 @@ def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[
     """
     folder = Path(folder)
     ordered = {name: scores[name] for name in _ordered(scores)}
-    finite = {name: value if math.isfinite(value) else None for name, value in ordered.items()}
-    document = json.dumps({"scores": finite, "meta": dict(meta)}, indent=2, ensure_ascii=False, allow_nan=False)
+    document = {"scores": json_numbers(ordered), "meta": dict(meta)}
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     plain = {key: value for key, value in meta.items() if isinstance(value, str | int | float)}
-    write_text(folder / "metrics.json", document + "\n")
+    write_text(folder / "metrics.json", text + "\n")
     write_text(folder / "metrics.csv", _csv([{**plain, **ordered}]))
 
 
 def write_per_image(folder: Path | str, table: Sequence[Mapping[str, float]]) -> None:
-    """Write the rows of `Scorer.table` to `metrics_per_image.csv` in `folder`, whole or not at all.
-
-    With `DIGITS` digits, so that the file is the same for any number of processes.
-    """
-    rows = [{key: _rounded(value) for key, value in row.items()} for row in table]
+    """Write the rows of `Scorer.table` to `metrics_per_image.csv` in `folder`, whole or not at all."""
+    rows = [{name: _rounded(value) for name, value in row.items()} for row in table]
     write_text(Path(folder) / "metrics_per_image.csv", _csv(rows))
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
-def _cell(name: str, scores: Mapping[str, float]) -> str:
-    return f"{scores[name]:.{COLUMNS[name][1]}f}" if name in scores else "–"
-
-
-def _ordered(names: Mapping[str, Any]) -> list[str]:
-    """The table's columns in their order, then any others in theirs."""
-    return [*(name for name in COLUMNS if name in names), *(name for name in names if name not in COLUMNS)]
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    buffer = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+def write_comparison(folder: Path | str, rows: Rows) -> None:
+    """Write `comparison.txt`, `comparison.tex` and `comparison.csv` of several methods into `folder`."""
+    folder = Path(folder)
+    write_text(folder / "comparison.txt", score_table(rows) + "\n")
+    write_text(folder / "comparison.tex", latex_table(rows))
+    write_text(folder / "comparison.csv", _csv([{"method": label, **scores} for label, scores in rows.items()]))
 
 
 def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
@@ -93,3 +135,46 @@ def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: no scores there ({error}); pose_transfer_test.py writes this file") from None
     return scores, {k.removeprefix("baseline_"): v for k, v in meta.items() if k.startswith("baseline_")}
+
+
+def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
+    """One line for each reason why scores are left out."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        reasons.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)} left out: {reason}" for reason, names in reasons.items()]
+
+
+def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Scores for a JSON file, which knows no infinity (PSNR of equal images): None in its place."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{PER_IMAGE_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _columns(rows: Rows) -> list[str]:
+    return [name for name in COLUMNS if any(name in scores for scores in rows.values())]
+
+
+def _cell(name: str, scores: Mapping[str, float]) -> str:
+    return f"{scores[name]:.{COLUMNS[name].decimals}f}" if name in scores else "–"
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
+
+
+def _ordered(names: Mapping[str, Any]) -> list[str]:
+    """The table's columns in their order, then any others in theirs."""
+    return [*(name for name in COLUMNS if name in names), *(name for name in names if name not in COLUMNS)]
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    buffer = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()

@@ -9,24 +9,30 @@ from torch import Tensor
 from configs.errors import InputError
 
 FOLDER = Path("pretrained_models/metrics")
-SOURCE = "https://download.pytorch.org/models"
 
 
-def weights_file(folder: Path, name: str) -> Path:
+def weights_file(folder: Path, name: str, remedy: str) -> Path:
     """Path of the weights `name` in `folder`.
 
-    Args:
-        name: file name in torchvision's form, NAME-HASH.pth.
-
     Raises:
-        InputError: there is no such file; says what to put there.
+        InputError: there is no such file; says what to do, the `remedy`.
     """
     path = Path(folder) / name
     if not path.is_file():
-        raise InputError(
-            f"no file {path}: put {SOURCE}/{name} there, or run `bash scripts/download_pretrained.sh metrics`"
-        )
+        raise InputError(f"no file {path}: {remedy}")
     return path
+
+
+def read_weights(path: Path, module: torch.nn.Module) -> Mapping[str, Tensor]:
+    """The state dict in `path`, meant for `module`; code in the file is not run.
+
+    Raises:
+        InputError: the file is missing or is no state dict.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen types, from OSError to pickle's own
+        raise _not_of(module, path, error) from error
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
@@ -35,12 +41,13 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
     Raises:
         InputError: the file is missing, is no state dict, or belongs to another network.
     """
+    state = read_weights(path, module)
     try:
-        state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(state, assign=True)
-    except Exception as error:  # torch.load raises a dozen types, from OSError to pickle's own
-        raise InputError(f"{path} is no weights file of {type(module).__name__}: {_first_line(error)}") from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise _not_of(module, path, error) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _not_of(module: torch.nn.Module, path: Path, error: Exception) -> InputError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(f"{path} is no weights file of {type(module).__name__}: {reason}")

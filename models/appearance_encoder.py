@@ -79,16 +79,16 @@ class AppearanceEncoder(nn.Module):
 def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dict[str, Tensor]:
     """Weights under Microsoft's names, or timm's, made to fit `swin`.
 
-    Relative-position bias tables are resized by plain bicubic interpolation when the window differs; the
-    classifier and, where the model has none, the last norm are left out.
+    Relative-position bias tables of square windows are resized by plain bicubic interpolation when the window
+    differs; the classifier and, where the model has none, the last norm are left out.
     """
     weights = dict(weights.get("model", weights))
-    for key, value in weights.items():
-        if key.endswith("relative_position_bias_table"):
-            attention = swin.get_submodule(key.rpartition(".")[0])
-            weights[key] = resize_rel_pos_bias_table_simple(
-                value, attention.window_size, attention.relative_position_bias_table.shape
-            )
-    weights = checkpoint_filter_fn(weights, swin)
+    tables = {}  # timm's filter would take a table of a window that is not square for one of a square window
+    for key in [key for key in weights if key.endswith("relative_position_bias_table")]:
+        table, attention = weights.pop(key), swin.get_submodule(key.rpartition(".")[0])
+        wanted = attention.relative_position_bias_table.shape
+        same = table.shape == wanted
+        tables[key] = table if same else resize_rel_pos_bias_table_simple(table, attention.window_size, wanted)
+    weights = {**checkpoint_filter_fn(weights, swin), **tables}
     known = swin.state_dict().keys()
     return {k: v for k, v in weights.items() if k in known or not re.match(r"(head|norm)\.", k)}

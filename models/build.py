@@ -1,5 +1,6 @@
 """From a config to the model: the one place where settings become parts."""
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -212,21 +213,18 @@ def _check_bias_sizes(cfg: CfgNode, unet: UNet2DConditionModel, latent: Sequence
     stages = list(dict.fromkeys(config.INNER_DIMS))
     for i, block in enumerate(config.ATTN_RESIDUAL_BLOCK_IDX):
         stride = 4 * 2 ** stages.index(config.INNER_DIMS[i])
-        tokens = 1
-        for side in cfg.INPUT.COND.IMG_SIZE:
-            cells = side // stride + 2 * config.CONVIN_PADDING[i] - config.CONVIN_KERNEL_SIZE[i]
-            tokens *= cells // config.CONVIN_STRIDE[i] + 1
-        up_block = block // 3
-        query_tokens = latent[0] * latent[1] // 4 ** (3 - up_block)
-        width = unet.config.block_out_channels[3 - up_block]
+        spread = 2 * config.CONVIN_PADDING[i] - config.CONVIN_KERNEL_SIZE[i]
+        cells = [(side // stride + spread) // config.CONVIN_STRIDE[i] + 1 for side in cfg.INPUT.COND.IMG_SIZE]
+        halvings = 3 - block // 3
+        queries = [side // 2**halvings for side in latent]
+        width = decoder.CTX_DIM if site.endswith("c") else unet.config.block_out_channels[halvings]
         reads_queries = site.startswith("self") or site.endswith("q")
-        expected = (
-            query_tokens if reads_queries else decoder.N_CTX,
-            decoder.CTX_DIM if site.endswith("c") else width,
-        )
-        if (tokens, config.CTX_DIMS[i]) != expected:
+        # biases of queries lie on the image's grid; those of the prompt's keys and values need only be as many
+        fits = cells == queries if reads_queries else math.prod(cells) == decoder.N_CTX
+        if not fits or config.CTX_DIMS[i] != width:
+            wanted = f"{queries[0]} x {queries[1]}" if reads_queries else decoder.N_CTX
             raise InputError(
-                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: the branch of block {block} gives {tokens} tokens of "
-                f"{config.CTX_DIMS[i]}, its {site} takes {expected[0]} of {expected[1]}; check CONVIN_*, CTX_DIMS, "
+                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: the branch of block {block} gives {cells[0]} x {cells[1]} tokens "
+                f"of {config.CTX_DIMS[i]}, its {site} takes {wanted} of {width}; check CONVIN_*, CTX_DIMS, "
                 "INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
             )

@@ -14,6 +14,8 @@ swin     github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_base_p
 clip     huggingface.co/openai/clip-vit-large-patch14/resolve/main/model.safetensors
 metrics  download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth  0cc3c7bd
 metrics  download.pytorch.org/models/alexnet-owt-7be5be79.pth          7be5be79
+metrics  download.pytorch.org/models/vgg16-397923af.pth                397923af
+metrics  github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth  6726825d
 "
 
 # fetch ADDRESS FILE [SHA-256]: a temporary name until the file is complete and checked

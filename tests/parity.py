@@ -6,7 +6,6 @@
 Prints a line a quantity (name, largest error, tolerance) and exits with 1 when one is out.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs import load_config
+from configs.arguments import Parser
 from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
 from diffusion.guidance import Branch, Scales, guidance_branches, guided
@@ -182,7 +182,7 @@ def report(lines: Iterator[Line]) -> bool:
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> bool:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--case", type=Path, help="folder of a model case")
     group.add_argument("--functions", type=Path, help="folder with cases.json and tensors.safetensors")

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.torch import load_file
 from yacs.config import CfgNode
 
-from datasets.deepfashion import FRAME
+from datasets import LAYOUTS
 from datasets.keypoints import parse_keypoints, pose_map
 from datasets.pairs import normalize, open_image, resize_to_tensor
 from metrics import frechet_distance, inception_input, psnr, ssim, ssim_256
@@ -38,7 +38,11 @@ def largest(ours, theirs) -> float:
 def pose_lines(poses: list[dict], tensors: dict) -> Iterator[Line]:
     for i, pose in enumerate(poses):
         keypoints = parse_keypoints(pose["keypoints_y"], pose["keypoints_x"], f"pose {i}")
-        yield f"pose.{i}", largest(pose_map(keypoints, pose["size"], FRAME), tensors[f"pose.{i}"]), EXACT
+        yield (
+            f"pose.{i}",
+            largest(pose_map(keypoints, pose["size"], LAYOUTS["fashion"].frame), tensors[f"pose.{i}"]),
+            EXACT,
+        )
 
 
 def transform_lines(photo: Path, tensors: dict) -> Iterator[Line]:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 import generate_fashion_datasets
+from datasets import placing
 from datasets.deepfashion import flat_name
 from tests.datasets.test_deepfashion import raw_path
 from tests.shared import SHARED, needs_shared
@@ -69,13 +70,13 @@ def test_a_second_run_writes_nothing_and_an_interrupted_one_is_finished(root, mo
     lost.rename(lost.with_name(f".{lost.name}.partial"))
     before = kept.stat().st_mtime_ns
     written = []
-    link_or_copy = generate_fashion_datasets.link_or_copy
+    link_or_copy = placing.link_or_copy
 
     def record(source, destination, link):
         written.append(source)
         link_or_copy(source, destination, link)
 
-    monkeypatch.setattr(generate_fashion_datasets, "link_or_copy", record)
+    monkeypatch.setattr(placing, "link_or_copy", record)
     run(root)
     assert tree(root) == EXPECTED and written == [root / TRAIN[1]] and kept.stat().st_mtime_ns == before
 
@@ -170,7 +171,7 @@ def test_a_full_disk_is_one_line(root, capsys, monkeypatch, path):
             file.write(b"half")
         raise OSError(28, "No space left on device", str(destination))
 
-    monkeypatch.setattr(generate_fashion_datasets, "link_or_copy", full)
+    monkeypatch.setattr(placing, "link_or_copy", full)
     monkeypatch.setattr(Image.Image, "save", full)
     error = run_failing(root, capsys)
     assert "No space left on device" in error and "_highres" in error

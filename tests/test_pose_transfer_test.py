@@ -36,7 +36,7 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
     capsys.readouterr()
     assert run_test(trained, "TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "all") == 0
     output = capsys.readouterr()
-    assert "copy of the source" in output.out and "FID left out: no file" in output.out
+    assert "copy of the source" in output.out and "FID, KID left out: no file" in output.out
     folder = generated(trained, "all")
     assert "6 images (6 made now)" in output.err and str(folder) in output.err
     assert len(list(folder.glob("*_vis.png"))) == 6
@@ -48,6 +48,8 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
     assert report["meta"]["images"] == 6 and report["meta"]["baseline_PSNR"] > 0
     assert report["meta"]["checkpoint"] == str(trained[1]) and report["meta"]["skipped"].keys() == {
         "FID",
+        "KID",
+        "FaceSim",
         "LPIPS",
     }
     with open(folder / "metrics.csv", newline="") as file:

@@ -186,7 +186,7 @@ def test_several_processes_train_and_test_as_one(tiny):
     assert two.log(1).is_file() and "2 process(es)" in output
     first, second = (load_file(run.newest() / "model.safetensors") for run in (one, two))
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5)
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=5e-5)  # of 1e-4 a step
     assert momentum(one) == pytest.approx(momentum(two), rel=0.01)
 
 
@@ -462,7 +462,7 @@ def nothing(folder):
         (nothing, ["OPTIMIZER.EPOCHS"], "'OPTIMIZER.EPOCHS' has no value"),
         (nothing, ["--epochs", "3"], "unrecognized arguments: --epochs"),
         (nothing, ["INPUT.ROOT_DIR", "nowhere"], "nowhere: no such folder"),
-        (remove_annotation, [], "neither fasion-resize-annotation-train.csv nor fashion-"),
+        (remove_annotation, [], "expected fasion-resize-annotation-train.csv or fashion-"),
         (break_pair, [], "fasion-resize-pairs-train.csv, row 22: nobody.jpg has no row"),
         (remove_image, [], "1 of the 5 images named in fasion-resize-pairs-train.csv"),
         (break_keypoints, [], "fasion-resize-annotation-test.csv, row 2"),

@@ -87,15 +87,15 @@ def test_every_requirement_is_pinned_inside_its_range(file):
 
 
 def test_every_import_is_required():
-    """Also: the tests alone may use what only requirements-dev.txt names."""
+    """Also: tests and benchmarks alone may use what only requirements-dev.txt names."""
     ours = {path.name.removesuffix(".py") for path in REPOSITORY.iterdir()}
     distributions = packages_distributions()
     needed, allowed = ranges("requirements.txt").keys(), ranges("requirements-dev.txt").keys()
     for path in python_files():
-        in_tests = path.relative_to(REPOSITORY).parts[0] == "tests"
+        for_developers = path.relative_to(REPOSITORY).parts[0] in ("tests", "benchmarks")
         for name in imported_packages(path) - ours - sys.stdlib_module_names - ON_REQUEST - BROUGHT_ALONG:
             providers = {canonicalize_name(found) for found in distributions.get(name, [name])}
-            assert providers & (needed | allowed if in_tests else needed), f"{path} imports {name}"
+            assert providers & (needed | allowed if for_developers else needed), f"{path} imports {name}"
 
 
 def test_no_file_names_a_package_registry():

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
-from datasets import MaskSettings, TestPairs, TrainPairs, load_pairs
+from datasets import LAYOUTS, MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
 
 
 def training_pairs(cfg: CfgNode) -> TrainPairs:
@@ -28,8 +28,8 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
             tuple(cond.PRED_RATIO_VAR),
             tuple(cond.PRED_ASPECT_RATIO),
         )
-    pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train")
-    return TrainPairs(pairs, *_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS)
+    pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train", cfg.INPUT.DATASET)
+    return TrainPairs(pairs, _sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS)
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:
@@ -38,7 +38,7 @@ def evaluation_pairs(cfg: CfgNode) -> TestPairs:
     Raises:
         InputError: files are missing or malformed.
     """
-    return TestPairs(load_pairs(cfg.INPUT.ROOT_DIR, "test"), *_sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
+    return TestPairs(load_pairs(cfg.INPUT.ROOT_DIR, "test", cfg.INPUT.DATASET), _sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
 
 
 def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable):
@@ -84,5 +84,11 @@ def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str,
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
-def _sizes(cfg: CfgNode) -> tuple[tuple[int, int], ...]:
-    return tuple(tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))
+def keypoint_frame(cfg: CfgNode) -> tuple[int, int]:
+    """(height, width) of the frame in which the keypoints of INPUT.DATASET lie."""
+    return LAYOUTS[cfg.INPUT.DATASET].frame or tuple(cfg.INPUT.FRAME)
+
+
+def _sizes(cfg: CfgNode) -> PairSizes:
+    gt, cond, pose = (tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))
+    return PairSizes(gt, cond, pose, keypoint_frame(cfg))

@@ -8,7 +8,6 @@
 `scripts/make_demo_weights.sh` runs the whole of it; sizes are those of `pretrained_models/demo/*/config.json`.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -25,6 +24,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from yacs.config import CfgNode
 
 from configs import load_config
+from configs.arguments import Parser
 from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
@@ -184,7 +184,7 @@ def _flat(cfg: CfgNode) -> list[str]:
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("part", choices=["vae", "clip", "init", "split"])
     parser.add_argument("--images", type=Path, help="folder with drawn photos (vae, clip)")
     parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip)")

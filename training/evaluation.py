@@ -7,8 +7,7 @@ filled up, so that images are the same for any number of processes; between batc
 differently.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
@@ -29,17 +28,17 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 from configs.files import whole_file
 from datasets import TestPairs
-from datasets.pairs import open_image, resize_to_tensor
+from datasets.pair_lists import person_keypoints
 from diffusion.guidance import Branch, Scales, guidance_branches, guided
 from diffusion.randomness import normal, pair_generators, pair_seed
 from diffusion.sampling import invert, sample
 from diffusion.schedulers import load_scheduler
-from metrics import Scorer, score_table, write_per_image, write_scores
+from metrics import Scorer, json_numbers, real_features, score_table, skipped_lines, write_per_image, write_scores
 from models import CFLD, Conditions
 from models.vae import decode_latents, downscale_factor, encode_image
 
 from .data import loader, to_device
-from .images import comparison_grid, file_name, read_png, save_png, to_uint8
+from .images import comparison_grid, file_name, read_png, save_png
 from .processes import on_main
 
 GRID_PAIRS = 8  # rows of the grid
@@ -106,11 +105,6 @@ def _inverted_source(model: CFLD, batch: dict[str, Tensor], cfg: CfgNode) -> Ten
     return invert(lambda x, t: model.denoise(x, t, conditions), inverse, latents, test.DDIM_INVERSION_STEPS)
 
 
-def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """Scores for a JSON file, which knows no infinity (PSNR of equal images): None in its place."""
-    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """What came out of sampling a test set.
@@ -132,8 +126,7 @@ class Evaluation:
 
     def table(self, label: str = "generated") -> str:
         """The scores beside those of copying the source, and a line for each score that is not there."""
-        missing = [f"{name} left out: {reason}" for name, reason in self.skipped.items()]
-        return "\n".join([score_table({label: self.scores, BASELINE: self.baseline}), *missing])
+        return "\n".join([score_table({label: self.scores, BASELINE: self.baseline}), *skipped_lines(self.skipped)])
 
     def write(self, folder: Path, meta: dict) -> None:
         """Write grid.png, metrics.json, metrics.csv and metrics_per_image.csv."""
@@ -221,13 +214,10 @@ class Evaluator:
 
     def _batches(self):
         """The batches of this process."""
-        return loader(
-            self.dataset,
-            self.cfg.TEST.NUM_WORKERS,
-            self.accelerator.device,
-            sampler=self._own(),
-            batch_size=self.cfg.TEST.MICRO_BATCH_SIZE,
-        )
+        return self._loader(self.dataset, sampler=self._own(), batch_size=self.cfg.TEST.MICRO_BATCH_SIZE)
+
+    def _loader(self, dataset: Dataset, **order):
+        return loader(dataset, self.cfg.TEST.NUM_WORKERS, self.accelerator.device, **order)
 
     def _own(self) -> list[int]:
         """Indices of the pairs of this process."""
@@ -258,7 +248,7 @@ class Evaluator:
                     "ACCELERATE.MIXED_PRECISION no, or another checkpoint"
                 )
             bar.update(len(set(rows)))
-            return to_uint8(images, self.size)
+            return self.scorer.protocol.at_size(images, self.size)
 
         if device.type != "cpu":
             micro = cfg.TEST.MICRO_BATCH_SIZE
@@ -297,46 +287,36 @@ class Evaluator:
         state["made"] += len(todo)
         state["seen"] += len(indices)
         pred, target = torch.stack(images), batch["img_gt"]  # (B, 3, *size)
-        source = to_uint8(batch["img_src"] / 2 + 0.5, self.size)
-        self.scorer.update(pred, target, indices)
+        at_size = partial(self.scorer.protocol.at_size, size=self.size)
+        source = at_size(batch["img_src"] / 2 + 0.5)
+        pairs, frame = [self.dataset.pairs[index] for index in indices], self.dataset.sizes.frame
+        keypoints = torch.stack([person_keypoints(pair, self.size, frame) for pair in pairs])
+        self.scorer.update(pred, target, indices, keypoints)
         if self.baseline is None:
-            self.baseline_scorer.update(source, target, indices)
+            self.baseline_scorer.update(source, target, indices, keypoints)
         # one less than an even spread: lists that hold every person's pairs alike would show one view only
         stride = max(1, len(self.indices) // GRID_PAIRS - 1)
         in_grid = set(self.indices[::stride][:GRID_PAIRS])
         if not in_grid.isdisjoint(indices):
-            pose = to_uint8(batch["pose_img_tgt"][:, :3], self.size)
-            columns = (source, pose, to_uint8(target, self.size), pred)
+            columns = (source, at_size(batch["pose_img_tgt"][:, :3]), at_size(target), pred)
             state["rows"].update({i: row for i, row in zip(indices, zip(*columns)) if i in in_grid})
 
     def _load_real_images(self, stop: Callable[[], bool]) -> None:
         """The features of FID's real set, over all processes, once; where there is no such set, no FID."""
-        if "FID" not in self.scorer.available or self.scorer.state()["real"]["FID"]:
+        if "FID" not in self.scorer.available or self.scorer.real is not None:
             return
         try:
             paths = on_main(self.accelerator, self.real_images)  # all processes do with or without FID
         except InputError as error:
-            self.scorer.skipped["FID"] = self.baseline_scorer.skipped["FID"] = str(error)
+            self.scorer.skipped |= {"FID": str(error), "KID": str(error)}
             return
-        own = range(self.accelerator.process_index, len(paths), self.accelerator.num_processes)
-        images = loader(
-            RealImages(paths, self.size),
-            self.cfg.TEST.NUM_WORKERS,
-            self.accelerator.device,
-            sampler=own,
-            batch_size=32,
-        )
-        hidden = None if self.accelerator.is_main_process else True
-        for batch in tqdm(images, desc="real images of FID", disable=hidden, leave=False):
-            self.scorer.update_real(batch["image"], batch["index"])
-            if stop():
-                raise KeyboardInterrupt
-        self.scorer.merge(gather_object([self.scorer.state()]))
-        self.baseline_scorer.merge([{"values": {}, "features": {}, "skipped": {}, "real": self.scorer.state()["real"]}])
+        weights, load = Path(self.cfg.TEST.METRICS_PATH), self._loader
+        features = real_features(self.scorer, paths, self.size, weights, self.accelerator, load, stop)
+        self.scorer.real = self.baseline_scorer.real = features
 
     def _collect(self, state: dict) -> Evaluation:
         """Put together what the processes have."""
-        own = {**state, **{name: _without_real(scorer) for name, scorer in self._scorers().items()}}
+        own = {**state, **{name: scorer.state() for name, scorer in self._scorers().items()}}
         everyone = gather_object([own])
         for name, scorer in self._scorers().items():
             scorer.merge(part[name] for part in everyone)
@@ -354,26 +334,6 @@ class Evaluator:
 
     def _scorers(self) -> dict[str, Scorer]:
         return {"scores": self.scorer, "baseline": self.baseline_scorer}
-
-
-class RealImages(Dataset):
-    """Photos at (height, width) `size`: image (3, *size) in [0, 1] and index."""
-
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
-        self.paths, self.size = paths, size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        image = resize_to_tensor(open_image(self.paths[index]), self.size)
-        return {"image": image, "index": torch.tensor(index)}
-
-
-def _without_real(scorer: Scorer) -> dict:
-    """The state of a scorer without the real set, which every process has."""
-    state = scorer.state()
-    return {**state, "real": {name: {} for name in state["real"]}}
 
 
 def _save(image: Tensor, path: Path) -> None:

@@ -7,12 +7,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from configs.files import whole_file
 from datasets import Pair
-from metrics import quantise
 
 COLUMNS = ("source", "pose", "target", "generated")
 HEADER, GAP = 24, 4  # pixels of the grid
@@ -21,16 +18,6 @@ HEADER, GAP = 24, 4  # pixels of the grid
 def file_name(pair: Pair) -> str:
     """`<source>_2_<target>_vis.png`, both names without extension."""
     return f"{Path(pair.source).stem}_2_{Path(pair.target).stem}_vis.png"
-
-
-def to_uint8(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1], resized with the antialiased bicubic filter and cut to 8 bits.
-
-    Returns:
-        (B, 3, *size) uint8 on the CPU.
-    """
-    resized = F.resize(images.float(), list(size), InterpolationMode.BICUBIC, antialias=True)
-    return (quantise(resized) * 255).round().to(torch.uint8).cpu()
 
 
 def save_png(image: Tensor, path: Path) -> None:
@@ -50,16 +37,24 @@ def read_png(path: Path, size: Sequence[int]) -> Tensor | None:
         return None
 
 
-def comparison_grid(rows: Sequence[Sequence[Tensor]]) -> Image.Image:
-    """Rows of images (3, H, W) uint8, one for each of `COLUMNS`, under the names of the columns."""
+def comparison_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] = ()) -> Image.Image:
+    """Rows of images (3, H, W) uint8, one for each of `COLUMNS`, under the names of the columns.
+
+    Args:
+        titles: of the rows, written over each in place of a gap; none for bare rows.
+    """
     height, width = rows[0][0].shape[1:]
-    size = (len(COLUMNS) * (width + GAP) - GAP, HEADER + len(rows) * (height + GAP) - GAP)
+    gap = HEADER if titles else GAP
+    size = (len(COLUMNS) * (width + GAP) - GAP, HEADER + len(rows) * (height + gap) - (0 if titles else gap))
     grid = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(grid), ImageFont.load_default(size=min(15, width / 6))
     for column, label in enumerate(COLUMNS):
         draw.text((column * (width + GAP) + width / 2, HEADER / 2), label, "black", font, anchor="mm")
+    top = 2 * HEADER if titles else HEADER
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
             tile = Image.fromarray(image.permute(1, 2, 0).numpy())
-            grid.paste(tile, (column * (width + GAP), HEADER + row * (height + GAP)))
+            grid.paste(tile, (column * (width + GAP), top + row * (height + gap)))
+    for row, title in enumerate(titles):
+        draw.text((2, top + row * (height + gap) - HEADER / 2), title, "black", font, anchor="lm")
     return grid

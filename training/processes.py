@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -24,6 +24,7 @@ from accelerate.utils import (
 )
 from yacs.config import CfgNode
 
+from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -97,19 +98,30 @@ def is_lost_connection(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
-def parse_arguments(description: str, arguments: Sequence[str] | None = None) -> Namespace:
-    """`--config_file FILE` and `KEY VALUE` pairs (`opts`), in any order.
+def parse_arguments(
+    description: str,
+    arguments: Sequence[str] | None = None,
+    add_options: Callable[[Parser], None] = lambda parser: None,
+) -> Namespace:
+    """`--config_file FILE`, any number of them, and `KEY VALUE` pairs (`opts`), in any order.
+
+    Args:
+        description: of the program, for `--help`.
+        arguments: of the command line; None for this process's.
+        add_options: adds the program's own options.
 
     Raises:
         InputError: something else was given.
     """
-
-    class Parser(ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise InputError(f"command line: {message}; `--help` says what is expected")
-
-    parser = Parser(description=description)
-    parser.add_argument("--config_file", default="", help="YAML file with differences from configs/defaults.py")
+    parser = Parser(description)
+    parser.add_argument(
+        "--config_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file with differences from configs/defaults.py; given again, the later file overrides",
+    )
+    add_options(parser)
     parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 

@@ -19,13 +19,15 @@ from configs.errors import InputError
 from configs.files import write_text
 from datasets import GlobalBatchSampler, TrainPairs
 from diffusion.randomness import pair_seed
+from metrics import json_numbers
+from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
 from models.checkpoints import PROGRESS, read_progress
 
 from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
 from .ema import EMA
-from .evaluation import Evaluation, Evaluator, json_numbers
+from .evaluation import Evaluation, Evaluator
 from .processes import on_main
 from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
 from .run_folder import RunFolder
@@ -34,8 +36,6 @@ from .settings import flat_settings
 from .signals import Report, StepReports, StopSignals, Wishes
 from .state import Position, TrainingState, load_training_state, to_cpu
 from .watch import BadSteps, Watch
-
-BETTER_IS_LOWER = ("FID", "LPIPS")
 
 
 class Trainer:
@@ -433,7 +433,7 @@ class Trainer:
         self.log.write(step=position.total_steps, scores=scores)
         draw_training_curves(read_log(self.run.training_log), self.run.training_curves)
         best, value = self.run.best(), evaluation.scores.get(name, math.nan)
-        sign = -1 if name in BETTER_IS_LOWER else 1
+        sign = -1 if COLUMNS[name].lower_is_better else 1
         if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
             self.run.set_best(self.checkpoints.last, name, value)
             self.run.prune()

@@ -14,7 +14,7 @@ from configs.defaults import default_config
 from configs.errors import InputError
 from diffusion.guidance import GUIDANCE
 from diffusion.schedulers import SCHEDULERS
-from metrics.report import COLUMNS
+from metrics import Scorer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs").rglob("*.yaml"))
@@ -69,7 +69,8 @@ def test_a_list_emptied_by_a_file_can_be_filled_again(tmp_path: Path):
 def test_choices_are_the_names_in_the_tables():
     assert set(CHOICES["TEST.GUIDANCE_TYPE"]) == set(GUIDANCE)
     assert {*CHOICES["MODEL.SCHEDULER_CONFIG.NAME"], "ddim_inverse"} == set(SCHEDULERS)
-    assert set(CHOICES["ACCELERATE.BEST_SCORE"]) == set(COLUMNS)
+    assert set(CHOICES["ACCELERATE.BEST_SCORE"]) == set(Scorer("cpu", "nowhere").scores)
+    assert set(CHOICES["INPUT.DATASET"]) == set(datasets.LAYOUTS)
     assert POSE_CHANNELS == datasets.keypoints.POSE_CHANNELS
 
 
@@ -93,6 +94,8 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["OPTIMIZER.EPOCHS", "1.5"], ("OPTIMIZER.EPOCHS", "int")),
         (["INPUT.GT.IMG_SIZE", "[512]"], ("INPUT.GT.IMG_SIZE", "[height, width]")),
         (["INPUT.GT.IMG_SIZE", "['a', 'b']"], ("INPUT.GT.IMG_SIZE", "list of int")),
+        (["INPUT.DATASET", "deepfashion"], ("INPUT.DATASET", "market")),
+        (["INPUT.FRAME", "[256]"], ("INPUT.FRAME", "[height, width]")),
         (["INPUT.COND.IMG_SIZE", "[250, 256]"], ("INPUT.COND.IMG_SIZE", "32")),
         (["MODEL.SCHEDULER_CONFIG.NAME", "heun"], ("heun", "ddpm")),
         (["TEST.GUIDANCE_TYPE", "all"], ("TEST.GUIDANCE_TYPE", "uc_down_full")),
@@ -134,6 +137,14 @@ def test_malformed_files_are_named(content: str, tmp_path: Path):
     with pytest.raises(InputError, match="bad config.yaml") as error:
         load_config(path)
     assert "\n" not in str(error.value)
+
+
+def test_later_files_override_earlier_ones(tmp_path: Path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("OPTIMIZER:\n  LR: 0.5\n  EPOCHS: 7\n")
+    second.write_text("OPTIMIZER:\n  LR: 0.25\n")
+    cfg = load_config([first, second], ["ACCELERATE.RUN_NAME", "x"])
+    assert (cfg.OPTIMIZER.LR, cfg.OPTIMIZER.EPOCHS, cfg.ACCELERATE.RUN_NAME) == (0.25, 7, "x")
 
 
 def test_a_missing_file_is_named():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,7 @@ from datasets.drawn_figures import (
     skeleton,
 )
 from datasets.drawn_people import RECORD, draw, draw_dataset, main, sample_person, sample_pose
+from datasets.pair_lists import read_annotations, read_pairs
 
 NOSE, NECK, R_EYE, L_EYE, R_EAR, L_EAR = 0, 1, 14, 15, 16, 17
 COUNTS = {"train": 3, "test": 2}
@@ -217,6 +219,34 @@ def test_an_interrupted_run_is_finished(tmp_path):
     next(tmp_path.glob("*/*/id_*/*.jpg")).unlink()
     draw_dataset(tmp_path, 1, 0, 2, workers=1)
     assert files(tmp_path) == complete
+
+
+def test_market_layout(tmp_path):
+    draw_dataset(tmp_path, 2, 1, 7, workers=1, layout="market")
+    for split, people in (("train", ["0001", "0003"]), ("test", ["0002"])):
+        images = sorted((tmp_path / f"bounding_box_{split}").iterdir())
+        assert sorted({path.name[:4] for path in images}) == people and len(images) == 7 * len(people)
+        assert all(re.fullmatch(r"\d{4}_c[1-6]s\d_\d{6}_\d{2}\.jpg", path.name) for path in images)
+        assert all(cv2.imread(str(path)).shape == (128, 64, 3) for path in images)
+        annotations = read_annotations(tmp_path / f"market-annotation-{split}.csv")
+        assert sorted(annotations.rows) == [path.name for path in images]
+        assert 100 < annotations.keypoints[..., 0].max() < 128 and 32 < annotations.keypoints[..., 1].max() < 64
+        pairs = read_pairs(tmp_path / f"market-pairs-{split}.csv")
+        assert pairs and all(a != b and a[:4] == b[:4] for a, b in pairs)
+
+
+def test_layouts_hold_the_same_people(tmp_path):
+    for layout in ("fashion", "photos"):
+        draw_dataset(tmp_path / layout, 1, 1, 2, workers=1, layout=layout)
+    photos = tmp_path / "photos"
+    names = ["person_0001/01_1_front.jpg", "person_0001/01_2_side.jpg", "person_0002/01_1_front.jpg"]
+    annotations = read_annotations(photos / "keypoints.csv")
+    assert list(annotations.rows)[:3] == names and annotations.keypoints.max() > 800  # pixels
+    (raw,) = (tmp_path / "fashion").glob("*/*/id_00000001/01_1_front.jpg")
+    assert raw.read_bytes() == (photos / names[0]).read_bytes()
+    (photos / "keypoints.csv").unlink()
+    draw_dataset(photos, 1, 1, 2, workers=1, layout="photos")  # made up for
+    assert list(read_annotations(photos / "keypoints.csv").rows) == list(annotations.rows)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from configs.errors import InputError, one_line
-from datasets import GlobalBatchSampler, MaskSettings, TestPairs, TrainPairs, load_pairs
+from datasets import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
 from datasets.pairs import block_mask, normalize, open_image, random_crop_box, resize_to_tensor
-from tests.datasets.test_deepfashion import write_tree
+from tests.datasets.test_layouts import write_tree
 from tests.shared import SHARED, needs_shared
 
 GT, COND, POSE, TEST = (64, 64), (32, 32), (48, 40), (64, 44)
+SIZES = PairSizes(GT, COND, POSE, frame=(256, 176))
 MASK = MaskSettings(patch_size=4, ratios=(0.0, 0.3), ratio_vars=(0.0, 0.2), aspect_ratio=(0.3, 1 / 0.3))
 
 
@@ -44,7 +46,7 @@ def test_transforms_are_the_published_ones():
 
 
 def test_train_item(pairs):
-    item = TrainPairs(pairs, GT, COND, POSE, seed=1, mask=MASK)[3]
+    item = TrainPairs(pairs, SIZES, seed=1, mask=MASK)[3]
     assert {key: tuple(value.shape) for key, value in item.items()} == {
         "img_src": (3, *GT),
         "img_tgt": (3, *GT),
@@ -56,11 +58,11 @@ def test_train_item(pairs):
     }
     assert item["index"] == 3 and item["mask"].dtype == torch.bool
     assert item["img_src"].min() < -0.5 and item["img_src"].max() > 0.5
-    assert "mask" not in TrainPairs(pairs, GT, COND, POSE, seed=1)[3]
+    assert "mask" not in TrainPairs(pairs, SIZES, seed=1)[3]
 
 
 def test_test_item(pairs):
-    dataset = TestPairs(pairs, GT, COND, POSE, TEST)
+    dataset = TestPairs(pairs, SIZES, TEST)
     item = dataset[2]
     assert item["img_gt"].shape == (3, *TEST) and 0 <= item["img_gt"].min() < item["img_gt"].max() <= 1
     photo = open_image(dataset.pairs[2].source_path)
@@ -69,7 +71,7 @@ def test_test_item(pairs):
 
 
 def test_only_the_condition_photo_is_flipped_and_half_of_the_time(pairs):
-    dataset, plain = TrainPairs(pairs, GT, COND, POSE, seed=1), TestPairs(pairs, GT, COND, POSE, TEST)
+    dataset, plain = TrainPairs(pairs, SIZES, seed=1), TestPairs(pairs, SIZES, TEST)
     flips = []
     for epoch in range(20):
         dataset.set_epoch(epoch)
@@ -84,7 +86,7 @@ def test_only_the_condition_photo_is_flipped_and_half_of_the_time(pairs):
 
 def test_items_depend_on_seed_epoch_and_index_alone(pairs):
     def dataset(seed, epoch):
-        result = TrainPairs(pairs, GT, COND, POSE, seed=seed, min_scale=0.3, mask=MASK)
+        result = TrainPairs(pairs, SIZES, seed=seed, min_scale=0.3, mask=MASK)
         result.set_epoch(epoch)
         return result
 
@@ -98,7 +100,7 @@ def test_items_depend_on_seed_epoch_and_index_alone(pairs):
 @pytest.mark.parametrize("context, num_workers", [("fork", 2), ("spawn", 1)])
 def test_workers_change_nothing_and_hear_of_new_epochs(pairs, context, num_workers):
     def epochs(num_workers):
-        dataset = TrainPairs(pairs, GT, COND, POSE, seed=3, min_scale=0.5, mask=MASK)
+        dataset = TrainPairs(pairs, SIZES, seed=3, min_scale=0.5, mask=MASK)
         sampler = GlobalBatchSampler(len(dataset), 2, rank=0, world=1, accumulation=1, seed=3)
         loader = DataLoader(
             dataset,
@@ -169,16 +171,16 @@ def test_mask_settings_are_checked(settings, message):
 
 def test_settings_are_checked(pairs):
     with pytest.raises(InputError, match="MIN_SCALE"):
-        TrainPairs(pairs, GT, COND, POSE, seed=0, min_scale=0)
+        TrainPairs(pairs, SIZES, seed=0, min_scale=0)
     with pytest.raises(InputError, match="patches"):
-        TrainPairs(pairs, GT, (33, 32), POSE, seed=0, mask=MASK)
+        TrainPairs(pairs, replace(SIZES, cond=(33, 32)), seed=0, mask=MASK)
 
 
 @pytest.mark.parametrize("content, num_workers", [(b"", 0), (b"not an image", 0), (None, 0), (None, 1)])
 def test_an_unreadable_image_is_named(pairs, content, num_workers):
     path = pairs[0].source_path
     path.write_bytes(path.read_bytes()[:500] if content is None else content)
-    loader = DataLoader(TestPairs(pairs, GT, COND, POSE, TEST), num_workers=num_workers)
+    loader = DataLoader(TestPairs(pairs, SIZES, TEST), num_workers=num_workers)
     with pytest.raises(InputError) as error:
         list(loader)
     assert one_line(error.value).startswith(f"{path}: cannot be read as an image")
@@ -241,5 +243,5 @@ def test_batches_that_do_not_divide(n, batch, world, accumulation, message):
 
 
 def test_keypoints_reach_the_pose_map(pairs):
-    item = TestPairs(pairs, GT, COND, (256, 176), TEST)[0]
+    item = TestPairs(pairs, replace(SIZES, pose=SIZES.frame), TEST)[0]
     assert all(item["pose_img_src"][3 + i, i, i] == 1 for i in range(18))

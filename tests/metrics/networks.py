@@ -4,16 +4,22 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision.models import alexnet, inception_v3
+from torchvision.models import alexnet, inception_v3, vgg16
 
-from metrics.fid import INCEPTION_FILE
-from metrics.lpips import ALEXNET_FILE
+from metrics.inception import INCEPTION_FILE
+from metrics.lpips import ALEXNET_FILE, VGG_FILE
 
 
 def save_alexnet(folder: Path) -> Path:
     with torch.device("meta"):
         network = alexnet(weights=None)
     return _save(network, folder / ALEXNET_FILE, unused=("classifier.",))
+
+
+def save_vgg(folder: Path) -> Path:
+    with torch.device("meta"):
+        network = vgg16(weights=None)
+    return _save(network, folder / VGG_FILE, unused=("classifier.",))
 
 
 def save_inception(folder: Path) -> Path:

@@ -5,10 +5,12 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
 
 from metrics import __main__ as command
-from metrics import score_table, write_per_image, write_scores
+from metrics import confidence_intervals, score_table, skipped_lines, write_per_image, write_scores
+from metrics.report import latex_table
 
 OURS = {"PSNR": 18.23456, "SSIM": 0.7378, "FID": 6.804, "LPIPS": 0.15191}
 
@@ -70,3 +72,26 @@ def test_something_else_than_scores_is_one_line(content, tmp_path, monkeypatch, 
         path.write_text(content)
     assert run_report(monkeypatch, f"a={path}") == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_latex_table():
+    text = latex_table({"ours_1": {"PSNR": 18.2, "KID": 0.01}, "R&D": {"PSNR": 17}})
+    assert r"\begin{tabular}{lcc}" in text and r"Method & KID $\downarrow$ & PSNR $\uparrow$ \\" in text
+    assert r"ours\_1 & 0.01000 & 18.200 \\" in text and r"R\&D & -- & 17.000 \\" in text
+
+
+def test_confidence_intervals_hold_the_mean_and_narrow():
+    rng = np.random.default_rng(0)
+    rows = [{"index": i, "PSNR": value} for i, value in enumerate(rng.normal(20, 2, 400))]
+    low, high = confidence_intervals(rows)["PSNR"]
+    mean = np.mean([row["PSNR"] for row in rows])
+    assert low < mean < high and high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=0.15)
+    assert confidence_intervals(rows) == confidence_intervals(rows)
+    assert confidence_intervals(rows[:1]) == {} == confidence_intervals([{"PSNR": np.inf}, {"PSNR": 1.0}])
+
+
+def test_reasons_are_said_once():
+    assert skipped_lines({"FID": "no file", "LPIPS": "b", "KID": "no file"}) == [
+        "FID, KID left out: no file",
+        "LPIPS left out: b",
+    ]

@@ -10,9 +10,9 @@ from torch import nn
 
 from configs.errors import InputError
 from metrics import PROTOCOLS, Scorer, quantise, scores, ssim, ssim_256
-from metrics.fid import INCEPTION_FILE
+from metrics.inception import INCEPTION_FILE
 from metrics.lpips import ALEXNET_FILE
-from metrics.scores import Network
+from metrics.protocols import Network
 from tests.metrics.networks import save_alexnet, save_inception
 
 COUNT, SIZE = 7, (56, 51)
@@ -40,7 +40,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def small_inception(monkeypatch):
-    small = dataclasses.replace(PROTOCOLS["cfld"], sets={"FID": Network(SmallFeatures, INCEPTION_FILE)})
+    small = dataclasses.replace(PROTOCOLS["cfld"], inception=Network(SmallFeatures, INCEPTION_FILE))
     monkeypatch.setitem(PROTOCOLS, "cfld", small)
 
 
@@ -58,15 +58,15 @@ def run(weights, images, batch, indices=range(COUNT)):
     scorer = Scorer("cpu", weights)
     for part in torch.tensor(list(indices)).split(batch):
         scorer.update(images[0][part], images[1][part], part)
-    for part in torch.arange(2 * COUNT).split(batch):
-        scorer.update_real(images[2][part], part)
+    if "FID" in scorer.available:
+        scorer.real = torch.cat([scorer.features(images[2][part]) for part in torch.arange(2 * COUNT).split(batch)])
     return scorer
 
 
 def test_scores_do_not_depend_on_the_batch_size(weights, images, small_inception):
     reference = run(weights, images, 1)
-    assert set(reference.compute()) == {"FID", "LPIPS", "SSIM", "SSIM_256", "PSNR"}
-    assert not reference.skipped
+    assert set(reference.compute()) == {"FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR"}
+    assert set(reference.skipped) == {"FaceSim"}
     for batch in (3, COUNT):
         scorer = run(weights, images, batch)
         assert scorer.compute() == reference.compute()
@@ -75,10 +75,12 @@ def test_scores_do_not_depend_on_the_batch_size(weights, images, small_inception
 
 def test_scores_do_not_depend_on_the_processes(weights, images, small_inception):
     """Three processes whose sampler fills the last round with images that were already drawn."""
-    expected = run(weights, images, 4).compute()
+    alone = run(weights, images, 4)
+    expected = alone.compute()
     padded = [*range(COUNT), 0, 1]
     states = [run(weights, images, 2, padded[rank::3]).state() for rank in range(3)]
     merged = Scorer("cpu", weights)
+    merged.real = alone.real
     merged.merge(pickle.loads(pickle.dumps(states)))
     assert merged.compute() == expected
     assert [row["index"] for row in merged.table()] == list(range(COUNT))
@@ -111,7 +113,8 @@ def test_8_bit_and_float_predictions_are_the_same(weights, images):
     pred = (images[0] * 255).clamp(0, 255).to(torch.uint8)
     scorer = Scorer("cpu", weights)
     scorer.update(pred, images[1], range(COUNT))
-    assert scorer.compute() == {k: v for k, v in run(weights, images, COUNT).compute().items() if k != "FID"}
+    expected = run(weights, images, COUNT).compute()
+    assert scorer.compute() == {name: value for name, value in expected.items() if name not in ("FID", "KID")}
 
 
 def test_quantise_cuts_and_keeps_8_bit_values():
@@ -125,10 +128,9 @@ def test_missing_weights_are_named(tmp_path, images):
     assert scorer.available == ("SSIM", "SSIM_256", "PSNR")
     for name, file in (("FID", INCEPTION_FILE), ("LPIPS", ALEXNET_FILE)):
         assert str(tmp_path / file) in scorer.skipped[name]
-        assert "put https://" in scorer.skipped[name]
+        assert "download_pretrained.sh metrics" in scorer.skipped[name]
         assert "\n" not in scorer.skipped[name]
     scorer.update(images[0], images[1], range(COUNT))
-    scorer.update_real(images[2], range(2 * COUNT))
     assert set(scorer.compute()) == {"SSIM", "SSIM_256", "PSNR"}
 
 
@@ -158,8 +160,8 @@ def test_wrong_input(tmp_path):
         scorer.update(image, image[..., :32], [0, 1])
     with pytest.raises(InputError, match=r"predictions \[7\] hold NaN"):
         scorer.update(torch.stack([image[0], image[1] * torch.nan]), image, [3, 7])
-    with pytest.raises(InputError, match="no evaluation protocol 'pidm'; there are: cfld"):
-        Scorer("cpu", tmp_path, protocol="pidm")
+    with pytest.raises(InputError, match="no evaluation protocol 'ours'; there are: cfld, pidm"):
+        Scorer("cpu", tmp_path, "ours")
 
 
 def test_real_networks(tmp_path, monkeypatch):
@@ -168,9 +170,9 @@ def test_real_networks(tmp_path, monkeypatch):
     save_alexnet(tmp_path)
     save_inception(tmp_path)
     scorer = Scorer("cpu", tmp_path)
-    assert scorer.available == PROTOCOLS["cfld"].scores
+    assert scorer.available == ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR")
     images = torch.rand(2, 3, 64, 64)
     scorer.update(images, images.flip(0), range(2))
-    scorer.update_real(images, range(2))
-    assert scorer.state()["real"]["FID"][0].shape == (2048,)
+    scorer.real = scorer.features(images)
+    assert scorer.real.shape == (2, 2048)
     assert set(scorer.compute()) == set(scorer.available)

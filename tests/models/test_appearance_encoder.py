@@ -12,8 +12,8 @@ from models.appearance_encoder import AppearanceEncoder, adapt_swin_weights
 from tests.models.variants import variant_config
 
 
-def encoder(window: int, size: int) -> AppearanceEncoder:
-    return AppearanceEncoder([size, size], 8, [1, 1, 2, 1], [1, 1, 2, 2], window, 0.0)
+def encoder(window: int, size: int, width: int | None = None) -> AppearanceEncoder:
+    return AppearanceEncoder([size, width or size], 8, [1, 1, 2, 1], [1, 1, 2, 2], window, 0.0)
 
 
 def under_microsofts_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -40,6 +40,26 @@ def test_weights_of_another_window_load_by_bicubic_interpolation():
     for key, value in trained.swin.state_dict().items():
         if "relative_position" not in key:
             assert torch.equal(value, target.swin.state_dict()[key]), key
+
+
+def test_weights_reach_windows_that_are_not_square():
+    torch.manual_seed(0)
+    trained = encoder(window=4, size=128)
+    weights = under_microsofts_names(trained.swin.state_dict())
+    target = encoder(window=8, size=64, width=32)  # maps of 16 x 8, 8 x 4, 4 x 2, 2 x 1
+    missing, unexpected = target.swin.load_state_dict(adapt_swin_weights({"model": weights}, target.swin), strict=False)
+    assert not missing and not unexpected
+    name = "layers.1.blocks.0.attn"
+    assert target.swin.get_submodule(name).window_size == (8, 4)
+    table = trained.swin.state_dict()[f"{name}.relative_position_bias_table"]
+    resized = torch.nn.functional.interpolate(table.T.reshape(1, -1, 7, 7), (15, 7), mode="bicubic")
+    loaded = target.swin.state_dict()[f"{name}.relative_position_bias_table"]
+    torch.testing.assert_close(loaded, resized.reshape(-1, 105).T)
+    maps, _ = target(torch.randn(1, 3, 64, 32))
+    assert [tuple(m.shape[2:]) for m in maps] == [(16, 8), (8, 4), (4, 2), (2, 1)]
+    again = encoder(window=8, size=64, width=32)
+    again.swin.load_state_dict(adapt_swin_weights(target.swin.state_dict(), again.swin))
+    assert torch.equal(again.swin.state_dict()[f"{name}.relative_position_bias_table"], loaded)
 
 
 def test_maps_have_the_published_strides_and_channels():

@@ -157,6 +157,16 @@ def test_hidden_patches_change_the_features(tmp_path: Path):
         ({"INPUT": {"GT": {"IMG_SIZE": [96, 64]}}}, ("GT.IMG_SIZE", "64")),
         ({"INPUT": {"POSE": {"IMG_SIZE": [64, 64]}}}, ("POSE.IMG_SIZE", "latents")),
         ({"INPUT": {"COND": {"IMG_SIZE": [64, 64]}}}, ("branch of block 11", "tokens")),
+        (  # as many tokens, but lying the other way
+            {
+                "INPUT": {
+                    "GT": {"IMG_SIZE": [128, 64]},
+                    "POSE": {"IMG_SIZE": [64, 32]},
+                    "COND": {"IMG_SIZE": [32, 64]},
+                }
+            },
+            ("branch of block 11", "8 x 16 tokens", "16 x 8"),
+        ),
         ({"MODEL": {"POSE_GUIDANCE_CONFIG": {"IN_CHANNELS": 40}}}, ("multiples of 32",)),
         ({"MODEL": {"RANDOM_WEIGHTS": False}}, ("no weights", "download_pretrained.sh")),
         ({"MODEL": {"UNET_CONFIG": {"PRETRAINED_PATH": "nowhere"}}}, ("nowhere/config.json",)),

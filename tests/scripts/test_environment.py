@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -71,10 +70,8 @@ def test_without_an_environment_one_is_made_with_the_pinned_versions_then_reused
     assert installed.name == "tiny-1.0.dist-info"
 
     shutil.rmtree(tmp_path / "wheels")
-    started = time.monotonic()
     process = run_bash(root, "-c", SCRIPT, **outside)
     assert (process.returncode, process.stdout) == (0, f"{root}/.venv\n"), process.stderr
-    assert time.monotonic() - started < 10
 
     moved = root.rename(tmp_path / "moved")
     process = run_bash(moved, "-c", SCRIPT, **outside)

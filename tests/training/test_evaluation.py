@@ -11,7 +11,7 @@ from PIL import Image
 from configs import InputError, load_config
 from datasets import fid_real_images
 from metrics import PROTOCOLS
-from metrics.scores import Network
+from metrics.protocols import Network
 from models import build_model
 from tests.tiny import write_tiny
 from training.data import evaluation_pairs
@@ -102,7 +102,7 @@ def test_report(tiny, model, tmp_path):
         "metrics_per_image.csv",
     ]
     table = evaluation.table()
-    assert "copy of the source" in table and "FID left out: no file" in table and "PSNR" in table
+    assert "copy of the source" in table and "FID, KID left out: no file" in table and "PSNR" in table
     assert evaluation.grid.size == (4 * 60 - 4, 24 + 2 * 68 - 4)
 
 
@@ -183,7 +183,7 @@ class Colours(torch.nn.Module):
 def fid_weights(tmp_path, monkeypatch):
     """Settings with which FID can be computed."""
     (tmp_path / "colours.pth").touch()
-    protocol = replace(PROTOCOLS["cfld"], sets={"FID": Network(Colours, "colours.pth")})
+    protocol = replace(PROTOCOLS["cfld"], inception=Network(Colours, "colours.pth"))
     monkeypatch.setitem(PROTOCOLS, "cfld", protocol)
     return ["TEST.METRICS_PATH", str(tmp_path), "TEST.NUM_INFERENCE_STEPS", "1"]
 
@@ -203,7 +203,7 @@ def test_a_test_set_without_training_images_has_no_distance_to_them(tiny, model,
     test.real_images = lambda: fid_real_images(tmp_path / "nowhere")
     for evaluation in (test.run(model), test.run(model)):
         assert "FID" not in evaluation.scores and "FID" not in evaluation.baseline and "PSNR" in evaluation.scores
-        assert "FID left out: " in evaluation.table() and "no training images" in evaluation.table()
+        assert "FID, KID left out: " in evaluation.table() and "no train images" in evaluation.table()
 
 
 def test_loading_the_training_images_can_be_interrupted(tiny, model, fid_weights):

@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 
 from datasets import Pair
-from training.images import comparison_grid, file_name, read_png, save_png, to_uint8
+from training.images import comparison_grid, file_name, read_png, save_png
 
 
 def test_names():
@@ -20,13 +20,6 @@ def test_png_round_trip_and_what_is_not_reused(tmp_path):
     assert read_png(tmp_path / "b.png", (12, 10)) is None
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-30])
     assert read_png(tmp_path / "a.png", (12, 10)) is None
-
-
-def test_values_are_cut_to_8_bits():
-    values = torch.tensor([-1.0, 0.0, 0.999 / 255, 1 / 255, 254.9 / 255, 1.0, 2.0])
-    expected = torch.tensor([0, 0, 0, 1, 254, 255, 255], dtype=torch.uint8)
-    image = values.view(1, 1, 1, -1).expand(1, 3, 4, -1)
-    assert torch.equal(to_uint8(image, (4, 7))[0, 0, 0], expected)
 
 
 def test_grid():

@@ -12,11 +12,11 @@ from training.processes import entrypoint, on_main, parse_arguments
 
 def test_arguments_in_any_order():
     for arguments in (
-        ["--config_file", "a b.yaml", "X", "1", "Y", "-1"],
-        ["X", "1", "--config_file", "a b.yaml", "Y", "-1"],
+        ["--config_file", "a b.yaml", "--config_file", "c.yaml", "X", "1", "Y", "-1"],
+        ["X", "1", "--config_file", "a b.yaml", "Y", "-1", "--config_file", "c.yaml"],
     ):
         parsed = parse_arguments("", arguments)
-        assert (parsed.config_file, parsed.opts) == ("a b.yaml", ["X", "1", "Y", "-1"])
+        assert (parsed.config_file, parsed.opts) == (["a b.yaml", "c.yaml"], ["X", "1", "Y", "-1"])
     with pytest.raises(InputError, match="command line"):
         parse_arguments("", ["--config_file"])
 

@@ -1,9 +1,7 @@
-"""Fréchet Inception distance (Heusel et al. 2017) on torchvision's Inception v3."""
+"""The Inception networks whose features FID and KID compare: torchvision's, and TensorFlow's of 2015."""
 
 from pathlib import Path
 
-import numpy as np
-import scipy.linalg
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,9 +9,10 @@ from torchvision.models import inception_v3
 
 from configs.errors import InputError
 
-from .weights import load_weights
+from .weights import load_weights, read_weights
 
 INCEPTION_FILE = "inception_v3_google-0cc3c7bd.pth"
+TENSORFLOW_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SIZE = (299, 299)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -55,28 +54,30 @@ class InceptionFeatures(nn.Module):
         return self.network(inception_input(images))  # (B, 2048)
 
 
-def frechet_distance(features_a: np.ndarray | Tensor, features_b: np.ndarray | Tensor) -> float:
-    r"""Fréchet distance of the Gaussians fitted to two feature sets (N, d) and (M, d).
+class TensorFlowInceptionFeatures(nn.Module):
+    """Pooled features (B, 2048) of the Inception v3 that FID was defined with, for images (B, 3, H, W) in [0, 1].
 
-    $|\mu_a - \mu_b|^2 + \mathrm{tr}(C_a + C_b - 2 (C_a C_b)^{1/2})$ (Heusel et al. 2017, Eq. 6). With
-    factors $C = R^T R$ the last trace is the sum of the singular values of $R_a R_b^T$, which needs no matrix
-    square root and stays exact when there are fewer images than features and the covariances are singular.
+    The network is torch-fidelity's, which torchmetrics uses too; it gets 8-bit images and resizes them itself.
+
+    Args:
+        weights: file of torch-fidelity's state dict.
 
     Raises:
-        InputError: a set has fewer than two rows, or the sets differ in the number of features.
+        InputError: the package or the file is missing, or the file holds something else.
     """
-    (mean_a, root_a), (mean_b, root_b) = _gaussian(features_a), _gaussian(features_b)
-    if len(mean_a) != len(mean_b):
-        raise InputError(f"feature sets of {len(mean_a)} and {len(mean_b)} features cannot be compared")
-    cross = scipy.linalg.svdvals(root_a @ root_b.T).sum()
-    return float(((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * cross)
 
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError:
+            raise InputError("the package torch-fidelity is missing: pip install torch-fidelity") from None
+        read_weights(weights, self)  # torch-fidelity reads any pickle: let it have none that holds code
+        try:
+            self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
+        except RuntimeError:
+            raise InputError(f"{weights} is no weights file of torch-fidelity's Inception") from None
+        self.eval().requires_grad_(False)
 
-def _gaussian(features: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and a factor R (min(N, d), d) of the sample covariance, R^T R, of features (N, d)."""
-    if len(features) < 2:
-        raise InputError(f"FID needs at least 2 images in each set, not {len(features)}")
-    values = torch.as_tensor(features).cpu().to(torch.float64, copy=True).numpy()
-    mean = values.mean(axis=0)
-    values -= mean
-    return mean, np.linalg.qr(values, mode="r") / np.sqrt(len(values) - 1)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network((images * 255).round().to(torch.uint8))[0]  # (B, 2048)

@@ -1,4 +1,4 @@
-"""FID: the network's input, its features and the Fréchet distance."""
+"""Distances of feature sets against their definitions."""
 
 import json
 
@@ -7,23 +7,16 @@ import pytest
 import scipy.linalg
 import torch
 from safetensors.torch import load_file
-from torchvision.models import inception_v3
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from configs.errors import InputError
-from metrics import InceptionFeatures, frechet_distance, inception_input
-from tests.metrics.networks import save_alexnet, save_inception
+from metrics import distances, frechet_distance, kernel_distance
 from tests.shared import SHARED, needs_shared
 
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, torch.Tensor]:
     return load_file(SHARED / "parity/functions/tensors.safetensors")
-
-
-@needs_shared
-def test_inception_input_equals_published(published):
-    actual = inception_input(published["fid.input"])
-    torch.testing.assert_close(actual, published["fid.inception_input"], atol=2e-5, rtol=0)
 
 
 @needs_shared
@@ -54,26 +47,22 @@ def test_distance_refuses_what_has_no_covariance():
         frechet_distance(np.zeros((4, 3)), np.zeros((1, 3)))
     with pytest.raises(InputError, match="3 and 2 features"):
         frechet_distance(np.zeros((4, 3)), np.zeros((4, 2)))
+    with pytest.raises(InputError, match="KID needs at least 2 images"):
+        kernel_distance(np.zeros((1, 3)), np.zeros((4, 3)))
 
 
-def test_features_are_what_the_classifier_sees(tmp_path):
-    path = save_inception(tmp_path)
-    with torch.device("meta"):
-        whole = inception_v3(weights=None, init_weights=False).eval()
-    whole.load_state_dict(torch.load(path, weights_only=True), assign=True)
-    seen = []
-    whole.fc.register_forward_hook(lambda module, args, output: seen.append(args[0]))
-    images = torch.rand(1, 3, 64, 48)
-    features = InceptionFeatures(path)
-    assert not any(p.requires_grad for p in features.parameters())
-    with torch.no_grad():
-        whole(inception_input(images))
-        actual = features(images)
-    assert actual.shape == (1, 2048)
-    torch.testing.assert_close(actual, seen[0])
+def test_kernel_distance_equals_torchmetrics(monkeypatch):
+    """On subsets that are the whole sets the random choice does not matter."""
+    monkeypatch.setattr(distances, "KID_SUBSETS", 3)
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 30, 8, generator=generator)
+    reference = KernelInceptionDistance(feature=torch.nn.Identity(), subsets=3, subset_size=30)
+    reference.real_features, reference.fake_features = [a.double()], [b.double()]
+    assert kernel_distance(a, b) == pytest.approx(reference.compute()[0].item(), rel=1e-6)
 
 
-def test_weights_of_another_network(tmp_path):
-    with pytest.raises(InputError, match="is no weights file of Inception3") as error:
-        InceptionFeatures(save_alexnet(tmp_path))
-    assert "\n" not in str(error.value)
+def test_kernel_distance_is_near_zero_within_a_distribution_and_repeats():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 1200, 8, generator=generator)
+    assert abs(kernel_distance(a, b)) < 0.02 < kernel_distance(a, b + 1)
+    assert kernel_distance(a, b) == kernel_distance(a, b)

@@ -1,0 +1,148 @@
+"""The datasets that can be trained on: where a prepared one's files lie, and what is known of it.
+
+    fashion   ROOT/{train,test}_highres/   fasion-resize-{pairs,annotation}-{train,test}.csv
+    market    ROOT/{train,test}/           market-{pairs,annotation}-{train,test}.csv
+    custom    ROOT/{train,test}/           custom-{pairs,annotation}-{train,test}.csv
+
+INPUT.DATASET chooses one. DeepFashion's distributed files are spelled `fasion-`, the published instructions
+`fashion-`: both are accepted.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from configs.errors import InputError
+from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, read_pair_list
+
+Size = tuple[int, int]  # height, width
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One kind of prepared dataset.
+
+    Attributes:
+        images: folder of the images of a split, below the root.
+        lists: names that the CSV of a kind (`pairs`, `annotation`) and split may have.
+        prepare: what to do when images are missing, with the root as {root}.
+        get_lists: what to do when a CSV is missing.
+        frame: (height, width) the keypoints refer to; None where the config says it.
+        photo_size: (height, width) of the published images; None where there are none.
+        person: regular expression for the part of an image's name that says who is in it.
+        images_published, pairs_published: counts of the benchmark, by split.
+    """
+
+    images: str
+    lists: tuple[str, ...]
+    prepare: str
+    get_lists: str
+    frame: Size | None
+    photo_size: Size | None
+    person: str
+    images_published: Mapping[str, int] = field(default_factory=dict)
+    pairs_published: Mapping[str, int] = field(default_factory=dict)
+
+    def images_folder(self, root: str | Path, split: str) -> Path:
+        """The folder of a split's images."""
+        return Path(root) / self.images.format(split=split)
+
+    def list_file(self, root: str | Path, kind: str, split: str) -> Path:
+        """The CSV of a kind, `pairs` or `annotation`.
+
+        Raises:
+            InputError: it is not there; the message has the names it may have.
+        """
+        names = [name.format(kind=kind, split=split) for name in self.lists]
+        for name in names:
+            if (Path(root) / name).is_file():
+                return Path(root) / name
+        raise InputError(f"{root}: expected {' or '.join(names)} in this folder; {self.get_lists}")
+
+
+LAYOUTS = {
+    "fashion": Layout(
+        images="{split}_highres",
+        lists=("fasion-resize-{kind}-{split}.csv", "fashion-resize-{kind}-{split}.csv"),
+        prepare="run `python generate_fashion_datasets.py --root_dir {root}`",
+        get_lists="download it (see README.md)",
+        frame=(256, 176),
+        photo_size=(1101, 750),
+        person=r"fashion(?:WO)?MEN.*?id\d{8}\d\d",
+        images_published={"train": 48_674, "test": 4_038},
+        pairs_published={"train": 101_966, "test": 8_570},
+    ),
+    "market": Layout(
+        images="{split}",
+        lists=("market-{kind}-{split}.csv",),
+        prepare="run `python generate_market_datasets.py --root_dir {root}`",
+        get_lists="download the annotations (see README.md), then run `python generate_market_datasets.py`",
+        frame=(128, 64),
+        photo_size=(128, 64),
+        person=r"-1|\d+(?=_)",
+        pairs_published={"train": 263_632, "test": 12_000},
+    ),
+    "custom": Layout(
+        images="{split}",
+        lists=("custom-{kind}-{split}.csv",),
+        prepare="run `python generate_custom_pairs.py` as docs/your_own_photos.md says",
+        get_lists="make it with `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
+        frame=None,
+        photo_size=None,
+        person=r".+?(?=__)",
+    ),
+}
+
+
+def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairList:
+    """The pairs of one split, in the order of its list, checked against annotations and images.
+
+    Args:
+        root: dataset root.
+        split: `train` or `test`.
+        dataset: name in `LAYOUTS`.
+
+    Raises:
+        InputError: a file is missing or has a bad row; a pair names an image without keypoints or file.
+    """
+    layout = LAYOUTS[dataset]
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
+    if not Path(root).is_dir():
+        raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
+    pairs_file, annotation_file = (layout.list_file(root, kind, split) for kind in ("pairs", "annotation"))
+    folder = layout.images_folder(root, split)
+    return read_pair_list(pairs_file, annotation_file, folder, layout.prepare.format(root=root))
+
+
+def find_layout(root: str | Path) -> str:
+    """The dataset whose lists of test pairs lie under `root`.
+
+    Raises:
+        InputError: none does.
+    """
+    for dataset, layout in LAYOUTS.items():
+        if any((Path(root) / name.format(kind="pairs", split="test")).is_file() for name in layout.lists):
+            return dataset
+    names = (layout.lists[0].format(kind="pairs", split="test") for layout in LAYOUTS.values())
+    raise InputError(f"{root}: no prepared dataset; expected one of {', '.join(names)} in this folder")
+
+
+def fid_real_images(root: str | Path, dataset: str = "fashion", split: str = "train") -> list[Path]:
+    """The images of a split, sorted by name: the real set of FID, the training images in most protocols.
+
+    Raises:
+        InputError: the folder of images is missing or empty.
+    """
+    layout = LAYOUTS[dataset]
+    images = listed_images(layout.images_folder(root, split))
+    if not images:
+        raise InputError(f"{layout.images_folder(root, split)}: no {split} images; {layout.prepare.format(root=root)}")
+    return images
+
+
+def listed_images(folder: Path) -> list[Path]:
+    """The images in a folder, sorted by name; none when there is no such folder."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    return [folder / n for n in sorted(names) if n.lower().endswith(IMAGE_EXTENSIONS) and not n.startswith(".")]

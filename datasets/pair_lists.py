@@ -1,0 +1,215 @@
+"""Lists of pairs and of keypoints as CSV files, in the form that all datasets share.
+
+pairs          from,to                            image names, one pair a row
+annotations    name:keypoints_y:keypoints_x       two JSON lists of 18 integers, -1 for missing
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+import torch
+
+from configs.errors import InputError
+from configs.files import write_text
+from datasets.keypoints import MISSING, NUM_KEYPOINTS, parse_keypoints, scale_keypoints
+
+SPLITS = ("train", "test")
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+ANNOTATION_HEADER = "name:keypoints_y:keypoints_x"
+PAIRS_HEADER = "from,to"
+
+
+class Pair(NamedTuple):
+    """One person in two poses: make the target image from the source image and the target's keypoints."""
+
+    source: str
+    target: str
+    source_path: Path
+    target_path: Path
+    source_keypoints: np.ndarray  # (18, 2) int32 (y, x), -1 for missing
+    target_keypoints: np.ndarray
+
+
+def person_keypoints(pair: Pair, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
+    """(2, 18, 2): (y, x) pixels, in images of (height, width) `size`, of the source's and the target's keypoints."""
+    both = (pair.source_keypoints, pair.target_keypoints)
+    return torch.from_numpy(np.stack([scale_keypoints(keypoints, size, frame) for keypoints in both]))
+
+
+class Annotations(NamedTuple):
+    """The keypoints of many images."""
+
+    rows: dict[str, int]  # image name -> row of `keypoints`
+    keypoints: np.ndarray  # (N, 18, 2) int32 (y, x), -1 for missing
+
+
+class PairList(Sequence[Pair]):
+    """Pairs, each put together when it is asked for, so that 100,000 of them cost nothing to load."""
+
+    def __init__(self, names: list[tuple[str, str]], folder: Path, annotations: Annotations) -> None:
+        self.names = names
+        self.folder = folder
+        self.annotations = annotations
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Pair:
+        source, target = self.names[index]
+        rows, keypoints = self.annotations
+        return Pair(
+            source,
+            target,
+            self.folder / source,
+            self.folder / target,
+            keypoints[rows[source]],
+            keypoints[rows[target]],
+        )
+
+
+def refuse(problem: str) -> NoReturn:
+    """What to do with a bad row unless told otherwise: raise it as an `InputError`."""
+    raise InputError(problem)
+
+
+def read_pair_list(pairs_file: Path, annotation_file: Path, folder: Path, hint: str) -> PairList:
+    """Pairs with their keypoints, checked against annotations and images.
+
+    Args:
+        pairs_file, annotation_file: the two CSV files.
+        folder: where the images lie.
+        hint: what to do when images are missing, for the error message.
+
+    Raises:
+        InputError: a file is missing or has a bad row; a pair names an image without keypoints or file.
+    """
+    names = read_pairs(pairs_file)
+    annotations = read_annotations(annotation_file)
+    for row, name in without_keypoints(names, annotations):
+        raise InputError(
+            f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; add its keypoints or remove the pair"
+        )
+    wanted = images_of(names)
+    try:
+        missing = missing_images(wanted, folder)
+    except OSError:
+        raise InputError(f"{folder}: no such folder, expected images of {pairs_file.name}; {hint}") from None
+    if missing:
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(wanted)} images named in {pairs_file.name} "
+            f"are not there ({first}); {hint}"
+        )
+    return PairList(names, folder, annotations)
+
+
+def images_of(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Every image that a list of pairs names, once, in order."""
+    return list(dict.fromkeys(name for pair in names for name in pair))
+
+
+def without_keypoints(names: Iterable[tuple[str, str]], annotations: Annotations) -> Iterator[tuple[int, str]]:
+    """Row in the pairs file and name of images that have no annotation."""
+    for row, pair in enumerate(names, start=2):
+        yield from ((row, name) for name in pair if name not in annotations.rows)
+
+
+def missing_images(names: Iterable[str], folder: Path) -> list[str]:
+    """The names that are not in `folder`; OSError when there is no such folder."""
+    there = set(os.listdir(folder))
+    return [name for name in names if name not in there]
+
+
+def read_pairs(path: Path, bad_row: Callable[[str], None] = refuse) -> list[tuple[str, str]]:
+    """(source, target) names, one tuple a row, of a CSV file with the header `from,to`.
+
+    Args:
+        path: the file.
+        bad_row: called with what is wrong with a row; when it returns, the row is left out.
+
+    Raises:
+        InputError: unreadable file, other header, or no pairs; of `refuse`, a row that is not two names.
+    """
+    pairs = []
+    for row, line in enumerate(_read_lines(path, PAIRS_HEADER)[1:], start=2):
+        fields = line.split(",")
+        if len(fields) == 2 and all(fields):
+            pairs.append((fields[0], fields[1]))
+        else:
+            bad_row(
+                f"{path}, row {row}: expected two image names with a comma between, got {line[:80]!r}; correct this row"
+            )
+    if not pairs:
+        raise InputError(f"{path}: no pairs after the header; expected one `source,target` a row")
+    return pairs
+
+
+def read_annotations(path: Path, bad_row: Callable[[str], None] = refuse) -> Annotations:
+    """Keypoints of every image in a `:`-separated file with the header `name:keypoints_y:keypoints_x`.
+
+    Args:
+        path: the file.
+        bad_row: called with what is wrong with a row; when it returns, the row is left out.
+
+    Raises:
+        InputError: unreadable file or other header; of `refuse`, a malformed or repeated row, with its number.
+    """
+    lines = _read_lines(path, ANNOTATION_HEADER)
+    rows: dict[str, int] = {}
+    keypoints = np.full((len(lines) - 1, NUM_KEYPOINTS, 2), MISSING, dtype=np.int32)
+    for index, line in enumerate(lines[1:]):
+        where = f"{path}, row {index + 2}"
+        try:
+            name, values = _read_annotation(line, where)
+        except InputError as error:
+            bad_row(str(error))
+            continue
+        if name in rows:
+            bad_row(f"{where}: {name} is already in row {rows[name] + 2}; keep one of the two rows")
+            continue
+        rows[name], keypoints[index] = index, values
+    return Annotations(rows, keypoints)
+
+
+def _read_annotation(line: str, where: str) -> tuple[str, np.ndarray]:
+    fields = line.rsplit(":", 2)
+    if len(fields) != 3 or not fields[0]:
+        raise InputError(f"{where}: expected {ANNOTATION_HEADER}, got {line[:80]!r}; correct this row")
+    name, y, x = fields
+    return name, parse_keypoints(y, x, where)
+
+
+def pairs_within(groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
+    """Every ordered pair of two names of one group."""
+    return [pair for names in groups for pair in permutations(names, 2)]
+
+
+def write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
+    """Write a list of (source, target) names; `read_pairs` reads it."""
+    write_text(path, "".join(f"{line}\n" for line in [PAIRS_HEADER, *map(",".join, pairs)]))
+
+
+def write_annotations(path: Path, keypoints: Mapping[str, np.ndarray]) -> None:
+    """Write the keypoints (18, 2) (y, x) of images by name; `read_annotations` reads it."""
+    rows = (f"{name}:{points[:, 0].tolist()}:{points[:, 1].tolist()}" for name, points in keypoints.items())
+    write_text(path, "".join(f"{line}\n" for line in [ANNOTATION_HEADER, *rows]))
+
+
+def _read_lines(path: Path, header: str) -> list[str]:
+    """The lines of a text file that starts with `header`, without blank lines at its end."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected a file with the header {header}"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; expected a file with the header {header}") from None
+    lines = text.rstrip().split("\n")
+    if lines[0].strip() != header:
+        raise InputError(f"{path}, row 1: expected the header {header}, got {lines[0][:80]!r}")
+    return lines

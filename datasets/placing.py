@@ -1,0 +1,173 @@
+"""Putting a dataset's images in place, in parallel, so that it can be interrupted and run again at any time."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+
+from configs.arguments import Parser
+from configs.errors import InputError
+from configs.files import PARTIAL, whole_file, write_text
+
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # of PIL, for a damaged file
+MISSING_LIST = "missing_images.txt"
+
+
+class Job(NamedTuple):
+    """One image to put in place."""
+
+    source: Path
+    destination: Path
+
+
+def image_format(path: Path) -> str:
+    """The format that a file's extension stands for, as PIL calls it."""
+    return Image.registered_extensions()[path.suffix.lower()]
+
+
+def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
+    """Link, copy or, where the formats differ, convert one image; a finished one is left alone.
+
+    Returns:
+        (height, width) of the source, None when it is not a whole image (and nothing was written).
+    """
+    source, destination = job
+    same_format = image_format(source) == image_format(destination)
+    try:
+        with Image.open(source) as image:  # reads the header only
+            size = image.height, image.width
+            if destination.exists() and (not same_format or destination.stat().st_size == source.stat().st_size):
+                return size
+            pixels = None if same_format else image.convert("RGB")
+    except UNREADABLE:
+        return None
+    with whole_file(destination) as partial:
+        if pixels:
+            pixels.save(partial, image_format(destination), quality=95)
+        else:
+            link_or_copy(source, partial, link)
+    return size
+
+
+def link_or_copy(source: Path, destination: Path, link: bool) -> None:
+    """A hard link where wanted and where the file system can, otherwise a copy."""
+    if link:
+        try:
+            os.link(source, destination)
+            return
+        except OSError:
+            pass  # another file system, or one without links
+    shutil.copyfile(source, destination)
+
+
+def place_all(
+    jobs: Sequence[Job], put: Callable[[Job], tuple[int, int] | None], workers: int
+) -> list[tuple[int, int] | None]:
+    """Do every job, several at once, with a progress bar.
+
+    The folders are made, and what an interrupted run was writing in them is removed.
+
+    Args:
+        jobs: what to do.
+        put: does one; returns the (height, width) of its image, None when that is unreadable.
+        workers: jobs in work at once.
+
+    Returns:
+        what `put` returned, in the order of the jobs.
+    """
+    for folder in {job.destination.parent for job in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f".*{PARTIAL}"):
+            leftover.unlink()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            return list(tqdm(pool.map(put, jobs), total=len(jobs), desc="images", unit="image"))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def report_sizes(
+    jobs: Sequence[Job],
+    sizes: Sequence[tuple[int, int] | None],
+    expected: tuple[int, int],
+    consequence: str,
+    say: Callable[[str], None],
+) -> None:
+    """Warn once when images are not about as large as the `expected` (height, width)."""
+    odd = [(job, size) for job, size in zip(jobs, sizes) if size and not is_about(size, expected)]
+    if odd:
+        job, (height, width) = odd[0]
+        say(
+            f"warning: {len(odd)} of {len(jobs)} images are not about {expected[1]} x {expected[0]} "
+            f"(the first: {job.source}, {width} x {height}); {consequence}"
+        )
+
+
+def is_about(size: tuple[int, int], expected: tuple[int, int]) -> bool:
+    """Whether both sides are within a tenth of what is expected."""
+    return all(0.9 < side / wanted < 1.1 for side, wanted in zip(size, expected))
+
+
+def refuse_missing(
+    root: Path,
+    jobs: Sequence[Job],
+    sizes: Sequence[tuple[int, int] | None],
+    missing: Sequence[str],
+    advice: str,
+) -> None:
+    """Raise when images are missing, with a list of them in ROOT/missing_images.txt; remove an old list when not.
+
+    Args:
+        root: dataset root.
+        jobs, sizes: what was put in place; no size where the source is unreadable, which counts as missing.
+        missing: names for which there was no source.
+        advice: what to do.
+
+    Raises:
+        InputError: the first of what is missing, how much it is, and the advice.
+    """
+    list_file = root / MISSING_LIST
+    unreadable = [job for job, size in zip(jobs, sizes) if size is None]
+    names = [*missing, *(job.destination.name for job in unreadable)]
+    if not names:
+        list_file.unlink(missing_ok=True)
+        return
+    write_text(list_file, "".join(f"{name}\n" for name in names))
+    note = f" ({len(unreadable)} of them cannot be read, first {unreadable[0].source})" if unreadable else ""
+    first = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    raise InputError(
+        f"{len(names)} of {len(jobs) + len(missing)} listed images are missing{note}: {first}; "
+        f"all names are in {list_file}; {advice}"
+    )
+
+
+def add_worker_argument(parser: Parser) -> None:
+    """The option --workers of the programs that prepare or check a dataset."""
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")
+
+
+def add_link_argument(parser: Parser) -> None:
+    """The option --link of the programs that copy images."""
+    parser.add_argument(
+        "--link",
+        action="store_true",
+        help="hard-link images instead of copying them, where the file system can",
+    )
+
+
+def check_workers(workers: int) -> None:
+    """Raise `InputError` unless there is one."""
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; expected at least 1")
+
+
+def cannot_write(error: OSError, root: Path) -> InputError:
+    """What a program that prepares `root` says when the disk is full or a folder not its own."""
+    place = error.filename2 or error.filename or root
+    return InputError(f"{place}: {error.strerror or error}; nothing is half-written, run this again later")

@@ -1,0 +1,103 @@
+"""Reading a prepared dataset with everything that may be wrong with it."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from configs.errors import InputError
+from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, Finding, ImageFacts, Split, across
+from datasets.keypoints import NUM_KEYPOINTS
+from datasets.layouts import LAYOUTS, Layout, Size, listed_images
+from datasets.pair_lists import SPLITS, Annotations, images_of, read_annotations, read_pairs
+from datasets.placing import UNREADABLE
+
+
+def verify(
+    root: Path, dataset: str, frame: Size, batch_size: int, workers: int
+) -> tuple[dict[str, Split], list[Finding]]:
+    """Check a prepared dataset.
+
+    Args:
+        root: its folder.
+        dataset: name in `LAYOUTS`.
+        frame: (height, width) its keypoints refer to.
+        batch_size: pairs in an optimizer step.
+        workers: images read at once.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    layout = LAYOUTS[dataset]
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
+    findings: list[Finding] = []
+    splits = {name: read_split(layout, root, name, frame, workers, findings) for name in SPLITS}
+    for split in splits.values():
+        findings += [finding for check in SPLIT_CHECKS for finding in check(split)]
+    findings += across(splits["train"], splits["test"])
+    if 0 < len(splits["train"].pairs) < batch_size:
+        count = len(splits["train"].pairs)
+        findings.append(
+            Finding(ERROR, "train", f"{count} pairs are fewer than INPUT.BATCH_SIZE {batch_size}; choose a smaller one")
+        )
+    return splits, sorted(findings, key=lambda finding: finding.level != ERROR)
+
+
+def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int, findings: list[Finding]) -> Split:
+    """Read lists and images of a split; what training would refuse of them joins `findings`."""
+
+    def read(kind: str, reader: Callable, empty):
+        problems: list[str] = []
+        try:
+            content = reader(layout.list_file(root, kind, name), bad_row=problems.append)
+        except InputError as error:
+            findings.append(Finding(ERROR, name, str(error)))
+            content = empty
+        if problems:
+            findings.append(Finding(ERROR, name, f"{len(problems)} bad rows of the {kind} file", problems[:EXAMPLES]))
+        return content
+
+    pairs = read("pairs", read_pairs, [])
+    annotations = read("annotation", read_annotations, Annotations({}, np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32)))
+    folder = layout.images_folder(root, name)
+    there = {path.name for path in listed_images(folder)}
+    wanted = images_of(pairs)
+    named = [image for image in wanted if (folder / image).is_file()]
+    also = sorted(there.difference(wanted)) if name == "train" else []
+    images = scan([folder / image for image in [*named, *also]], workers, f"{name} images")
+    missing = [image for image in wanted if image not in images]
+    if missing:
+        advice = layout.prepare.format(root=root)
+        findings.append(
+            Finding(
+                ERROR, name, f"{len(missing)} of {len(wanted)} images are not in {folder}; {advice}", missing[:EXAMPLES]
+            )
+        )
+    return Split(name, layout, frame, pairs, annotations, images, missing)
+
+
+def scan(paths: Sequence[Path], workers: int, title: str) -> dict[str, ImageFacts | None]:
+    """Decode images, several at once; facts by name, None where one is not whole."""
+
+    def facts(path: Path) -> ImageFacts | None:
+        try:
+            content = path.read_bytes()
+            with Image.open(io.BytesIO(content)) as image:
+                image.load()
+                return ImageFacts((image.height, image.width), hashlib.blake2b(content, digest_size=16).digest())
+        except UNREADABLE:
+            return None
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            results = list(tqdm(pool.map(facts, paths), total=len(paths), desc=title, unit="image"))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {path.name: result for path, result in zip(paths, results)}

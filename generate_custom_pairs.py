@@ -1,0 +1,249 @@
+"""Prepare your own photos: put them in place, convert their keypoints, split the people and pair their photos.
+
+    python generate_custom_pairs.py --photos my_photos --keypoints my_photos.csv [--group folder] [KEY VALUE ...]
+
+INPUT.ROOT_DIR is the folder to write to and INPUT.FRAME the shape of the prepared photos; see
+docs/your_own_photos.md. Run it again at any time, also with more photos: finished ones are left alone, people stay
+in the split they are in, and nothing is ever half-written.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from configs import load_config
+from configs.arguments import Parser
+from configs.errors import InputError, one_line_errors
+from datasets.keypoints import MISSING
+from datasets.layouts import LAYOUTS, Size
+from datasets.openpose import read_openpose
+from datasets.own_photos import Grouping, choose_test_people, fit, prepared_name, put_on_canvas, upright_size
+from datasets.pair_lists import (
+    IMAGE_EXTENSIONS,
+    SPLITS,
+    pairs_within,
+    read_annotations,
+    write_annotations,
+    write_pairs,
+)
+from datasets.placing import (
+    UNREADABLE,
+    Job,
+    add_worker_argument,
+    cannot_write,
+    check_workers,
+    place_all,
+    refuse_missing,
+)
+from training.processes import parse_arguments
+
+LAYOUT = LAYOUTS["custom"]
+MIN_KEYPOINTS = 6  # a photo with fewer says too little about a pose
+
+
+class Photo(NamedTuple):
+    """One usable photo."""
+
+    source: Path
+    person: str
+    name: str
+    keypoints: np.ndarray  # (18, 2) int (y, x) in INPUT.FRAME, -1 for missing
+
+
+def find_photos(folder: Path) -> list[str]:
+    """Paths of all photos below a folder, relative to it, with forward slashes, sorted.
+
+    Raises:
+        InputError: there are none.
+    """
+    photos = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")
+    )
+    if not photos:
+        raise InputError(f"{folder}: no photos ({', '.join(IMAGE_EXTENSIONS)}) below this folder; check --photos")
+    return photos
+
+
+def keypoint_reader(source: Path) -> Callable[[str], np.ndarray | None]:
+    """A function from a photo's relative path to its keypoints (18, 2) (y, x), or to None where there are none.
+
+    NaN stands for a keypoint that was not found.
+
+    Args:
+        source: a CSV file as docs/your_own_photos.md says, or a folder of OpenPose's JSON files.
+
+    Raises:
+        InputError: there is no such file or folder, or the CSV has a bad row.
+    """
+    if source.is_dir():
+
+        def from_json(photo: str) -> np.ndarray | None:
+            stem = (source / photo).with_suffix("")
+            files = [stem.with_name(f"{stem.name}_keypoints.json"), stem.with_name(f"{stem.name}.json")]
+            return next((read_openpose(file) for file in files if file.is_file()), None)
+
+        return from_json
+    annotations = read_annotations(source)
+
+    def from_csv(photo: str) -> np.ndarray | None:
+        row = annotations.rows.get(photo)
+        points = None if row is None else annotations.keypoints[row]
+        return None if points is None else np.where(points == MISSING, np.nan, points)
+
+    return from_csv
+
+
+def read_photo(
+    folder: Path, path: str, person: str, points: np.ndarray, points_frame: Size | None, frame: Size
+) -> Photo:
+    """One photo with its keypoints (18, 2) moved from `points_frame` (None for its pixels) to the prepared `frame`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Image.open(folder / path) as image:
+            size = upright_size(image)
+    except UNREADABLE as error:
+        raise InputError(f"{folder / path}: cannot be read as an image ({error}); replace or remove it") from None
+    in_pixels = points * np.array(size) / np.array(points_frame or size)
+    name = prepared_name(path, person)
+    return Photo(folder / path, name.partition("__")[0], name, fit(size, frame).keypoints(in_pixels, frame))
+
+
+def read_photos(
+    folder: Path, keypoints: Path, points_frame: Size | None, group: Grouping, frame: Size, say: Callable[[str], None]
+) -> list[Photo]:
+    """The photos with enough keypoints, with their people.
+
+    Raises:
+        InputError: a photo cannot be read, has no person, or shares its prepared name with another one; no photo
+            has keypoints, or most of them lie outside.
+    """
+    paths, read = find_photos(folder), keypoint_reader(keypoints)
+    points = {path: read(path) for path in tqdm(paths, desc="keypoints", unit="photo")}
+    photos = {
+        path: read_photo(folder, path, group.person(path), points[path], points_frame, frame)
+        for path in tqdm(paths, desc="photos", unit="photo")
+        if points[path] is not None
+    }
+    if not photos:
+        raise InputError(
+            f"{keypoints}: no keypoints of any photo, such as {paths[0]}; expected names relative to {folder}"
+        )
+    found = sum(int((~np.isnan(points[path])).all(axis=1).sum()) for path in photos)
+    outside = found - sum(map(count_keypoints, photos.values()))
+    if outside * 2 > found:
+        raise InputError(
+            f"{keypoints}: {outside} of {found} keypoints lie outside their photos; if they do not refer to the "
+            "photos' pixels, give the frame that they refer to as --keypoint_frame HEIGHT WIDTH"
+        )
+    if outside:
+        say(f"note: {outside} of {found} keypoints lie outside their photos and count as missing")
+    usable = {path: photo for path, photo in photos.items() if count_keypoints(photo) >= MIN_KEYPOINTS}
+    left_out = [path for path in paths if path not in usable]
+    if left_out:
+        say(f"note: {len(left_out)} photos with fewer than {MIN_KEYPOINTS} keypoints left out, first {left_out[0]}")
+    refuse_twins(usable.values())
+    return list(usable.values())
+
+
+def count_keypoints(photo: Photo) -> int:
+    """How many keypoints of a photo are not missing."""
+    return int((photo.keypoints != MISSING).all(axis=1).sum())
+
+
+def refuse_twins(photos: Iterable[Photo]) -> None:
+    """Raise `InputError` when two photos have one prepared name; generated images are named without extension."""
+    seen: dict[str, Photo] = {}
+    for photo in photos:
+        stem = Path(photo.name).stem
+        if stem in seen:
+            raise InputError(f"{seen[stem].source} and {photo.source} both become {stem}; rename one of them")
+        seen[stem] = photo
+
+
+def prepare(
+    root: Path, photos: Sequence[Photo], test_share: float, frame: Size, workers: int, say: Callable[[str], None]
+) -> None:
+    """Write images and lists of both splits below `root`.
+
+    Raises:
+        InputError: there are too few people, or a photo is damaged (the others are then in place).
+    """
+    people: dict[str, list[Photo]] = {}
+    for photo in photos:
+        people.setdefault(photo.person, []).append(photo)
+    alone = [group[0].source for group in people.values() if len(group) == 1]
+    if alone:
+        say(f"note: {len(alone)} people with a single usable photo left out, first {alone[0]}")
+    people = {person: group for person, group in people.items() if len(group) > 1}
+    test_people = choose_test_people(people, test_share)
+    chosen = {
+        split: {person: group for person, group in people.items() if (person in test_people) == (split == "test")}
+        for split in SPLITS
+    }
+    jobs = [
+        Job(photo.source, LAYOUT.images_folder(root, split) / photo.name)
+        for split in SPLITS
+        for group in chosen[split].values()
+        for photo in group
+    ]
+    sizes = place_all(jobs, lambda job: put_on_canvas(job, frame), workers)
+    refuse_missing(root, jobs, sizes, [], "replace or remove them and run this again")
+    for split in SPLITS:
+        say(write_split(root, split, chosen[split]))
+
+
+def write_split(root: Path, split: str, people: dict[str, list[Photo]]) -> str:
+    """Write the lists of a split, and remove images that only its former lists name; a line about it."""
+    folder = LAYOUT.images_folder(root, split)
+    annotation_file = root / f"custom-annotation-{split}.csv"
+    former = read_annotations(annotation_file).rows if annotation_file.is_file() else ()
+    keypoints = {photo.name: photo.keypoints for group in people.values() for photo in group}
+    pairs = pairs_within([[photo.name for photo in group] for group in people.values()])
+    write_annotations(annotation_file, keypoints)
+    write_pairs(root / f"custom-pairs-{split}.csv", pairs)
+    for name in former:
+        if name not in keypoints:
+            (folder / name).unlink(missing_ok=True)
+    return f"{folder}: {len(keypoints)} photos of {len(people)} people, {len(pairs)} pairs"
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos, with any folders in it")
+    parser.add_argument("--keypoints", type=Path, required=True, help="CSV file, or folder of OpenPose's JSON files")
+    parser.add_argument("--keypoint_frame", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="that the "
+                        "keypoints refer to, where that is not the photos' pixels")  # fmt: skip
+    parser.add_argument("--group", default="folder", help="who is in a photo: folder (default), prefix (of the file's "
+                        "name, up to the first _ or -) or a regular expression")  # fmt: skip
+    parser.add_argument("--test_share", type=float, default=0.1, help="share of the people for testing (0.1)")
+    add_worker_argument(parser)
+
+
+@one_line_errors
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(__doc__, arguments, add_options)
+    check_workers(options.workers)
+    if not 0 < options.test_share < 1:
+        raise InputError(f"--test_share is {options.test_share}; expected more than 0 and less than 1")
+    cfg = load_config(options.config_file or "configs/custom.yaml", options.opts)
+    if cfg.INPUT.DATASET != "custom":
+        raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")
+    root, frame = Path(cfg.INPUT.ROOT_DIR), tuple(cfg.INPUT.FRAME)
+    group = Grouping(options.group)
+    try:
+        photos = read_photos(options.photos, options.keypoints, options.keypoint_frame, group, frame, print)
+        prepare(root, photos, options.test_share, frame, options.workers, print)
+    except OSError as error:
+        raise cannot_write(error, root) from None
+
+
+if __name__ == "__main__":
+    main()

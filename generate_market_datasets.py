@@ -1,0 +1,105 @@
+"""Put Market-1501's images of people into train/ and test/, and make its pair lists where they are not there.
+
+    python generate_market_datasets.py --root_dir ./market
+
+Run it again at any time: finished images and lists are left alone, and nothing is ever half-written.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from configs.arguments import Parser
+from configs.errors import InputError, one_line_errors
+from datasets.layouts import LAYOUTS
+from datasets.market1501 import benchmark_pairs, is_person
+from datasets.pair_lists import SPLITS, Annotations, read_annotations, read_pairs, write_pairs
+from datasets.placing import (
+    Job,
+    add_link_argument,
+    add_worker_argument,
+    cannot_write,
+    check_workers,
+    place_all,
+    put_in_place,
+    refuse_missing,
+    report_sizes,
+)
+
+LAYOUT = LAYOUTS["market"]
+
+
+def plan(root: Path, split: str, names: Iterable[str]) -> tuple[list[Job], list[str]]:
+    """What to put where, and the annotated people of whom there is no image.
+
+    An image whose raw file is not there counts as done when it is in place, as after renaming the folders.
+    """
+    jobs, missing = [], []
+    for name in filter(is_person, names):
+        job = Job(root / f"bounding_box_{split}" / name, LAYOUT.images_folder(root, split) / name)
+        if job.source.is_file():
+            jobs.append(job)
+        elif not job.destination.is_file():
+            missing.append(name)
+    return jobs, missing
+
+
+def make_pairs(root: Path, split: str, annotations: Annotations, say: Callable[[str], None]) -> None:
+    """Write a split's pair list, unless there is one.
+
+    Raises:
+        InputError: no person has two usable images, or the list that is there cannot be read.
+    """
+    path = root / f"market-pairs-{split}.csv"
+    origin = "found"
+    if not path.is_file():
+        pairs = benchmark_pairs(annotations, split)
+        if not pairs:
+            raise InputError(
+                f"{LAYOUT.list_file(root, 'annotation', split)}: no person has two images with shoulders and hips, "
+                "expected names such as 0002_c1s1_000451_03.jpg; check this file"
+            )
+        write_pairs(path, pairs)
+        origin = "made"
+    count, published = len(read_pairs(path)), LAYOUT.pairs_published[split]
+    say(f"{path}: {count} pairs, {origin}" + (f" (published: {published})" if count != published else ""))
+
+
+def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = print) -> None:
+    """Prepare the dataset under `root`.
+
+    Raises:
+        InputError: annotations are not there, or images are missing (the others are then in place).
+    """
+    annotations = {split: read_annotations(LAYOUT.list_file(root, "annotation", split)) for split in SPLITS}
+    plans = [plan(root, split, annotations[split].rows) for split in SPLITS]
+    jobs, missing = ([item for part in parts for item in part] for parts in zip(*plans))
+    sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
+    report_sizes(jobs, sizes, LAYOUT.photo_size, "these are not the images of Market-1501", say)
+    folders = " and ".join(str(root / f"bounding_box_{split}") for split in SPLITS)
+    refuse_missing(root, jobs, sizes, missing, f"add them to {folders} and run this again")
+    for split in SPLITS:
+        say(f"{LAYOUT.images_folder(root, split)}: {sum(map(is_person, annotations[split].rows))} images of people")
+        make_pairs(root, split, annotations[split], say)
+
+
+@one_line_errors
+def main(arguments: list[str] | None = None) -> None:
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--root_dir",
+        type=Path,
+        default=Path("market"),
+        help="folder with bounding_box_{train,test}/ and market-annotation-{train,test}.csv (default: ./market)",
+    )
+    add_worker_argument(parser)
+    add_link_argument(parser)
+    options = parser.parse_args(arguments)
+    check_workers(options.workers)
+    try:
+        generate(options.root_dir, options.workers, options.link)
+    except OSError as error:
+        raise cannot_write(error, options.root_dir) from None
+
+
+if __name__ == "__main__":
+    main()

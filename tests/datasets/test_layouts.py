@@ -1,0 +1,122 @@
+import json
+
+import pytest
+from PIL import Image
+
+from configs.errors import InputError
+from datasets.layouts import fid_real_images, load_pairs
+from datasets.pair_lists import read_annotations
+from tests.shared import SHARED, needs_shared
+
+KEYPOINTS = json.dumps(list(range(18)))
+HEADER = "name:keypoints_y:keypoints_x"
+
+
+def write_tree(root, names, pairs, split="test", spelling="fasion", pixels=True):
+    """A prepared dataset with tiny images."""
+    folder = root / f"{split}_highres"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        if pixels:
+            Image.new("RGB", (15, 22), (number % 256, 0, 0)).save(folder / name)
+        else:
+            (folder / name).touch()
+    rows = [HEADER, *(f"{name}:{KEYPOINTS}:{KEYPOINTS}" for name in names)]
+    (root / f"{spelling}-resize-annotation-{split}.csv").write_text("\n".join(rows) + "\n")
+    lines = ["from,to", *(",".join(pair) for pair in pairs)]
+    (root / f"{spelling}-resize-pairs-{split}.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@needs_shared
+def test_published_test_pairs(tmp_path):
+    names = (SHARED / "deepfashion_lists" / "test.lst").read_text().split()
+    write_tree(tmp_path, names, [], pixels=False)
+    published = SHARED / "deepfashion_lists" / "fasion-resize-pairs-test.csv"
+    (tmp_path / published.name).write_bytes(published.read_bytes())
+    pairs = load_pairs(tmp_path, "test")
+    assert len(pairs) == 8570
+    assert pairs[0].source == "fashionWOMENBlouses_Shirtsid0000337203_3back.jpg"
+    assert pairs[0].target == "fashionWOMENBlouses_Shirtsid0000337203_2side.jpg"
+    assert pairs[0].target_path == tmp_path / "test_highres" / pairs[0].target
+    assert pairs[0].source_keypoints.tolist() == [[i, i] for i in range(18)]
+
+
+@pytest.mark.parametrize("spelling", ["fasion", "fashion"])
+def test_both_spellings(tmp_path, spelling):
+    write_tree(tmp_path, ["a.jpg", "b.jpg"], [("a.jpg", "b.jpg")], "train", spelling)
+    (pair,) = load_pairs(tmp_path, "train")
+    assert (pair.source, pair.target) == ("a.jpg", "b.jpg")
+    assert [path.name for path in fid_real_images(tmp_path)] == ["a.jpg", "b.jpg"]
+
+
+def test_windows_line_ends_and_byte_order_mark(tmp_path):
+    write_tree(tmp_path, ["a.jpg", "b.jpg"], [("a.jpg", "b.jpg")])
+    for path in tmp_path.glob("*.csv"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert load_pairs(tmp_path, "test")[0].target == "b.jpg"
+
+
+def edit(name, old, new):
+    def apply(root):
+        path = root / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return apply
+
+
+PAIRS, ANNOTATION = "fasion-resize-pairs-test.csv", "fasion-resize-annotation-test.csv"
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (
+            lambda root: (root / PAIRS).unlink(),
+            "expected fasion-resize-pairs-test.csv or fashion-resize-pairs-",
+        ),
+        (lambda root: (root / ANNOTATION).unlink(), "expected fasion-resize-annotation-test.csv or fashion-"),
+        (lambda root: (root / PAIRS).write_text(""), "pairs-test.csv, row 1: expected the header from,to"),
+        (lambda root: (root / PAIRS).write_text("from,to\n"), "no pairs"),
+        (lambda root: (root / PAIRS).write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
+        (edit(PAIRS, "a.jpg,b.jpg", "a.jpg"), "pairs-test.csv, row 2: expected two image names"),
+        (edit(PAIRS, "b.jpg,a.jpg", "b.jpg,"), "pairs-test.csv, row 3: expected two image names"),
+        (edit(PAIRS, "b.jpg,a.jpg", "b.jpg,c.jpg"), "row 3: c.jpg has no row in .*annotation-test.csv"),
+        (edit(ANNOTATION, HEADER, "name,y,x"), "annotation-test.csv, row 1: expected the header name:"),
+        (edit(ANNOTATION, "b.jpg", "a.jpg"), "annotation-test.csv, row 3: a.jpg is already in row 2"),
+        (edit(ANNOTATION, "b.jpg:", "b.jpg"), "annotation-test.csv, row 3: "),
+        (edit(ANNOTATION, "[0, 1", "[0"), "annotation-test.csv, row 2: keypoints_y is .*18 integers"),
+        (edit(ANNOTATION, "a.jpg:[", "a.jpg:"), "annotation-test.csv, row 2: keypoints_y"),
+        (
+            lambda root: (root / "test_highres" / "b.jpg").unlink(),
+            "1 of the 2 images .*b.jpg.*python generate_",
+        ),
+        (lambda root: (root / "test_highres").rename(root / "other"), "no such folder.*python generate_"),
+    ],
+)
+def test_damaged_datasets_are_one_line_errors(tmp_path, damage, message):
+    write_tree(tmp_path, ["a.jpg", "b.jpg"], [("a.jpg", "b.jpg"), ("b.jpg", "a.jpg")])
+    damage(tmp_path)
+    with pytest.raises(InputError, match=message) as error:
+        load_pairs(tmp_path, "test")
+    assert "\n" not in str(error.value)
+
+
+def test_no_dataset(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        load_pairs(tmp_path / "nowhere", "train")
+    with pytest.raises(InputError, match="unknown split"):
+        load_pairs(tmp_path, "validation")
+    with pytest.raises(InputError, match="generate_fashion_datasets"):
+        fid_real_images(tmp_path)
+
+
+@needs_shared
+def test_a_list_of_full_size_loads(tmp_path):
+    names = (SHARED / "deepfashion_lists" / "train.lst").read_text().split()
+    pairs = [(names[i % 40_000], names[i * 7 % 40_000]) for i in range(101_966)]
+    write_tree(tmp_path, names, pairs, "train", pixels=False)
+    assert len(load_pairs(tmp_path, "train")) == 101_966
+    assert len(read_annotations(tmp_path / "fasion-resize-annotation-train.csv").rows) == 48_674

@@ -1,0 +1,183 @@
+"""From a folder of photos to a fine-tuned model, on drawn people."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+import generate_custom_pairs
+import pose_transfer_test
+import pose_transfer_train
+from datasets.drawn_people import draw_dataset
+from datasets.layouts import load_pairs
+from datasets.pair_lists import read_annotations, write_annotations
+from tests.tiny import run_main, write_tiny
+from training.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    root = tmp_path_factory.mktemp("drawn")
+    draw_dataset(root, train_people=2, test_people=2, photos_per_person=3, workers=1, layout="photos")
+    for path in root.glob("*/*.jpg"):  # smaller, for speed
+        with Image.open(path) as image:
+            image.resize((75, 110)).save(path)
+    return root
+
+
+@pytest.fixture
+def photos(drawn, tmp_path):
+    return shutil.copytree(drawn, tmp_path / "photos")
+
+
+DRAWN_FRAME = ["--keypoint_frame", "1101", "750"]
+
+
+def run(photos, *arguments, keypoints="keypoints.csv", frame=DRAWN_FRAME):
+    root = photos.parent / "custom"
+    settings = ["INPUT.ROOT_DIR", str(root), "--workers", "2"]
+    generate_custom_pairs.main(
+        ["--photos", str(photos), "--keypoints", str(photos / keypoints), *frame, *settings, *arguments]
+    )
+    return root
+
+
+def run_failing(photos, capsys, *arguments, **options):
+    with pytest.raises(SystemExit) as stopped:
+        run(photos, *arguments, **options)
+    assert stopped.value.code == 1
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return error
+
+
+def images(root):
+    return {split: sorted(path.name for path in (root / split).iterdir()) for split in ("train", "test")}
+
+
+def people(root):
+    return {split: {name.split("__")[0] for name in names} for split, names in images(root).items()}
+
+
+def test_photos_become_pairs_and_nobody_is_on_both_sides(photos, capsys):
+    root = run(photos)
+    sides = people(root)
+    assert sides["train"] | sides["test"] == {f"person_{i:04d}" for i in range(1, 5)}
+    assert not sides["train"] & sides["test"] and len(sides["test"]) == 1
+    assert "9 photos of 3 people, 18 pairs" in capsys.readouterr().out
+    pairs = load_pairs(root, "test", "custom")
+    assert len(pairs) == 6 and all(a.split("__")[0] == b.split("__")[0] for a, b in pairs.names)
+    drawn = read_annotations(photos / "keypoints.csv")
+    original = drawn.keypoints[drawn.rows[pairs[0].source.replace("__", "/")]]
+    assert abs(original * [256 / 1101, 176 / 750] - pairs[0].source_keypoints)[original[:, 0] >= 0].max() <= 2
+
+
+def test_openpose_gives_the_same_as_the_csv(photos):
+    expected = run(photos)
+    lists = {path.name: path.read_text() for path in expected.glob("*.csv")}
+    annotations = read_annotations(photos / "keypoints.csv")
+    for name, row in annotations.rows.items():
+        triples = [(x, y, 0.0 if x < 0 else 0.9) for y, x in annotations.keypoints[row].tolist()]
+        pose = {"pose_keypoints_2d": [value for triple in triples for value in triple]}
+        file = photos / "json" / name.replace(".jpg", "_keypoints.json")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"people": [pose]}))
+    root = run(photos, keypoints="json")
+    assert {path.name: path.read_text() for path in root.glob("*.csv")} == lists
+
+
+def test_more_photos_and_fewer(photos, capsys):
+    root = run(photos)
+    before, sides = images(root), people(root)
+    stamps = {path: path.stat().st_mtime_ns for path in root.glob("*/*.jpg")}
+    keypoints = read_annotations(photos / "keypoints.csv")
+    points = {name: keypoints.keypoints[row] for name, row in keypoints.rows.items()}
+    for name in [name for name in points if name.startswith("person_0001")]:
+        (photos / "person_0009").mkdir(exist_ok=True)
+        shutil.copy(photos / name, photos / name.replace("0001", "0009"))
+        points[name.replace("0001", "0009")] = points[name]
+    points.pop("person_0002/01_1_front.jpg")
+    (photos / "person_0010").mkdir()
+    shutil.copy(photos / "person_0001" / "01_1_front.jpg", photos / "person_0010" / "only.jpg")
+    points["person_0010/only.jpg"] = points["person_0001/01_1_front.jpg"]
+    write_annotations(photos / "keypoints.csv", points)
+    capsys.readouterr()
+    root = run(photos)
+    output = capsys.readouterr().out
+    assert "1 photos with fewer than 6 keypoints left out, first person_0002/01_1_front.jpg" in output
+    assert f"1 people with a single usable photo left out, first {photos}/person_0010/only.jpg" in output
+    added = people(root)
+    assert all(sides[split] <= added[split] for split in sides)
+    gone = {name for split in before for name in before[split]} - {n for names in images(root).values() for n in names}
+    assert gone == {"person_0002__01_1_front.jpg"}
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items() if path.exists())
+
+
+def edit(name, old, new):
+    def apply(photos):
+        path = photos / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return apply
+
+
+def add_twin(photos):
+    shutil.copy(photos / "person_0001" / "01_1_front.jpg", photos / "person_0001" / "01__1_front.jpg")
+    line = (photos / "keypoints.csv").read_text().splitlines()[1]
+    with open(photos / "keypoints.csv", "a") as file:
+        file.write(line.replace("01_1", "01__1") + "\n")
+
+
+def truncate(photos):
+    path = photos / "person_0003" / "01_1_front.jpg"
+    with Image.open(path) as image:
+        image.resize((110, 75)).save(path)  # has to be painted on a canvas
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+@pytest.mark.parametrize(
+    "damage, arguments, message",
+    [
+        (lambda photos: None, ["--group", "prefix"], "1 person(s) with two usable photos; expected at least 2"),
+        (
+            lambda photos: None,
+            ["--group", r"cat(\d)"],
+            "person_0001/01_1_front.jpg: --group 'cat(\\d)' finds no person",
+        ),
+        (lambda photos: None, ["--test_share", "1"], "--test_share is 1.0"),
+        (lambda photos: None, ["INPUT.DATASET", "market"], "INPUT.DATASET is market; expected custom"),
+        (lambda photos: None, ["--config_file", "nowhere.yaml"], "nowhere.yaml: cannot read"),
+        (lambda photos: [p.unlink() for p in photos.glob("*/*.jpg")], [], "no photos (.jpg"),
+        (lambda photos: (photos / "keypoints.csv").unlink(), [], "keypoints.csv: cannot be read"),
+        (edit("keypoints.csv", "01_2_side.jpg:[", "01_2_side.jpg:"), [], "keypoints.csv, row 3: keypoints_y is"),
+        (edit("keypoints.csv", "person_", "photos/person_"), [], "no keypoints of any photo, such as person_0001/"),
+        (lambda photos: (photos / "person_0001/01_1_front.jpg").write_bytes(b"x"), [], "cannot be read as an image"),
+        (add_twin, [], "01__1_front.jpg both become person_0001__01_1_front"),
+        (truncate, [], "1 of 12 listed images are missing (1 of them cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line(photos, capsys, damage, arguments, message):
+    damage(photos)
+    assert message in run_failing(photos, capsys, *arguments)
+    assert not list((photos.parent / "custom").glob("*.csv"))
+
+
+def test_keypoints_of_another_frame_are_noticed(photos, capsys):
+    assert "give the frame that they refer to as --keypoint_frame" in run_failing(photos, capsys, frame=[])
+
+
+def test_fine_tuning_a_finished_checkpoint(photos):
+    config = write_tiny(photos.parent)
+    fast = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "OPTIMIZER.EPOCHS", "1"]
+    assert run_main(pose_transfer_train, "--config_file", config, *fast) == 0
+    runs = photos.parent / "outputs" / "tiny"
+    finished = RunFolder(runs / "run").newest()
+    root = run(photos)
+    configs = ["--config_file", finished / "config.yaml", "--config_file", "configs/custom_finetune.yaml"]
+    opts = ["MODEL.PRETRAINED_PATH", finished, "INPUT.ROOT_DIR", root, *fast]
+    assert run_main(pose_transfer_train, *configs, *opts) == 0
+    tuned = RunFolder(runs / "custom_finetune")
+    assert run_main(pose_transfer_test, "MODEL.PRETRAINED_PATH", tuned.newest()) == 0
+    (image,) = tuned.generated([64, 56]).glob("*_vis.png")
+    assert image.name.startswith(next(iter(people(root)["test"])))

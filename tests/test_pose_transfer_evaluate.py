@@ -1,0 +1,132 @@
+"""Scoring folders of images from the command line."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+import pose_transfer_evaluate
+import pose_transfer_test
+import pose_transfer_train
+from tests.metrics.networks import save_alexnet, save_inception
+from tests.tiny import run_main, run_processes, write_tiny
+from training.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A dataset of six test pairs, images of them, and the scores that went with them."""
+    folder = tmp_path_factory.mktemp("tiny")
+    config = write_tiny(folder)
+    opts = ["OPTIMIZER.EPOCHS", "1", "TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1"]
+    assert run_main(pose_transfer_train, "--config_file", config, *opts) == 0
+    run = RunFolder(folder / "outputs" / "tiny" / "run")
+    assert run_main(pose_transfer_test, "MODEL.PRETRAINED_PATH", run.newest(), "TEST.NUM_PAIRS", "0") == 0
+    return folder, run.generated([64, 56])
+
+
+@pytest.fixture
+def images(tiny, tmp_path):
+    return shutil.copytree(tiny[1], tmp_path / "images")
+
+
+def evaluate(tiny, tmp_path, *folders, opts=()):
+    where = ["--dataset", tiny[0] / "data", "--output", tmp_path / "out", "--num-workers", "0"]
+    return run_main(pose_transfer_evaluate, "--generated", *folders, *where, *opts)
+
+
+def scores(folder):
+    return json.loads((folder / "metrics.json").read_text())["scores"]
+
+
+def test_images_of_the_test_command_have_the_same_scores_again(tiny, images, tmp_path, capsys):
+    tested = scores(images)
+    assert evaluate(tiny, tmp_path, f"ours={images}") == 0
+    text = capsys.readouterr().out
+    out = tmp_path / "out" / "cfld_64x56"
+    assert (
+        scores(out / "ours") == tested and "6 of 6 pairs have an image; 1 images belong to no pair (grid.png)" in text
+    )
+    assert (
+        "copy of the source" in text and "95 % intervals of ours: SSIM" in text and "FID, KID left out: no file" in text
+    )
+    assert (out / "ours" / "metrics_per_image.csv").read_text() == (images / "metrics_per_image.csv").read_text()
+    meta = json.loads((out / "ours" / "metrics.json").read_text())["meta"]
+    low, high = meta["PSNR_95"]
+    assert low < tested["PSNR"] < high and meta["protocol"] == "cfld" and meta["baseline_PSNR"] > 0
+    with Image.open(out / "ours" / "best_median_worst.png") as picture:
+        assert picture.height > 9 * 64
+
+
+def test_several_folders_in_one_table(tiny, images, tmp_path):
+    (images / "grid.png").unlink()
+    for path in images.glob("*_vis.png"):
+        with Image.open(path) as image:
+            image.save(images / path.name.replace("_2_", "_to_").replace("_vis.png", ".JPG"), quality=20)
+        path.unlink()
+    assert evaluate(tiny, tmp_path, f"first={tiny[1]}", f"poor_jpg={images}", opts=["--protocol", "standard"]) == 0
+    out = tmp_path / "out" / "standard_64x56"
+    with open(out / "comparison.csv", newline="") as file:
+        first, poor, copy = csv.DictReader(file)
+    assert [row["method"] for row in (first, poor, copy)] == ["first", "poor_jpg", "copy of the source"]
+    assert float(first["PSNR"]) != float(poor["PSNR"]) == pytest.approx(float(first["PSNR"]), abs=2)
+    assert r"poor\_jpg & " in (out / "comparison.tex").read_text()
+    assert (out / "comparison.txt").read_text().count("\n") == 4
+
+
+def test_a_missing_a_truncated_and_an_odd_image(tiny, images, tmp_path, capsys):
+    missing, truncated, odd, *good = sorted(images.glob("*_vis.png"))
+    missing.unlink()
+    truncated.write_bytes(truncated.read_bytes()[:200])
+    with Image.open(odd) as image:
+        image.resize((20, 30)).save(odd)
+    assert evaluate(tiny, tmp_path, images) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert f"1 missing ({missing.stem})" in error and f"1 unreadable ({truncated.name})" in error
+    assert f"1 not 64x56 like the others ({odd.name})" in error and "--allow-partial" in error
+    assert evaluate(tiny, tmp_path, f"a={images}", opts=["--allow-partial"]) == 0
+    with open(tmp_path / "out" / "cfld_64x56" / "a" / "metrics_per_image.csv", newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == [path.name for path in good]
+
+
+def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    save_alexnet(weights)
+    save_inception(weights)
+    opts = ["--weights", weights, "--batch-size"]
+    assert evaluate(tiny, tmp_path, f"a={images}", opts=[*opts, "4"]) == 0
+    first = scores(tmp_path / "out" / "cfld_64x56" / "a")
+    assert first.keys() == {"FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR"}
+    (kept,) = (weights / "real_sets").iterdir()
+    time = kept.stat().st_mtime_ns
+    where = ["--dataset", tiny[0] / "data", "--output", tmp_path / "two", "--num-workers", "0"]
+    result = run_processes(2, "pose_transfer_evaluate.py", "--generated", f"a={images}", *where, *opts, "1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("copy of the source") == 1
+    assert scores(tmp_path / "two" / "cfld_64x56" / "a") == first
+    assert kept.stat().st_mtime_ns == time  # the real set's features were taken from there
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["{data}"], "none of its 0 images has the name of a pair"),
+        (["{images}", "--protocol", "ours"], "no evaluation protocol 'ours'"),
+        (["{images}", "--size", "256"], "expected HEIGHTxWIDTH"),
+        (["{images}", "--dataset", "nothing"], "nothing: no prepared dataset"),
+        (["a={images}", "a={images}"], "names a twice"),
+        (["{images}", "--what"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_arguments_are_one_line(tiny, images, tmp_path, arguments, message, capsys):
+    texts = [text.format(data=tiny[0] / "data", images=images) for text in arguments]
+    where = [] if "--dataset" in texts else ["--dataset", tiny[0] / "data"]
+    assert run_main(pose_transfer_evaluate, "--output", tmp_path / "out", *where, "--generated", *texts) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
