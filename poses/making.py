@@ -18,8 +18,6 @@ from poses.fitting import fit_pose
 from poses.library import NamedPose
 from poses.photos import TOLERANCE, Framing
 
-DEMO = CHECKOUT / "pretrained_models" / "demo" / "checkpoint"
-
 
 @dataclass(frozen=True)
 class Person:
