@@ -86,7 +86,7 @@ def keypoint_reader(source: Path) -> Callable[[str], np.ndarray | None]:
         def from_json(photo: str) -> np.ndarray | None:
             stem = (source / photo).with_suffix("")
             files = [stem.with_name(f"{stem.name}_keypoints.json"), stem.with_name(f"{stem.name}.json")]
-            return next((read_openpose(file) for file in files if file.is_file()), None)
+            return next((read_openpose(file).surest() for file in files if file.is_file()), None)
 
         return from_json
     annotations = read_annotations(source)
