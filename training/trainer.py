@@ -22,7 +22,8 @@ from diffusion.randomness import pair_seed
 from metrics import json_numbers
 from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
-from models.checkpoints import PROGRESS, read_progress
+from models.checkpoints import PROGRESS, read_progress, trained_parameters
+from models.sharding import to_cpu, unsharded, whole
 
 from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
@@ -34,7 +35,7 @@ from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .settings import flat_settings
 from .signals import Report, StepReports, StopSignals, Wishes
-from .state import Position, TrainingState, load_training_state, to_cpu
+from .state import Position, TrainingState, load_training_state
 from .watch import BadSteps, Watch
 
 
@@ -84,9 +85,10 @@ class Trainer:
             dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=self.sampler
         )
         self.model = model.to(accelerator.device).train()
-        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
-        self.adam = torch.optim.Adam(self.parameters.values(), fused=True)  # can skip a step without asking the CPU
+        self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
+        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.watch, self.notes = Watch(), []
@@ -98,7 +100,6 @@ class Trainer:
                 f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS {cfg.OPTIMIZER.EPOCHS}: nothing "
                 "is left to train; EPOCHS counts the epochs already trained too"
             )
-        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
         self.window: list[float] = []  # losses since the last log line
         self.reported = self.position.total_steps
@@ -294,7 +295,7 @@ class Trainer:
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
-                    norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+                    norm = whole(self.accelerator.clip_grad_norm_(self.parameters.values(), limit))
                     self.adam.found_inf = (~torch.isfinite(norm)).float()  # a gradient scaler puts its own there
                 self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -414,7 +415,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""
-        with self._averaged():
+        with self._averaged(), unsharded(self.model):
             evaluation = self.evaluator.run(self.model, stop=lambda: self.stop.received is not None)
         self.checkpoints.settle()
         on_main(self.accelerator, lambda: self._record(evaluation))
