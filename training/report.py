@@ -3,14 +3,14 @@
 python -m training.report outputs/CFLD/baseline        writes outputs/CFLD/baseline/report.html
 """
 
-import argparse
 import base64
 import html
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from configs.errors import ArgumentParser, InputError, one_line_errors
+from configs.arguments import Parser
+from configs.errors import InputError, one_line_errors
 from configs.files import write_text
 from datasets.pairs import open_image
 from metrics.report import COLUMNS, read_scores
@@ -130,9 +130,7 @@ def _embedded(path: Path, description: str) -> str:
 
 @one_line_errors
 def main() -> None:
-    parser = ArgumentParser(
-        prog="python -m training.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, prog="python -m training.report")
     parser.add_argument("run", type=Path, help="folder of a run: OUTPUT_DIR/PROJECT_NAME/RUN_NAME")
     try:
         print(write_report(RunFolder(parser.parse_args().run)))
