@@ -9,7 +9,7 @@ from .errors import InputError
 
 CHOICES = {
     "ACCELERATE.MIXED_PRECISION": ("no", "fp16", "bf16"),
-    "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "FaceSim"),
+    "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "PCKh", "FaceSim"),
     "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
     "OPTIMIZER.NAME": ("adam",),

@@ -14,6 +14,7 @@ import torch
 from configs.errors import InputError
 
 NUM_KEYPOINTS = 18
+FRAME = (256, 176)  # height, width: of DeepFashion's keypoints, and of poses that belong to no dataset
 SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
 MISSING = -1
 POSE_CHANNELS = 3 + NUM_KEYPOINTS
@@ -101,7 +102,7 @@ def _parse_coordinates(text: str, field: str, where: str) -> list[int]:
 
 def scale_keypoints(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
     """Keypoints (18, 2) of a frame (height, width) in the pixels of another size, truncated to integers."""
-    keypoints = np.asarray(keypoints, dtype=np.int64)
+    keypoints = np.asarray(keypoints)
     scaled = np.trunc(keypoints * np.array(size) / np.array(frame)).astype(np.int64)
     scaled[(keypoints == MISSING).any(axis=1)] = MISSING
     return scaled
@@ -111,7 +112,7 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
     """Draw bones, then joints over them, on black.
 
     Args:
-        keypoints: (18, 2) integers (y, x) in `frame`.
+        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
         size: (height, width) of the image.
         frame: (height, width) the keypoints refer to.
 
@@ -135,7 +136,7 @@ def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int
     """The model's pose input: the drawn skeleton and one Gaussian a keypoint.
 
     Args:
-        keypoints: (18, 2) integers (y, x) in `frame`, -1 for missing.
+        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
         size: (height, width) of the map.
         frame: (height, width) the keypoints refer to.
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
@@ -16,6 +16,7 @@ from configs.files import PARTIAL, whole_file, write_text
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # of PIL, for a damaged file
 MISSING_LIST = "missing_images.txt"
+T, R = TypeVar("T"), TypeVar("R")
 
 
 class Job(NamedTuple):
@@ -84,9 +85,14 @@ def place_all(
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink()
+    return in_parallel(put, jobs, workers, "images")
+
+
+def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, title: str) -> list[R]:
+    """What `work` makes of each image, several at once, with a progress bar; an error ends all of it."""
     with ThreadPoolExecutor(workers) as pool:
         try:
-            return list(tqdm(pool.map(put, jobs), total=len(jobs), desc="images", unit="image"))
+            return list(tqdm(pool.map(work, items), total=len(items), desc=title, unit="image"))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

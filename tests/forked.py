@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pose_transfer_evaluate
 import pose_transfer_test
 import pose_transfer_train
 from tests.tiny import run_main
 
-ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test}
+ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test, "evaluate": pose_transfer_evaluate}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
 LIMIT = 120  # seconds for anything
