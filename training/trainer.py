@@ -234,7 +234,7 @@ class Trainer:
         return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
 
     def _unscored(self) -> bool:
-        return not read_progress(self.checkpoints.last)["scores"]
+        return not read_progress(self.checkpoints.last).get("scores")
 
     def _signal_status(self) -> int:
         LOGGER.info(f"stopped by a signal; run again to go on from {self.checkpoints.last or 'the beginning'}")
