@@ -16,7 +16,7 @@ from PIL import Image
 
 from configs import InputError, load_config
 from configs.defaults import default_config
-from datasets.deepfashion import load_pairs
+from datasets import load_pairs
 from datasets.pairs import open_image
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint

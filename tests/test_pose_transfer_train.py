@@ -170,12 +170,16 @@ def test_wandb(tiny, monkeypatch):
     monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.WANDB])
     status, run = train(tiny, "run", "ACCELERATE.TRACKERS", "['wandb']", "OPTIMIZER.EPOCHS", "1")
     assert status == 0
-    wandb.init.assert_called_once_with(project="tiny", name="run", dir=str(run.root))
+    state = json.loads((run.newest() / "training_state.json").read_text())
+    settings = {"project": "tiny", "name": "run", "dir": str(run.root), "id": state["tracker_id"], "resume": "allow"}
+    wandb.init.assert_called_once_with(**settings)
     logged = [(call.kwargs["step"], set(call.args[0])) for call in wandb.init.return_value.log.call_args_list]
     steps = {"loss", "lr", "images_per_second"}
     assert logged == [(1, steps), (2, steps), (2, {"SSIM", "SSIM_256", "PSNR"})]
     assert wandb.config.update.call_args.args[0]["INPUT.BATCH_SIZE"] == 8
     wandb.init.return_value.finish.assert_called_once()
+    assert train(tiny, "run", "ACCELERATE.TRACKERS", "['wandb']", "OPTIMIZER.EPOCHS", "1")[0] == 0
+    wandb.init.assert_called_with(**settings)  # the same one goes on
 
 
 def test_several_processes_train_and_test_as_one(tiny):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -95,6 +96,7 @@ class Trainer:
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps, self.notes = StepLog(cfg, accelerator, run, self.steps_per_epoch, self._pairs), []
         self.checkpoints = Checkpoints(run, accelerator, cfg)
+        self.tracker_id = secrets.token_hex(4)  # of the run in a tracker that keeps runs apart
         if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
             self._restore(checkpoint)
         elif cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS:
@@ -112,6 +114,7 @@ class Trainer:
         position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
         self.position = self.checkpoints.saved = self._check_position(position)
         self.steps.go_to(self.position.total_steps, Watch(**facts.get("watch", {})))
+        self.tracker_id = facts.get("tracker_id", self.tracker_id)
         before, now = facts.get("arrangement"), self._arrangement()
         if before not in (None, now):
             self.notes.append(
@@ -174,7 +177,12 @@ class Trainer:
             settings.PROJECT_NAME,
             config=flat_settings(self.cfg),
             init_kwargs={
-                "wandb": {"name": settings.RUN_NAME, "dir": str(self.run.root)},
+                "wandb": {
+                    "name": settings.RUN_NAME,
+                    "dir": str(self.run.root),
+                    "id": self.tracker_id,
+                    "resume": "allow",
+                },
                 "tensorboard": {"purge_step": self.position.total_steps + 1},  # later ones are of steps that were lost
             },
         )
@@ -227,7 +235,7 @@ class Trainer:
         return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
 
     def _unscored(self) -> bool:
-        return not read_progress(self.checkpoints.last)["scores"]
+        return not read_progress(self.checkpoints.last).get("scores")
 
     def _signal_status(self) -> int:
         LOGGER.info(f"stopped by a signal; run again to go on from {self.checkpoints.last or 'the beginning'}")
@@ -351,6 +359,7 @@ class Trainer:
             self.ema,
             position=asdict(self.position),
             arrangement=self._arrangement(),
+            tracker_id=self.tracker_id,
             watch=self.steps.watch.state(),
         )
         weights = self.ema.average if self.ema else self.parameters
