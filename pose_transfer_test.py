@@ -6,41 +6,17 @@ Without --config_file the config in the checkpoint's folder is used, if there is
 under `torchrun`; see scripts/. Files go to outputs/<project>/<run>/generated/<height>x<width>/.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from accelerate.utils import set_seed
-from yacs.config import CfgNode
 
-from configs import InputError, load_config
 from datasets import fid_real_images
 from models import build_model, load_checkpoint
-from models.checkpoints import CONFIG
+from models.checkpoints import checkpoint_config
 from training.data import evaluation_pairs
 from training.evaluation import Evaluator
 from training.processes import entrypoint, make_accelerator, on_main, parse_arguments
 from training.progress import LOGGER, open_log
 from training.provenance import claim_folder, sampling_facts
 from training.run_folder import RunFolder, make_folder
-
-
-def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) -> CfgNode:
-    """The config of a test: the files given, else the checkpoint's own, with `opts` on top.
-
-    Raises:
-        InputError: as `load_config`, or no checkpoint is named.
-    """
-    checkpoint = dict(zip(opts[::2], opts[1::2])).get("MODEL.PRETRAINED_PATH", "")
-    own = Path(checkpoint) / CONFIG
-    if not config_files and checkpoint and own.is_file():
-        config_files = str(own)
-    cfg = load_config(config_files, opts)
-    if not cfg.MODEL.PRETRAINED_PATH:
-        raise InputError(
-            "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
-            "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
-        )
-    return cfg
 
 
 @entrypoint

@@ -6,6 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".partial"  # ends the name of a file or folder that is being written
+CHECKOUT = Path(__file__).parents[1]
+
+
+def in_checkout(path: str) -> str:
+    """A path as it is where it exists; else, where it is there, relative to this project's root."""
+    elsewhere = CHECKOUT / path
+    return str(elsewhere) if not Path(path).exists() and elsewhere.exists() else path
 
 
 @contextmanager

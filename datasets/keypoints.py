@@ -101,7 +101,7 @@ def _parse_coordinates(text: str, field: str, where: str) -> list[int]:
 
 def scale_keypoints(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
     """Keypoints (18, 2) of a frame (height, width) in the pixels of another size, truncated to integers."""
-    keypoints = np.asarray(keypoints, dtype=np.int64)
+    keypoints = np.asarray(keypoints)
     scaled = np.trunc(keypoints * np.array(size) / np.array(frame)).astype(np.int64)
     scaled[(keypoints == MISSING).any(axis=1)] = MISSING
     return scaled
@@ -111,7 +111,7 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
     """Draw bones, then joints over them, on black.
 
     Args:
-        keypoints: (18, 2) integers (y, x) in `frame`.
+        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
         size: (height, width) of the image.
         frame: (height, width) the keypoints refer to.
 
@@ -135,7 +135,7 @@ def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int
     """The model's pose input: the drawn skeleton and one Gaussian a keypoint.
 
     Args:
-        keypoints: (18, 2) integers (y, x) in `frame`, -1 for missing.
+        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
         size: (height, width) of the map.
         frame: (height, width) the keypoints refer to.
 

@@ -7,6 +7,7 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
+OnStep = Callable[[int, Tensor], Tensor | None]
 
 
 @torch.no_grad()
@@ -16,7 +17,7 @@ def sample(
     latents: Tensor,
     num_steps: int,
     generators: list[torch.Generator] | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Denoise step by step.
 
@@ -26,7 +27,8 @@ def sample(
         latents: (B, C, h, w) to start from, of the scheduler's `init_noise_sigma`.
         num_steps: denoising steps.
         generators: one a row for schedulers that draw noise; None draws from torch's global generator.
-        on_step: called with the number of finished steps after each.
+        on_step: called after each step with the number of finished steps and the latents; it may return others
+            to go on with.
 
     Returns:
         latents (B, C, h, w) without noise.
@@ -37,7 +39,8 @@ def sample(
         noise = denoise(scheduler.scale_model_input(latents, timestep), timestep)
         latents = scheduler.step(noise.to(latents.dtype), timestep, latents, **extra).prev_sample
         if on_step:
-            on_step(step + 1)
+            changed = on_step(step + 1, latents)
+            latents = latents if changed is None else changed
     return latents
 
 

@@ -1,7 +1,8 @@
 """The model: its parts, how they are built from a config, and its checkpoints."""
 
 from .build import build_model
-from .cfld import CFLD, Conditions
+from .cfld import CFLD
 from .checkpoints import load_checkpoint, save_checkpoint
+from .conditioner import Conditions
 
 __all__ = ["CFLD", "Conditions", "build_model", "load_checkpoint", "save_checkpoint"]

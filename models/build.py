@@ -3,14 +3,18 @@
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
+import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
+from configs.defaults import default_config
 from configs.errors import InputError
+from configs.files import in_checkout
 from diffusion.schedulers import load_scheduler
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
@@ -50,21 +54,11 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
             unet.enable_gradient_checkpointing()
         scheduler = load_scheduler("ddpm", m.SCHEDULER_CONFIG.PRETRAINED_PATH)
         return CFLD(
-            appearance_encoder=_build_encoder(cfg),
-            prompt_decoder=_build_prompt_decoder(cfg),
-            hybrid_granularity_adapter=_build_adapter(m.APPEARANCE_GUIDANCE_CONFIG),
-            pose_adapter=PoseAdapter(
-                m.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR,
-                m.POSE_GUIDANCE_CONFIG.POSE_CHANNELS,
-                m.POSE_GUIDANCE_CONFIG.IN_CHANNELS,
-                m.POSE_GUIDANCE_CONFIG.CHANNELS,
-            ),
+            **conditioning_parts(cfg),
             unet=unet,
             vae=vae,
             alphas_cumprod=scheduler.alphas_cumprod,
-            prompt_shape=(m.DECODER_CONFIG.N_CTX, m.DECODER_CONFIG.CTX_DIM),
             settings=TrainingSettings(
-                pose_query=m.DECODER_CONFIG.POSE_QUERY and m.DECODER_CONFIG.DEPTH > 0,
                 prediction_type=scheduler.config.prediction_type,
                 cubic_sampling=m.SCHEDULER_CONFIG.CUBIC_SAMPLING,
                 drop_share=m.U_COND_PERCENT,
@@ -72,6 +66,42 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
                 drop_appearance=m.U_COND_UP_BLOCK_GUIDANCE,
             ),
         )
+
+
+def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
+    """The arguments of `Conditioner`: everything between photo, pose and the U-Net."""
+    decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
+    return {
+        "appearance_encoder": _build_encoder(cfg),
+        "prompt_decoder": _build_prompt_decoder(cfg),
+        "hybrid_granularity_adapter": _build_adapter(cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG),
+        "pose_adapter": PoseAdapter(pose.DOWNSCALE_FACTOR, pose.POSE_CHANNELS, pose.IN_CHANNELS, pose.CHANNELS),
+        "prompt_shape": (decoder.N_CTX, decoder.CTX_DIM),
+        "pose_query": decoder.POSE_QUERY and decoder.DEPTH > 0,
+    }
+
+
+CONDITIONING = {  # the settings that `conditioning_parts` and the sizes of photos and poses follow from
+    "MODEL": ("COND_STAGE_CONFIG", "APPEARANCE_GUIDANCE_CONFIG", "POSE_GUIDANCE_CONFIG", "DECODER_CONFIG"),
+    "INPUT": ("GT", "COND", "POSE"),
+}
+
+
+def conditioning_settings(cfg: CfgNode) -> dict[str, Any]:
+    """The settings of `CONDITIONING` as plain values."""
+    plain = yaml.safe_load(cfg.dump())
+    return {group: {name: plain[group][name] for name in names} for group, names in CONDITIONING.items()}
+
+
+def config_of(settings: dict[str, Any]) -> CfgNode:
+    """A config with `conditioning_settings`, for parts whose weights are loaded afterwards."""
+    cfg = default_config()
+    cfg.merge_from_other_cfg(CfgNode(settings))
+    cfg.MODEL.RANDOM_WEIGHTS = True
+    decoder = cfg.MODEL.DECODER_CONFIG
+    decoder.CLIP_PRETRAINED_PATH = in_checkout(decoder.CLIP_PRETRAINED_PATH)  # its config.json
+    cfg.freeze()
+    return cfg
 
 
 def _select_trainable(unet: UNet2DConditionModel, config: CfgNode) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetch the public weights into pretrained_models/, all of them or the named parts:
-#     bash scripts/download_pretrained.sh [all|unet|vae|swin|clip|metrics ...]
+#     bash scripts/download_pretrained.sh [all|unet|vae|swin|clip|metrics|pose ...]
 # Valid files are kept, broken-off downloads go on where they stopped. CFLD_DOWNLOAD_MIRROR=https://host/path
 # fetches https://host/path/huggingface.co/... in place of https://huggingface.co/...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -16,6 +16,8 @@ metrics  download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth  0cc3c7bd
 metrics  download.pytorch.org/models/alexnet-owt-7be5be79.pth          7be5be79
 metrics  download.pytorch.org/models/vgg16-397923af.pth                397923af
 metrics  github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth  6726825d
+pose     huggingface.co/yzd-v/DWPose/resolve/main/yolox_l.onnx           7860ae79de6c89a3
+pose     huggingface.co/yzd-v/DWPose/resolve/main/dw-ll_ucoco_384.onnx   724f4ff2439ed61a
 "
 
 # fetch ADDRESS FILE [SHA-256]: a temporary name until the file is complete and checked
@@ -56,8 +58,8 @@ check() {
 
 wanted=" ${*:-all} "
 for part in $wanted; do
-    [[ " all unet vae swin clip metrics " == *" $part "* ]] ||
-        fail "unknown part '$part'; expected all, unet, vae, swin, clip or metrics"
+    [[ " all unet vae swin clip metrics pose " == *" $part "* ]] ||
+        fail "unknown part '$part'; expected all, unet, vae, swin, clip, metrics or pose"
 done
 activate_environment
 while read -r part address sha256; do

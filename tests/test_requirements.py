@@ -27,8 +27,10 @@ NAMED_BY_THE_USER = {
     "pandas",
     "torchmetrics",
 }
-# imported only where the config asks for them, with a line that says how to install them
-ON_REQUEST = {"wandb"}
+# imported only where they are asked for, with a line that says how to install them
+ON_REQUEST = {"wandb", "playwright"}
+# may import what only requirements-app.txt names
+APP = ("pose_transfer_app.py", "app/", "poses/estimation.py", "tests/")
 BROUGHT_ALONG = {"packaging"}  # installed with another requirement
 NOT_OURS = {".git", ".venv", "outputs", "build"}
 
@@ -76,7 +78,7 @@ def test_conda_python_is_recent_enough():
     assert tuple(map(int, python.removeprefix("python=").split("."))) >= (3, 11)
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", "requirements-app.txt"])
 def test_every_requirement_is_pinned_inside_its_range(file):
     pins = ranges("constraints.txt")
     for name, requirement in ranges(file).items():
@@ -87,19 +89,27 @@ def test_every_requirement_is_pinned_inside_its_range(file):
 
 
 def test_every_import_is_required():
-    """Also: tests and benchmarks alone may use what only requirements-dev.txt names."""
+    """Also: tests and benchmarks may use requirements-dev.txt, the page requirements-app.txt does."""
     ours = {path.name.removesuffix(".py") for path in REPOSITORY.iterdir()}
     distributions = packages_distributions()
-    needed, allowed = ranges("requirements.txt").keys(), ranges("requirements-dev.txt").keys()
+    needed, dev, app = (ranges(f"requirements{kind}.txt").keys() for kind in ("", "-dev", "-app"))
     for path in python_files():
-        for_developers = path.relative_to(REPOSITORY).parts[0] in ("tests", "benchmarks")
+        place = path.relative_to(REPOSITORY).as_posix()
+        developers, page = place.startswith(("tests/", "benchmarks/")), place.startswith(APP)
+        allowed = needed | (dev if developers else set()) | (app if page else set())
         for name in imported_packages(path) - ours - sys.stdlib_module_names - ON_REQUEST - BROUGHT_ALONG:
             providers = {canonicalize_name(found) for found in distributions.get(name, [name])}
-            assert providers & (needed | allowed if for_developers else needed), f"{path} imports {name}"
+            assert providers & allowed, f"{path} imports {name}"
 
 
 def test_no_file_names_a_package_registry():
-    for file in ("requirements.txt", "requirements-dev.txt", "constraints.txt", "environment.yaml"):
+    for file in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-app.txt",
+        "constraints.txt",
+        "environment.yaml",
+    ):
         assert not re.search(r"https?://|index-url|find-links", (REPOSITORY / file).read_text())
 
 

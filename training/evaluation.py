@@ -29,13 +29,14 @@ from configs.errors import InputError
 from configs.files import whole_file
 from datasets import TestPairs
 from datasets.pair_lists import person_keypoints
-from diffusion.guidance import Branch, Scales, guidance_branches, guided
-from diffusion.randomness import normal, pair_generators, pair_seed
-from diffusion.sampling import invert, sample
+from diffusion.guidance import Branch
+from diffusion.randomness import pair_generators, pair_seed
+from diffusion.sampling import OnStep, invert
 from diffusion.schedulers import load_scheduler
 from metrics import Scorer, json_numbers, real_features, score_table, skipped_lines, write_per_image, write_scores
-from models import CFLD, Conditions
-from models.vae import decode_latents, downscale_factor, encode_image
+from models import CFLD
+from models.generation import SamplingSettings, generate, starting_noise
+from models.vae import encode_image
 
 from .data import loader, to_device
 from .images import comparison_grid, file_name, read_png, save_png
@@ -52,7 +53,7 @@ def sample_batch(
     scheduler: SchedulerMixin,
     cfg: CfgNode,
     seeds: Sequence[int],
-    on_step: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Images of the source persons in the target poses.
 
@@ -63,32 +64,20 @@ def sample_batch(
         scheduler: of TEST.NUM_INFERENCE_STEPS steps; its state changes.
         cfg: a checked config.
         seeds: B seeds, of each image's noise.
-        on_step: called with the number of finished steps after each.
+        on_step: as of `sample`.
 
     Returns:
         (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model's values are not finite.
     """
-    test, generators = cfg.TEST, pair_generators(seeds)
+    generators = pair_generators(seeds)
     conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
-    scales = Scales(
-        down=test.DOWN_BLOCK_GUIDANCE_SCALE,
-        all=test.ALL_BLOCK_GUIDANCE_SCALE,
-        plain=test.GUIDANCE_SCALE,
-        full=test.FULL_GUIDANCE_SCALE,
-    )
-    branches, coefficients = zip(*guidance_branches(test.GUIDANCE_TYPE, scales))
-    stacked = Conditions.cat([model.branch(conditions, branch) for branch in branches])
-    denoise = guided(lambda x, t: model.denoise(x, t, stacked), list(coefficients))
-    if test.DDIM_INVERSION_STEPS > 0:
+    if cfg.TEST.DDIM_INVERSION_STEPS > 0:
         latents = _inverted_source(model, batch, cfg)
     else:
-        sides = (side // downscale_factor(model.vae) for side in cfg.INPUT.GT.IMG_SIZE)
-        latents = normal(generators, (model.unet.config.in_channels, *sides), batch["img_cond"].device)
-    scheduler.set_timesteps(test.NUM_INFERENCE_STEPS)  # Euler's first sigma follows from the number of steps
-    latents = latents * scheduler.init_noise_sigma  # (B, 4, H / 8, W / 8)
-    latents = sample(denoise, scheduler, latents, test.NUM_INFERENCE_STEPS, generators, on_step)
-    images = decode_latents(model.vae, latents).float() / 2 + 0.5
-    return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)
+        device = batch["img_cond"].device
+        latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
+    settings = SamplingSettings.of(cfg)
+    return generate(model, model.unet, model.vae, scheduler, conditions, latents, settings, generators, on_step)
 
 
 def _inverted_source(model: CFLD, batch: dict[str, Tensor], cfg: CfgNode) -> Tensor:
@@ -233,7 +222,7 @@ class Evaluator:
         """A function from a batch to its images (B, 3, *size) uint8, as the module's docstring says."""
         cfg, device = self.cfg, self.accelerator.device
 
-        def check(_: int) -> None:
+        def check(*_) -> None:
             if stop():
                 raise KeyboardInterrupt
 

@@ -5,7 +5,7 @@ OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
     newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder; the
                                                          former also those kept from before it, newest first
     epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next one
-        checkpoints/                                     see models/checkpoints.py and training/state.py
+        checkpoints/                                     see models/checkpoints and training/state.py
         grid.png  metrics.json  metrics*.csv             of the evaluation after that epoch
     generated/<H>x<W>/                                   written by pose_transfer_test.py
 """

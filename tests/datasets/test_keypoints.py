@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from configs.errors import InputError
-from datasets.keypoints import parse_keypoints, pose_map, skeleton_image
+from datasets.keypoints import parse_keypoints, pose_map, scale_keypoints, skeleton_image
 from tests.shared import SHARED, needs_shared
 
 FRAME = (256, 176)
@@ -106,3 +106,9 @@ def test_pose_map_ranges(points):
     assert drawn.min() >= 0 and drawn.max() <= 1
     missing = (keypoints == -1).any(axis=1)
     assert not drawn[3:][torch.from_numpy(missing)].any()
+
+
+def test_keypoints_between_pixels_keep_their_place():
+    keypoints = np.full((18, 2), -1.0)
+    keypoints[0] = 10.5, 20.75
+    assert scale_keypoints(keypoints, (1024, 704), (256, 176))[0].tolist() == [42, 83]

@@ -15,6 +15,7 @@ UNET = f"{STABLE_DIFFUSION}/unet/diffusion_pytorch_model.safetensors"
 SWIN_RELEASE = "/github.com/SwinTransformer/storage/releases/download/v1.0.0"
 SWIN = f"{SWIN_RELEASE}/swin_base_patch4_window12_384_22kto1k.pth"
 INCEPTION = "/download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth"
+DETECTOR = "/huggingface.co/yzd-v/DWPose/resolve/main/yolox_l.onnx"
 WEIGHTS = save({"weight": np.arange(5000, dtype=np.float32)})
 
 
@@ -115,6 +116,7 @@ def test_a_part_no_shorter_than_the_file(download, server, content, requests):
         ("unet", UNET, b"<html>not found</html>", "it is cut off, or no safetensors file"),
         ("swin", SWIN, b"<html>not found</html>", "PyTorch cannot load it"),
         ("metrics", INCEPTION, WEIGHTS, "expected 0cc3c7bd"),
+        ("pose", DETECTOR, WEIGHTS, "expected 7860ae79de6c89a3"),
     ],
 )
 def test_a_damaged_file_is_not_kept(download, server, part, address, content, message):
@@ -146,4 +148,4 @@ def test_without_the_file_or_a_network_one_line_says_what_to_do(download, mirror
 def test_an_unknown_part_is_one_line(download):
     process = download("unet", "vgg")
     assert (process.returncode, process.stdout) == (1, "")
-    assert process.stderr == "error: unknown part 'vgg'; expected all, unet, vae, swin, clip or metrics\n"
+    assert process.stderr == "error: unknown part 'vgg'; expected all, unet, vae, swin, clip, metrics or pose\n"

@@ -120,7 +120,7 @@ def test_a_score_that_is_not_finite_is_null(tmp_path):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_samples_that_are_not_finite(tiny, model, monkeypatch, value):
     monkeypatch.setattr(
-        "training.evaluation.decode_latents", lambda vae, latents: torch.full((len(latents), 3, 64, 64), value)
+        "models.generation.decode_latents", lambda vae, latents: torch.full((len(latents), 3, 64, 64), value)
     )
     with pytest.raises(InputError, match=r"the samples of pairs \[0\] are not finite"):
         evaluator(tiny, "TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1").run(model)

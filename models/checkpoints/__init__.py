@@ -8,18 +8,19 @@ its names map to ours.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from configs import load_config
 from configs.errors import InputError
 
-from .cfld import CFLD
-from .manifest import check_files, file_records
-from .weights import read_weights
+from ..cfld import CFLD
+from ..manifest import check_files, file_records
+from ..weights import read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PUBLISHED_MODEL, PUBLISHED_UNET = "pytorch_model.bin", "pytorch_model_1.bin"
@@ -75,6 +76,29 @@ def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
         for name, parameter in model.named_parameters()
         if not name.startswith("vae.")
     }
+
+
+def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) -> CfgNode:
+    """The config of a checkpoint: the files given, else the checkpoint's own, with `opts` on top.
+
+    Args:
+        config_files: paths of YAML files, or nothing.
+        opts: KEY VALUE pairs, MODEL.PRETRAINED_PATH among them.
+
+    Raises:
+        InputError: as `load_config`, or no checkpoint is named.
+    """
+    checkpoint = dict(zip(opts[::2], opts[1::2])).get("MODEL.PRETRAINED_PATH", "")
+    own = Path(checkpoint) / CONFIG
+    if not config_files and checkpoint and own.is_file():
+        config_files = str(own)
+    cfg = load_config(config_files, opts)
+    if not cfg.MODEL.PRETRAINED_PATH:
+        raise InputError(
+            "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
+            "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
+        )
+    return cfg
 
 
 def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:

@@ -1,0 +1,98 @@
+"""From conditions and noise to images: the one way in which this project samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+from yacs.config import CfgNode
+
+from diffusion.guidance import Scales, guidance_branches, guided
+from diffusion.randomness import normal
+from diffusion.sampling import OnStep, sample
+from metrics import quantise
+
+from .conditioner import Conditioner, Conditions
+from .unet import predict_noise
+from .vae import decode_latents, downscale_factor
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How an image is sampled: denoising steps, and the guidance of `diffusion.guidance`."""
+
+    num_inference_steps: int
+    guidance_type: str
+    scales: Scales
+
+    @classmethod
+    def of(cls, cfg: CfgNode) -> "SamplingSettings":
+        """Those of a config's TEST."""
+        test = cfg.TEST
+        scales = Scales(
+            down=test.DOWN_BLOCK_GUIDANCE_SCALE,
+            all=test.ALL_BLOCK_GUIDANCE_SCALE,
+            plain=test.GUIDANCE_SCALE,
+            full=test.FULL_GUIDANCE_SCALE,
+        )
+        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales)
+
+
+def starting_noise(
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    image_size: Sequence[int],
+    generators: Sequence[torch.Generator],
+    device: torch.device,
+) -> Tensor:
+    """Standard normal latents (len(generators), C, h, w) of images of (height, width) `image_size`."""
+    sides = (side // downscale_factor(vae) for side in image_size)
+    return normal(generators, (unet.config.in_channels, *sides), device)
+
+
+@torch.no_grad()
+def generate(
+    conditioner: Conditioner,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    scheduler: SchedulerMixin,
+    conditions: Conditions,
+    latents: Tensor,
+    settings: SamplingSettings,
+    generators: list[torch.Generator],
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Images that follow from conditions and noise.
+
+    Args:
+        conditioner: knows what a guidance branch leaves out.
+        scheduler: its state changes.
+        conditions: of B images.
+        latents: (B, C, h, w) of unit variance.
+        generators: B of them, for schedulers that draw noise.
+        on_step: as of `sample`.
+
+    Returns:
+        (B, 3, H, W) in [0, 1]; NaN where the model's values are not finite.
+    """
+    branches, coefficients = zip(*guidance_branches(settings.guidance_type, settings.scales))
+    stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
+    denoise = guided(lambda x, t: predict_noise(unet, x, t, stacked), list(coefficients))
+    scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
+    latents = latents * scheduler.init_noise_sigma
+    latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
+    images = decode_latents(vae, latents).float() / 2 + 0.5
+    return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)
+
+
+def to_uint8(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1], resized with the antialiased bicubic filter and cut to 8 bits.
+
+    Returns:
+        (B, 3, *size) uint8 on the CPU.
+    """
+    resized = F.resize(images.float(), list(size), InterpolationMode.BICUBIC, antialias=True)
+    return (quantise(resized) * 255).round().to(torch.uint8).cpu()

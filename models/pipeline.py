@@ -1,0 +1,273 @@
+"""The model as a pipeline of diffusers: photos and keypoints in, photos out.
+
+    pipe = CFLDPipeline.from_pretrained("exported").to("cuda")
+    pipe(Image.open("me.jpg"), keypoints).images[0].save("posed.png")
+
+A folder of it holds `conditioner`, `unet`, `vae` and `scheduler`; `python -m models.checkpoints export` makes
+one of a checkpoint.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ConfigMixin,
+    DiffusionPipeline,
+    ImagePipelineOutput,
+    ModelMixin,
+    SchedulerMixin,
+    UNet2DConditionModel,
+)
+from diffusers.configuration_utils import register_to_config
+from PIL import Image
+from torch import Tensor
+from yacs.config import CfgNode
+
+from configs.defaults import default_config
+from configs.errors import InputError
+from datasets.deepfashion import FRAME
+from datasets.keypoints import NUM_KEYPOINTS, pose_map
+from datasets.pairs import normalize, resize_to_tensor
+from diffusion.guidance import GUIDANCE, Scales
+from diffusion.randomness import pair_generators
+
+from .build import conditioning_parts, conditioning_settings, config_of
+from .cfld import CFLD
+from .conditioner import Appearance, Conditioner, Conditions
+from .generation import SamplingSettings, generate, starting_noise, to_uint8
+from .hybrid_granularity_attention import install_biased_attention
+
+Photo = Image.Image
+StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
+
+
+class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
+    """A `Conditioner` that diffusers stores and loads.
+
+    Args:
+        settings: those of `conditioning_settings`, as plain values.
+    """
+
+    @register_to_config
+    def __init__(self, settings: dict[str, Any]):
+        super().__init__(**conditioning_parts(config_of(settings)))
+
+    @classmethod
+    def from_pretrained(cls, folder: str, **options: Any) -> "PretrainedConditioner":
+        """As of every part; never built on the meta device, where timm's attention masks would have no values."""
+        return super().from_pretrained(folder, **{**options, "low_cpu_mem_usage": False})
+
+
+class CFLDPipeline(DiffusionPipeline):
+    """Photos of people in the poses asked for.
+
+    Args:
+        conditioner, unet, vae, scheduler: the parts; any scheduler of diffusers will do.
+        sampling: what a call takes unless told otherwise: `num_inference_steps`, `guidance_type`,
+            `guidance_scales` (by the names of `Scales`) and `output_size` (height, width); None for the defaults
+            of `configs.defaults`.
+    """
+
+    model_cpu_offload_seq = "conditioner->unet->vae"
+
+    def __init__(
+        self,
+        conditioner: PretrainedConditioner,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        scheduler: SchedulerMixin,
+        sampling: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        install_biased_attention(unet)
+        self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
+        self.register_to_config(sampling=sampling or sampling_of(default_config()))
+
+    @classmethod
+    def of(cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode) -> "CFLDPipeline":
+        """The pipeline of a model that was built from the checked config `cfg`; U-Net and VAE are shared."""
+        conditioner = PretrainedConditioner(conditioning_settings(cfg))
+        weights = model.state_dict()
+        conditioner.load_state_dict({name: weights[name] for name in conditioner.state_dict()})
+        return cls(conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, sampling_of(cfg))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Photo | Sequence[Photo],
+        pose: np.ndarray | Sequence[np.ndarray],
+        num_inference_steps: int | None = None,
+        guidance_type: str | None = None,
+        guidance_scales: Mapping[str, float] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        pose_frame: tuple[int, int] = FRAME,
+        output_size: tuple[int, int] | None = None,
+        batch_size: int = 8,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> ImagePipelineOutput | tuple:
+        """Photos of the persons of `image` in the poses of `pose`.
+
+        As many images as poses, one photo for all poses, or one pose for all photos. A photo is encoded once.
+        On the CPU every image is computed alone, so that it does not depend on its neighbours.
+
+        Args:
+            image: RGB photos, shaped like `pose_frame`: they are stretched to what the model reads.
+            pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
+            num_inference_steps, guidance_type, guidance_scales, output_size: None for the pipeline's own; scales
+                that are not named keep their values.
+            generator: one for each image, or one from which each image gets its own; None draws anew.
+            pose_frame: (height, width).
+            batch_size: images computed at once on a GPU.
+            output_type: `pil`, `np` (B, H, W, 3) or `pt` (B, 3, H, W), both float32 in [0, 1] of 8-bit values.
+            callback_on_step_end: called after each denoising step of each batch with the pipeline, the number of
+                steps before it, the timestep and {"latents"}; may return other latents. What it raises ends the call.
+
+        Raises:
+            InputError: numbers of photos, poses and generators do not match, an unknown name, or the samples are
+                not finite.
+        """
+        images, poses = _as_list(image, Photo), _as_list(pose, np.ndarray)
+        rows = _rows(len(images), len(poses))
+        settings = self._settings(num_inference_steps, guidance_type, guidance_scales)
+        if output_type not in ("pil", "np", "pt"):
+            raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
+        generators, device = _generators(generator, len(rows)), self._execution_device
+        size = output_size or self.config.sampling["output_size"]
+        appearances = [self._encode(photo, device) for photo in images]
+        batches = _split(rows, 1 if device.type == "cpu" else batch_size)
+        finished = []
+        self._num_timesteps = len(batches) * settings.num_inference_steps
+        with self.progress_bar(total=self._num_timesteps) as bar:
+            for number, batch in enumerate(batches):
+                conditions = Conditions.cat(
+                    [self._add_pose(appearances[i], poses[k], pose_frame, device) for _, i, k in batch]
+                )
+                own = [generators[row] for row, _, _ in batch]
+                report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
+                samples = self._sample(conditions, settings, own, report)
+                finished.append(to_uint8(samples, size))
+        self.maybe_free_model_hooks()
+        result = _converted(torch.cat(finished), output_type)
+        return ImagePipelineOutput(images=result) if return_dict else (result,)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Denoising steps of the call that runs, over all its batches."""
+        return self._num_timesteps
+
+    def _settings(
+        self, steps: int | None, guidance_type: str | None, scales: Mapping[str, float] | None
+    ) -> SamplingSettings:
+        own = self.config.sampling
+        unknown = set(scales or {}) - set(Scales._fields)
+        if unknown:
+            raise InputError(f"unknown guidance scale {min(unknown)!r}, expected some of {', '.join(Scales._fields)}")
+        if guidance_type is not None and guidance_type not in GUIDANCE:
+            raise InputError(f"guidance_type is {guidance_type!r}, expected one of {', '.join(GUIDANCE)}")
+        steps = own["num_inference_steps"] if steps is None else steps
+        most = self.scheduler.config.num_train_timesteps
+        if not 1 <= steps <= most:
+            raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
+        return SamplingSettings(
+            steps, guidance_type or own["guidance_type"], Scales(**{**own["guidance_scales"], **(scales or {})})
+        )
+
+    def _encode(self, photo: Photo, device: torch.device) -> Appearance:
+        size = self.conditioner.config.settings["INPUT"]["COND"]["IMG_SIZE"]
+        pixels = normalize(resize_to_tensor(photo.convert("RGB"), size))[None]  # (1, 3, h, w)
+        return self.conditioner.encode_appearance(pixels.to(device, self.conditioner.dtype))
+
+    def _add_pose(
+        self, appearance: Appearance, keypoints: np.ndarray, frame: tuple[int, int], device: torch.device
+    ) -> Conditions:
+        keypoints = np.asarray(keypoints)
+        if keypoints.shape != (NUM_KEYPOINTS, 2):
+            raise InputError(f"a pose has the shape {keypoints.shape}, expected ({NUM_KEYPOINTS}, 2)")
+        size = tuple(self.conditioner.config.settings["INPUT"]["POSE"]["IMG_SIZE"])
+        pose = pose_map(keypoints, size, frame)[None]  # (1, 21, h', w')
+        return self.conditioner.encode_pose(appearance, pose.to(device, self.conditioner.dtype))
+
+    def _sample(
+        self,
+        conditions: Conditions,
+        settings: SamplingSettings,
+        generators: list[torch.Generator],
+        report: Callable[[int, int, Tensor], Tensor | None],
+    ) -> Tensor:
+        """(B, 3, H, W) in [0, 1]."""
+        size, device = self.conditioner.config.settings["INPUT"]["GT"]["IMG_SIZE"], conditions.prompt.device
+        latents = starting_noise(self.unet, self.vae, size, generators, device)
+        scheduler = deepcopy(self.scheduler)
+
+        def on_step(step: int, latents: Tensor) -> Tensor | None:
+            return report(step, int(scheduler.timesteps[step - 1]), latents)
+
+        images = generate(
+            self.conditioner, self.unet, self.vae, scheduler, conditions, latents, settings, generators, on_step
+        )
+        if not torch.isfinite(images).all():
+            raise InputError("the samples are not finite; try torch.float32 or bfloat16, or another checkpoint")
+        return images
+
+    def _reporter(
+        self, bar: Any, before: int, callback: StepCallback | None
+    ) -> Callable[[int, int, Tensor], Tensor | None]:
+        """What is called after each step; `before` steps belong to earlier batches."""
+
+        def report(step: int, timestep: int, latents: Tensor) -> Tensor | None:
+            bar.update()
+            if callback is None:
+                return None
+            return (callback(self, before + step - 1, timestep, {"latents": latents}) or {}).get("latents")
+
+        return report
+
+
+def sampling_of(cfg: CfgNode) -> dict[str, Any]:
+    """How a config samples, as plain values."""
+    settings = SamplingSettings.of(cfg)
+    return {
+        "num_inference_steps": settings.num_inference_steps,
+        "guidance_type": settings.guidance_type,
+        "guidance_scales": settings.scales._asdict(),
+        "output_size": list(cfg.TEST.IMG_SIZE),
+    }
+
+
+def _as_list(value: Any, kind: type) -> list:
+    """One item or several, as a list; an array of one more dimension than a pose is several poses."""
+    single = isinstance(value, kind) and not (isinstance(value, np.ndarray) and value.ndim == 3)
+    return [value] if single else list(value)
+
+
+def _rows(photos: int, poses: int) -> list[tuple[int, int, int]]:
+    """(number, photo, pose) of every image."""
+    if not photos or not poses or (photos != poses and 1 not in (photos, poses)):
+        raise InputError(f"{photos} photos and {poses} poses; expected the same number, or one of either")
+    return [(row, row % photos, row % poses) for row in range(max(photos, poses))]
+
+
+def _generators(generator: Any, count: int) -> list[torch.Generator]:
+    if isinstance(generator, Sequence):
+        if len(generator) != count:
+            raise InputError(f"{len(generator)} generators for {count} images; expected one for each")
+        return list(generator)
+    return pair_generators(torch.randint(2**62, (count,), generator=generator).tolist())
+
+
+def _split(rows: list, size: int) -> list[list]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _converted(images: Tensor, output_type: str) -> list[Photo] | np.ndarray | Tensor:
+    """(B, 3, H, W) uint8 as `output_type`."""
+    pixels = images.permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
+    if output_type == "pil":
+        return [Image.fromarray(image) for image in pixels]
+    return images.float() / 255 if output_type == "pt" else pixels.astype(np.float32) / 255

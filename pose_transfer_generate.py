@@ -1,0 +1,178 @@
+"""Your photo, in the poses you ask for.
+
+    python pose_transfer_generate.py --source me.jpg --pose standing_front --output outputs/me
+    python pose_transfer_generate.py --source me.jpg --pose friend.jpg --fit --output outputs/me
+    python pose_transfer_generate.py --source a.jpg b.jpg --pose walking_front dance.json --output outputs/us
+    python pose_transfer_generate.py --source photos --pose poses --checkpoint outputs/CFLD/run/epochs_100/checkpoints \
+        --preset fine --output outputs/all
+    python pose_transfer_generate.py --list-poses
+
+A pose is a name of the library, a photo of somebody in it (found with rtmlib), a keypoint file (an annotation
+.csv, one of its rows as FILE.csv:NAME, or an OpenPose .json), or a folder of any of them. Every photo is made in
+every pose. The output folder gets <photo>_to_<pose>.png, skeletons/<pose>.png, grid.png, and for several poses
+<photo>.gif and <photo>.mp4. Without --checkpoint the demo weights are used, which know drawn people only.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from configs.arguments import Parser
+from configs.errors import InputError, one_line_errors
+from datasets.deepfashion import IMAGE_EXTENSIONS
+from models.export import load_pipeline
+from models.pipeline import CFLDPipeline
+from poses import NamedPose, library
+from poses.estimation import PoseEstimator, choose
+from poses.making import DEMO, Choices, Person, fitted, make_pictures, presets, shown_size
+from poses.photos import read_photo
+from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4
+from poses.sources import PoseReader
+
+
+def arguments() -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--source", nargs="+", default=[], help="photos of people, or folders of photos")
+    parser.add_argument("--pose", nargs="+", default=[], help="poses: names, photos, keypoint files, or folders")
+    parser.add_argument("--output", type=Path, help="folder to write to")
+    parser.add_argument("--checkpoint", default=str(DEMO), help="a checkpoint, or an exported pipeline (the demo)")
+    parser.add_argument("--config_file", default="", help="YAML file of a checkpoint that has none itself")
+    parser.add_argument("--list-poses", action="store_true", help="print the names of the library and end")
+    parser.add_argument("--preset", default="standard", help=f"how much care: {', '.join(presets())} (standard)")
+    parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
+    parser.add_argument("--guidance", type=float, help="guidance scale of everything (the checkpoint's own)")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds give other pictures (0)")
+    parser.add_argument("--fit", action="store_true", help="give poses the person's bone lengths and place")
+    parser.add_argument(
+        "--source-keypoints", nargs="+", default=[], help="keypoint files of the sources, in order, for --fit"
+    )
+    parser.add_argument("--person", type=int, help="which of several people in a photo, 1 the largest (the largest)")
+    parser.add_argument("--photo-shape", action="store_true", help="cut pictures to the shape of their photo")
+    parser.add_argument("--fps", type=float, default=4.0, help="poses a second of GIF and MP4 (4)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--half", action="store_true", help="compute in float16, on a GPU")
+    return parser.parse_args()
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise `InputError` for what can be told before anything is loaded."""
+    for name in ("source", "pose", "output"):
+        if not getattr(options, name):
+            raise InputError(f"command line: --{name} is missing; `--help` shows examples")
+    if options.preset not in presets():
+        raise InputError(f"--preset is {options.preset}, expected one of {', '.join(presets())}")
+    if not 0 < options.fps <= 60:
+        raise InputError(f"--fps is {options.fps:g}, expected more than 0 and at most 60")
+    if not 0 <= options.seed < 2**63:
+        raise InputError(f"--seed is {options.seed}, expected 0 or more")
+    if options.source_keypoints and not options.fit:
+        raise InputError("--source-keypoints is read with --fit only; add --fit or leave it out")
+    try:
+        device = torch.device(options.device)
+    except RuntimeError:
+        raise InputError(f"--device is {options.device}, expected cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device is {options.device}, but {torch.cuda.device_count()} GPUs are here; try cpu")
+    if options.half and device.type == "cpu":
+        raise InputError("--half needs a GPU; leave it out on the CPU")
+
+
+def read_people(options: argparse.Namespace, reader: PoseReader) -> list[Person]:
+    """The sources, with their keypoints where --fit needs them."""
+    people = [Person(path.stem, read_photo(path)) for path in source_files(options.source)]
+    if not options.fit:
+        return _with_own_names(people)
+    if options.source_keypoints:
+        given = reader.read(options.source_keypoints)
+        if len(given) != len(people):
+            raise InputError(f"--source-keypoints has {len(given)} poses for {len(people)} photos; give one for each")
+        keypoints = [pose.keypoints for pose in given]
+    else:
+        keypoints = [own_keypoints(person, reader) for person in people]
+    return _with_own_names([replace(person, keypoints=points) for person, points in zip(people, keypoints)])
+
+
+def own_keypoints(person: Person, reader: PoseReader) -> np.ndarray:
+    found = choose(reader.estimator.people(person.photo), reader.person, person.name)
+    return person.framing.points(found)
+
+
+def source_files(texts: Sequence[str]) -> list[Path]:
+    """The photos of files and folders.
+
+    Raises:
+        InputError: a folder has none.
+    """
+    files = []
+    for path in map(Path, texts):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_EXTENSIONS)
+        if not inside:
+            raise InputError(f"{path}: no photos in this folder ({', '.join(IMAGE_EXTENSIONS)})")
+        files += inside
+    return files
+
+
+def _with_own_names(items: list) -> list:
+    """People or poses, those of equal names numbered: no file is written twice."""
+    counts: dict[str, int] = {}
+    result = []
+    for item in items:
+        counts[item.name] = counts.get(item.name, 0) + 1
+        result.append(replace(item, name=f"{item.name}_{counts[item.name]}") if counts[item.name] > 1 else item)
+    return result
+
+
+def write_pictures(
+    pipe: CFLDPipeline, people: list[Person], poses: list[NamedPose], options: argparse.Namespace
+) -> None:
+    """Make everything and write it to the output folder."""
+    choices = Choices(options.seed, options.steps, options.guidance, options.preset)
+    folder, size = options.output, shown_size(pipe)
+    rows = []
+    for number, person in enumerate(people, start=1):
+        own = fitted(person, poses) if options.fit else poses
+        pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(people)})", unit="step", leave=False)
+        pictures = make_pictures(pipe, person, own, choices)
+        if options.photo_shape:
+            pictures = [person.framing.restore(picture) for picture in pictures]
+        (folder / "skeletons").mkdir(parents=True, exist_ok=True)
+        for pose, picture in zip(own, pictures):
+            save_image(picture, folder / f"{person.name}_to_{pose.name}.png")
+            skeleton = f"{person.name}_{pose.name}.png" if options.fit else f"{pose.name}.png"
+            save_image(draw_skeleton(pose.keypoints, size), folder / "skeletons" / skeleton)
+        if len(poses) > 1:
+            save_gif(pictures, folder / f"{person.name}.gif", options.fps)
+            save_mp4(pictures, folder / f"{person.name}.mp4", options.fps)
+        rows.append((person.framed, pictures))
+    columns = [(pose.name, draw_skeleton(pose.keypoints, size)) for pose in poses]
+    save_image(picture_grid(columns, rows), folder / "grid.png")
+
+
+@one_line_errors
+def main() -> None:
+    options = arguments()
+    if options.list_poses:
+        print("\n".join(library()))
+        return
+    check(options)
+    reader = PoseReader(PoseEstimator(), options.person)
+    poses = _with_own_names(reader.read(options.pose))
+    people = read_people(options, reader)
+    pipe = load_pipeline(options.checkpoint, options.config_file)
+    pipe.to(options.device, torch.float16 if options.half else torch.float32)
+    try:
+        write_pictures(pipe, people, poses, options)
+    except OSError as error:
+        raise InputError(f"{error.filename or options.output}: cannot be written ({error.strerror or error})") from None
+    print(f"{len(people) * len(poses)} pictures, skeletons and grid.png in {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Pictures of people in poses: what the command line and the page share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import yaml
+from PIL import Image
+from torch import Tensor
+
+from configs.errors import InputError
+from configs.files import CHECKOUT
+from datasets.deepfashion import FRAME
+from diffusion.randomness import pair_generators
+from models.pipeline import CFLDPipeline
+from poses.fitting import fit_pose
+from poses.library import NamedPose
+from poses.photos import TOLERANCE, Framing
+
+DEMO = CHECKOUT / "pretrained_models" / "demo" / "checkpoint"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody's photo, upright RGB, where it lies in the frame, and their keypoints in it where known."""
+
+    name: str
+    photo: Image.Image
+    keypoints: np.ndarray | None = None
+
+    @property
+    def framing(self) -> Framing:
+        return Framing.of((self.photo.height, self.photo.width))
+
+    @property
+    def framed(self) -> Image.Image:
+        return self.framing.apply(self.photo)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How to make pictures: None takes the pipeline's own."""
+
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    preset: str = "standard"
+
+
+@cache
+def presets() -> dict[str, dict[str, float]]:
+    """Factors of the number of steps, by name of the preset."""
+    return yaml.safe_load((CHECKOUT / "configs" / "presets.yaml").read_text())
+
+
+def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
+    """Denoising steps of an image."""
+    if choices.steps is not None:
+        return choices.steps
+    if choices.preset not in presets():
+        raise InputError(f"there is no preset {choices.preset!r}, expected one of {', '.join(presets())}")
+    return max(1, round(presets()[choices.preset]["steps"] * pipe.config.sampling["num_inference_steps"]))
+
+
+def shown_size(pipe: CFLDPipeline) -> tuple[int, int]:
+    """(height, width) of the pictures: the model's own where they have the frame's shape, else the frame's."""
+    height, width = pipe.config.sampling["output_size"]
+    shape = height / width / (FRAME[0] / FRAME[1])
+    if abs(shape - 1) <= TOLERANCE:
+        return height, width
+    height = max(height, FRAME[0])
+    return height, round(height * FRAME[1] / FRAME[0])
+
+
+def fitted(person: Person, poses: Sequence[NamedPose]) -> list[NamedPose]:
+    """The poses as this person would take them.
+
+    Raises:
+        InputError: the person's keypoints are not known.
+    """
+    if person.keypoints is None:
+        raise InputError(f"{person.name}: its keypoints are not known, so no pose can be fitted to it")
+    return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints)) for pose in poses]
+
+
+def make_pictures(
+    pipe: CFLDPipeline,
+    person: Person,
+    poses: Sequence[NamedPose],
+    choices: Choices,
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Image.Image]:
+    """The person in every pose; all start from the same noise, so that a sequence flickers less.
+
+    Args:
+        on_step: called with the number of finished steps and of all; what it raises ends the work.
+
+    Raises:
+        InputError: a choice is out of range.
+    """
+    steps = steps_of(pipe, choices)
+
+    def report(pipeline: CFLDPipeline, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict:
+        if on_step:
+            on_step(step + 1, pipeline.num_timesteps)
+        return {}
+
+    return pipe(
+        person.framed,
+        [pose.keypoints for pose in poses],
+        num_inference_steps=steps,
+        guidance_scales=None if choices.guidance is None else {"full": choices.guidance},
+        generator=pair_generators([choices.seed] * len(poses)),
+        output_size=shown_size(pipe),
+        callback_on_step_end=report,
+    ).images

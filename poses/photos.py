@@ -1,0 +1,98 @@
+"""Any photo as the model wants it: upright, RGB, in the shape of the keypoints' frame; and back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from configs.errors import InputError
+from datasets.deepfashion import FRAME
+from datasets.keypoints import MISSING
+
+SMALLEST, LARGEST = 32, 100_000_000  # pixels: of a side, of all
+TOLERANCE = 0.03  # aspect ratios that differ by no more are stretched, as in training, not padded
+PAPER = (255, 255, 255)  # what shows through transparent pixels
+
+
+def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
+    """An upright RGB photo: EXIF rotation applied, transparency on white, any mode of colour.
+
+    Raises:
+        InputError: no such file, no image, too small or too large.
+    """
+    name = file if isinstance(file, str | Path) else getattr(file, "name", "photo")
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > LARGEST:
+                raise InputError(f"{name}: {image.width} x {image.height} pixels, at most {LARGEST:,} are read")
+            upright = _rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file; expected a photo") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        text = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise InputError(f"{name}: cannot be read as a photo ({text}); use a JPEG, PNG or WebP file") from None
+    if min(upright.size) < SMALLEST:
+        raise InputError(f"{name}: {upright.width} x {upright.height} pixels, expected at least {SMALLEST} a side")
+    return upright
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bits of grey, which Pillow would cut, not scale
+        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, (*PAPER, 255))
+    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Where a photo of (height, width) `size` lies in a frame: scaled to `inner`, moved by `offset` (y, x)."""
+
+    size: tuple[int, int]
+    frame: tuple[int, int]
+    inner: tuple[float, float]
+    offset: tuple[float, float]
+
+    @classmethod
+    def of(cls, size: tuple[int, int], frame: tuple[int, int] = FRAME) -> "Framing":
+        """The whole photo as large as it fits, in the middle."""
+        scales = frame[0] / size[0], frame[1] / size[1]
+        if max(scales) <= min(scales) * (1 + TOLERANCE):
+            return cls(size, frame, (float(frame[0]), float(frame[1])), (0.0, 0.0))
+        inner = size[0] * min(scales), size[1] * min(scales)
+        return cls(size, frame, inner, ((frame[0] - inner[0]) / 2, (frame[1] - inner[1]) / 2))
+
+    def points(self, keypoints: np.ndarray) -> np.ndarray:
+        """Keypoints (18, 2) of the photo's pixels in the frame's, -1 for missing."""
+        moved = np.asarray(keypoints, float) * np.array(self.inner) / np.array(self.size) + self.offset
+        return np.where((np.asarray(keypoints) == MISSING).any(axis=1, keepdims=True), MISSING, moved)
+
+    def apply(self, photo: Image.Image) -> Image.Image:
+        """The photo with bars where the frame is larger, at the photo's own resolution."""
+        scale = max(self.size[0] / self.inner[0], self.size[1] / self.inner[1])
+        top, left = (round(offset * scale) for offset in self.offset)
+        if not top and not left:
+            return photo
+        height, width = self.size
+        canvas = Image.new("RGB", (width + 2 * left, height + 2 * top), _border_colour(photo))
+        canvas.paste(photo, (left, top))
+        return canvas
+
+    def restore(self, image: Image.Image) -> Image.Image:
+        """The part of a picture of the frame that the photo filled, at the photo's aspect ratio."""
+        y, x = image.height / self.frame[0], image.width / self.frame[1]
+        (top, left), (height, width) = self.offset, self.inner
+        box = tuple(round(side) for side in (left * x, top * y, (left + width) * x, (top + height) * y))
+        return image.crop(box)
+
+
+def _border_colour(photo: Image.Image) -> tuple[int, int, int]:
+    """The median colour of the photo's border: mostly its backdrop."""
+    pixels = np.asarray(photo)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])  # (2H + 2W, 3)
+    return tuple(int(channel) for channel in np.median(border, axis=0))

@@ -1,0 +1,83 @@
+"""Skeletons, grids and films of pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from configs.errors import InputError
+from configs.files import whole_file
+from datasets.deepfashion import FRAME
+from datasets.keypoints import skeleton_image
+
+GAP, HEADER = 4, 20  # pixels of the grid
+CODEC = "vp09"  # plays in browsers, and OpenCV's wheels can write it
+
+
+def draw_skeleton(keypoints: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """The pose (18, 2) of `FRAME` on black, of (height, width) `size`."""
+    return Image.fromarray(skeleton_image(keypoints, size, FRAME))
+
+
+def picture_grid(
+    poses: Sequence[tuple[str, Image.Image]], rows: Sequence[tuple[Image.Image, Sequence[Image.Image]]]
+) -> Image.Image:
+    """Poses on top, photos on the left, and the pictures where they meet; a photo is fitted into its tile.
+
+    Args:
+        poses: name and skeleton of each column.
+        rows: photo and its pictures.
+    """
+    width, height = poses[0][1].size
+    step = width + GAP, height + GAP
+    top = HEADER + step[1]
+    grid = Image.new("RGB", (step[0] * (len(poses) + 1) - GAP, top + step[1] * len(rows) - GAP), "white")
+    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(size=min(12, width / 12))
+    for column, (name, skeleton) in enumerate(poses, start=1):
+        draw.text((column * step[0] + width / 2, HEADER / 2), name, "black", font, anchor="mm")
+        grid.paste(skeleton, (column * step[0], HEADER))
+    for row, (photo, pictures) in enumerate(rows):
+        tile = photo.copy()
+        tile.thumbnail((width, height))
+        grid.paste(tile, ((width - tile.width) // 2, top + row * step[1] + (height - tile.height) // 2))
+        for column, picture in enumerate(pictures, start=1):
+            picture = picture if picture.size == (width, height) else picture.resize((width, height))
+            grid.paste(picture, (column * step[0], top + row * step[1]))
+    return grid
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write a PNG whole or not at all."""
+    with whole_file(path) as partial:
+        image.save(partial, format="PNG")
+
+
+def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
+    """Write an endless GIF of frames of one size."""
+    with whole_file(path) as partial:
+        frames[0].save(
+            partial, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0
+        )
+
+
+def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
+    """Write an MP4 of frames of one size; an odd side loses a pixel, as the codec wants.
+
+    Raises:
+        InputError: this OpenCV cannot write it.
+    """
+    width, height = (side // 2 * 2 for side in frames[0].size)
+    with whole_file(path) as partial:
+        named = partial.with_name(partial.name + ".mp4")  # OpenCV goes by the ending
+        writer = cv2.VideoWriter(str(named), cv2.VideoWriter_fourcc(*CODEC), fps, (width, height))
+        try:
+            if not writer.isOpened():
+                raise InputError(f"{path}: this OpenCV cannot write MP4 ({CODEC}); pip install opencv-python")
+            for frame in frames:
+                writer.write(np.asarray(frame.convert("RGB"))[:height, :width, ::-1])
+            writer.release()
+            named.replace(partial)
+        finally:
+            named.unlink(missing_ok=True)

@@ -1,0 +1,196 @@
+"""The pipeline of diffusers: the same images as the test program, from a folder, from anywhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.utils import set_seed
+from PIL import Image
+
+import pose_transfer_test
+from configs import InputError, load_config
+from datasets import load_pairs
+from diffusion.randomness import pair_generators, pair_seed
+from models import build_model
+from models.checkpoints import __main__ as command
+from models.checkpoints import published_parameters
+from models.export import export, load_pipeline
+from tests.shared import REPOSITORY
+from tests.tiny import run_main, write_dataset, write_tiny
+from training.images import file_name
+
+CHECKPOINT = REPOSITORY / "pretrained_models" / "demo" / "checkpoint"
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pairs")
+    write_dataset(root, test_images=2)
+    return root, load_pairs(root, "test")
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    pipe = load_pipeline(CHECKPOINT)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def one_thread():
+    """What a test image is computed with."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def generators(count: int) -> list[torch.Generator]:
+    return pair_generators([pair_seed(3407, index) for index in range(count)])
+
+
+def test_images_are_those_of_the_test_program(pairs, pipe, tmp_path, one_thread):
+    root, pairs = pairs
+    opts = ["INPUT.ROOT_DIR", root, "ACCELERATE.OUTPUT_DIR", tmp_path, "TEST.NUM_INFERENCE_STEPS", STEPS]
+    assert run_main(pose_transfer_test, "MODEL.PRETRAINED_PATH", CHECKPOINT, *opts) == 0
+    photos = [Image.open(pair.source_path) for pair in pairs]
+    poses = [pair.target_keypoints for pair in pairs]
+    images = pipe(photos, poses, num_inference_steps=STEPS, generator=generators(len(pairs))).images
+    for pair, image in zip(pairs, images):
+        [path] = tmp_path.rglob(file_name(pair))
+        assert np.array_equal(np.array(Image.open(path)), np.array(image))
+
+
+def test_an_exported_folder_gives_the_same_images_from_elsewhere(pairs, pipe, tmp_path):
+    pair = pairs[1][0]
+    arguments = ["export", "--checkpoint", CHECKPOINT, "--output", tmp_path / "exported"]
+    assert run_main(command, *arguments) == 0
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert str(CHECKPOINT) in card and "uc_down_full" in card and "{" not in card.replace("{folder}", "")
+    script = f"""
+import numpy as np, torch
+from PIL import Image
+from models.pipeline import CFLDPipeline
+pipe = CFLDPipeline.from_pretrained("exported")
+pose = np.array({pair.target_keypoints.tolist()})
+result = pipe(Image.open({str(pair.source_path)!r}), pose, {STEPS}, generator=torch.Generator().manual_seed(5))
+result.images[0].save("image.png")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
+    photo = Image.open(pair.source_path)
+    seed = torch.Generator().manual_seed(5)
+    image = pipe(photo, pair.target_keypoints, STEPS, generator=seed).images[0]
+    assert np.array_equal(np.array(Image.open(tmp_path / "image.png")), np.array(image))
+    loaded = load_pipeline(tmp_path / "exported")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.unet.parameters(), pipe.unet.parameters()))
+
+
+def test_one_photo_in_several_poses_is_encoded_once(pairs, pipe, monkeypatch):
+    photo, poses = Image.open(pairs[1][0].source_path), np.stack([pair.target_keypoints for pair in pairs[1]])
+    encoded, whole = [], type(pipe.conditioner).encode_appearance
+    monkeypatch.setattr(
+        type(pipe.conditioner), "encode_appearance", lambda self, image: encoded.append(1) or whole(self, image)
+    )
+    images = pipe(photo, poses, STEPS, generator=generators(2), output_type="pt", output_size=(64, 44)).images
+    assert images.shape == (2, 3, 64, 44) and images.dtype == torch.float32 and len(encoded) == 1
+    assert not torch.equal(images[0], images[1])
+    alone = pipe(photo, poses[1], STEPS, generator=generators(2)[1:], output_type="np", output_size=(64, 44)).images
+    assert np.array_equal(alone[0], images[1].permute(1, 2, 0).numpy())
+
+
+def test_a_callback_sees_and_changes_every_step(pairs, pipe):
+    photo, pose, seen = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints, []
+
+    def callback(pipeline, step, timestep, tensors):
+        assert pipeline is pipe
+        seen.append((step, timestep, tuple(tensors["latents"].shape)))
+        return {"latents": tensors["latents"] * 0}
+
+    call = dict(num_inference_steps=STEPS, callback_on_step_end=callback, output_type="np")
+    first, second = pipe(photo, [pose] * 2, generator=generators(2), **call).images
+    assert [step for step, _, _ in seen] == [0, 1, 2, 3]
+    assert seen[0][1] > seen[1][1] and seen[0][1] == seen[2][1] and seen[0][2] == (1, 8, 16, 16)
+    assert np.array_equal(first, second)  # both decoded from zeros
+
+    def cancel(*_):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        pipe(photo, pose, callback_on_step_end=cancel)
+
+
+def test_scales_of_one_call(pairs, pipe):
+    photo, pose = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints
+
+    def image(**options):
+        return pipe(photo, pose, 1, generator=generators(1), output_type="np", **options).images
+
+    assert np.array_equal(image(), image(guidance_scales={"full": 1.5}))  # the checkpoint's own
+    assert not np.array_equal(image(), image(guidance_scales={"full": 3.0}))
+    assert not np.array_equal(image(), image(guidance_type="uc_full"))
+
+
+def test_bfloat16(pairs):
+    pipe = load_pipeline(CHECKPOINT).to(torch.bfloat16)
+    photo, pose = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints
+    half = pipe(photo, pose, STEPS, generator=generators(1), output_type="np").images
+    assert pipe.unet.dtype == pipe.conditioner.dtype == torch.bfloat16
+    whole = pipe.to(torch.float32)(photo, pose, STEPS, generator=generators(1), output_type="np").images
+    assert 0 < np.abs(half - whole).mean() < 0.05
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_parts_wait_on_the_cpu(pairs):
+    pipe = load_pipeline(CHECKPOINT)
+    photo, pose = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints
+    expected = pipe.to("cuda")(photo, [pose] * 3, STEPS, generator=generators(3), output_type="np").images
+    pipe.enable_model_cpu_offload()
+    images = pipe(photo, [pose] * 3, STEPS, generator=generators(3), output_type="np").images
+    assert pipe.unet.device.type == pipe.conditioner.device.type == "cpu"
+    assert np.abs(images - expected).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"pose": []}, "1 photos and 0 poses"),
+        ({"pose": np.zeros((17, 2))}, "expected \\(18, 2\\)"),
+        ({"generator": generators(2)}, "2 generators for 1 images"),
+        ({"guidance_scales": {"up": 1.0}}, "unknown guidance scale 'up', expected some of down"),
+        ({"guidance_type": "full"}, "guidance_type is 'full'"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0, expected 1 to 1000"),
+        ({"output_type": "jpg"}, "output_type is 'jpg'"),
+    ],
+)
+def test_bad_calls(pipe, change, message):
+    call = {"image": Image.new("RGB", (88, 128)), "pose": np.full((18, 2), 50), **change}
+    with pytest.raises(InputError, match=message):
+        pipe(**call)
+
+
+def test_a_published_checkpoint(tmp_path):
+    config = write_tiny(tmp_path)
+    set_seed(1)
+    model = build_model(load_config(config))
+    weights = published_parameters(model)
+    unet = {name: weights.pop(name) for name in list(weights) if name.startswith("model.")}
+    torch.save({name: value.detach() for name, value in weights.items()}, tmp_path / "pytorch_model.bin")
+    torch.save({name: value.detach() for name, value in unet.items()}, tmp_path / "pytorch_model_1.bin")
+    with pytest.raises(InputError, match="--config_file"):
+        load_pipeline(tmp_path)
+    export(str(tmp_path), tmp_path / "exported", str(config))
+    pipe = load_pipeline(tmp_path / "exported")
+    own = dict(model.named_parameters())
+    assert all(torch.equal(value, own[name]) for name, value in pipe.conditioner.named_parameters())
+    assert all(torch.equal(value, own[f"unet.{name}"]) for name, value in pipe.unet.named_parameters())
+    with pytest.raises(InputError, match="is there already"):
+        export(str(tmp_path), tmp_path / "exported", str(config))
+    Path(tmp_path / "exported" / "unet" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as a pipeline"):
+        load_pipeline(tmp_path / "exported")

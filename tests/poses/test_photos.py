@@ -1,0 +1,91 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.errors import InputError
+from datasets.deepfashion import FRAME
+from poses import photos
+from poses.photos import Framing, read_photo
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    file.seek(0)
+    return file
+
+
+def test_a_rotated_photo_is_turned_upright():
+    image = Image.new("RGB", (60, 40), "black")
+    image.paste("white", (0, 0, 60, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned 90 degrees clockwise
+    upright = read_photo(saved(image, "JPEG", exif=exif, quality=95))
+    assert upright.size == (40, 60)
+    assert upright.getpixel((36, 30))[0] > 200 and upright.getpixel((4, 30))[0] < 50
+
+
+@pytest.mark.parametrize(
+    "image, expected",
+    [
+        (Image.new("RGBA", (40, 40), (255, 0, 0, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (40, 40), (200, 0, 0, 255)), (200, 0, 0)),
+        (Image.new("LA", (40, 40), (50, 0)), (255, 255, 255)),
+        (Image.new("L", (40, 40), 77), (77, 77, 77)),
+        (Image.new("1", (40, 40), 1), (255, 255, 255)),
+        (Image.fromarray(np.full((40, 40), 0x4D00, np.uint16)), (77, 77, 77)),
+        (Image.new("P", (40, 40), 0), (0, 0, 0)),
+    ],
+)
+def test_every_mode_becomes_rgb(image, expected):
+    photo = read_photo(saved(image))
+    assert photo.mode == "RGB" and photo.getpixel((20, 20)) == expected
+
+
+def test_cmyk():
+    photo = read_photo(saved(Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "JPEG"))
+    assert photo.mode == "RGB" and photo.getpixel((9, 9))[0] > photo.getpixel((9, 9))[1] + 100
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"no image", "not an image in a known format"),
+        (saved(Image.new("RGB", (400, 400))).read()[:60], "cannot be read as a photo"),
+        (saved(Image.new("RGB", (8, 400))).read(), "8 x 400 pixels, expected at least 32"),
+    ],
+)
+def test_what_is_no_photo(tmp_path, content, message):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"a.jpg: .*{message}"):
+        read_photo(path)
+
+
+def test_files_that_are_missing_or_too_large(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no such file"):
+        read_photo(tmp_path / "none.jpg")
+    monkeypatch.setattr(photos, "LARGEST", 1000)
+    with pytest.raises(InputError, match="40 x 40 pixels, at most 1,000"):
+        read_photo(saved(Image.new("RGB", (40, 40))))
+
+
+@pytest.mark.parametrize("size", [(560, 420), (400, 900), (900, 120), (33, 32), (2000, 1333)])
+def test_framing_and_back(size):
+    framing, shape = Framing.of(size), FRAME[0] / FRAME[1]
+    photo = Image.new("RGB", size[::-1], (10, 200, 30))
+    photo.paste((255, 0, 0), (size[1] // 2, size[0] // 2, size[1] // 2 + 4, size[0] // 2 + 4))
+    framed = framing.apply(photo)
+    assert framed.height / framed.width == pytest.approx(shape, rel=0.03)
+    assert framed.getpixel((0, 0)) == (10, 200, 30)  # bars continue the backdrop
+    corners = framing.points(np.array([[0, 0], [size[0], size[1]], [-1, -1]] + [[5, 5]] * 15))
+    assert np.allclose(corners[0] + corners[1], FRAME) and (corners[2] == -1).all()  # in the middle
+    back = framing.restore(framed.resize((FRAME[1] * 4, FRAME[0] * 4)))
+    assert back.height / back.width == pytest.approx(size[0] / size[1], rel=0.05)
+
+
+def test_a_photo_of_about_the_frames_shape_is_stretched():
+    photo = Image.new("RGB", (750, 1101))
+    assert Framing.of((1101, 750)).apply(photo) is photo

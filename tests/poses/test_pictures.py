@@ -1,0 +1,38 @@
+import cv2
+import numpy as np
+from PIL import Image
+
+from poses import library
+from poses.pictures import GAP, HEADER, draw_skeleton, picture_grid, save_gif, save_mp4
+
+
+def test_skeleton():
+    image = np.array(draw_skeleton(library()["standing_front"], (512, 352)))
+    assert image.shape == (512, 352, 3)
+    y, x = (library()["standing_front"][1] * 2).astype(int)
+    assert image[y, x].tolist() == [255, 85, 0]
+
+
+def test_grid():
+    skeletons = [(name, Image.new("RGB", (44, 64), name)) for name in ("red", "green")]
+    rows = [(Image.new("RGB", (90, 30), "blue"), [Image.new("RGB", (44, 64), "white")] * 2)] * 3
+    grid = picture_grid(skeletons, rows)
+    assert grid.size == (3 * 44 + 2 * GAP, HEADER + 4 * 64 + 3 * GAP)
+    assert grid.getpixel((48 + 20, HEADER + 30)) == (255, 0, 0)
+    assert grid.getpixel((22, HEADER + 68 + 32)) == (0, 0, 255)  # the photo in the middle of its tile
+    assert grid.getpixel((22, HEADER + 68 + 5)) == (255, 255, 255)
+
+
+def test_films(tmp_path):
+    frames = [Image.new("RGB", (45, 65), (level, 0, 255 - level)) for level in (0, 120, 240)]
+    save_gif(frames, tmp_path / "a.gif", fps=5)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 3 and gif.size == (45, 65) and gif.info["duration"] == 200 and gif.info["loop"] == 0
+    save_mp4(frames, tmp_path / "a.mp4", fps=5)
+    film = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert film.get(cv2.CAP_PROP_FPS) == 5
+    shown = [film.read()[1] for _ in range(3)]
+    assert not film.read()[0]
+    assert all(image.shape == (64, 44, 3) for image in shown)
+    assert abs(int(shown[2][30, 20, 2]) - 240) < 25 and shown[2][30, 20, 0] < 40  # BGR
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.mp4"]

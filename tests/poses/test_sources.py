@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.errors import InputError
+from datasets.deepfashion import ANNOTATION_HEADER, FRAME
+from datasets.keypoints import MISSING
+from poses import library
+from poses.sources import PoseReader
+
+
+class OnePerson:
+    """Finds the same keypoints in every photo."""
+
+    def __init__(self, *people: np.ndarray) -> None:
+        self.found = people
+
+    def people(self, photo: Image.Image) -> list[np.ndarray]:
+        return list(self.found)
+
+
+STANDING = library()["standing_front"]
+READER = PoseReader(OnePerson(STANDING))
+
+
+def openpose(points: np.ndarray, **more) -> dict:
+    """The document of keypoints (y, x)."""
+    flat = [[x, y, 0.9] if x != MISSING else [0, 0, 0] for y, x in points.tolist()]
+    return {"people": [{"pose_keypoints_2d": sum(flat, [])}], **more}
+
+
+def test_a_name():
+    [pose] = READER.read(["walking_left"])
+    assert pose.name == "walking_left" and np.array_equal(pose.keypoints, library()["walking_left"])
+    with pytest.raises(InputError, match="walking_lef: no pose of the library .* did you mean walking_left"):
+        READER.read(["walking_lef"])
+
+
+def test_annotations(tmp_path):
+    y, x = list(range(18)), [-1] + list(range(20, 37))
+    rows = [f"{name}.jpg:{json.dumps(y)}:{json.dumps(x)}" for name in "ab"]
+    path = tmp_path / "poses.csv"
+    path.write_text("\n".join([ANNOTATION_HEADER, *rows]))
+    poses = READER.read([str(path)])
+    assert [pose.name for pose in poses] == ["a", "b"]
+    assert poses[0].keypoints[1].tolist() == [1, 20] and (poses[0].keypoints[0] == MISSING).all()
+    [one] = READER.read([f"{path}:b.jpg"])
+    assert one.name == "b"
+    with pytest.raises(InputError, match="no row for c.jpg"):
+        READER.read([f"{path}:c.jpg"])
+    path.write_text(ANNOTATION_HEADER)
+    with pytest.raises(InputError, match="no rows"):
+        READER.read([str(path)])
+
+
+def test_openpose_with_the_size_of_its_picture(tmp_path):
+    path = tmp_path / "dance.json"
+    path.write_text(json.dumps(openpose(STANDING * 3, canvas_height=FRAME[0] * 3, canvas_width=FRAME[1] * 3)))
+    [pose] = READER.read([str(path)])
+    assert pose.name == "dance" and np.allclose(pose.keypoints, STANDING)
+    shares = openpose(STANDING / FRAME, canvas_height=FRAME[0] * 3, canvas_width=FRAME[1] * 3)
+    path.write_text(json.dumps([shares]))
+    assert np.allclose(READER.read([str(path)])[0].keypoints, STANDING)
+
+
+def test_openpose_without_a_size_is_centred(tmp_path):
+    path = tmp_path / "dance.json"
+    back = library()["standing_back"]  # without a nose
+    path.write_text(json.dumps(openpose(np.where(back == MISSING, MISSING, back * 7 + 1000))))
+    [pose] = READER.read([str(path)])
+    found = (pose.keypoints != MISSING).all(axis=1)
+    low, high = pose.keypoints[found].min(axis=0), pose.keypoints[found].max(axis=0)
+    assert np.allclose((low + high) / 2, np.array(FRAME) / 2) and high[0] - low[0] == pytest.approx(0.86 * FRAME[0])
+    assert not found[0] and found.sum() == (back != MISSING).all(axis=1).sum()
+
+
+def test_openpose_of_25_points(tmp_path):
+    points = np.zeros((25, 2))
+    points[[0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]] = STANDING
+    points[8] = 1.0  # the middle of the hips, which we have not
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(openpose(points, canvas_height=FRAME[0], canvas_width=FRAME[1])))
+    assert np.allclose(READER.read([str(path)])[0].keypoints, STANDING)
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["{", "[]", "{}", '{"people": 3}', '{"people": [{"pose_keypoints_2d": [1, 2]}]}',
+     '{"people": [{"pose_keypoints_2d": ["a"]}]}', '{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}'],
+)  # fmt: skip
+def test_other_json(tmp_path, document):
+    path = tmp_path / "a.json"
+    path.write_text(document)
+    with pytest.raises(InputError, match="a.json: "):
+        READER.read([str(path)])
+    path.write_text('{"people": []}')
+    with pytest.raises(InputError, match="no person found"):
+        READER.read([str(path)])
+
+
+def test_a_photo_and_a_folder(tmp_path):
+    Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend.PNG")
+    (tmp_path / "b.json").write_text(json.dumps(openpose(STANDING, canvas_height=FRAME[0], canvas_width=FRAME[1])))
+    (tmp_path / "notes.txt").write_text("")
+    poses = PoseReader(OnePerson(STANDING * 4)).read([str(tmp_path), "seated_left"])
+    assert [pose.name for pose in poses] == ["b", "friend", "seated_left"]
+    assert np.allclose(poses[1].keypoints, STANDING)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no photos"):
+        READER.read([str(tmp_path / "empty")])
+
+
+def test_the_person_asked_for(tmp_path):
+    Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "two.png")
+    reader = PoseReader(OnePerson(STANDING * 2, STANDING * 4), person=2)
+    assert np.allclose(reader.read([str(tmp_path / "two.png")])[0].keypoints, STANDING / 2)

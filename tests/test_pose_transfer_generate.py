@@ -1,0 +1,158 @@
+"""Photos in, pictures out, on the demo weights."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pose_transfer_generate
+from datasets.deepfashion import ANNOTATION_HEADER, FRAME
+from datasets.drawn_people import draw, sample_person, sample_pose
+from poses import library
+from poses.making import steps_of
+from poses.pictures import draw_skeleton
+from tests.tiny import run_main
+
+FAST = ["--steps", "1"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two drawn people's photos, one of them small and upright, one wide; and the first one's keypoints."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(5)
+    person = sample_person(rng)
+    image, points = draw(person, sample_pose(rng, person, "front", "standing"))
+    Image.fromarray(image).resize((375, 550)).save(folder / "anna.jpg")
+    wide = Image.new("RGB", (900, 551), (200, 200, 200))
+    wide.paste(Image.fromarray(image).resize((375, 551)), (300, 0))
+    wide.save(folder / "bob.png")
+    y, x = ((points[:, axis] * FRAME[1 - axis] / (750, 1101)[axis]) for axis in (1, 0))
+    rows = [json.dumps([-1 if np.isnan(value) else int(value) for value in side]) for side in (y, x)]
+    (folder / "own").mkdir()
+    (folder / "own" / "keypoints.csv").write_text(f"{ANNOTATION_HEADER}\nanna.jpg:{rows[0]}:{rows[1]}\n")
+    return folder
+
+
+def run(*arguments) -> int:
+    return run_main(pose_transfer_generate, *arguments)
+
+
+def test_several_people_in_several_poses(photos, tmp_path, capsys):
+    poses = ["standing_front", "walking_left", "standing_front"]
+    assert run("--source", photos, "--pose", *poses, "--output", tmp_path / "out", *FAST) == 0
+    assert "6 pictures, skeletons and grid.png" in capsys.readouterr().out
+    names = ["standing_front", "walking_left", "standing_front_2"]
+    expected = {f"{person}_to_{pose}.png" for person in ("anna", "bob") for pose in names}
+    expected |= {"grid.png", "skeletons", "anna.gif", "anna.mp4", "bob.gif", "bob.mp4"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == expected
+    assert {path.stem for path in (tmp_path / "out" / "skeletons").iterdir()} == set(names)
+    pictures = {name: Image.open(tmp_path / "out" / name) for name in expected if "_to_" in name}
+    assert {picture.size for picture in pictures.values()} == {(176, 256)}
+    first, other, again = (np.array(pictures[f"anna_to_{name}.png"], float) for name in names)
+    assert np.array_equal(first, again) and np.abs(first - other).mean() > 2  # the same noise for every pose
+    skeleton = np.array(Image.open(tmp_path / "out" / "skeletons" / "walking_left.png"))
+    assert np.array_equal(skeleton, np.array(draw_skeleton(library()["walking_left"], FRAME)))
+
+
+def test_the_figure_takes_the_pose(photos, tmp_path):
+    """Where the raised forearms go, a picture with arms up differs from one with arms down; at the feet it does not."""
+    poses = ["arms_raised_front", "standing_front"]
+    assert run("--source", photos / "anna.jpg", "--pose", *poses, "--output", tmp_path, "--preset", "standard") == 0
+    up, down = (np.array(Image.open(tmp_path / f"anna_to_{pose}.png"), float) for pose in poses)
+    keypoints = library()["arms_raised_front"].astype(int)
+
+    def difference(y: int, x: int) -> float:
+        place = slice(max(0, y - 6), y + 6), slice(max(0, x - 6), x + 6)
+        return float(np.abs(up[place] - down[place]).mean())
+
+    elbows = np.mean([difference(*keypoints[joint]) for joint in (3, 6)])
+    ankles = np.mean([difference(*keypoints[joint]) for joint in (10, 13)])
+    assert elbows > 2 * ankles and elbows > 15
+
+
+def test_seeds_presets_and_the_shape_of_the_photo(photos, tmp_path):
+    def picture(name: str, *options) -> Image.Image:
+        run("--source", photos / "bob.png", "--pose", "standing_back", "--output", tmp_path / name, *options)
+        return Image.open(tmp_path / name / "bob_to_standing_back.png")
+
+    plain = np.array(picture("plain", *FAST))
+    assert np.array_equal(plain, np.array(picture("again", *FAST)))
+    assert not np.array_equal(plain, np.array(picture("seed", *FAST, "--seed", "1")))
+    assert not np.array_equal(plain, np.array(picture("guidance", *FAST, "--guidance", "4")))
+    shaped = picture("shaped", *FAST, "--photo-shape")
+    assert shaped.width / shaped.height == pytest.approx(900 / 551, rel=0.03)
+
+
+def test_presets_are_factors_of_the_checkpoints_steps():
+    class Pipe:
+        class config:
+            sampling = {"num_inference_steps": 50}
+
+    of = {name: steps_of(Pipe, pose_transfer_generate.Choices(preset=name)) for name in ("fast", "standard", "fine")}
+    assert of == {"fast": 25, "standard": 50, "fine": 125}
+    assert steps_of(Pipe, pose_transfer_generate.Choices(steps=7, preset="fast")) == 7
+
+
+def test_fit_to_given_keypoints(photos, tmp_path):
+    """The person is scaled to 60 percent in the file: so is the skeleton drawn."""
+    header, row = (photos / "own" / "keypoints.csv").read_text().splitlines()
+    name, y, x = row.split(":")
+    small = [json.dumps([-1 if v == -1 else int(v * 0.6) for v in json.loads(side)]) for side in (y, x)]
+    (tmp_path / "small.csv").write_text(f"{header}\n{name}:{small[0]}:{small[1]}\n")
+    sizes = []
+    for number, file in enumerate((photos / "own" / "keypoints.csv", tmp_path / "small.csv")):
+        output = tmp_path / str(number)
+        arguments = ["--source", photos / "anna.jpg", "--pose", "arms_out_front", "--output", output, *FAST]
+        assert run(*arguments, "--fit", "--source-keypoints", file) == 0
+        lit = np.argwhere(np.array(Image.open(output / "skeletons" / "anna_arms_out_front.png")).any(axis=2))
+        sizes.append(np.ptp(lit[:, 0]))
+    assert sizes[1] / sizes[0] == pytest.approx(0.6, abs=0.04)
+
+
+def test_names_of_poses(capsys):
+    assert run("--list-poses") == 0
+    assert capsys.readouterr().out.split() == list(library())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--source"], "command line: argument --source: expected at least one argument"),
+        (["--pose", "standing"], "standing: no pose of the library"),
+        (["--source", "none.jpg"], "none.jpg: no such file; expected a photo"),
+        (["--checkpoint", "nowhere"], "nowhere: no such folder"),
+        (["--preset", "slow"], "--preset is slow, expected one of fast, standard, fine"),
+        (["--steps", "5000"], "num_inference_steps is 5000, expected 1 to 1000"),
+        (["--fps", "0"], "--fps is 0"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--device", "gpu"], "--device is gpu"),
+        (["--device", "cuda:77"], "--device is cuda:77"),
+        (["--device", "cpu", "--half"], "--half needs a GPU"),
+        (["--source-keypoints", "a.csv"], "--source-keypoints is read with --fit only"),
+    ],
+)
+def test_bad_input_is_one_line(photos, tmp_path, capsys, options, message):
+    arguments = ["--source", photos / "anna.jpg", "--pose", "standing_front", "--output", tmp_path / "out"]
+    assert run(*arguments, *options) == 1
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0] and errors[0] == lines[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_missing_is_named(capsys):
+    assert run("--source", "a.jpg", "--pose", "standing_front") == 1
+    assert "error: command line: --output is missing" in capsys.readouterr().err
+
+
+def test_help_has_an_example_and_every_option(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pose_transfer_generate.py", "--help"])
+    with pytest.raises(SystemExit):
+        pose_transfer_generate.main()
+    text = capsys.readouterr().out
+    assert "--source me.jpg --pose standing_front" in text
+    options = ("source", "pose", "checkpoint", "output", "seed", "steps", "guidance", "preset", "fit", "person")
+    assert all(f"--{option}" in text for option in options)
