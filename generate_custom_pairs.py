@@ -169,8 +169,10 @@ def refuse_twins(photos: Iterable[Photo]) -> None:
         seen[stem] = photo
 
 
-def prepare(root: Path, photos: Sequence[Photo], test_share: float, frame: Size, workers: int) -> list[str]:
-    """Write images and lists of both splits below `root`; a line about each split.
+def prepare(
+    root: Path, photos: Sequence[Photo], test_share: float, frame: Size, workers: int, say: Callable[[str], None]
+) -> None:
+    """Write images and lists of both splits below `root`.
 
     Raises:
         InputError: there are too few people, or a photo is damaged (the others are then in place).
@@ -178,6 +180,9 @@ def prepare(root: Path, photos: Sequence[Photo], test_share: float, frame: Size,
     people: dict[str, list[Photo]] = {}
     for photo in photos:
         people.setdefault(photo.person, []).append(photo)
+    alone = [group[0].source for group in people.values() if len(group) == 1]
+    if alone:
+        say(f"note: {len(alone)} people with a single usable photo left out, first {alone[0]}")
     people = {person: group for person, group in people.items() if len(group) > 1}
     test_people = choose_test_people(people, test_share)
     chosen = {
@@ -192,7 +197,8 @@ def prepare(root: Path, photos: Sequence[Photo], test_share: float, frame: Size,
     ]
     sizes = place_all(jobs, lambda job: put_on_canvas(job, frame), workers)
     refuse_missing(root, jobs, sizes, [], "replace or remove them and run this again")
-    return [write_split(root, split, chosen[split]) for split in SPLITS]
+    for split in SPLITS:
+        say(write_split(root, split, chosen[split]))
 
 
 def write_split(root: Path, split: str, people: dict[str, list[Photo]]) -> str:
@@ -234,8 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     group = Grouping(options.group)
     try:
         photos = read_photos(options.photos, options.keypoints, options.keypoint_frame, group, frame, print)
-        for line in prepare(root, photos, options.test_share, frame, options.workers):
-            print(line)
+        prepare(root, photos, options.test_share, frame, options.workers, print)
     except OSError as error:
         raise cannot_write(error, root) from None
 

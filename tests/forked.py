@@ -55,7 +55,7 @@ class Program:
         end = time.monotonic() + LIMIT
         for process in self.processes:
             process.join(end - time.monotonic())
-        wait_for(lambda: not any(_group_lives(process.pid) for process in self.processes), "orphan processes")
+        wait_for(lambda: not any(group_lives(process.pid) for process in self.processes), "orphan processes")
         return [process.exitcode for process in self.processes]
 
     def output(self, rank: int = 0) -> str:
@@ -72,10 +72,11 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + LIMIT
     while not condition():
         assert time.monotonic() < end, what
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
-def _group_lives(leader: int) -> bool:
+def group_lives(leader: int) -> bool:
+    """Whether any process of a process group is there."""
     try:
         os.killpg(leader, 0)
     except ProcessLookupError:

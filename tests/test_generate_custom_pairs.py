@@ -97,10 +97,15 @@ def test_more_photos_and_fewer(photos, capsys):
         shutil.copy(photos / name, photos / name.replace("0001", "0009"))
         points[name.replace("0001", "0009")] = points[name]
     points.pop("person_0002/01_1_front.jpg")
+    (photos / "person_0010").mkdir()
+    shutil.copy(photos / "person_0001" / "01_1_front.jpg", photos / "person_0010" / "only.jpg")
+    points["person_0010/only.jpg"] = points["person_0001/01_1_front.jpg"]
     write_annotations(photos / "keypoints.csv", points)
     capsys.readouterr()
     root = run(photos)
-    assert "1 photos with fewer than 6 keypoints left out, first person_0002/01_1_front.jpg" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "1 photos with fewer than 6 keypoints left out, first person_0002/01_1_front.jpg" in output
+    assert f"1 people with a single usable photo left out, first {photos}/person_0010/only.jpg" in output
     added = people(root)
     assert all(sides[split] <= added[split] for split in sides)
     gone = {name for split in before for name in before[split]} - {n for names in images(root).values() for n in names}

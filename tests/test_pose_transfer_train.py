@@ -13,17 +13,16 @@ from accelerate.utils import LoggerType
 from PIL import Image
 from safetensors.torch import load_file
 
-import pose_transfer_test
 import pose_transfer_train
 from configs import load_config
 from datasets import GlobalBatchSampler
 from models import CFLD
-from tests.tiny import run_main, run_processes, write_tiny
+from tests import forked
+from tests.tiny import run_main, write_tiny
 from training import processes
 from training.checkpointing import Snapshot
 from training.data import training_pairs
 from training.evaluation import Evaluator
-from training.images import read_png
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
@@ -180,29 +179,34 @@ def test_wandb(tiny, monkeypatch):
 
 def test_several_processes_train_and_test_as_one(tiny):
     one, two = (RunFolder(tiny.parent / "outputs" / "tiny" / name) for name in ("one", "two"))
-    opts = ["--config_file", tiny, "OPTIMIZER.EPOCHS", "1", "OPTIMIZER.LR", "1e-4"]
+    opts = ["--config_file", tiny, "OPTIMIZER.EPOCHS", "1", "OPTIMIZER.LR", "1e-4", *FAST]
     assert run_main(pose_transfer_train, *opts, "ACCELERATE.RUN_NAME", "one") == 0
-    result = run_processes(2, "pose_transfer_train.py", *opts, "ACCELERATE.RUN_NAME", "two")
-    assert result.returncode == 0, result.stderr
-    assert two.log(1).is_file() and "2 process(es)" in result.stderr
+    statuses, output = forked.run("train", [*opts, "ACCELERATE.RUN_NAME", "two"], tiny.parent, 2)
+    assert statuses == [0, 0], output
+    assert two.log(1).is_file() and "2 process(es)" in output
     first, second = (load_file(run.newest() / "model.safetensors") for run in (one, two))
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=5e-5)  # of 1e-4 a step
     assert momentum(one) == pytest.approx(momentum(two), rel=0.01)
-    checkpoint = ["MODEL.PRETRAINED_PATH", str(one.newest())]
-    assert run_main(pose_transfer_test, *checkpoint) == 0
-    result = run_processes(2, "pose_transfer_test.py", *checkpoint, "ACCELERATE.RUN_NAME", "two")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("copy of the source") == 1
-    folders = [run.generated([64, 56]) for run in (one, two)]
-    images = [{path.name: read_png(path, (64, 56)) for path in folder.glob("*_vis.png")} for folder in folders]
-    assert len(images[0]) == 6 and images[0].keys() == images[1].keys()
-    assert all(torch.equal(images[0][name], images[1][name]) for name in images[0])
-    scores = [json.loads((folder / "metrics.json").read_text())["scores"] for folder in folders]
-    assert scores[0] == scores[1]
-    fewer = ["ACCELERATE.RUN_NAME", "fewer", "TEST.NUM_PAIRS", "1"]  # than processes
-    result = run_processes(2, "pose_transfer_test.py", *checkpoint, *fewer)
-    assert result.returncode == 0 and "1 images (1 made now)" in result.stderr, result.stderr
+
+
+def test_one_two_and_three_processes_make_the_same_images_and_scores(tiny):
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
+    outputs = tiny.parent / "outputs" / "tiny"
+    checkpoint = ["MODEL.PRETRAINED_PATH", RunFolder(outputs / "run").newest(), "TEST.NUM_PAIRS", "5"]
+    folders = []
+    for count in (1, 2, 3):
+        opts = [*checkpoint, "ACCELERATE.RUN_NAME", f"by{count}"]
+        statuses, output = forked.run("test", opts, tiny.parent, count)
+        assert statuses == [0] * count and output.count("copy of the source") == 1, output
+        folders.append(RunFolder(outputs / f"by{count}").generated([64, 56]))
+    for folder in folders:
+        assert len(list(folder.glob("*_vis.png"))) == 5
+        for path in folders[0].glob("*"):
+            assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+    fewer = [*checkpoint[:2], "ACCELERATE.RUN_NAME", "fewer", "TEST.NUM_PAIRS", "1"]  # than processes
+    statuses, output = forked.run("test", fewer, tiny.parent, 2)
+    assert statuses == [0, 0] and "1 images (1 made now)" in output, output
 
 
 def fail_from(monkeypatch, first, last, factor=float("nan")):

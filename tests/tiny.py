@@ -1,8 +1,6 @@
 """A model and a dataset so small that a training step takes a fraction of a second."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +10,6 @@ import numpy as np
 import yaml
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
-
-from tests.shared import REPOSITORY
 
 PARTS = {
     "unet": {
@@ -153,17 +149,3 @@ def run_main(module: ModuleType, *arguments: str) -> int:
         except SystemExit as end:
             return end.code or 0
     return 0
-
-
-def run_processes(count: int, script: str, *arguments: str) -> subprocess.CompletedProcess:
-    """Run an entrypoint in `count` processes on the CPU."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, str(REPOSITORY / script), *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )

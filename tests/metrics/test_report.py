@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 
 import numpy as np
@@ -42,8 +43,8 @@ def test_infinite_score(tmp_path):
 
 
 def test_per_image_table(tmp_path):
-    write_per_image(tmp_path, [{"index": 0, "SSIM": 0.5}, {"index": 4, "SSIM": 0.25}])
-    assert (tmp_path / "metrics_per_image.csv").read_text() == "index,SSIM\n0,0.5\n4,0.25\n"
+    write_per_image(tmp_path, [{"index": 0, "SSIM": 0.1 + 0.2, "PSNR": math.inf}, {"index": 4, "SSIM": 0.25}])
+    assert (tmp_path / "metrics_per_image.csv").read_text() == "index,SSIM,PSNR\n0,0.3,inf\n4,0.25,\n"
 
 
 def run_report(monkeypatch, *rows: str) -> int:

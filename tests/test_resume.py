@@ -1,0 +1,122 @@
+"""Going on where a run of several processes stopped, with as many processes or another number."""
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from configs import load_config
+from datasets import GlobalBatchSampler
+from tests.forked import Program, run
+from tests.tiny import write_tiny
+from training.run_folder import RunFolder
+from training.trainer import Trainer
+
+# 5 steps an epoch
+OPTS = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "4", "ACCELERATE.EVAL_PERIOD", "2"]
+ALL = [
+    *["ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2", "OPTIMIZER.EMA_DECAY", "0.9", "INPUT.NUM_WORKERS", "2"],
+    *["OPTIMIZER.MAX_GRAD_NORM", "0.5", "MODEL.COND_STAGE_CONFIG.DROP_PATH_RATE", "0.5"],
+]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return write_tiny(tmp_path)
+
+
+def arguments(config: Path, name: str, *more: str) -> list:
+    return ["--config_file", config, *OPTS, "ACCELERATE.RUN_NAME", name, *more]
+
+
+def folder(config: Path, name: str) -> RunFolder:
+    return RunFolder(config.parent / "outputs" / "tiny" / name)
+
+
+def two_cores(rank: int) -> None:
+    """As many loader processes as asked for, on any machine."""
+    os.sched_getaffinity = lambda _: {0, 1}
+
+
+def stop_in_step(number: int, rank: int) -> None:
+    """Send SIGTERM to the last process alone, in its optimizer step `number` of the run."""
+    two_cores(rank)
+    step = Trainer._step
+
+    def stopped(self, batches, epoch, index):
+        if rank == self.accelerator.num_processes - 1 and epoch * self.steps_per_epoch + index + 1 == number:
+            signal.raise_signal(signal.SIGTERM)
+        with open(Path(self.run.root) / f"pairs_{rank}.txt", "a") as file:
+            result = step(self, (_noted(batch, epoch, file) for batch in batches), epoch, index)
+        return result
+
+    Trainer._step = stopped
+
+
+def _noted(batch: dict, epoch: int, file):
+    file.write(json.dumps([epoch, batch["index"].tolist()]) + "\n")
+    return batch
+
+
+def stop_in_3(rank: int) -> None:
+    stop_in_step(3, rank)
+
+
+def stop_in_8(rank: int) -> None:
+    stop_in_step(8, rank)
+
+
+def never_stop(rank: int) -> None:
+    stop_in_step(-1, rank)
+
+
+def state(run: RunFolder) -> dict[str, torch.Tensor]:
+    files = [load_file(run.newest() / name) for name in ("model.safetensors", "training_state.safetensors")]
+    return {f"{number}/{name}": value for number, file in enumerate(files) for name, value in file.items()}
+
+
+def test_two_processes_go_on_to_the_last_bit(tiny):
+    assert run("train", arguments(tiny, "whole", *ALL), tiny.parent, 2, two_cores)[0] == [0, 0]
+    statuses, output = run("train", arguments(tiny, "parts", *ALL), tiny.parent, 2, stop_in_8)
+    assert statuses == [143, 143] and "stopped by a signal; run again to go on from" in output, output
+    assert folder(tiny, "parts").newest() == folder(tiny, "parts").checkpoint(1, 3)
+    assert run("train", arguments(tiny, "parts", *ALL), tiny.parent, 2, two_cores)[0] == [0, 0]
+    whole, parts = state(folder(tiny, "whole")), state(folder(tiny, "parts"))
+    assert whole.keys() == parts.keys() and [name for name in whole if not torch.equal(whole[name], parts[name])] == []
+
+
+def test_another_number_of_processes_goes_on_with_the_same_pairs(tiny):
+    counts = ((2, stop_in_3, 143), (1, stop_in_8, 143), (4, never_stop, 0))
+    for count, prepare, status in counts:
+        statuses, output = run("train", arguments(tiny, "parts"), tiny.parent, count, prepare)
+        assert statuses == [status] * count, output
+        assert ("will not be the same to the last bit" in output) == (count != 2)
+    assert "was written by 1 process(es) with 1 accumulation step(s), this run has 4 with 1" in output
+    run_of_parts = folder(tiny, "parts")
+    seen = Counter()
+    for path in run_of_parts.root.glob("pairs_*.txt"):
+        for epoch, indices in map(json.loads, path.read_text().splitlines()):
+            seen.update((epoch, index) for index in indices)
+    cfg = load_config(tiny, OPTS)
+    sampler = GlobalBatchSampler(20, 4, 0, 1, 1, cfg.ACCELERATE.SEED)
+    expected = {(epoch, int(index)) for epoch in (0, 1) for index in sampler.global_batches(epoch).flat}
+    assert seen == Counter(expected)  # none is left out, none comes twice
+    assert run("train", arguments(tiny, "whole"), tiny.parent)[0] == [0]
+    whole, parts = state(folder(tiny, "whole")), state(run_of_parts)
+    for name in whole:
+        torch.testing.assert_close(whole[name], parts[name], rtol=0, atol=1e-3)
+
+
+def test_bad_input_of_two_processes_is_one_line(tiny):
+    program = Program("train", arguments(tiny, "bad", "OPTIMIZER.EPOCHS", "many"), tiny.parent, 2)
+    program.processes[0].join()
+    program.kill(signal.SIGTERM, rank=1)  # as the launcher does
+    assert program.statuses() == [1, -signal.SIGTERM]
+    assert program.output(0).startswith("error: command line: OPTIMIZER.EPOCHS is 'many'")
+    assert program.output(0).count("\n") == 1 and program.output(1) == ""
+    assert not folder(tiny, "bad").root.exists()
