@@ -23,7 +23,7 @@ import torch
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from datasets.deepfashion import IMAGE_EXTENSIONS
+from datasets.pair_lists import IMAGE_EXTENSIONS
 from models.export import load_pipeline
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import InputError
+from datasets.deepfashion import FRAME
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, read_pair_list
 
 Size = tuple[int, int]  # height, width
@@ -67,7 +68,7 @@ LAYOUTS = {
         lists=("fasion-resize-{kind}-{split}.csv", "fashion-resize-{kind}-{split}.csv"),
         prepare="run `python generate_fashion_datasets.py --root_dir {root}`",
         get_lists="download it (see README.md)",
-        frame=(256, 176),
+        frame=FRAME,
         photo_size=(1101, 750),
         person=r"fashion(?:WO)?MEN.*?id\d{8}\d\d",
         images_published={"train": 48_674, "test": 4_038},

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import InputError
-from datasets.deepfashion import ANNOTATION_HEADER, FRAME, IMAGE_EXTENSIONS, read_annotations
+from datasets.deepfashion import FRAME
 from datasets.keypoints import MISSING, NUM_KEYPOINTS
+from datasets.pair_lists import ANNOTATION_HEADER, IMAGE_EXTENSIONS, read_annotations
 from poses.estimation import PoseEstimator, choose
 from poses.library import NamedPose, library
 from poses.photos import Framing, read_photo

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 import pose_transfer_generate
-from datasets.deepfashion import ANNOTATION_HEADER, FRAME
+from datasets.deepfashion import FRAME
 from datasets.drawn_people import draw, sample_person, sample_pose
+from datasets.pair_lists import ANNOTATION_HEADER
 from poses import library
 from poses.making import steps_of
 from poses.pictures import draw_skeleton

@@ -6,6 +6,7 @@ python -m models.checkpoints export --checkpoint published --config_file configs
 
 from pathlib import Path
 
+from configs.arguments import Parser
 from configs.errors import one_line_errors
 from models.export import export
 

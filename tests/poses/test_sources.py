@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.deepfashion import ANNOTATION_HEADER, FRAME
+from datasets.deepfashion import FRAME
 from datasets.keypoints import MISSING
+from datasets.pair_lists import ANNOTATION_HEADER
 from poses import library
 from poses.sources import PoseReader
 
