@@ -9,6 +9,7 @@ CHOICES = {
     "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "FaceSim"),
     "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
+    "INPUT.CACHE": ("off", "photos", "latents"),
     "OPTIMIZER.NAME": ("adam",),
     "TEST.GUIDANCE_TYPE": (
         "uc_full",
@@ -51,7 +52,6 @@ NOT_NEGATIVE = (
     "OPTIMIZER.MAX_MINUTES",
     "OPTIMIZER.OVERRIDE_LR",
     "INPUT.NUM_WORKERS",
-    "INPUT.KEPT_PHOTOS",
     "TEST.NUM_WORKERS",
     "TEST.NUM_PAIRS",
     "TEST.DDIM_INVERSION_STEPS",

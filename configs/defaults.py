@@ -118,7 +118,8 @@ _C.INPUT.FRAME = [256, 176]  # (ours) height, width of the frame of the keypoint
 _C.INPUT.BATCH_SIZE = 224  # pairs in an optimizer step, over all processes and accumulation steps
 _C.INPUT.NUM_WORKERS = 8  # loader processes of each training process
 
-_C.INPUT.KEPT_PHOTOS = 0  # (ours) resized training photos that each loader process keeps in memory
+_C.INPUT.CACHE = "off"  # (ours) off, photos or latents: what is computed once for all epochs, see docs/performance.md
+_C.INPUT.CACHE_DIR = "outputs/cache"  # (ours) where
 
 _C.INPUT.GT = CN()
 _C.INPUT.GT.IMG_SIZE = [512, 512]  # height, width of what the VAE encodes and decodes

@@ -13,6 +13,7 @@ from .defaults import default_config
 from .errors import InputError
 
 DEFAULTS = default_config()
+RETIRED = {"INPUT.KEPT_PHOTOS"}  # in the config files of older checkpoints
 
 
 def load_config(config_files: str | Path | Sequence[str | Path] = (), opts: Sequence[str] = ()) -> CfgNode:
@@ -72,7 +73,9 @@ def _parse(text: str):
 
 
 def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
-    """Set a dotted key; `parse` reads the value as a Python literal unless the setting is text."""
+    """Set a dotted key that is not one of `RETIRED`; `parse` reads the value as a Python literal unless it is text."""
+    if key in RETIRED:
+        return
     *parents, leaf = str(key).split(".")
     node = cfg
     for name in parents:

@@ -18,6 +18,7 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 from configs.files import write_text
 from datasets import GlobalBatchSampler, TrainPairs
+from datasets.pairs import unpack
 from diffusion.randomness import pair_seed
 from metrics import json_numbers
 from metrics.report import COLUMNS
@@ -286,7 +287,7 @@ class Trainer:
         for micro_batch in range(self.accumulation):
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
-            batch = to_device(batch, self.accelerator.device)
+            batch = unpack(to_device(batch, self.accelerator.device))
             batch["seed"] = np.array(seeds)  # not a tensor: DDP would move it to the GPU, whence it must come back
             torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # of stochastic depth
             with self.accelerator.accumulate(self.wrapped):
