@@ -9,6 +9,7 @@ CHOICES = {
     "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "FaceSim"),
     "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
+    "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
     "INPUT.CACHE": ("off", "photos", "latents"),
     "OPTIMIZER.NAME": ("adam",),
     "TEST.GUIDANCE_TYPE": (

@@ -13,6 +13,7 @@ from .defaults import default_config
 from .errors import InputError
 
 DEFAULTS = default_config()
+SWITCH = {"no": "off", "False": "off", "True": "on"}  # booleans, as `_coerce` and the command line write them
 RETIRED = {"INPUT.KEPT_PHOTOS"}  # in the config files of older checkpoints
 
 
@@ -88,7 +89,8 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
     default = value_at(DEFAULTS, key)
     if parse and not isinstance(default, str):
         value = _parse(value)
-    node[leaf] = _coerce(value, default, f"{where}: {key}")
+    value = _coerce(value, default, f"{where}: {key}")
+    node[leaf] = SWITCH.get(value, value) if key == "MODEL.GRADIENT_CHECKPOINTING" else value
 
 
 def _coerce(value, default, where: str):

@@ -39,10 +39,10 @@ def posterior(vae: AutoencoderKL, image: Tensor) -> Tensor:
 
 def sample_posterior(vae: AutoencoderKL, moments: Tensor, noise: Tensor) -> Tensor:
     """Scaled latents (B, 4, h, w) from mean and standard deviation (B, 2, 4, h, w) and noise (B, 4, h, w)."""
-    mean, std = moments.to(vae.dtype).unbind(dim=1)
-    return (mean + std * noise.to(vae.dtype)) * vae.config.scaling_factor
+    mean, std = moments.float().unbind(dim=1)
+    return (mean + std * noise) * vae.config.scaling_factor
 
 
 def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """Scaled latents (B, 4, h, w) -> images (B, 3, 8h, 8w), about [-1, 1]."""
-    return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
+    return vae.decode((latents.float() / vae.config.scaling_factor).to(vae.dtype)).sample

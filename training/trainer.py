@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
 from configs.errors import InputError
@@ -24,11 +25,13 @@ from metrics import json_numbers
 from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
 from models.checkpoints import PROGRESS, read_progress
+from models.execution import prepare_execution
 
 from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
 from .ema import EMA
 from .evaluation import Evaluation, Evaluator
+from .memory import needs_checkpointing
 from .processes import on_main
 from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
 from .run_folder import RunFolder
@@ -85,12 +88,15 @@ class Trainer:
             dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=self.sampler
         )
         self.model = model.to(accelerator.device).train()
+        prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(self.parameters.values(), fused=True)  # can skip a step without asking the CPU
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.watch, self.notes = Watch(), []
+        if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
+            self._choose_checkpointing()
         self.checkpoints = Checkpoints(run, accelerator, cfg)
         if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
             self._restore(checkpoint)
@@ -133,6 +139,16 @@ class Trainer:
             f"has {self.steps_per_epoch} (INPUT.BATCH_SIZE or the dataset changed); restore it, or set "
             "ACCELERATE.RESUME False"
         )
+
+    def _choose_checkpointing(self) -> None:
+        """Recompute activations where a step would not fit without it (MODEL.GRADIENT_CHECKPOINTING auto)."""
+        item = unpack(to_device(default_collate([self.dataset[0]]), self.accelerator.device))
+        item["seed"] = item.pop("index")
+        pairs = self.cfg.INPUT.BATCH_SIZE // (self.accumulation * self.accelerator.num_processes)
+        needed = needs_checkpointing(self.accelerator, self.model, item, pairs)
+        if needed:
+            self.model.unet.enable_gradient_checkpointing()
+        self.notes.append(f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}")
 
     def train(self) -> int:
         """Train until the epochs are done, the time is up or a signal comes.
