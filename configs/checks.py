@@ -12,6 +12,8 @@ CHOICES = {
     "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "PCKh", "FaceSim"),
     "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
+    "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
+    "INPUT.CACHE": ("off", "photos", "latents"),
     "OPTIMIZER.NAME": ("adam",),
     "TEST.GUIDANCE_TYPE": (
         "uc_full",
@@ -54,7 +56,6 @@ NOT_NEGATIVE = (
     "OPTIMIZER.MAX_MINUTES",
     "OPTIMIZER.OVERRIDE_LR",
     "INPUT.NUM_WORKERS",
-    "INPUT.KEPT_PHOTOS",
     "TEST.NUM_WORKERS",
     "TEST.NUM_PAIRS",
     "TEST.DDIM_INVERSION_STEPS",

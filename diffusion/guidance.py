@@ -60,11 +60,13 @@ def guided(
     denoise: Callable[[Tensor, Tensor], Tensor], coefficients: list[float]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """A denoiser of (B, C, h, w) from one that takes len(coefficients) copies of the batch, branch by branch."""
+    weights = torch.tensor(coefficients).view(-1, 1, 1, 1, 1)
 
     def denoise_guided(latents: Tensor, timestep: Tensor) -> Tensor:
+        nonlocal weights
         copies = len(coefficients)
         noise = denoise(latents.repeat(copies, 1, 1, 1), timestep.expand(copies * len(latents)))
-        weights = torch.tensor(coefficients, device=noise.device, dtype=noise.dtype).view(-1, 1, 1, 1, 1)
+        weights = weights.to(noise)  # copied to a GPU at the first step only
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 
     return denoise_guided

@@ -13,7 +13,7 @@ from diffusion.randomness import normal
 from diffusion.sampling import OnStep, sample
 
 from .conditioner import Conditioner, Conditions
-from .unet import predict_noise
+from .unet import predict_noise, with_projected_prompt
 from .vae import decode_latents, downscale_factor
 
 
@@ -77,7 +77,8 @@ def generate(
     """
     branches, coefficients = zip(*guidance_branches(settings.guidance_type, settings.scales))
     stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
-    denoise = guided(lambda x, t: predict_noise(unet, x, t, stacked), list(coefficients))
+    stacked = with_projected_prompt(unet, stacked)
+    denoise = guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
     latents = latents * scheduler.init_noise_sigma
     latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)

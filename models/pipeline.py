@@ -39,7 +39,7 @@ from .build import conditioning_parts, conditioning_settings, config_of
 from .cfld import CFLD
 from .conditioner import Appearance, Conditioner, Conditions
 from .generation import SamplingSettings, generate, starting_noise
-from .hybrid_granularity_attention import install_biased_attention
+from .unet import prepare_unet
 
 Photo = Image.Image
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -83,7 +83,7 @@ class CFLDPipeline(DiffusionPipeline):
         sampling: dict[str, Any] | None = None,
     ):
         super().__init__()
-        install_biased_attention(unet)
+        prepare_unet(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
         self.register_to_config(sampling=sampling or sampling_of(default_config()))
 

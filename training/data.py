@@ -29,7 +29,7 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
             tuple(cond.PRED_ASPECT_RATIO),
         )
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train", cfg.INPUT.DATASET)
-    return TrainPairs(pairs, _sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS)
+    return TrainPairs(pairs, _sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask)
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:

@@ -149,8 +149,8 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     """
     folder = Path(folder)
     if (folder / WEIGHTS).is_file():
-        progress = read_progress(folder)
         weights = read_weights(folder / WEIGHTS)
+        progress = read_progress(folder)
         check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
         _load(model, weights, set(trained_parameters(model)), folder)
         return progress
