@@ -1,0 +1,56 @@
+"""`--help` of every program: words for every option, and examples that its command line takes."""
+
+import re
+import shlex
+from importlib import import_module
+
+import pytest
+
+from configs.arguments import Parser
+from tests.shared import REPOSITORY
+from tests.tiny import run_main
+
+COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
+    "python -m datasets.drawn_people",
+    "python -m metrics",
+    "python -m models.checkpoints export",
+    "python -m training.demo_weights",
+    "python -m training.report",
+]
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def parser(command, monkeypatch) -> Parser:
+    """The parser whose help the command shows."""
+    shown = []
+    monkeypatch.setattr(Parser, "print_help", lambda self, file=None: shown.append(self))
+    name, *subcommands = command.removeprefix("python ").removeprefix("-m ").split()
+    module = import_module(name.removesuffix(".py"))
+    if hasattr(module, "__path__"):
+        module = import_module(f"{name}.__main__")
+    assert run_main(module, *subcommands, "--help") == 0
+    [parser] = shown
+    return parser
+
+
+def test_usage_is_what_one_types(command, parser):
+    assert parser.prog == (command if " -m " in command else command.removeprefix("python "))
+
+
+def test_every_option_has_words(parser):
+    for action in parser._actions:
+        assert len((action.help or "").split()) > 1, action.option_strings or action.dest
+
+
+def test_there_are_examples_and_they_are_right(command, parser):
+    lines = [line.strip() for line in parser.description.replace("\\\n", " ").splitlines()]
+    examples = [line for line in lines if f"{line} ".startswith(f"{command} ")]
+    assert examples
+    for example in examples:
+        words = re.split(" {3,}", example)[0].removeprefix(command)  # without the remark beside it
+        parser.parse_intermixed_args(shlex.split(words))
