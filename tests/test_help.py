@@ -2,21 +2,11 @@
 
 import re
 import shlex
-from importlib import import_module
 
 import pytest
 
 from configs.arguments import Parser
-from tests.shared import REPOSITORY
-from tests.tiny import run_main
-
-COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
-    "python -m datasets.drawn_people",
-    "python -m metrics",
-    "python -m models.checkpoints export",
-    "python -m training.demo_weights",
-    "python -m training.report",
-]
+from tests.programs import COMMANDS, parser_of
 
 
 @pytest.fixture(params=COMMANDS)
@@ -25,17 +15,8 @@ def command(request) -> str:
 
 
 @pytest.fixture
-def parser(command, monkeypatch) -> Parser:
-    """The parser whose help the command shows."""
-    shown = []
-    monkeypatch.setattr(Parser, "print_help", lambda self, file=None: shown.append(self))
-    name, *subcommands = command.removeprefix("python ").removeprefix("-m ").split()
-    module = import_module(name.removesuffix(".py"))
-    if hasattr(module, "__path__"):
-        module = import_module(f"{name}.__main__")
-    assert run_main(module, *subcommands, "--help") == 0
-    [parser] = shown
-    return parser
+def parser(command) -> Parser:
+    return parser_of(command)
 
 
 def test_usage_is_what_one_types(command, parser):
