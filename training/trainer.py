@@ -22,19 +22,22 @@ from diffusion.randomness import pair_seed
 from metrics import json_numbers
 from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
-from models.checkpoints import PROGRESS, read_progress
+from models.checkpoints import PROGRESS, read_progress, trained_parameters
+from models.sharding import to_cpu, unsharded, whole
 
 from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
 from .ema import EMA
 from .evaluation import Evaluation, Evaluator
 from .processes import on_main
-from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
+from .progress import LOGGER, draw_training_curves, open_log, read_log
+from .report import write_report
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .settings import flat_settings
 from .signals import Report, StepReports, StopSignals, Wishes
-from .state import Position, TrainingState, load_training_state, to_cpu
+from .state import Position, TrainingState, load_training_state
+from .step_log import StepLog
 from .watch import BadSteps, Watch
 
 
@@ -84,12 +87,13 @@ class Trainer:
             dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=self.sampler
         )
         self.model = model.to(accelerator.device).train()
-        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
-        self.adam = torch.optim.Adam(self.parameters.values(), fused=True)  # can skip a step without asking the CPU
+        self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
+        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
-        self.watch, self.notes = Watch(), []
+        self.steps, self.notes = StepLog(cfg, accelerator, run, self.steps_per_epoch, self._pairs), []
         self.checkpoints = Checkpoints(run, accelerator, cfg)
         if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
             self._restore(checkpoint)
@@ -98,19 +102,16 @@ class Trainer:
                 f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS {cfg.OPTIMIZER.EPOCHS}: nothing "
                 "is left to train; EPOCHS counts the epochs already trained too"
             )
-        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        else:
+            self.steps.go_to(self.position.total_steps, Watch())
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
-        self.window: list[float] = []  # losses since the last log line
-        self.reported = self.position.total_steps
-        self.bar: ProgressBar | None = None
-        self.log: TrainingLog | None = None  # of the main process
 
     def _restore(self, checkpoint: Path) -> None:
         """Take up weights, optimizer, position and watch of a checkpoint."""
         load_checkpoint(self.model, checkpoint)
         position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
         self.position = self.checkpoints.saved = self._check_position(position)
-        self.watch = Watch(**facts.get("watch", {}))
+        self.steps.go_to(self.position.total_steps, Watch(**facts.get("watch", {})))
         before, now = facts.get("arrangement"), self._arrangement()
         if before not in (None, now):
             self.notes.append(
@@ -145,18 +146,12 @@ class Trainer:
         self._begin()
         config = self.cfg.OPTIMIZER
         self.deadline = time.monotonic() + (60 * config.MAX_MINUTES or math.inf)
-        self.bar = ProgressBar(
-            config.EPOCHS * self.steps_per_epoch,
-            self.position.total_steps,
-            self.cfg.INPUT.BATCH_SIZE,
-            self.deadline,
-            hidden=not self.accelerator.is_main_process,
-        )
+        self.steps.open(self.deadline)
         with self.stop:
             try:
                 status = self._train()
             finally:
-                self.bar.close()
+                self.steps.close()
         return status
 
     def _begin(self) -> None:
@@ -175,8 +170,6 @@ class Trainer:
         self.run.make()  # on a machine that does not share it
         accelerator, settings = self.accelerator, self.cfg.ACCELERATE
         open_log(self.run.log(accelerator.process_index), console=accelerator.is_main_process)
-        if accelerator.is_main_process:
-            self.log = TrainingLog(self.run.training_log, self.position.total_steps)
         accelerator.init_trackers(
             settings.PROJECT_NAME,
             config=flat_settings(self.cfg),
@@ -252,7 +245,7 @@ class Trainer:
         self.sampler.set_epoch(epoch)
         self.sampler.skip(first)
         batches, ended = iter(self.loader), None
-        self.bar.resume()
+        self.steps.bar.resume()
         for step in range(first, steps):
             loss, norm = self._step(batches, epoch, step)
             self.position, save = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps), False
@@ -260,7 +253,7 @@ class Trainer:
                 ended, save = self._take(report) or ended, save or report.wishes.save
             if ended:
                 break
-            if (save or self.checkpoints.due(self.position)) and not self.watch.in_a_row:
+            if (save or self.checkpoints.due(self.position)) and not self.steps.watch.in_a_row:
                 self._save()
         for report in self.reports.flush():
             ended = self._take(report) or ended
@@ -294,7 +287,7 @@ class Trainer:
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
-                    norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+                    norm = whole(self.accelerator.clip_grad_norm_(self.parameters.values(), limit))
                     self.adam.found_inf = (~torch.isfinite(norm)).float()  # a gradient scaler puts its own there
                 self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -305,91 +298,43 @@ class Trainer:
 
     def _lr(self, number: int) -> float:
         """The learning rate of an optimizer step."""
-        return self.learning_rate(number) * self.cfg.OPTIMIZER.ROLLBACK_LR_RATE**self.watch.rollbacks
+        return self.learning_rate(number) * self.cfg.OPTIMIZER.ROLLBACK_LR_RATE**self.steps.watch.rollbacks
 
     def _take(self, report: Report) -> Report | None:
-        """Show and record a step's report; the report itself when it ends the training.
+        """Take in a step's report; the report itself when it ends the training.
 
         Raises:
-            BadSteps: OPTIMIZER.MAX_BAD_STEPS steps in a row were not finite.
+            BadSteps: too many steps in a row were not finite.
             InputError: a checkpoint could not be written.
         """
-        lr = self._lr(self.reported)
-        self.reported += 1
         if report.wishes.written:
             self.checkpoints.settle()
-        if self.watch.take(report.loss, report.norm):
-            if self.watch.is_spike(report.loss, self.cfg.ACCELERATE.SPIKE_SIGMA):
-                self._report_spike(report.loss)
-            self.bar.update(report.loss, lr)
-            self.window.append(report.loss)
-        elif self.watch.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
-            raise BadSteps(self._bad_steps(report))
-        if self.reported % self.cfg.ACCELERATE.LOG_PERIOD == 0:
-            self._log_window(lr)
+        self.steps.take(report, self._lr(self.steps.done))
         return report if report.wishes.time_is_up or report.wishes.signalled else None
 
-    def _pairs(self) -> list[str]:
-        """The pairs of the step that was reported last."""
-        epoch, step = divmod(self.reported - 1, self.steps_per_epoch)
+    def _pairs(self, number: int) -> list[str]:
+        """The pairs of an optimizer step of the run."""
+        epoch, step = divmod(number, self.steps_per_epoch)
         pairs = (self.dataset.pairs[index] for index in self.sampler.global_batches(epoch)[step])
         return [f"{pair.source} to {pair.target}" for pair in pairs]
 
-    def _bad_steps(self, report: Report) -> str:
-        """The message for steps that are not finite; the pairs go to the training log."""
-        pairs = self._pairs()
-        if self.log:
-            self.log.write(step=self.reported, event="not finite", pairs=pairs)
-        return (
-            f"loss {report.loss} and gradient norm {report.norm} at optimizer step {self.reported}, and "
-            f"{self.watch.in_a_row} step(s) in a row were not finite; pairs {', '.join(pairs[:3])}"
-            f"{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log}); last good checkpoint: "
-            f"{self.checkpoints.last or 'none yet'}; run again to go on from there, with a lower OPTIMIZER.LR, "
-            "OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
-        )
-
-    def _report_spike(self, loss: float) -> None:
-        pairs, watch = self._pairs(), self.watch
-        LOGGER.warning(
-            f"warning: loss {loss:.4f} at step {self.reported}, usual is {watch.mean:.4f} +- {watch.spread:.4f}; pairs "
-            f"{', '.join(pairs[:3])}{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log.name})"
-        )
-        if self.log:
-            self.log.write(step=self.reported, event="loss spike", value=loss, pairs=pairs)
-
     def _roll_back(self, error: BadSteps) -> None:
-        """Go back to the last checkpoint with a lower learning rate; raises `error` when that is not to be."""
+        """Go back to the last checkpoint with a lower learning rate; raises when that is not to be."""
         self.checkpoints.settle()
-        rollbacks, checkpoint = self.watch.rollbacks + 1, self.checkpoints.last
-        if checkpoint is None or rollbacks > self.cfg.OPTIMIZER.ROLLBACKS:
-            raise error
+        config, rollbacks, checkpoint = self.cfg.OPTIMIZER, self.steps.watch.rollbacks + 1, self.checkpoints.last
+        if checkpoint is None or rollbacks > config.ROLLBACKS:
+            raise InputError(
+                f"{error}; last good checkpoint: {checkpoint or 'none yet'}; run again to go on from there, with a "
+                "lower OPTIMIZER.LR, OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
+            )
         LOGGER.warning(f"warning: {error}")
         self.reports.flush()
         self._restore(checkpoint)
-        self.watch.rollbacks, self.watch.in_a_row = rollbacks, 0
-        self.reported, self.window = self.position.total_steps, []
-        self.bar.go_to(self.reported)
-        if self.log:
-            self.log = TrainingLog(self.run.training_log, self.reported)
+        self.steps.watch.rollbacks, self.steps.watch.in_a_row = rollbacks, 0
         LOGGER.warning(
-            f"warning: went back to {checkpoint} ({rollbacks} of {self.cfg.OPTIMIZER.ROLLBACKS} times); "
-            f"the learning rate is {self._lr(self.reported):.3e} now"
+            f"warning: went back to {checkpoint} ({rollbacks} of {config.ROLLBACKS} times); "
+            f"the learning rate is {self._lr(self.steps.done):.3e} now"
         )
-
-    def _log_window(self, lr: float) -> None:
-        if not self.window:  # every step was skipped
-            return
-        loss, speed = sum(self.window) / len(self.window), self.bar.images_per_second
-        self.window = []
-        skipped = f", {self.watch.skipped} steps skipped" if self.watch.skipped else ""
-        LOGGER.info(
-            f"step {self.reported} (epoch {(self.reported - 1) // self.steps_per_epoch + 1}): "
-            f"loss {loss:.5f}, lr {lr:.3e}, {speed:.2f} images/s, {self.bar.left()} left{skipped}",
-            extra={"file_only": True},
-        )
-        self.accelerator.log({"loss": loss, "lr": lr, "images_per_second": speed}, step=self.reported)
-        if self.log:
-            self.log.write(step=self.reported, loss=loss, lr=lr, images_per_second=round(speed, 3))
 
     def _averaged(self) -> AbstractContextManager:
         """Inside, the model has the averaged weights if there are any."""
@@ -406,7 +351,7 @@ class Trainer:
             self.ema,
             position=asdict(self.position),
             arrangement=self._arrangement(),
-            watch=self.watch.state(),
+            watch=self.steps.watch.state(),
         )
         weights = self.ema.average if self.ema else self.parameters
         copied = {name: to_cpu(value) for name, value in weights.items()}
@@ -414,7 +359,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""
-        with self._averaged():
+        with self._averaged(), unsharded(self.model):
             evaluation = self.evaluator.run(self.model, stop=lambda: self.stop.received is not None)
         self.checkpoints.settle()
         on_main(self.accelerator, lambda: self._record(evaluation))
@@ -430,10 +375,14 @@ class Trainer:
         scores = json_numbers(evaluation.scores)
         facts = {**read_progress(self.checkpoints.last), "scores": scores}
         write_text(self.checkpoints.last / PROGRESS, json.dumps(facts, indent=1) + "\n")
-        self.log.write(step=position.total_steps, scores=scores)
+        self.steps.write(scores=scores)
         draw_training_curves(read_log(self.run.training_log), self.run.training_curves)
         best, value = self.run.best(), evaluation.scores.get(name, math.nan)
         sign = -1 if COLUMNS[name].lower_is_better else 1
         if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
             self.run.set_best(self.checkpoints.last, name, value)
             self.run.prune()
+        try:
+            write_report(self.run)
+        except InputError as error:  # a damaged file of an earlier evaluation is no reason to stop
+            LOGGER.warning(f"no {self.run.report.name}: {error}")

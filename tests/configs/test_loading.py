@@ -17,7 +17,8 @@ from diffusion.schedulers import SCHEDULERS
 from metrics import Scorer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHIPPED = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "configs").rglob("*.yaml"))
+FOLDERS = (REPOSITORY / "configs", REPOSITORY / "configs" / "ablation_study")  # configs/accelerate has Accelerate's own
+SHIPPED = sorted(str(path.relative_to(REPOSITORY)) for folder in FOLDERS for path in folder.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED)
