@@ -47,12 +47,18 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
             pixels = None if same_format else image.convert("RGB")
     except UNREADABLE:
         return None
+    write_image(job, pixels, link)
+    return size
+
+
+def write_image(job: Job, pixels: Image.Image | None, link: bool) -> None:
+    """Write the pixels, or where there are none the source as it is, in one step."""
+    source, destination = job
     with whole_file(destination) as partial:
         if pixels:
             pixels.save(partial, image_format(destination), quality=95)
         else:
             link_or_copy(source, partial, link)
-    return size
 
 
 def link_or_copy(source: Path, destination: Path, link: bool) -> None:
@@ -158,13 +164,39 @@ def add_worker_argument(parser: Parser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")
 
 
-def add_link_argument(parser: Parser) -> None:
-    """The option --link of the programs that copy images."""
+def prepare_benchmark(
+    description: str,
+    dataset: str,
+    contents: str,
+    generate: Callable[[Path, int, bool], None],
+    arguments: Sequence[str] | None,
+) -> None:
+    """The program that prepares a published dataset.
+
+    Args:
+        description: for `--help`.
+        dataset: its name, and the folder it is expected in.
+        contents: what must be in that folder.
+        generate: prepares it, given the folder, how many images are in work at once, and whether to link them.
+        arguments: of the command line; None for this process's.
+
+    Raises:
+        InputError: as `generate`, or a file cannot be written.
+    """
+    parser = Parser(description)
     parser.add_argument(
-        "--link",
-        action="store_true",
-        help="hard-link images instead of copying them, where the file system can",
+        "--root_dir", type=Path, default=Path(dataset), help=f"folder with {contents} (default: ./{dataset})"
     )
+    add_worker_argument(parser)
+    parser.add_argument(
+        "--link", action="store_true", help="hard-link images instead of copying them, where the file system can"
+    )
+    options = parser.parse_args(arguments)
+    check_workers(options.workers)
+    try:
+        generate(options.root_dir, options.workers, options.link)
+    except OSError as error:
+        raise cannot_write(error, options.root_dir) from None
 
 
 def check_workers(workers: int) -> None:

@@ -50,6 +50,7 @@ def test_a_run_and_its_files(tiny, capsys):
         "log_rank0.txt",
         "training_log.jsonl",
         "training_curves.png",
+        "report.html",
         "newest_checkpoint.json",
         "best_checkpoint.json",
         "epochs_001/grid.png",

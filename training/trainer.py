@@ -32,6 +32,7 @@ from .ema import EMA
 from .evaluation import Evaluation, Evaluator
 from .processes import on_main
 from .progress import LOGGER, draw_training_curves, open_log, read_log
+from .report import write_report
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .settings import flat_settings
@@ -390,3 +391,7 @@ class Trainer:
         if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
             self.run.set_best(self.checkpoints.last, name, value)
             self.run.prune()
+        try:
+            write_report(self.run)
+        except InputError as error:  # a damaged file of an earlier evaluation is no reason to stop
+            LOGGER.warning(f"no {self.run.report.name}: {error}")
