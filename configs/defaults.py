@@ -53,7 +53,7 @@ _C.MODEL.UNET_CONFIG.TRAIN_CROSS_ATTN_V = True
 _C.MODEL.UNET_CONFIG.TRAIN_ALL = False  # (ours) train the whole U-Net, as when making the demo weights
 
 _C.MODEL.SCHEDULER_CONFIG = CN()
-_C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler or pndm
+_C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler, pndm, unipc or dpmsolver++
 _C.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH = "pretrained_models/scheduler"
 _C.MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING = True  # timesteps (1 - u^3) * 1000 in training, else uniform
 
@@ -158,6 +158,7 @@ _C.TEST.DOWN_BLOCK_GUIDANCE_SCALE = 2.0  # d: pose
 _C.TEST.UP_BLOCK_GUIDANCE_SCALE = 2.0  # published, read by no guidance type; kept so that its files load
 _C.TEST.ALL_BLOCK_GUIDANCE_SCALE = 2.0  # a: appearance on top of pose
 _C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
+_C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
 
 
 def default_config() -> CN:

@@ -79,11 +79,6 @@ def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
     }
 
 
-def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training changes, by name."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
 def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) -> CfgNode:
     """The config of a checkpoint: the files given, else the checkpoint's own, with `opts` on top.
 
@@ -105,6 +100,11 @@ def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) ->
             "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
         )
     return cfg
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:
