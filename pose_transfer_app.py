@@ -38,8 +38,9 @@ def main() -> None:
     studio = Studio(pipe, options.outputs.resolve())
     try:
         serve(build_page(studio), studio, options.host, options.port)
-    except OSError as error:
-        raise InputError(f"--host {options.host} --port {options.port}: cannot listen there ({error})") from None
+    except OSError:
+        where = f"--host {options.host}" + (f" --port {options.port}" if options.port else "")
+        raise InputError(f"{where}: cannot listen there; choose another, or leave it out") from None
 
 
 if __name__ == "__main__":

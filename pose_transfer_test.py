@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 from datasets import fid_real_images
 from models import build_model, load_checkpoint
 from models.checkpoints import checkpoint_config
+from models.execution import prepare_execution
 from training.data import evaluation_pairs
 from training.evaluation import Evaluator
 from training.processes import entrypoint, make_accelerator, on_main, parse_arguments
@@ -30,7 +31,8 @@ def main() -> None:
     set_seed(cfg.ACCELERATE.SEED)
     model = build_model(cfg)
     progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
-    model.to(accelerator.device)
+    model.to(accelerator.device).requires_grad_(False)
+    prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
     folder = RunFolder.of(cfg).generated(cfg.TEST.IMG_SIZE)
     facts = sampling_facts(cfg, accelerator.mixed_precision)
     on_main(accelerator, lambda: claim_folder(folder, facts, cfg.TEST.OVERWRITE))

@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 from configs import load_config
 from datasets import fid_real_images
 from models import build_model, load_checkpoint
+from training.caching import cached_inputs
 from training.data import evaluation_pairs, training_pairs
 from training.evaluation import Evaluator
 from training.processes import entrypoint, make_accelerator, parse_arguments
@@ -33,6 +34,8 @@ def main() -> None:
     model = build_model(cfg)
     if cfg.MODEL.PRETRAINED_PATH:
         load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
+    if cfg.INPUT.CACHE != "off":
+        dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
     status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()
     accelerator.end_training()
     raise SystemExit(status)

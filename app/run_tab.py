@@ -6,6 +6,7 @@ import gradio as gr
 import pandas as pd
 
 from configs.errors import InputError
+from datasets.pairs import open_image
 from metrics.report import read_scores
 
 from .studio import Studio
@@ -35,12 +36,14 @@ def run_tab(studio: Studio) -> None:
         picture = run / "training_curves.png"
         try:
             scores = run_scores(run)
+            drawn = open_image(picture) if picture.is_file() else None
+            grids_of = [(open_image(path), path.parent.name) for path in sorted(run.rglob("grid.png"))]
         except InputError as error:
             return {status: problem(error)}
         return {
-            curves: str(picture) if picture.is_file() else None,
+            curves: drawn,
             table: scores,
-            grids: [(str(path), path.parent.name) for path in sorted(run.rglob("grid.png"))],
+            grids: grids_of,
             status: note(f"{name}: {len(scores)} evaluations.", "good"),
         }
 

@@ -10,8 +10,10 @@ from .errors import InputError
 CHOICES = {
     "ACCELERATE.MIXED_PRECISION": ("no", "fp16", "bf16"),
     "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "PCKh", "FaceSim"),
-    "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm"),
+    "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm", "unipc", "dpmsolver++"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
+    "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
+    "INPUT.CACHE": ("off", "photos", "latents"),
     "OPTIMIZER.NAME": ("adam",),
     "TEST.GUIDANCE_TYPE": (
         "uc_full",
@@ -54,7 +56,6 @@ NOT_NEGATIVE = (
     "OPTIMIZER.MAX_MINUTES",
     "OPTIMIZER.OVERRIDE_LR",
     "INPUT.NUM_WORKERS",
-    "INPUT.KEPT_PHOTOS",
     "TEST.NUM_WORKERS",
     "TEST.NUM_PAIRS",
     "TEST.DDIM_INVERSION_STEPS",
@@ -123,6 +124,9 @@ def _check_ranges(cfg: CfgNode) -> None:
         size = value_at(cfg, key)
         if len(size) != 2 or min(size) <= 0:
             raise InputError(f"{key} is {size}, expected [height, width]")
+    interval = cfg.TEST.GUIDANCE_INTERVAL
+    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+        raise InputError(f"TEST.GUIDANCE_INTERVAL is {interval}, expected [first, last] within 0 and 1")
     if not 0 <= cfg.ACCELERATE.SEED < 2**32:
         raise InputError(f"ACCELERATE.SEED is {cfg.ACCELERATE.SEED}, expected 0 to 4294967295")
     for name in ("PROJECT_NAME", "RUN_NAME"):

@@ -31,7 +31,9 @@ _C.MODEL = CN()
 _C.MODEL.PRETRAINED_PATH = ""  # a checkpoint folder, ours or of the published system
 _C.MODEL.LAST_EPOCH = 0  # epochs already trained when PRETRAINED_PATH is a checkpoint without a step count
 _C.MODEL.RANDOM_WEIGHTS = False  # (ours) build every part from its JSON config, for tests and benchmarks
-_C.MODEL.GRADIENT_CHECKPOINTING = False  # (ours) recompute U-Net activations in the backward pass
+_C.MODEL.GRADIENT_CHECKPOINTING = "off"  # (ours) recompute U-Net activations: off, on, or auto (measures first)
+_C.MODEL.CHANNELS_LAST = False  # (ours) memory layout that convolutions of GPUs prefer
+_C.MODEL.COMPILE = False  # (ours) torch.compile of the repeated blocks
 _C.MODEL.U_COND_PERCENT = 0.2  # chance that the learned prompt replaces the coarse prompt in training
 _C.MODEL.U_COND_DOWN_BLOCK_GUIDANCE = False  # ... and the pose is dropped with it
 _C.MODEL.U_COND_UP_BLOCK_GUIDANCE = False  # ... and the appearance is dropped with it
@@ -51,7 +53,7 @@ _C.MODEL.UNET_CONFIG.TRAIN_CROSS_ATTN_V = True
 _C.MODEL.UNET_CONFIG.TRAIN_ALL = False  # (ours) train the whole U-Net, as when making the demo weights
 
 _C.MODEL.SCHEDULER_CONFIG = CN()
-_C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler or pndm
+_C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler, pndm, unipc or dpmsolver++
 _C.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH = "pretrained_models/scheduler"
 _C.MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING = True  # timesteps (1 - u^3) * 1000 in training, else uniform
 
@@ -118,7 +120,8 @@ _C.INPUT.FRAME = [256, 176]  # (ours) height, width of the frame of the keypoint
 _C.INPUT.BATCH_SIZE = 224  # pairs in an optimizer step, over all processes and accumulation steps
 _C.INPUT.NUM_WORKERS = 8  # loader processes of each training process
 
-_C.INPUT.KEPT_PHOTOS = 0  # (ours) resized training photos that each loader process keeps in memory
+_C.INPUT.CACHE = "off"  # (ours) off, photos or latents: what is computed once for all epochs, see docs/performance.md
+_C.INPUT.CACHE_DIR = "outputs/cache"  # (ours) where
 
 _C.INPUT.GT = CN()
 _C.INPUT.GT.IMG_SIZE = [512, 512]  # height, width of what the VAE encodes and decodes
@@ -155,6 +158,7 @@ _C.TEST.DOWN_BLOCK_GUIDANCE_SCALE = 2.0  # d: pose
 _C.TEST.UP_BLOCK_GUIDANCE_SCALE = 2.0  # published, read by no guidance type; kept so that its files load
 _C.TEST.ALL_BLOCK_GUIDANCE_SCALE = 2.0  # a: appearance on top of pose
 _C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
+_C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
 
 
 def default_config() -> CN:

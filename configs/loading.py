@@ -13,6 +13,8 @@ from .defaults import default_config
 from .errors import InputError
 
 DEFAULTS = default_config()
+SWITCH = {"no": "off", "False": "off", "True": "on"}  # booleans, as `_coerce` and the command line write them
+RETIRED = {"INPUT.KEPT_PHOTOS"}  # in the config files of older checkpoints
 
 
 def load_config(config_files: str | Path | Sequence[str | Path] = (), opts: Sequence[str] = ()) -> CfgNode:
@@ -72,7 +74,9 @@ def _parse(text: str):
 
 
 def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
-    """Set a dotted key; `parse` reads the value as a Python literal unless the setting is text."""
+    """Set a dotted key that is not one of `RETIRED`; `parse` reads the value as a Python literal unless it is text."""
+    if key in RETIRED:
+        return
     *parents, leaf = str(key).split(".")
     node = cfg
     for name in parents:
@@ -85,7 +89,8 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
     default = value_at(DEFAULTS, key)
     if parse and not isinstance(default, str):
         value = _parse(value)
-    node[leaf] = _coerce(value, default, f"{where}: {key}")
+    value = _coerce(value, default, f"{where}: {key}")
+    node[leaf] = SWITCH.get(value, value) if key == "MODEL.GRADIENT_CHECKPOINTING" else value
 
 
 def _coerce(value, default, where: str):

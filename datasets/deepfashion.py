@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 
 from configs.errors import InputError
 
+FRAME = (256, 176)  # of the keypoints: height, width
+
 
 def flat_name(relative_path: str) -> str:
     """The benchmark's name of a raw image.

@@ -5,6 +5,7 @@ left hip, knee, ankle, right eye, left eye, right ear, left ear. Coordinates are
 a frame given as (height, width); (-1, -1) is a keypoint that was not found.
 """
 
+import functools
 import json
 
 import cv2
@@ -62,6 +63,7 @@ COLOURS = (  # RGB, one a keypoint; bone i has colour i, darker
 BONE_SHADE = 0.6
 BONE_THICKNESS = 2
 JOINT_RADIUS = 3
+FAR = -1_000_000  # a coordinate at which a Gaussian is 0 in the whole map
 SIGMA = 6.0  # of the Gaussians, in pixels of the pose map
 
 
@@ -143,15 +145,35 @@ def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int
     Returns:
         (21, height, width) float32 in [0, 1]: skeleton RGB, then the Gaussians; zeros for a missing keypoint.
     """
-    height, width = size
-    skeleton = skeleton_image(keypoints, size, frame)  # (H, W, 3)
-    result = np.zeros((POSE_CHANNELS, height, width), dtype=np.float32)
-    result[:3] = skeleton.transpose(2, 0, 1) / np.float32(255)  # (3, H, W)
+    skeleton = skeleton_image(keypoints, size, frame).transpose(2, 0, 1) / np.float32(255)  # (3, H, W)
+    return torch.cat([torch.from_numpy(skeleton), gaussian_maps(gaussian_centres(keypoints, size, frame), size)])
 
-    # A Gaussian is the product of one along y and one along x.
-    centres = scale_keypoints(keypoints, size, frame)  # (18, 2)
-    along_y = np.exp(-((np.arange(height) - centres[:, :1]) ** 2) / (2 * SIGMA**2))  # (18, H)
-    along_x = np.exp(-((np.arange(width) - centres[:, 1:]) ** 2) / (2 * SIGMA**2))  # (18, W)
-    for joint in np.flatnonzero((np.asarray(keypoints) != MISSING).all(axis=1)):
-        np.outer(along_y[joint], along_x[joint], out=result[3 + joint])  # (H, W)
-    return torch.from_numpy(result)
+
+def gaussian_centres(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
+    """Keypoints (18, 2) of a frame in the pixels of a pose map of `size`, int64; missing ones far outside."""
+    missing = (np.asarray(keypoints) == MISSING).any(axis=1, keepdims=True)
+    return torch.from_numpy(np.where(missing, FAR, scale_keypoints(keypoints, size, frame)))
+
+
+def gaussian_maps(centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """One Gaussian a keypoint, the same to the last bit on every device.
+
+    Args:
+        centres: (..., 18, 2), see `gaussian_centres`.
+        size: (height, width).
+
+    Returns:
+        (..., 18, height, width) float32 in [0, 1].
+    """
+    table = _bell(centres.device)
+    along_y, along_x = (
+        table[(torch.arange(side, device=centres.device) - centres[..., axis, None]).abs().clamp(max=len(table) - 1)]
+        for axis, side in enumerate(size)
+    )  # (..., 18, H) and (..., 18, W): a Gaussian is the product of one along y and one along x
+    return (along_y[..., :, None] * along_x[..., None, :]).float()
+
+
+@functools.cache
+def _bell(device: torch.device) -> torch.Tensor:
+    """exp(-d^2 / 2 sigma^2) for whole distances d, until it is 0."""
+    return torch.from_numpy(np.exp(-(np.arange(40 * SIGMA) ** 2) / (2 * SIGMA**2))).to(device)

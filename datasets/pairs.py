@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset, Sampler
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from configs.errors import InputError
-from datasets.keypoints import pose_map
+from datasets.inputs import FileInputs, Inputs, normalize, open_image, resize_to_bytes, resize_to_tensor, unit_range
+from datasets.keypoints import gaussian_centres, gaussian_maps, pose_map
 from datasets.pair_lists import Pair
 
 Size = tuple[int, int]  # height, width
@@ -131,59 +130,6 @@ def random_crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """A decoded RGB image.
-
-    Raises:
-        InputError: there is no such file, or it is not a whole image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); replace this file") from None
-
-
-class Photos:
-    """Photos at the sizes a model reads, the first `capacity` of them kept in memory as 8-bit pixels.
-
-    Nothing random happens before the resize, so a kept photo equals a fresh one.
-    """
-
-    def __init__(self, capacity: int = 0) -> None:
-        self.capacity = capacity
-        self._kept: dict[tuple[Path, Size], torch.Tensor] = {}
-
-    def at(self, path: Path, size: Size) -> torch.Tensor:
-        """The photo (3, *size) in [-1, 1].
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        key = path, tuple(size)
-        pixels = self._kept.get(key)
-        if pixels is None:
-            pixels = resize_to_bytes(open_image(path), size)
-            if len(self._kept) < self.capacity:
-                self._kept[key] = pixels
-        return normalize(pixels.float().div_(255))
-
-
-def resize_to_tensor(image: Image.Image, size: Size) -> torch.Tensor:
-    """Resize with PIL's antialiased bicubic filter; (3, height, width) float32 in [0, 1]."""
-    return resize_to_bytes(image, size).float().div_(255)
-
-
-def resize_to_bytes(image: Image.Image, size: Size) -> torch.Tensor:
-    """As `resize_to_tensor`, (3, height, width) uint8."""
-    return F.pil_to_tensor(F.resize(image, list(size), InterpolationMode.BICUBIC, antialias=True))
-
-
-def normalize(image: torch.Tensor) -> torch.Tensor:
-    """[0, 1] to [-1, 1]."""
-    return image.sub(0.5).div_(0.5)
-
-
 class TrainPairs(Dataset):
     """Training items, with the random changes of the condition photo.
 
@@ -193,7 +139,6 @@ class TrainPairs(Dataset):
         seed: of all random choices, together with the epoch and the index of an item.
         min_scale: least part of the source photo that the condition photo shows; 1 for all of it.
         mask: block masking of the condition photo; None for none.
-        kept_photos: resized photos kept in memory by each process that loads items.
     """
 
     def __init__(
@@ -203,7 +148,6 @@ class TrainPairs(Dataset):
         seed: int,
         min_scale: float = 1.0,
         mask: MaskSettings | None = None,
-        kept_photos: int = 0,
     ) -> None:
         if not 0 < min_scale <= 1:
             raise InputError(f"MIN_SCALE is {min_scale}; expected more than 0 and at most 1")
@@ -217,7 +161,7 @@ class TrainPairs(Dataset):
         self.seed = seed
         self.min_scale = min_scale
         self.mask = mask
-        self.photos = Photos(kept_photos)
+        self.inputs: Inputs = FileInputs(sizes.gt, sizes.cond, sizes.pose, sizes.frame)  # or cached ones
         # In shared memory, so that workers that outlive an epoch see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -229,11 +173,14 @@ class TrainPairs(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """One item; the same for the same seed, epoch and index.
+        """One item, as small as it can be; the same for the same seed, epoch and index. `unpack` takes batches.
 
         Returns:
-            img_src, img_tgt (3, *sizes.gt), img_cond (3, *sizes.cond): float32 in [-1, 1];
-            pose_img_src, pose_img_tgt (21, *sizes.pose): float32 in [0, 1];
+            img_src, img_tgt (3, *sizes.gt): uint8; where the inputs have posteriors, posterior_src and
+            posterior_tgt (2, C, h, w) instead;
+            img_cond (3, *sizes.cond): uint8, to be mirrored where flip is True;
+            skeleton_src, skeleton_tgt (3, *sizes.pose): uint8;
+            keypoints_src, keypoints_tgt (18, 2): where to put the Gaussians, see `gaussian_centres`;
             mask (patches down, patches across): bool, True where masked, only with mask settings;
             index: int64 scalar.
 
@@ -242,35 +189,55 @@ class TrainPairs(Dataset):
         """
         pair = self.pairs[index]
         rng = np.random.default_rng((ITEM_STREAM, self.seed, self._epoch.item(), index))
-        item = {
-            "img_src": self.photos.at(pair.source_path, self.sizes.gt),
-            "img_tgt": self.photos.at(pair.target_path, self.sizes.gt),
-            "img_cond": self._condition_photo(pair.source_path, rng),
-            "pose_img_src": pose_map(pair.source_keypoints, self.sizes.pose, self.sizes.frame),
-            "pose_img_tgt": pose_map(pair.target_keypoints, self.sizes.pose, self.sizes.frame),
-            "index": torch.tensor(index),
-        }
+        item = {"img_cond": self._condition_photo(pair.source_path, rng), "flip": torch.tensor(rng.random() < 0.5)}
+        for side, path, keypoints in (
+            ("src", pair.source_path, pair.source_keypoints),
+            ("tgt", pair.target_path, pair.target_keypoints),
+        ):
+            truth = self.inputs.truth(path)
+            item["img_" + side if truth.dtype == torch.uint8 else "posterior_" + side] = truth
+            item["skeleton_" + side] = self.inputs.skeleton(path, keypoints)
+            item["keypoints_" + side] = gaussian_centres(keypoints, self.sizes.pose, self.sizes.frame)
+        item["index"] = torch.tensor(index)
         if self.mask:
             item["mask"] = self._draw_mask(self.mask, rng)
         return item
 
     def _condition_photo(self, path: Path, rng: np.random.Generator) -> torch.Tensor:
-        if self.min_scale < 1:
-            source = open_image(path)
-            aspect = self.sizes.cond[1] / self.sizes.cond[0]
-            box = random_crop_box(
-                (source.height, source.width), (self.min_scale, 1.0), (aspect * 3 / 4, aspect * 4 / 3), rng
-            )
-            photo = normalize(resize_to_tensor(F.crop(source, *box), self.sizes.cond))
-        else:
-            photo = self.photos.at(path, self.sizes.cond)
-        return F.hflip(photo) if rng.random() < 0.5 else photo
+        if self.min_scale == 1:
+            return self.inputs.photo(path)
+        source = open_image(path)
+        aspect = self.sizes.cond[1] / self.sizes.cond[0]
+        box = random_crop_box(
+            (source.height, source.width), (self.min_scale, 1.0), (aspect * 3 / 4, aspect * 4 / 3), rng
+        )
+        return resize_to_bytes(F.crop(source, *box), self.sizes.cond)
 
     def _draw_mask(self, settings: MaskSettings, rng: np.random.Generator) -> torch.Tensor:
         choice = rng.integers(len(settings.ratios))
         ratio = settings.ratios[choice] + settings.ratio_vars[choice] * rng.uniform(-1, 1)
         grid = (self.sizes.cond[0] // settings.patch_size, self.sizes.cond[1] // settings.patch_size)
         return torch.from_numpy(block_mask(grid, ratio, settings.aspect_ratio, rng))
+
+
+def unpack(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch of training items as the model takes it, computed on the device it is on.
+
+    Returns:
+        img_src, img_tgt (B, 3, *sizes.gt) and img_cond (B, 3, *sizes.cond): float32 in [-1, 1];
+        pose_img_src, pose_img_tgt (B, 21, *sizes.pose): float32 in [0, 1]; what else is in `batch` as it is.
+    """
+    batch = dict(batch)
+    flip = batch.pop("flip").view(-1, 1, 1, 1)
+    for name in ("img_src", "img_tgt", "img_cond"):
+        if name in batch:
+            batch[name] = normalize(unit_range(batch[name]))
+    batch["img_cond"] = torch.where(flip, batch["img_cond"].flip(-1), batch["img_cond"])
+    for side in ("src", "tgt"):
+        skeleton = unit_range(batch.pop(f"skeleton_{side}"))  # (B, 3, h', w')
+        gaussians = gaussian_maps(batch.pop(f"keypoints_{side}"), skeleton.shape[2:])  # (B, 18, h', w')
+        batch[f"pose_img_{side}"] = torch.cat([skeleton, gaussians], dim=1)
+    return batch
 
 
 class TestPairs(Dataset):

@@ -56,15 +56,25 @@ def guidance_branches(guidance_type: str, scales: Scales) -> list[tuple[Branch, 
     return [(branch, c) for branch, c in GUIDANCE[guidance_type](scales) if c != 0]
 
 
+def within(
+    inside: Callable[[Tensor, Tensor], Tensor], outside: Callable[[Tensor, Tensor], Tensor], timesteps: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The denoiser `inside` at some timesteps and `outside` at all others (arXiv 2404.07724)."""
+    chosen = set(timesteps.tolist())
+    return lambda latents, timestep: (inside if timestep.item() in chosen else outside)(latents, timestep)
+
+
 def guided(
     denoise: Callable[[Tensor, Tensor], Tensor], coefficients: list[float]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """A denoiser of (B, C, h, w) from one that takes len(coefficients) copies of the batch, branch by branch."""
+    weights = torch.tensor(coefficients).view(-1, 1, 1, 1, 1)
 
     def denoise_guided(latents: Tensor, timestep: Tensor) -> Tensor:
+        nonlocal weights
         copies = len(coefficients)
-        noise = denoise(latents.repeat(copies, 1, 1, 1), timestep.expand(copies * len(latents)))
-        weights = torch.tensor(coefficients, device=noise.device, dtype=noise.dtype).view(-1, 1, 1, 1, 1)
+        noise = denoise(latents.repeat(copies, 1, 1, 1), timestep.to(latents.device).expand(copies * len(latents)))
+        weights = weights.to(noise)  # copied to a GPU at the first step only
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 
     return denoise_guided

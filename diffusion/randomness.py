@@ -19,9 +19,14 @@ def pair_generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 def normal(generators: Sequence[torch.Generator], shape: Sequence[int], device: torch.device) -> Tensor:
     """Standard normal (len(generators), *shape), each row from its own generator."""
-    return torch.stack([torch.randn(*shape, generator=g) for g in generators]).to(device)
+    return to_device(torch.stack([torch.randn(*shape, generator=g) for g in generators]), device)
 
 
 def uniform(generators: Sequence[torch.Generator], device: torch.device) -> Tensor:
     """Uniform [0, 1) numbers (len(generators),), each from its own generator."""
-    return torch.stack([torch.rand((), generator=g) for g in generators]).to(device)
+    return to_device(torch.stack([torch.rand((), generator=g) for g in generators]), device)
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` of the CPU on `device`; nobody waits for a GPU."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)

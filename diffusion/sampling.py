@@ -22,7 +22,7 @@ def sample(
     """Denoise step by step.
 
     Args:
-        denoise: noise (B, C, h, w) for latents (B, C, h, w) and one timestep ().
+        denoise: noise (B, C, h, w) for latents (B, C, h, w) and one timestep () on the CPU.
         scheduler: any diffusers scheduler; its timesteps are set here.
         latents: (B, C, h, w) to start from, of the scheduler's `init_noise_sigma`.
         num_steps: denoising steps.
@@ -35,7 +35,7 @@ def sample(
     """
     scheduler.set_timesteps(num_steps)
     extra = {"generator": generators} if _takes_generator(scheduler) else {}
-    for step, timestep in enumerate(scheduler.timesteps.to(latents.device)):
+    for step, timestep in enumerate(scheduler.timesteps):  # on the CPU: schedulers look them up without waiting
         noise = denoise(scheduler.scale_model_input(latents, timestep), timestep)
         latents = scheduler.step(noise.to(latents.dtype), timestep, latents, **extra).prev_sample
         if on_step:

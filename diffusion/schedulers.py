@@ -1,15 +1,20 @@
 """The noise schedules, by name, from one scheduler config."""
 
+import json
+from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from diffusers import (
     DDIMInverseScheduler,
     DDIMScheduler,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
     SchedulerMixin,
+    UniPCMultistepScheduler,
 )
 
 from configs.errors import InputError
@@ -19,6 +24,8 @@ SCHEDULERS = {
     "ddim": DDIMScheduler,
     "euler": EulerDiscreteScheduler,
     "pndm": PNDMScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "dpmsolver++": DPMSolverMultistepScheduler,
     "ddim_inverse": DDIMInverseScheduler,
 }
 
@@ -27,14 +34,22 @@ def load_scheduler(name: str, folder: str) -> SchedulerMixin:
     """The scheduler `name` with the settings of `folder`/scheduler_config.json.
 
     Raises:
-        InputError: the file is missing or the name unknown.
+        InputError: the file is missing, or as `scheduler_like`.
     """
     path = Path(folder) / "scheduler_config.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH names its folder")
+    return scheduler_like(name, json.loads(path.read_text()))
+
+
+def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
+    """The scheduler `name` of the noise schedule that another one's settings describe.
+
+    Raises:
+        InputError: the name is unknown.
+    """
     if name not in SCHEDULERS:
         raise InputError(f"unknown scheduler {name!r}, expected one of {', '.join(SCHEDULERS)}")
     scheduler = SCHEDULERS[name]
     known = signature(scheduler.__init__).parameters  # schedulers of one family differ in a few settings
-    settings = scheduler.load_config(str(folder))
     return scheduler.from_config({key: value for key, value in settings.items() if key in known})

@@ -50,7 +50,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
         vae = load_vae(m.FIRST_STAGE_CONFIG.PRETRAINED_PATH, m.RANDOM_WEIGHTS)
         _check_sizes(cfg, unet, vae)
         _select_trainable(unet, m.UNET_CONFIG)
-        if m.GRADIENT_CHECKPOINTING:
+        if m.GRADIENT_CHECKPOINTING == "on":
             unet.enable_gradient_checkpointing()
         scheduler = load_scheduler("ddpm", m.SCHEDULER_CONFIG.PRETRAINED_PATH)
         return CFLD(

@@ -17,7 +17,7 @@ from .conditioner import Conditioner, Conditions
 from .hybrid_granularity_attention import HybridGranularityAdapter
 from .pose_adapter import PoseAdapter
 from .unet import predict_noise
-from .vae import downscale_factor, encode_image
+from .vae import posterior, sample_posterior
 
 
 @dataclass(frozen=True)
@@ -105,22 +105,27 @@ class CFLD(Conditioner):
         Args:
             batch: img_src, img_tgt (B, 3, H, W) and img_cond (B, 3, h, w) in [-1, 1]; pose_img_src,
                 pose_img_tgt (B, 21, h', w'); seed (B,), a tensor or array of integers: of each pair's noise,
-                timesteps and dropout; optionally mask (B, h/p, w/p) bool.
+                timesteps and dropout; optionally mask (B, h/p, w/p) bool. In place of img_src and img_tgt their
+                posteriors may be given: posterior_src, posterior_tgt (B, 2, C, H/f, W/f).
         """
-        device, settings = batch["img_src"].device, self.settings
-        images = torch.cat([batch["img_src"], batch["img_tgt"]])  # (2B, 3, H, W)
+        device, settings = batch["img_cond"].device, self.settings
+        moments = self._posteriors(batch)  # (2B, 2, C, H/f, W/f)
         poses = torch.cat([batch["pose_img_src"], batch["pose_img_tgt"]])  # (2B, 21, h', w')
         generators = pair_generators([pair_seed(seed, side) for side in (0, 1) for seed in batch["seed"].tolist()])
-        factor = downscale_factor(self.vae)
-        shape = (self.unet.config.in_channels, images.shape[2] // factor, images.shape[3] // factor)
-        with torch.no_grad():
-            latents = encode_image(self.vae, images, normal(generators, shape, device)).float()
+        shape = moments.shape[2:]
+        latents = sample_posterior(self.vae, moments, normal(generators, shape, device)).float()
         noise = normal(generators, shape, device)
         u = uniform(generators, device)
         timesteps = timesteps_from_uniform(u, len(self.alphas_cumprod), settings.cubic_sampling)
         drop = dropped(uniform(generators, device), settings.drop_share)
         conditions = self.encode(batch["img_cond"], poses, batch.get("mask"))
         return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
+
+    @torch.no_grad()
+    def _posteriors(self, batch: dict[str, Tensor]) -> Tensor:
+        if "posterior_src" in batch:
+            return torch.cat([batch["posterior_src"], batch["posterior_tgt"]])
+        return posterior(self.vae, torch.cat([batch["img_src"], batch["img_tgt"]]))
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         """Mean squared error of the prediction; latents, noise (B, 4, h, w), timesteps (B,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diffusion.guidance import Branch
 
 from .appearance_encoder import AppearanceEncoder
-from .hybrid_granularity_attention import HybridGranularityAdapter
+from .hybrid_granularity_attention import HybridGranularityAdapter, KeysValues
 from .pose_adapter import PoseAdapter
 
 Change = Callable[[Tensor], Tensor]
@@ -41,11 +41,14 @@ class Conditions:
         prompt: (B, N, D).
         pose: residuals of the down blocks, (B, C_i, h_i, w_i) each.
         appearance: attention biases by name, (B, tokens, dim) each.
+        keys_values: what `project_prompt` makes of prompt and biases, where it has been called; not kept by
+            `map` and `cat`.
     """
 
     prompt: Tensor
     pose: list[Tensor]
     appearance: dict[str, Tensor]
+    keys_values: dict[str, KeysValues] = field(default_factory=dict)
 
     def map(self, on_prompt: Change, on_pose: Change, on_appearance: Change) -> Conditions:
         """New conditions, each kind of tensor changed by its function."""

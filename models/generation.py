@@ -8,22 +8,27 @@ from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from yacs.config import CfgNode
 
-from diffusion.guidance import Scales, guidance_branches, guided
+from diffusion.guidance import EVERYTHING, Branch, Scales, guidance_branches, guided, within
 from diffusion.randomness import normal
-from diffusion.sampling import OnStep, sample
+from diffusion.sampling import Denoiser, OnStep, sample
 
 from .conditioner import Conditioner, Conditions
-from .unet import predict_noise
+from .unet import predict_noise, with_projected_prompt
 from .vae import decode_latents, downscale_factor
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How an image is sampled: denoising steps, and the guidance of `diffusion.guidance`."""
+    """How an image is sampled: denoising steps, and the guidance of `diffusion.guidance`.
+
+    Attributes:
+        interval: first and last share of the steps in which guidance acts; outside, everything is on without it.
+    """
 
     num_inference_steps: int
     guidance_type: str
     scales: Scales
+    interval: tuple[float, float] = (0.0, 1.0)
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "SamplingSettings":
@@ -35,7 +40,7 @@ class SamplingSettings:
             plain=test.GUIDANCE_SCALE,
             full=test.FULL_GUIDANCE_SCALE,
         )
-        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales)
+        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales, tuple(test.GUIDANCE_INTERVAL))
 
 
 def starting_noise(
@@ -75,10 +80,18 @@ def generate(
     Returns:
         (B, 3, H, W) in [0, 1]; NaN where the model's values are not finite.
     """
-    branches, coefficients = zip(*guidance_branches(settings.guidance_type, settings.scales))
-    stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
-    denoise = guided(lambda x, t: predict_noise(unet, x, t, stacked), list(coefficients))
+
+    def denoiser(table: list[tuple[Branch, float]]) -> Denoiser:
+        branches, coefficients = zip(*table)
+        stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
+        stacked = with_projected_prompt(unet, stacked)
+        return guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
+
+    denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
+    if settings.interval != (0.0, 1.0):
+        first, last = (round(share * len(scheduler.timesteps)) for share in settings.interval)
+        denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
     latents = latents * scheduler.init_noise_sigma
     latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
     images = decode_latents(vae, latents).float() / 2 + 0.5

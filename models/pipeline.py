@@ -33,13 +33,14 @@ from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from datasets.pairs import normalize, resize_to_tensor
 from diffusion.guidance import GUIDANCE, Scales
 from diffusion.randomness import pair_generators
+from diffusion.schedulers import scheduler_like
 from metrics import PROTOCOLS
 
 from .build import conditioning_parts, conditioning_settings, config_of
 from .cfld import CFLD
 from .conditioner import Appearance, Conditioner, Conditions
 from .generation import SamplingSettings, generate, starting_noise
-from .hybrid_granularity_attention import install_biased_attention
+from .unet import prepare_unet
 
 Photo = Image.Image
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -83,7 +84,7 @@ class CFLDPipeline(DiffusionPipeline):
         sampling: dict[str, Any] | None = None,
     ):
         super().__init__()
-        install_biased_attention(unet)
+        prepare_unet(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
         self.register_to_config(sampling=sampling or sampling_of(default_config()))
 
@@ -103,6 +104,8 @@ class CFLDPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_type: str | None = None,
         guidance_scales: Mapping[str, float] | None = None,
+        guidance_interval: tuple[float, float] | None = None,
+        scheduler: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         pose_frame: tuple[int, int] = FRAME,
         output_size: tuple[int, int] | None = None,
@@ -119,8 +122,9 @@ class CFLDPipeline(DiffusionPipeline):
         Args:
             image: RGB photos, shaped like `pose_frame`: they are stretched to what the model reads.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
-            num_inference_steps, guidance_type, guidance_scales, output_size: None for the pipeline's own; scales
-                that are not named keep their values.
+            num_inference_steps, guidance_type, guidance_scales, guidance_interval, output_size: None for the
+                pipeline's own; scales that are not named keep their values.
+            scheduler: a name of `diffusion.schedulers`, in place of the pipeline's.
             generator: one for each image, or one from which each image gets its own; None draws anew.
             pose_frame: (height, width).
             batch_size: images computed at once on a GPU.
@@ -134,7 +138,7 @@ class CFLDPipeline(DiffusionPipeline):
         """
         images, poses = _as_list(image, Photo), _as_list(pose, np.ndarray)
         rows = _rows(len(images), len(poses))
-        settings = self._settings(num_inference_steps, guidance_type, guidance_scales)
+        settings = self._settings(num_inference_steps, guidance_type, guidance_scales, guidance_interval)
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
         generators, device = _generators(generator, len(rows)), self._execution_device
@@ -150,7 +154,7 @@ class CFLDPipeline(DiffusionPipeline):
                 )
                 own = [generators[row] for row, _, _ in batch]
                 report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
-                samples = self._sample(conditions, settings, own, report)
+                samples = self._sample(conditions, settings, own, report, scheduler)
                 finished.append(PROTOCOLS["cfld"].at_size(samples, size))
         self.maybe_free_model_hooks()
         result = _converted(torch.cat(finished), output_type)
@@ -162,7 +166,11 @@ class CFLDPipeline(DiffusionPipeline):
         return self._num_timesteps
 
     def _settings(
-        self, steps: int | None, guidance_type: str | None, scales: Mapping[str, float] | None
+        self,
+        steps: int | None,
+        guidance_type: str | None,
+        scales: Mapping[str, float] | None,
+        interval: tuple[float, float] | None,
     ) -> SamplingSettings:
         own = self.config.sampling
         unknown = set(scales or {}) - set(Scales._fields)
@@ -175,7 +183,10 @@ class CFLDPipeline(DiffusionPipeline):
         if not 1 <= steps <= most:
             raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
         return SamplingSettings(
-            steps, guidance_type or own["guidance_type"], Scales(**{**own["guidance_scales"], **(scales or {})})
+            steps,
+            guidance_type or own["guidance_type"],
+            Scales(**{**own["guidance_scales"], **(scales or {})}),
+            tuple(own["guidance_interval"] if interval is None else interval),
         )
 
     def _encode(self, photo: Photo, device: torch.device) -> Appearance:
@@ -199,11 +210,13 @@ class CFLDPipeline(DiffusionPipeline):
         settings: SamplingSettings,
         generators: list[torch.Generator],
         report: Callable[[int, int, Tensor], Tensor | None],
+        scheduler_name: str | None,
     ) -> Tensor:
         """(B, 3, H, W) in [0, 1]."""
         size, device = self.conditioner.config.settings["INPUT"]["GT"]["IMG_SIZE"], conditions.prompt.device
         latents = starting_noise(self.unet, self.vae, size, generators, device)
-        scheduler = deepcopy(self.scheduler)
+        own = self.scheduler
+        scheduler = scheduler_like(scheduler_name, own.config) if scheduler_name else deepcopy(own)
 
         def on_step(step: int, latents: Tensor) -> Tensor | None:
             return report(step, int(scheduler.timesteps[step - 1]), latents)
@@ -236,6 +249,7 @@ def sampling_of(cfg: CfgNode) -> dict[str, Any]:
         "num_inference_steps": settings.num_inference_steps,
         "guidance_type": settings.guidance_type,
         "guidance_scales": settings.scales._asdict(),
+        "guidance_interval": list(settings.interval),
         "output_size": list(cfg.TEST.IMG_SIZE),
     }
 

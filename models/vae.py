@@ -1,5 +1,6 @@
 """The Stable Diffusion VAE between images and latents."""
 
+import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
@@ -26,11 +27,22 @@ def encode_image(vae: AutoencoderKL, image: Tensor, noise: Tensor | None = None)
     Returns:
         (B, 4, H/8, W/8), scaled to about unit variance.
     """
-    posterior = vae.encode(image.to(vae.dtype)).latent_dist
-    latents = posterior.mean if noise is None else posterior.mean + posterior.std * noise.to(vae.dtype)
-    return latents * vae.config.scaling_factor
+    moments = posterior(vae, image)
+    return moments[:, 0] * vae.config.scaling_factor if noise is None else sample_posterior(vae, moments, noise)
+
+
+def posterior(vae: AutoencoderKL, image: Tensor) -> Tensor:
+    """Mean and standard deviation (B, 2, 4, H/8, W/8) of the latents of images (B, 3, H, W) in [-1, 1]."""
+    latents = vae.encode(image.to(vae.dtype)).latent_dist
+    return torch.stack([latents.mean, latents.std], dim=1)
+
+
+def sample_posterior(vae: AutoencoderKL, moments: Tensor, noise: Tensor) -> Tensor:
+    """Scaled latents (B, 4, h, w) from mean and standard deviation (B, 2, 4, h, w) and noise (B, 4, h, w)."""
+    mean, std = moments.float().unbind(dim=1)
+    return (mean + std * noise) * vae.config.scaling_factor
 
 
 def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """Scaled latents (B, 4, h, w) -> images (B, 3, 8h, 8w), about [-1, 1]."""
-    return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
+    return vae.decode((latents.float() / vae.config.scaling_factor).to(vae.dtype)).sample

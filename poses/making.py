@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -10,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from configs.errors import InputError
-from configs.files import CHECKOUT
 from datasets.keypoints import FRAME
 from diffusion.randomness import pair_generators
 from models.pipeline import CFLDPipeline
@@ -47,17 +48,17 @@ class Choices:
 
 
 @cache
-def presets() -> dict[str, dict[str, float]]:
-    """Factors of the number of steps, by name of the preset."""
-    return yaml.safe_load((CHECKOUT / "poses" / "presets.yaml").read_text())
+def presets() -> dict[str, dict[str, Any]]:
+    """How much care an image gets, by name: a factor of the number of steps, and where it differs the scheduler."""
+    return yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
 
 
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
     """Denoising steps of an image."""
-    if choices.steps is not None:
-        return choices.steps
     if choices.preset not in presets():
         raise InputError(f"there is no preset {choices.preset!r}, expected one of {', '.join(presets())}")
+    if choices.steps is not None:
+        return choices.steps
     return max(1, round(presets()[choices.preset]["steps"] * pipe.config.sampling["num_inference_steps"]))
 
 
@@ -108,6 +109,7 @@ def make_pictures(
         person.framed,
         [pose.keypoints for pose in poses],
         num_inference_steps=steps,
+        scheduler=presets()[choices.preset].get("scheduler"),
         guidance_scales=None if choices.guidance is None else {"full": choices.guidance},
         generator=pair_generators([choices.seed] * len(poses)),
         output_size=shown_size(pipe),

@@ -93,7 +93,7 @@ def test_presets_are_factors_of_the_checkpoints_steps():
             sampling = {"num_inference_steps": 50}
 
     of = {name: steps_of(Pipe, pose_transfer_generate.Choices(preset=name)) for name in ("fast", "standard", "fine")}
-    assert of == {"fast": 25, "standard": 50, "fine": 125}
+    assert of == {"fast": 20, "standard": 50, "fine": 125}
     assert steps_of(Pipe, pose_transfer_generate.Choices(steps=7, preset="fast")) == 7
 
 

@@ -522,3 +522,15 @@ def test_an_output_folder_that_cannot_be_made(tiny, capsys):
     (tiny.parent / "file").write_text("")
     assert run_main(pose_transfer_train, "--config_file", tiny, "ACCELERATE.OUTPUT_DIR", tiny.parent / "file") == 1
     assert "cannot be made" in capsys.readouterr().err
+
+
+def test_caches_and_chosen_checkpointing_train_the_same_weights(tiny, capsys):
+    place = ["INPUT.CACHE_DIR", str(tiny.parent / "cache"), "OPTIMIZER.EPOCHS", "1"]
+    weights = []
+    for cache, checkpointing in (("off", "off"), ("photos", "auto")):
+        settings = ["INPUT.CACHE", cache, "MODEL.GRADIENT_CHECKPOINTING", checkpointing]
+        status, run = train(tiny, cache, *BATCH_OF_4, *place, *settings)
+        assert status == 0
+        weights.append(load_file(run.root / "epochs_001" / "checkpoints" / "model.safetensors"))
+    assert "MODEL.GRADIENT_CHECKPOINTING auto: off" in capsys.readouterr().err
+    assert all(torch.equal(weights[1][name], value) for name, value in weights[0].items())

@@ -29,7 +29,7 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
             tuple(cond.PRED_ASPECT_RATIO),
         )
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train", cfg.INPUT.DATASET)
-    return TrainPairs(pairs, _sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, kept_photos=cfg.INPUT.KEPT_PHOTOS)
+    return TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask)
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:
@@ -38,7 +38,9 @@ def evaluation_pairs(cfg: CfgNode) -> TestPairs:
     Raises:
         InputError: files are missing or malformed.
     """
-    return TestPairs(load_pairs(cfg.INPUT.ROOT_DIR, "test", cfg.INPUT.DATASET), _sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
+    return TestPairs(
+        load_pairs(cfg.INPUT.ROOT_DIR, "test", cfg.INPUT.DATASET), pair_sizes(cfg), tuple(cfg.TEST.IMG_SIZE)
+    )
 
 
 def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable):
@@ -89,6 +91,7 @@ def keypoint_frame(cfg: CfgNode) -> tuple[int, int]:
     return LAYOUTS[cfg.INPUT.DATASET].frame or tuple(cfg.INPUT.FRAME)
 
 
-def _sizes(cfg: CfgNode) -> PairSizes:
+def pair_sizes(cfg: CfgNode) -> PairSizes:
+    """The sizes of a config's INPUT."""
     gt, cond, pose = (tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))
     return PairSizes(gt, cond, pose, keypoint_frame(cfg))

@@ -82,7 +82,7 @@ def _score_table(run: RunFolder, evaluations: Sequence[Path]) -> str:
     if not columns:
         return ""
     best = {name: _best(name, [scores[name] for scores in rows.values() if name in scores]) for name in columns}
-    head = "".join(f"<th>{name} {COLUMNS[name][0]}</th>" for name in columns)
+    head = "".join(f"<th>{name} {COLUMNS[name].arrow}</th>" for name in columns)
     body = "".join(
         f"<tr><td>{html.escape(label)}</td>{''.join(_cell(name, scores, best[name]) for name in columns)}</tr>"
         for label, scores in rows.items()
@@ -91,14 +91,14 @@ def _score_table(run: RunFolder, evaluations: Sequence[Path]) -> str:
 
 
 def _best(name: str, values: Sequence[float]) -> float:
-    return max(values) if COLUMNS[name][0] == "↑" else min(values)
+    return min(values) if COLUMNS[name].lower_is_better else max(values)
 
 
 def _cell(name: str, scores: dict[str, float], best: float) -> str:
     if name not in scores:
         return "<td>–</td>"
     mark = ' class="best"' if scores[name] == best else ""
-    return f"<td{mark}>{scores[name]:.{COLUMNS[name][1]}f}</td>"
+    return f"<td{mark}>{scores[name]:.{COLUMNS[name].decimals}f}</td>"
 
 
 def _grids(run: RunFolder, evaluations: Sequence[Path]) -> str:

@@ -14,22 +14,26 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
 from configs.errors import InputError
 from configs.files import write_text
 from datasets import GlobalBatchSampler, TrainPairs
+from datasets.pairs import unpack
 from diffusion.randomness import pair_seed
 from metrics import json_numbers
 from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
 from models.checkpoints import PROGRESS, read_progress, trained_parameters
+from models.execution import prepare_execution
 from models.sharding import to_cpu, unsharded, whole
 
 from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
 from .ema import EMA
 from .evaluation import Evaluation, Evaluator
+from .memory import needs_checkpointing
 from .processes import on_main
 from .progress import LOGGER, draw_training_curves, open_log, read_log
 from .report import write_report
@@ -88,6 +92,7 @@ class Trainer:
             dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=self.sampler
         )
         self.model = model.to(accelerator.device).train()
+        prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
         self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
@@ -95,6 +100,8 @@ class Trainer:
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps, self.notes = StepLog(cfg, accelerator, run, dataset, self.sampler), []
+        if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
+            self._choose_checkpointing()
         self.checkpoints = Checkpoints(run, accelerator, cfg)
         self.tracker_id = secrets.token_hex(4)  # of the run in a tracker that keeps runs apart
         if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
@@ -136,6 +143,16 @@ class Trainer:
             f"has {self.steps_per_epoch} (INPUT.BATCH_SIZE or the dataset changed); restore it, or set "
             "ACCELERATE.RESUME False"
         )
+
+    def _choose_checkpointing(self) -> None:
+        """Recompute activations where a step would not fit without it (MODEL.GRADIENT_CHECKPOINTING auto)."""
+        item = unpack(to_device(default_collate([self.dataset[0]]), self.accelerator.device))
+        item["seed"] = item.pop("index")
+        pairs = self.cfg.INPUT.BATCH_SIZE // (self.accumulation * self.accelerator.num_processes)
+        needed = needs_checkpointing(self.accelerator, self.model, item, pairs)
+        if needed:
+            self.model.unet.enable_gradient_checkpointing()
+        self.notes.append(f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}")
 
     def train(self) -> int:
         """Train until the epochs are done, the time is up or a signal comes.
@@ -287,7 +304,7 @@ class Trainer:
         for micro_batch in range(self.accumulation):
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
-            batch = to_device(batch, self.accelerator.device)
+            batch = unpack(to_device(batch, self.accelerator.device))
             batch["seed"] = np.array(seeds)  # not a tensor: DDP would move it to the GPU, whence it must come back
             torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # of stochastic depth
             with self.accelerator.accumulate(self.wrapped):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from configs.errors import InputError, one_line
 from datasets import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
-from datasets.pairs import block_mask, normalize, open_image, random_crop_box, resize_to_tensor
+from datasets.pairs import block_mask, normalize, open_image, random_crop_box, resize_to_tensor, unpack
 from tests.datasets.test_layouts import write_tree
 from tests.shared import SHARED, needs_shared
 
@@ -34,6 +34,11 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+def unpacked(item):
+    """What `unpack` makes of a batch of one item, without the dimension of the batch."""
+    return {name: value[0] for name, value in unpack(default_collate([item])).items()}
+
+
 @needs_shared
 def test_transforms_are_the_published_ones():
     functions = SHARED / "parity" / "functions"
@@ -51,13 +56,19 @@ def test_train_item(pairs):
         "img_src": (3, *GT),
         "img_tgt": (3, *GT),
         "img_cond": (3, *COND),
+        "flip": (),
         "mask": (8, 8),
         "index": (),
-        "pose_img_src": (21, *POSE),
-        "pose_img_tgt": (21, *POSE),
+        "skeleton_src": (3, *POSE),
+        "skeleton_tgt": (3, *POSE),
+        "keypoints_src": (18, 2),
+        "keypoints_tgt": (18, 2),
     }
     assert item["index"] == 3 and item["mask"].dtype == torch.bool
-    assert item["img_src"].min() < -0.5 and item["img_src"].max() > 0.5
+    assert {item[name].dtype for name in ("img_src", "img_cond", "skeleton_src")} == {torch.uint8}
+    whole = unpacked(item)
+    assert whole["img_src"].min() < -0.5 and whole["img_src"].max() > 0.5
+    assert whole["pose_img_tgt"].shape == (21, *POSE) and whole["mask"].shape == (8, 8)
     assert "mask" not in TrainPairs(pairs, SIZES, seed=1)[3]
 
 
@@ -76,9 +87,10 @@ def test_only_the_condition_photo_is_flipped_and_half_of_the_time(pairs):
     for epoch in range(20):
         dataset.set_epoch(epoch)
         for index in range(2):
-            item, reference = dataset[index], plain[index]
+            item, reference = unpacked(dataset[index]), plain[index]
             assert torch.equal(item["img_src"], reference["img_src"])
-            assert torch.equal(item["pose_img_src"], reference["pose_img_src"])
+            for name in ("img_tgt", "pose_img_src", "pose_img_tgt"):
+                assert torch.equal(item[name], reference[name])
             flips.append(torch.equal(item["img_cond"], reference["img_cond"].flip(-1)))
             assert flips[-1] or torch.equal(item["img_cond"], reference["img_cond"])
     assert 12 < sum(flips) < 28

@@ -13,6 +13,7 @@ from diffusion.guidance import (
     Scales,
     guidance_branches,
     guided,
+    within,
 )
 
 S = Scales(down=1.7, all=1.3, plain=2.2, full=2.5)
@@ -51,3 +52,9 @@ def test_guided_runs_the_branches_as_one_batch():
     latents = torch.randn(3, 4, 2, 2)
     torch.testing.assert_close(guided(denoise, [-1.0, 2.0])(latents, torch.tensor(5)), 19 * latents)
     assert calls == [(6, 4, 2, 2)]
+
+
+def test_guidance_acts_within_its_timesteps_alone():
+    denoise = within(lambda x, t: x + 1, lambda x, t: x - 1, torch.tensor([30, 20]))
+    results = [denoise(torch.zeros(1), timestep).item() for timestep in torch.tensor([40, 30, 20, 10])]
+    assert results == [-1, 1, 1, -1]

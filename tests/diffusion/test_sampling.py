@@ -29,7 +29,7 @@ def oracle(clean: torch.Tensor, alphas_cumprod: torch.Tensor):
     return denoise
 
 
-@pytest.mark.parametrize("name", ["ddpm", "ddim", "pndm", "euler"])
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "pndm", "euler", "unipc", "dpmsolver++"])
 def test_a_denoiser_that_knows_the_answer_is_followed_to_it(name: str, folder: str):
     clean = torch.randn(2, 4, 3, 3)
     scheduler = load_scheduler(name, folder)

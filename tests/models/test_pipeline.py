@@ -134,6 +134,8 @@ def test_scales_of_one_call(pairs, pipe):
     assert np.array_equal(image(), image(guidance_scales={"full": 1.5}))  # the checkpoint's own
     assert not np.array_equal(image(), image(guidance_scales={"full": 3.0}))
     assert not np.array_equal(image(), image(guidance_type="uc_full"))
+    assert not np.array_equal(image(), image(guidance_interval=(0, 0)))
+    assert np.array_equal(image(), image(scheduler="ddim")) and not np.array_equal(image(), image(scheduler="euler"))
 
 
 def test_bfloat16(pairs):
@@ -162,6 +164,7 @@ def test_parts_wait_on_the_cpu(pairs):
         ({"pose": []}, "1 photos and 0 poses"),
         ({"pose": np.zeros((17, 2))}, "expected \\(18, 2\\)"),
         ({"generator": generators(2)}, "2 generators for 1 images"),
+        ({"scheduler": "heun"}, "unknown scheduler 'heun', expected one of ddpm"),
         ({"guidance_scales": {"up": 1.0}}, "unknown guidance scale 'up', expected some of down"),
         ({"guidance_type": "full"}, "guidance_type is 'full'"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0, expected 1 to 1000"),

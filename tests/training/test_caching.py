@@ -1,0 +1,123 @@
+"""Caches of a tiny training set: the same batches and loss, built once, mended and kept up to date."""
+
+import os
+import shutil
+
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch.utils.data import default_collate
+
+from configs import load_config
+from configs.errors import InputError
+from datasets.pairs import unpack
+from models import build_model
+from models.vae import posterior
+from tests.tiny import write_tiny
+from training import caching
+from training.caching import cached_inputs
+from training.data import training_pairs
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("caching")
+    return folder, write_tiny(folder), Accelerator(cpu=True)
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    torch.manual_seed(0)
+    return build_model(load_config(tiny[1])).eval()
+
+
+def dataset(tiny, model, cache, place="cache"):
+    """The training pairs with caches in a folder `place`, or without."""
+    folder, config, accelerator = tiny
+    cfg = load_config(config, ["INPUT.CACHE", cache, "INPUT.CACHE_DIR", str(folder / place)])
+    pairs = training_pairs(cfg)
+    if cache != "off":
+        pairs.inputs = cached_inputs(cfg, accelerator, pairs, model.vae)
+    return pairs
+
+
+def batch_of(pairs):
+    return unpack(default_collate([pairs[index] for index in (0, 7, 3)]))
+
+
+def test_cached_photos_change_nothing(tiny, model):
+    raw, cached = (batch_of(dataset(tiny, model, cache)) for cache in ("off", "photos"))
+    assert raw.keys() == cached.keys() and "pose_img_tgt" in raw
+    for name in raw:
+        assert torch.equal(raw[name], cached[name]), name
+
+
+def test_cached_latents_have_the_same_posterior_and_loss(tiny, model):
+    raw, cached = (batch_of(dataset(tiny, model, cache)) for cache in ("off", "latents"))
+    assert not {"img_src", "img_tgt"} & cached.keys()
+    for name in cached.keys() & raw.keys():
+        assert torch.equal(raw[name], cached[name]), name
+    losses = []
+    for batch in (raw, cached):
+        batch["seed"] = torch.tensor([5, 6, 7])
+        losses.append(model(batch))
+    for side in ("src", "tgt"):
+        with torch.no_grad():
+            moments = posterior(model.vae, raw[f"img_{side}"])
+        torch.testing.assert_close(cached[f"posterior_{side}"].float(), moments, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=0)
+    cached["seed"] = torch.tensor([8, 9, 10])
+    assert model(cached) != losses[1]  # other samples of the same posteriors
+
+
+def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
+    folder, place = tiny[0], "once"
+    expected = batch_of(dataset(tiny, model, "latents", place))
+    shards = sorted((folder / place).rglob("*.safetensors"))
+    assert len(shards) == 3 and "caching latents" in capsys.readouterr().err
+
+    def refuse(*_):
+        raise AssertionError("a photo was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datasets.inputs.open_image", refuse)
+        patch.setattr("datasets.inputs.skeleton_image", refuse)
+        assert torch.equal(batch_of(dataset(tiny, model, "latents", place))["img_cond"], expected["img_cond"])
+    for shard in shards:
+        shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    mended = batch_of(dataset(tiny, model, "latents", place))
+    assert all(torch.equal(mended[name], expected[name]) for name in expected)
+    other = build_model(load_config(tiny[1]))
+    assert not torch.equal(batch_of(dataset(tiny, other, "latents", place))["posterior_src"], expected["posterior_src"])
+
+
+def test_a_changed_photo_is_cached_anew(tiny, model):
+    before, photo = dataset(tiny, model, "photos", "changed"), None
+    photo = before.pairs[0].source_path
+    kept = photo.read_bytes(), photo.stat().st_mtime_ns
+    try:
+        Image.new("RGB", (75, 110), "red").save(photo)
+        after = dataset(tiny, model, "photos", "changed")
+        assert not torch.equal(after[0]["img_cond"], before[0]["img_cond"])
+        assert torch.equal(after[0]["img_tgt"], before[0]["img_tgt"])
+    finally:
+        photo.write_bytes(kept[0])
+        os.utime(photo, ns=(kept[1], kept[1]))
+
+
+def test_what_stops_building_is_one_line(tiny, model, monkeypatch):
+    monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(InputError, match="0 MiB are left on the disk"):
+        dataset(tiny, model, "photos", "full")
+    monkeypatch.undo()
+    monkeypatch.setattr("training.caching.AT_ONCE", 1)
+    pairs = training_pairs(load_config(tiny[1]))
+    photo = pairs.pairs[0].source_path
+    content = photo.read_bytes()
+    try:
+        photo.write_bytes(content[:100])
+        with pytest.raises(InputError, match=f"{photo.name}: cannot be read as an image"):
+            dataset(tiny, model, "photos", "damaged")
+    finally:
+        photo.write_bytes(content)

@@ -1,0 +1,179 @@
+"""The caches of a training set (INPUT.CACHE), built by all processes where they are not there yet."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from diffusers import AutoencoderKL
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from configs.errors import InputError
+from configs.files import write_text
+from datasets import TrainPairs
+from datasets.inputs import CachedInputs, FileInputs, normalize, unit_range
+from datasets.row_cache import RowCache, digest, tensors_digest
+from models.vae import posterior
+
+from .data import loader
+
+AT_ONCE = 4  # photos encoded by the VAE; divides datasets.row_cache.SHARD_ROWS
+INDEX = "files.json"
+Row = Callable[[int], torch.Tensor]
+Encode = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _Rows(Dataset):
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return self.row(number)
+
+
+def cached_inputs(cfg: CfgNode, accelerator: Accelerator, dataset: TrainPairs, vae: AutoencoderKL) -> CachedInputs:
+    """The inputs of a dataset from caches under INPUT.CACHE_DIR; every process must call this.
+
+    Condition photos and skeletons are kept as 8-bit arrays; so are ground truths when INPUT.CACHE is `photos`.
+    When it is `latents`, these are replaced by mean and standard deviation of their posterior in 16 bit: the
+    variance of Stable Diffusion's VAE lies below the least number of float16, its root does not.
+
+    Raises:
+        InputError: an image cannot be read, or the caches do not fit on the disk.
+    """
+    sizes, folder = dataset.sizes, Path(cfg.INPUT.CACHE_DIR)
+    keypoints: dict[Path, np.ndarray] = {}
+    for pair in dataset.pairs:
+        keypoints[pair.source_path] = pair.source_keypoints
+        keypoints[pair.target_path] = pair.target_keypoints
+    paths = sorted(keypoints)
+    contents = file_digests(paths, folder, accelerator)
+    files = FileInputs(sizes.gt, sizes.cond, sizes.pose, sizes.frame)
+
+    def build(kind: str, keys: Sequence[str], row: Row, encode: Encode = lambda rows: rows) -> RowCache:
+        cache = RowCache(folder / kind, keys)
+        fill(cache, row, encode, accelerator, cfg.INPUT.NUM_WORKERS)
+        return cache
+
+    def photos(size: tuple[int, int], row: Row) -> RowCache:
+        return build(f"photos_{size[0]}x{size[1]}", contents, row)
+
+    poses = [digest([keypoints[path].tolist(), sizes.frame]) for path in paths]
+    skeletons = build(
+        f"skeletons_{sizes.pose[0]}x{sizes.pose[1]}", poses, lambda i: files.skeleton(paths[i], keypoints[paths[i]])
+    )
+    cond = photos(sizes.cond, lambda i: files.photo(paths[i])) if dataset.min_scale == 1 else None
+    if cfg.INPUT.CACHE == "photos":
+        truths = photos(sizes.gt, lambda i: files.truth(paths[i]))
+    else:
+        weights = tensors_digest(vae.state_dict().items())[:12]
+        kind = f"latents_{sizes.gt[0]}x{sizes.gt[1]}_{weights}"
+        truths = build(kind, contents, lambda i: files.truth(paths[i]), _encoder(vae, accelerator.device))
+    return CachedInputs({path: row for row, path in enumerate(paths)}, cond, skeletons, truths)
+
+
+def _encoder(vae: AutoencoderKL, device: torch.device) -> Encode:
+    vae.to(device)
+    return lambda pixels: posterior(vae, normalize(unit_range(pixels.to(device)))).half()
+
+
+@torch.no_grad()
+def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, workers: int) -> None:
+    """Build the shards that are missing or damaged, each by one process; then those that this machine cannot see.
+
+    Args:
+        row: gives the row of a number, before `encode`; called by loader processes.
+        encode: changes a batch of them into what is stored.
+
+    Raises:
+        InputError: in every process, when one of them raises it.
+    """
+    local = accelerator.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+    for check, (part, parts) in (
+        (cache.is_whole, (accelerator.process_index, accelerator.num_processes)),
+        (lambda shard: cache.shards[shard].is_file(), local),
+    ):
+        mine = [shard for shard in range(len(cache.shards))[part::parts] if not check(shard)]
+        error = None
+        try:
+            _write(cache, mine, row, encode, accelerator, workers)
+        except InputError as caught:
+            error = str(caught)
+        except OSError as caught:
+            error = f"{cache.folder}: {caught.strerror}; INPUT.CACHE_DIR names another place, INPUT.CACHE off none"
+        for message in filter(None, gather_object([error])):
+            raise InputError(message)
+
+
+def _write(
+    cache: RowCache, shards: list[int], row: Row, encode: Encode, accelerator: Accelerator, workers: int
+) -> None:
+    order = [number for shard in shards for number in cache.rows(shard)]
+    batches = iter(loader(_Rows(row), workers, accelerator.device, sampler=order, batch_size=AT_ONCE))
+    hidden = not (order and accelerator.is_main_process)
+    with tqdm(total=len(order), desc=f"caching {cache.folder.name}", unit="photo", disable=hidden) as bar:
+        for shard in shards:
+            rows: list[torch.Tensor] = []
+            while len(rows) < len(cache.rows(shard)):
+                encoded = encode(next(batches)).cpu()
+                rows += encoded
+                bar.update(len(encoded))
+            _check_space(cache, rows[0].nbytes * len(rows))
+            cache.write(shard, torch.stack(rows))
+
+
+def _check_space(cache: RowCache, needed: int) -> None:
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache.folder).free
+    if free < 2 * needed:
+        raise InputError(
+            f"{cache.folder}: {free >> 20} MiB are left on the disk, the cache needs "
+            f"{needed * len(cache.shards) >> 20} MiB; make room, or set INPUT.CACHE_DIR to another disk, or "
+            "INPUT.CACHE off"
+        )
+
+
+def file_digests(paths: Sequence[Path], folder: Path, accelerator: Accelerator) -> list[str]:
+    """A digest of every file's content. Files of known size and time are not read again (`files.json`)."""
+    index = folder / INDEX
+    known = _read_index(index)
+    mine = paths[accelerator.process_index :: accelerator.num_processes]
+    with ThreadPoolExecutor() as pool:
+        own = dict(zip(map(_name, mine), pool.map(lambda path: _facts(path, known.get(_name(path))), mine)))
+    facts = {name: entry for part in gather_object([own]) for name, entry in part.items()}
+    for message in (entry for entry in facts.values() if isinstance(entry, str)):
+        raise InputError(message)
+    if accelerator.is_main_process and any(known.get(name) != entry for name, entry in facts.items()):
+        write_text(index, json.dumps({**known, **facts}))
+    return [facts[_name(path)][2] for path in paths]
+
+
+def _name(path: Path) -> str:
+    return str(path.resolve())
+
+
+def _read_index(path: Path) -> dict[str, list]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _facts(path: Path, known: list | None) -> list | str:
+    """Size, time and digest of a file, or why it cannot be read."""
+    try:
+        stat = path.stat()
+        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return known
+        return [stat.st_size, stat.st_mtime_ns, sha256(path.read_bytes()).hexdigest()]
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror}); replace this file"
