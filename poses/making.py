@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -10,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from configs.errors import InputError
-from configs.files import CHECKOUT
 from datasets.deepfashion import FRAME
 from diffusion.randomness import pair_generators
 from models.pipeline import CFLDPipeline
 from poses.fitting import fit_pose
 from poses.library import NamedPose
 from poses.photos import TOLERANCE, Framing
+
+PRESETS = Path(__file__).with_name("presets.yaml")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Choices:
 @cache
 def presets() -> dict[str, dict[str, float]]:
     """Factors of the number of steps, by name of the preset."""
-    return yaml.safe_load((CHECKOUT / "configs" / "presets.yaml").read_text())
+    return yaml.safe_load(PRESETS.read_text())
 
 
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
