@@ -26,9 +26,3 @@ def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     assert run_main(pose_transfer_app) == 1
     assert "error: gradio is not installed; pip install -r requirements-app.txt" in capsys.readouterr().err
-
-
-def test_help(capsys):
-    assert run_main(pose_transfer_app, "--help") == 0
-    text = capsys.readouterr().out
-    assert all(option in text for option in ("--checkpoint", "--host", "--port", "--outputs", "--device", "--half"))
