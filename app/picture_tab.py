@@ -46,7 +46,7 @@ def picture_tab(studio: Studio) -> None:
         with gr.Column(scale=3, min_width=300):
             gallery = gr.Gallery(
                 gallery_of_poses(), label="Poses", show_label=False, columns=9, height=330, allow_preview=False,
-                elem_id="poses", object_fit="contain", buttons=[],
+                elem_id="poses", elem_classes="skeletons", buttons=[],
             )  # fmt: skip
             with gr.Accordion("Pose from another photo, or from a keypoint file", open=False):
                 with gr.Row():

@@ -19,10 +19,17 @@ def run_tab(studio: Studio) -> None:
         choice = gr.Dropdown(run_names(studio.outputs), label=f"Runs under {studio.outputs}", elem_id="run", scale=4)
         refresh = gr.Button("Look again", elem_id="run-refresh", scale=1)
     status = gr.HTML(note("Choose a run."), elem_id="run-status")
-    curves = gr.Image(label="Curves", interactive=False, buttons=["fullscreen", "download"], elem_id="run-curves")
+    curves = gr.Image(
+        label="Curves", show_label=False, interactive=False, buttons=["fullscreen", "download"], elem_id="run-curves"
+    )
     table = gr.Dataframe(label="Scores by evaluation", interactive=False, elem_id="run-scores")
     grids = gr.Gallery(
-        label="Grids: source, pose, target, generated", columns=3, object_fit="contain", height=520, elem_id="run-grids"
+        label="Grids: source, pose, target, generated",
+        show_label=False,
+        columns=3,
+        object_fit="contain",
+        height=520,
+        elem_id="run-grids",
     )
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -44,7 +51,7 @@ def run_tab(studio: Studio) -> None:
             curves: drawn,
             table: scores,
             grids: grids_of,
-            status: note(f"{name}: {len(scores)} evaluations.", "good"),
+            status: note(f"{name}: evaluations so far: {len(scores)}.", "good"),
         }
 
     choice.input(show, choice, [status, curves, table, grids], **quiet)

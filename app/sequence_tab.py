@@ -24,7 +24,7 @@ def sequence_tab(studio: Studio) -> None:
     """Lay the tab out and connect it."""
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            photo = photo_input("A person, from head to hip at least", height=360, elem_id="sequence-photo")
+            photo = photo_input("Photo", show_label=False, height=360, elem_id="sequence-photo")
         with gr.Column(scale=2, min_width=300):
             names = gr.Dropdown(
                 [(readable(name), name) for name in library()], value=FIRST_POSES, multiselect=True,
@@ -32,7 +32,7 @@ def sequence_tab(studio: Studio) -> None:
             )  # fmt: skip
             files = gr.File(
                 label="… then those of files (OpenPose .json, annotation .csv, photos)", file_count="multiple",
-                file_types=[".json", ".csv", "image"], height=110,
+                file_types=[".json", ".csv", "image"], height=130,
             )  # fmt: skip
             with gr.Row():
                 between = gr.Slider(0, 8, 1, step=1, label="Pictures between two poses")
@@ -45,10 +45,12 @@ def sequence_tab(studio: Studio) -> None:
         generate = gr.Button("Make the film", variant="primary", elem_id="sequence-generate", scale=3)
         cancel = gr.Button("Cancel", elem_id="sequence-cancel", scale=1)
         download = gr.DownloadButton("Download GIF", elem_id="sequence-download", interactive=False, scale=1)
-    status = gr.HTML(note("Choose a photo and at least two poses."), elem_id="sequence-status")
+    status = gr.HTML(note("Drop a photo of one person, choose at least two poses."), elem_id="sequence-status")
     with gr.Row():
-        film = gr.Video(label="Film", height=420, autoplay=True, loop=True, elem_id="film")
-        strip = gr.Gallery(label="Skeletons", columns=6, height=420, object_fit="contain", allow_preview=False)
+        film = gr.Video(label="Film", show_label=False, height=420, autoplay=True, loop=True, elem_id="film")
+        strip = gr.Gallery(
+            label="Skeletons", show_label=False, height=420, allow_preview=False, buttons=[], elem_classes="skeletons"
+        )
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     def make(path, names, files, between, fps, preset, seed, fit, request: gr.Request) -> Iterator[dict]:

@@ -19,6 +19,8 @@ from poses.fitting import fit_pose
 from poses.library import NamedPose
 from poses.photos import TOLERANCE, Framing
 
+PRESETS = Path(__file__).with_name("presets.yaml")
+
 
 @dataclass(frozen=True)
 class Person:
@@ -50,7 +52,7 @@ class Choices:
 @cache
 def presets() -> dict[str, dict[str, Any]]:
     """How much care an image gets, by name: a factor of the number of steps, and where it differs the scheduler."""
-    return yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
+    return yaml.safe_load(PRESETS.read_text())
 
 
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:

@@ -3,6 +3,7 @@
 Real processes, to be killed and watched; several of them are connected as a launcher would connect them.
 """
 
+import atexit
 import multiprocessing
 import os
 import socket
@@ -98,4 +99,6 @@ def _run(name: str, arguments: list[str], rank: int, count: int, port: int, outp
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if prepare:
         prepare(rank)
-    sys.exit(run_main(ENTRYPOINTS[name], *arguments))
+    status = run_main(ENTRYPOINTS[name], *arguments)
+    atexit._run_exitfuncs()  # which multiprocessing leaves out
+    sys.exit(status)

@@ -1,5 +1,6 @@
 import json
 import math
+import multiprocessing
 import shutil
 import signal
 import sys
@@ -112,6 +113,7 @@ def test_going_on_is_the_same_to_the_last_bit(tiny, monkeypatch, opts):
         assert status == 128 + signal.SIGTERM
         assert run.newest() == run.checkpoint(number // 5, number % 5)
     assert train(tiny, "parts", *opts)[0] == 0
+    assert not multiprocessing.active_children()  # the loader is let go with the trainer
     whole, parts = (RunFolder(run.root.with_name(name)) for name in ("whole", "parts"))
     assert whole.newest().name == parts.newest().name == "checkpoints"
     for name in ("model.safetensors", "training_state.safetensors"):

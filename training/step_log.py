@@ -1,9 +1,9 @@
 """What becomes of the report of a step: watched, shown in the progress bar, logged, sent to the trackers."""
 
-from collections.abc import Callable
-
 from accelerate import Accelerator
 from yacs.config import CfgNode
+
+from datasets import GlobalBatchSampler, TrainPairs
 
 from .progress import LOGGER, ProgressBar, TrainingLog
 from .run_folder import RunFolder
@@ -18,8 +18,8 @@ class StepLog:
         cfg: a checked config.
         accelerator: whose trackers get the numbers.
         run: where the files go; nothing is written before `open`.
-        steps_per_epoch: optimizer steps of an epoch.
-        pairs_of: names of the pairs of an optimizer step counted from 0.
+        dataset: the training pairs.
+        sampler: their order.
 
     Attributes:
         done: steps that were reported, from the beginning of the run.
@@ -31,11 +31,12 @@ class StepLog:
         cfg: CfgNode,
         accelerator: Accelerator,
         run: RunFolder,
-        steps_per_epoch: int,
-        pairs_of: Callable[[int], list[str]],
+        dataset: TrainPairs,
+        sampler: GlobalBatchSampler,
     ) -> None:
         self.cfg, self.accelerator, self.run = cfg, accelerator, run
-        self.steps_per_epoch, self.pairs_of = steps_per_epoch, pairs_of
+        self.dataset, self.sampler = dataset, sampler
+        self.steps_per_epoch = len(sampler) // sampler.accumulation
         self.done, self.watch = 0, Watch()
         self._losses: list[float] = []  # since the last line
         self._lines: TrainingLog | None = None
@@ -88,7 +89,9 @@ class StepLog:
 
     def _name_pairs(self, event: str, **facts) -> str:
         """Write an event of the last step to the training log; its pairs in short, for a message."""
-        pairs = self.pairs_of(self.done - 1)
+        epoch, step = divmod(self.done - 1, self.steps_per_epoch)
+        indices = self.sampler.global_batches(epoch)[step]
+        pairs = [f"{pair.source} to {pair.target}" for pair in (self.dataset.pairs[index] for index in indices)]
         self.write(event=event, **facts, pairs=pairs)
         return f"pairs {', '.join(pairs[:3])}{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log})"
 

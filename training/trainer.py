@@ -99,7 +99,7 @@ class Trainer:
         self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
-        self.steps, self.notes = StepLog(cfg, accelerator, run, self.steps_per_epoch, self._pairs), []
+        self.steps, self.notes = StepLog(cfg, accelerator, run, dataset, self.sampler), []
         if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
             self._choose_checkpointing()
         self.checkpoints = Checkpoints(run, accelerator, cfg)
@@ -336,12 +336,6 @@ class Trainer:
             self.checkpoints.settle()
         self.steps.take(report, self._lr(self.steps.done))
         return report if report.wishes.time_is_up or report.wishes.signalled else None
-
-    def _pairs(self, number: int) -> list[str]:
-        """The pairs of an optimizer step of the run."""
-        epoch, step = divmod(number, self.steps_per_epoch)
-        pairs = (self.dataset.pairs[index] for index in self.sampler.global_batches(epoch)[step])
-        return [f"{pair.source} to {pair.target}" for pair in pairs]
 
     def _roll_back(self, error: BadSteps) -> None:
         """Go back to the last checkpoint with a lower learning rate; raises when that is not to be."""

@@ -213,7 +213,7 @@ def test_a_run(page):
     page.click("button[role=tab]:has-text('Training runs')")
     page.click("#run input")
     page.click("[role=option]:has-text('demo/run')")
-    page.wait_for_selector("#run-status .good:has-text('demo/run: 2 evaluations.')")
+    page.wait_for_selector("#run-status .good:has-text('demo/run: evaluations so far: 2.')")
     page.wait_for_selector("#run-curves img")
     assert page.locator("#run-grids .thumbnail-item").count() == 2
     assert "0.75" in page.inner_text("#run-scores")
