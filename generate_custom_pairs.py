@@ -86,7 +86,7 @@ def keypoint_reader(source: Path) -> Callable[[str], np.ndarray | None]:
         def from_json(photo: str) -> np.ndarray | None:
             stem = (source / photo).with_suffix("")
             files = [stem.with_name(f"{stem.name}_keypoints.json"), stem.with_name(f"{stem.name}.json")]
-            return next((read_openpose(file) for file in files if file.is_file()), None)
+            return next((read_openpose(file).surest() for file in files if file.is_file()), None)
 
         return from_json
     annotations = read_annotations(source)
@@ -237,6 +237,8 @@ def main(arguments: list[str] | None = None) -> None:
     if cfg.INPUT.DATASET != "custom":
         raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")
     root, frame = Path(cfg.INPUT.ROOT_DIR), tuple(cfg.INPUT.FRAME)
+    if root.resolve().is_relative_to(options.photos.resolve()):
+        raise InputError(f"INPUT.ROOT_DIR {root} lies in --photos {options.photos}; choose a folder outside of it")
     group = Grouping(options.group)
     try:
         photos = read_photos(options.photos, options.keypoints, options.keypoint_frame, group, frame, print)

@@ -9,22 +9,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from datasets.deepfashion import flat_name
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS
-from datasets.placing import (
-    Job,
-    add_link_argument,
-    add_worker_argument,
-    cannot_write,
-    check_workers,
-    place_all,
-    put_in_place,
-    refuse_missing,
-    report_sizes,
-)
+from datasets.placing import Job, place_all, prepare_benchmark, put_in_place, refuse_missing, report_sizes
 
 GENDERS = ("MEN", "WOMEN")
 LAYOUT = LAYOUTS["fashion"]
@@ -124,21 +113,7 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(__doc__)
-    parser.add_argument(
-        "--root_dir",
-        type=Path,
-        default=Path("fashion"),
-        help="folder with MEN/, WOMEN/, train.lst and test.lst (default: ./fashion)",
-    )
-    add_worker_argument(parser)
-    add_link_argument(parser)
-    options = parser.parse_args(arguments)
-    check_workers(options.workers)
-    try:
-        generate(options.root_dir, options.workers, options.link)
-    except OSError as error:
-        raise cannot_write(error, options.root_dir) from None
+    prepare_benchmark(__doc__, "fashion", "MEN/, WOMEN/, train.lst and test.lst", generate, arguments)
 
 
 if __name__ == "__main__":

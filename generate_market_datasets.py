@@ -8,22 +8,11 @@ Run it again at any time: finished images and lists are left alone, and nothing 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from datasets.layouts import LAYOUTS
 from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import SPLITS, Annotations, read_annotations, read_pairs, write_pairs
-from datasets.placing import (
-    Job,
-    add_link_argument,
-    add_worker_argument,
-    cannot_write,
-    check_workers,
-    place_all,
-    put_in_place,
-    refuse_missing,
-    report_sizes,
-)
+from datasets.placing import Job, place_all, prepare_benchmark, put_in_place, refuse_missing, report_sizes
 
 LAYOUT = LAYOUTS["market"]
 
@@ -84,21 +73,9 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(__doc__)
-    parser.add_argument(
-        "--root_dir",
-        type=Path,
-        default=Path("market"),
-        help="folder with bounding_box_{train,test}/ and market-annotation-{train,test}.csv (default: ./market)",
+    prepare_benchmark(
+        __doc__, "market", "bounding_box_{train,test}/ and market-annotation-{train,test}.csv", generate, arguments
     )
-    add_worker_argument(parser)
-    add_link_argument(parser)
-    options = parser.parse_args(arguments)
-    check_workers(options.workers)
-    try:
-        generate(options.root_dir, options.workers, options.link)
-    except OSError as error:
-        raise cannot_write(error, options.root_dir) from None
 
 
 if __name__ == "__main__":

@@ -13,34 +13,32 @@ every pose. The output folder gets <photo>_to_<pose>.png, skeletons/<pose>.png, 
 <photo>.gif and <photo>.mp4. Without --checkpoint the demo weights are used, which know drawn people only.
 """
 
-import argparse
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from datasets.pair_lists import IMAGE_EXTENSIONS
-from models.export import load_pipeline
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.estimation import PoseEstimator, choose
-from poses.making import DEMO, Choices, Person, fitted, make_pictures, presets, shown_size
+from poses.making import Choices, Person, fitted, make_pictures, presets, shown_size
+from poses.model_options import add_model_options, check_device, pipeline_of
 from poses.photos import read_photo
 from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4
 from poses.sources import PoseReader
 
 
-def arguments() -> argparse.Namespace:
+def arguments() -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--source", nargs="+", default=[], help="photos of people, or folders of photos")
     parser.add_argument("--pose", nargs="+", default=[], help="poses: names, photos, keypoint files, or folders")
     parser.add_argument("--output", type=Path, help="folder to write to")
-    parser.add_argument("--checkpoint", default=str(DEMO), help="a checkpoint, or an exported pipeline (the demo)")
-    parser.add_argument("--config_file", default="", help="YAML file of a checkpoint that has none itself")
+    add_model_options(parser)
     parser.add_argument("--list-poses", action="store_true", help="print the names of the library and end")
     parser.add_argument("--preset", default="standard", help=f"how much care: {', '.join(presets())} (standard)")
     parser.add_argument("--steps", type=int, help="denoising steps, in place of the preset's")
@@ -53,12 +51,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--person", type=int, help="which of several people in a photo, 1 the largest (the largest)")
     parser.add_argument("--photo-shape", action="store_true", help="cut pictures to the shape of their photo")
     parser.add_argument("--fps", type=float, default=4.0, help="poses a second of GIF and MP4 (4)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1")
-    parser.add_argument("--half", action="store_true", help="compute in float16, on a GPU")
     return parser.parse_args()
 
 
-def check(options: argparse.Namespace) -> None:
+def check(options: Namespace) -> None:
     """Raise `InputError` for what can be told before anything is loaded."""
     for name in ("source", "pose", "output"):
         if not getattr(options, name):
@@ -71,17 +67,10 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(f"--seed is {options.seed}, expected 0 or more")
     if options.source_keypoints and not options.fit:
         raise InputError("--source-keypoints is read with --fit only; add --fit or leave it out")
-    try:
-        device = torch.device(options.device)
-    except RuntimeError:
-        raise InputError(f"--device is {options.device}, expected cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device is {options.device}, but {torch.cuda.device_count()} GPUs are here; try cpu")
-    if options.half and device.type == "cpu":
-        raise InputError("--half needs a GPU; leave it out on the CPU")
+    check_device(options)
 
 
-def read_people(options: argparse.Namespace, reader: PoseReader) -> list[Person]:
+def read_people(options: Namespace, reader: PoseReader) -> list[Person]:
     """The sources, with their keypoints where --fit needs them."""
     people = [Person(path.stem, read_photo(path)) for path in source_files(options.source)]
     if not options.fit:
@@ -129,9 +118,7 @@ def _with_own_names(items: list) -> list:
     return result
 
 
-def write_pictures(
-    pipe: CFLDPipeline, people: list[Person], poses: list[NamedPose], options: argparse.Namespace
-) -> None:
+def write_pictures(pipe: CFLDPipeline, people: list[Person], poses: list[NamedPose], options: Namespace) -> None:
     """Make everything and write it to the output folder."""
     choices = Choices(options.seed, options.steps, options.guidance, options.preset)
     folder, size = options.output, shown_size(pipe)
@@ -165,8 +152,7 @@ def main() -> None:
     reader = PoseReader(PoseEstimator(), options.person)
     poses = _with_own_names(reader.read(options.pose))
     people = read_people(options, reader)
-    pipe = load_pipeline(options.checkpoint, options.config_file)
-    pipe.to(options.device, torch.float16 if options.half else torch.float32)
+    pipe = pipeline_of(options)
     try:
         write_pictures(pipe, people, poses, options)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Check a prepared dataset before hours of training.
 
-    python pose_transfer_verify.py --config_file configs/fashion_256.yaml [--report report.json] [KEY VALUE ...]
+    python pose_transfer_verify.py --config_file configs/fashion_256.yaml
+    python pose_transfer_verify.py --config_file configs/custom.yaml --report report.json INPUT.ROOT_DIR people
 
 INPUT.DATASET and INPUT.ROOT_DIR say what is checked: lists, images, keypoints, and what is in both splits. The exit
 status is 1 when training would fail or its scores mislead.

@@ -1,12 +1,15 @@
 """Arithmetic and names that must be right before anything is built."""
 
+import math
+from collections.abc import Iterator
+
 from yacs.config import CfgNode
 
 from .errors import InputError
 
 CHOICES = {
     "ACCELERATE.MIXED_PRECISION": ("no", "fp16", "bf16"),
-    "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "FaceSim"),
+    "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "PCKh", "FaceSim"),
     "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm", "unipc", "dpmsolver++"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
     "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
@@ -92,7 +95,19 @@ def value_at(cfg: CfgNode, key: str):
     return cfg
 
 
+def _numbers(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Dotted keys of all settings that are floats or lists of them, and the values."""
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _numbers(value, f"{prefix}{key}.")
+        else:
+            yield from ((prefix + key, v) for v in (value if isinstance(value, list) else [value]) if type(v) is float)
+
+
 def _check_ranges(cfg: CfgNode) -> None:
+    for key, value in _numbers(cfg):
+        if not math.isfinite(value):
+            raise InputError(f"{key} is {value}, expected a finite number")
     for key, choices in CHOICES.items():
         if value_at(cfg, key) not in choices:
             raise InputError(f"{key} is {value_at(cfg, key)!r}, expected one of {', '.join(choices)}")

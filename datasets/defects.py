@@ -7,13 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from datasets.keypoints import MISSING
 from datasets.layouts import Layout, Size
-from datasets.pair_lists import Annotations, images_of, without_keypoints
+from datasets.pair_lists import Annotations, images_of
 from datasets.placing import is_about
 
 ERROR, WARNING = "error", "warning"
@@ -44,7 +45,7 @@ class Finding:
 
 
 class ImageFacts(NamedTuple):
-    """What a whole image is: (height, width) and a digest of its pixels' file."""
+    """A whole image: its (height, width) and a digest of its file."""
 
     size: Size
     digest: bytes
@@ -58,16 +59,15 @@ class Split:
         pairs: (source, target) names of the rows that could be read.
         annotations: keypoints of the rows that could be read.
         images: named by pairs or, for training, in the folder of FID's real set; None for damaged ones.
-        missing: names in pairs of which there is no file.
     """
 
     name: str
     layout: Layout
+    root: Path
     frame: Size
     pairs: list[tuple[str, str]]
     annotations: Annotations
     images: dict[str, ImageFacts | None]
-    missing: list[str]
 
     @property
     def annotated(self) -> list[str]:
@@ -90,13 +90,23 @@ class Split:
         return {"pairs": len(self.pairs), "images": len(images_of(self.pairs)), "people": len(self.people)}
 
 
-def check_keypoint_rows(split: Split) -> Iterator[Finding]:
-    lacking = [f"row {row}: {name}" for row, name in without_keypoints(split.pairs, split.annotations)]
-    if lacking and split.annotations.rows:
-        what = (
-            f"{len(lacking)} images in the pairs file have no row in the annotation file; add them or remove the pairs"
+def check_missing_images(split: Split) -> Iterator[Finding]:
+    wanted = images_of(split.pairs)
+    missing = [name for name in wanted if name not in split.images]
+    if missing:
+        folder, advice = (
+            split.layout.images_folder(split.root, split.name),
+            split.layout.prepare.format(root=split.root),
         )
-        yield Finding(ERROR, split.name, what, lacking[:EXAMPLES])
+        what = f"{len(missing)} of {len(wanted)} images are not in {folder}; {advice}"
+        yield Finding(ERROR, split.name, what, missing[:EXAMPLES])
+
+
+def check_missing_keypoints(split: Split) -> Iterator[Finding]:
+    missing = [name for name in images_of(split.pairs) if name not in split.annotations.rows]
+    if missing and split.annotations.rows:
+        what = f"{len(missing)} images in pairs have no row in the annotation file; add the rows or remove the pairs"
+        yield Finding(ERROR, split.name, what, missing[:EXAMPLES])
 
 
 def check_whole_images(split: Split) -> Iterator[Finding]:
@@ -169,7 +179,8 @@ def check_counts(split: Split) -> Iterator[Finding]:
 
 
 SPLIT_CHECKS: tuple[Callable[[Split], Iterator[Finding]], ...] = (
-    check_keypoint_rows,
+    check_missing_images,
+    check_missing_keypoints,
     check_whole_images,
     check_sizes,
     check_keypoints,

@@ -1,5 +1,8 @@
 """The drawn data set: articulated, dressed people with exact keypoints, in the raw layout of a published dataset.
 
+    python -m datasets.drawn_people --root fashion_drawn --train_people 200 --workers 2
+    python -m datasets.drawn_people --root market --layout market
+
 It needs no download and no licence, and takes the same path through the code as the dataset it stands for:
 
     fashion, as DeepFashion
@@ -19,7 +22,6 @@ and ROOT/drawn_people.json, the arguments, written last.
 The image follows from the person and the pose alone, so it can be predicted from another photo and keypoints.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -148,18 +150,16 @@ def draw_dataset(
 
 @one_line_errors
 def main() -> None:
-    parser = Parser(
-        description="Draw dressed people with exact keypoints, in the layout of a published dataset.",
-        epilog="example: python -m datasets.drawn_people --root fashion_drawn --train_people 200 --workers 2",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = Parser(__doc__, prog="python -m datasets.drawn_people")
+    parser.add_argument("--root", default="fashion_drawn", help="folder to write to (%(default)s)")
+    parser.add_argument(
+        "--layout", choices=list(DRAWN_LAYOUTS), default="fashion", help="what they stand for (%(default)s)"
     )
-    parser.add_argument("--root", default="fashion_drawn", help="folder to write to")
-    parser.add_argument("--layout", choices=list(DRAWN_LAYOUTS), default="fashion", help="what they stand for")
-    parser.add_argument("--train_people", type=int, default=200, help="people in the training split")
-    parser.add_argument("--test_people", type=int, default=20, help="people in the test split, all of them new")
-    parser.add_argument("--photos_per_person", type=int, default=6, help="photos of each person")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds give other people")
-    parser.add_argument("--workers", type=int, default=None, help="processes (None: one per CPU core)")
+    parser.add_argument("--train_people", type=int, default=200, help="people in the training split (%(default)s)")
+    parser.add_argument("--test_people", type=int, default=20, help="people in the test split, all new (%(default)s)")
+    parser.add_argument("--photos_per_person", type=int, default=6, help="photos of each person (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds give other people (%(default)s)")
+    parser.add_argument("--workers", type=int, help="processes (one per CPU core)")
     args = parser.parse_args()
     try:
         draw_dataset(**vars(args))

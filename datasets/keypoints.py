@@ -15,6 +15,7 @@ import torch
 from configs.errors import InputError
 
 NUM_KEYPOINTS = 18
+FRAME = (256, 176)  # height, width: of DeepFashion's keypoints, and of poses that belong to no dataset
 SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
 MISSING = -1
 POSE_CHANNELS = 3 + NUM_KEYPOINTS

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import InputError
-from datasets.deepfashion import FRAME
+from datasets.keypoints import FRAME
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, read_pair_list
 
 Size = tuple[int, int]  # height, width

@@ -1,7 +1,8 @@
-"""Keypoints from OpenPose's JSON files, one a photo."""
+"""Keypoints from OpenPose's JSON files, one a photo, and from editors that write the same form."""
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,15 +15,29 @@ ORDERS = {NUM_KEYPOINTS: list(range(NUM_KEYPOINTS)), 25: [*range(8), *range(9, 1
 LEAST_CONFIDENCE = 0.1  # below it OpenPose guesses
 
 
-def read_openpose(path: Path) -> np.ndarray | None:
-    """The keypoints of the person that OpenPose is surest of.
+class Figures(NamedTuple):
+    """The people that a file tells of.
 
-    Args:
-        path: a file `{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}, ...]}` with 18 (COCO) or 25
-            (BODY_25) triples a person, in pixels.
+    Attributes:
+        people: (18, 2) float (y, x) in pixels each, NaN where a keypoint was not found.
+        confidences: sum of the keypoints' confidences of each.
+        canvas: (height, width) of their picture in pixels; None where the file does not tell it.
+    """
 
-    Returns:
-        (18, 2) float (y, x), NaN where a keypoint was not found; None where nobody was.
+    people: list[np.ndarray]
+    confidences: list[float]
+    canvas: tuple[float, float] | None
+
+    def surest(self) -> np.ndarray | None:
+        """The one that OpenPose is surest of; None where nobody is."""
+        return self.people[int(np.argmax(self.confidences))] if self.people else None
+
+
+def read_openpose(path: Path) -> Figures:
+    """The people of a file `{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}, ...]}`.
+
+    Each has 18 (COCO) or 25 (BODY_25) triples, in pixels, or in shares of the picture where `canvas_height` and
+    `canvas_width` are there. A list of such pictures counts as its first one. People without a keypoint are left out.
 
     Raises:
         InputError: the file cannot be read or has another form.
@@ -33,14 +48,32 @@ def read_openpose(path: Path) -> np.ndarray | None:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
         raise InputError(f"{path}: not a JSON file, expected OpenPose's output; write it again") from None
+    if isinstance(content, list) and content:
+        content = content[0]
     people = content.get("people") if isinstance(content, dict) else None
     if not isinstance(people, list):
         raise InputError(f'{path}: has no list "people", expected OpenPose\'s output; write it again')
+    canvas = _canvas(content, path)
     poses = [_pose(person, f"{path}: people[{number}]") for number, person in enumerate(people)]
-    if not poses:
+    poses = [pose for pose in poses if (pose[:, 2] >= LEAST_CONFIDENCE).any()]
+    figures = []
+    for pose in poses:
+        places = pose[:, 1::-1]  # (18, 2) (y, x)
+        if canvas and places.max() <= 1:
+            places = places * canvas
+        figures.append(np.where(pose[:, 2:] < LEAST_CONFIDENCE, np.nan, places))
+    return Figures(figures, [pose[:, 2].sum() for pose in poses], canvas)
+
+
+def _canvas(content: dict, path: Path) -> tuple[float, float] | None:
+    sides = [content.get(f"canvas_{side}") for side in ("height", "width")]
+    if not all(sides):
         return None
-    x, y, confidence = max(poses, key=lambda pose: pose[:, 2].sum()).T
-    return np.where(confidence[:, None] < LEAST_CONFIDENCE, np.nan, np.stack([y, x], axis=1))
+    try:
+        height, width = map(float, sides)
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: canvas_height or canvas_width is no number; correct it") from None
+    return height, width
 
 
 def _pose(person: object, where: str) -> np.ndarray:
@@ -50,8 +83,10 @@ def _pose(person: object, where: str) -> np.ndarray:
         triples = np.array(values, dtype=float).reshape(-1, 3)
         order = ORDERS[len(triples)]
     except (TypeError, ValueError, KeyError):
+        order = []
+    if not order or not np.isfinite(triples).all():
         raise InputError(
             f"{where}.pose_keypoints_2d is no list of 18 (COCO) or 25 (BODY_25) triples x, y, confidence; "
             "write the file again"
-        ) from None
+        )
     return triples[order]

@@ -14,10 +14,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from configs.errors import InputError
-from configs.files import whole_file
 from datasets.keypoints import MISSING
 from datasets.layouts import Size
-from datasets.placing import UNREADABLE, Job, image_format, link_or_copy
+from datasets.placing import UNREADABLE, Job, write_image
 
 RULES = {  # names for grouping rules: regular expressions whose first group is the person
     "folder": r"^(.+)/",
@@ -157,9 +156,8 @@ def put_on_canvas(job: Job, frame: Size) -> Size | None:
     Returns:
         (height, width) of the source, None when it is not a whole image (and nothing was written).
     """
-    source, destination = job
     try:
-        with Image.open(source) as image:
+        with Image.open(job.source) as image:
             place = fit(upright_size(image), frame)
             if _is_done(job, place.canvas):
                 return place.photo
@@ -167,11 +165,7 @@ def put_on_canvas(job: Job, frame: Size) -> Size | None:
             canvas = None if unchanged else _painted(ImageOps.exif_transpose(image).convert("RGB"), place)
     except UNREADABLE:
         return None
-    with whole_file(destination) as partial:
-        if canvas:
-            canvas.save(partial, image_format(destination), quality=95)
-        else:
-            link_or_copy(source, partial, link=False)
+    write_image(job, canvas, link=False)
     return place.photo
 
 

@@ -102,7 +102,7 @@ def read_pair_list(pairs_file: Path, annotation_file: Path, folder: Path, hint: 
         first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise InputError(
             f"{folder}: {len(missing)} of the {len(wanted)} images named in {pairs_file.name} "
-            f"are not there ({first}); {hint}"
+            f"are not there, or are links that lead out of the dataset ({first}); {hint}"
         )
     return PairList(names, folder, annotations)
 
@@ -119,9 +119,15 @@ def without_keypoints(names: Iterable[tuple[str, str]], annotations: Annotations
 
 
 def missing_images(names: Iterable[str], folder: Path) -> list[str]:
-    """The names that are not in `folder`; OSError when there is no such folder."""
-    there = set(os.listdir(folder))
+    """The names that are not in `folder`, or are links that lead out of it; OSError when there is no such folder."""
+    with os.scandir(folder) as entries:
+        there = {entry.name for entry in entries if not (entry.is_symlink() and _leads_out(entry, folder))}
     return [name for name in names if name not in there]
+
+
+def _leads_out(link: os.DirEntry, folder: Path) -> bool:
+    """Whether a link points to something that does not lie beside `folder` or in it."""
+    return not Path(link.path).resolve().is_relative_to(folder.resolve().parent)
 
 
 def read_pairs(path: Path, bad_row: Callable[[str], None] = refuse) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
@@ -16,6 +16,7 @@ from configs.files import PARTIAL, whole_file, write_text
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # of PIL, for a damaged file
 MISSING_LIST = "missing_images.txt"
+T, R = TypeVar("T"), TypeVar("R")
 
 
 class Job(NamedTuple):
@@ -46,12 +47,18 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
             pixels = None if same_format else image.convert("RGB")
     except UNREADABLE:
         return None
+    write_image(job, pixels, link)
+    return size
+
+
+def write_image(job: Job, pixels: Image.Image | None, link: bool) -> None:
+    """Write the pixels, or where there are none the source as it is, in one step."""
+    source, destination = job
     with whole_file(destination) as partial:
         if pixels:
             pixels.save(partial, image_format(destination), quality=95)
         else:
             link_or_copy(source, partial, link)
-    return size
 
 
 def link_or_copy(source: Path, destination: Path, link: bool) -> None:
@@ -84,9 +91,14 @@ def place_all(
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink()
+    return in_parallel(put, jobs, workers, "images")
+
+
+def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, title: str) -> list[R]:
+    """What `work` makes of each image, several at once, with a progress bar; an error ends all of it."""
     with ThreadPoolExecutor(workers) as pool:
         try:
-            return list(tqdm(pool.map(put, jobs), total=len(jobs), desc="images", unit="image"))
+            return list(tqdm(pool.map(work, items), total=len(items), desc=title, unit="image"))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -152,13 +164,39 @@ def add_worker_argument(parser: Parser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")
 
 
-def add_link_argument(parser: Parser) -> None:
-    """The option --link of the programs that copy images."""
+def prepare_benchmark(
+    description: str,
+    dataset: str,
+    contents: str,
+    generate: Callable[[Path, int, bool], None],
+    arguments: Sequence[str] | None,
+) -> None:
+    """The program that prepares a published dataset.
+
+    Args:
+        description: for `--help`.
+        dataset: its name, and the folder it is expected in.
+        contents: what must be in that folder.
+        generate: prepares it, given the folder, how many images are in work at once, and whether to link them.
+        arguments: of the command line; None for this process's.
+
+    Raises:
+        InputError: as `generate`, or a file cannot be written.
+    """
+    parser = Parser(description)
     parser.add_argument(
-        "--link",
-        action="store_true",
-        help="hard-link images instead of copying them, where the file system can",
+        "--root_dir", type=Path, default=Path(dataset), help=f"folder with {contents} (default: ./{dataset})"
     )
+    add_worker_argument(parser)
+    parser.add_argument(
+        "--link", action="store_true", help="hard-link images instead of copying them, where the file system can"
+    )
+    options = parser.parse_args(arguments)
+    check_workers(options.workers)
+    try:
+        generate(options.root_dir, options.workers, options.link)
+    except OSError as error:
+        raise cannot_write(error, options.root_dir) from None
 
 
 def check_workers(workers: int) -> None:

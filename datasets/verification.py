@@ -3,19 +3,17 @@
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from configs.errors import InputError
 from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, Finding, ImageFacts, Split, across
 from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Layout, Size, listed_images
 from datasets.pair_lists import SPLITS, Annotations, images_of, read_annotations, read_pairs
-from datasets.placing import UNREADABLE
+from datasets.placing import UNREADABLE, in_parallel
 
 
 def verify(
@@ -71,15 +69,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
     named = [image for image in wanted if (folder / image).is_file()]
     also = sorted(there.difference(wanted)) if name == "train" else []
     images = scan([folder / image for image in [*named, *also]], workers, f"{name} images")
-    missing = [image for image in wanted if image not in images]
-    if missing:
-        advice = layout.prepare.format(root=root)
-        findings.append(
-            Finding(
-                ERROR, name, f"{len(missing)} of {len(wanted)} images are not in {folder}; {advice}", missing[:EXAMPLES]
-            )
-        )
-    return Split(name, layout, frame, pairs, annotations, images, missing)
+    return Split(name, layout, root, frame, pairs, annotations, images)
 
 
 def scan(paths: Sequence[Path], workers: int, title: str) -> dict[str, ImageFacts | None]:
@@ -94,10 +84,4 @@ def scan(paths: Sequence[Path], workers: int, title: str) -> dict[str, ImageFact
         except UNREADABLE:
             return None
 
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            results = list(tqdm(pool.map(facts, paths), total=len(paths), desc=title, unit="image"))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return {path.name: result for path, result in zip(paths, results)}
+    return dict(zip((path.name for path in paths), in_parallel(facts, paths, workers, title)))

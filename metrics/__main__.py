@@ -1,6 +1,7 @@
 """Print the scores of several tests in one table, above those of copying the source.
 
-python -m metrics "first run=outputs/CFLD/a/generated/256x176/metrics.json" ...
+python -m metrics "run a=outputs/CFLD/a/generated/256x176/metrics.json"
+python -m metrics "a=outputs/CFLD/a/generated/256x176/metrics.json" "b=outputs/CFLD/b/generated/256x176/metrics.json"
 """
 
 from pathlib import Path
@@ -13,8 +14,9 @@ from .report import read_scores, score_table
 
 @one_line_errors
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON")
+    parser = Parser(__doc__, prog="python -m metrics")
+    parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON", help="a row's name, and the scores that "
+                        "pose_transfer_test.py or pose_transfer_evaluate.py wrote")  # fmt: skip
     rows, baseline = {}, {}
     for row in parser.parse_args().rows:
         label, separator, path = row.partition("=")

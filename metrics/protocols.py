@@ -18,6 +18,7 @@ from .face import FACE_FILE, FaceSimilarity
 from .image import psnr, ssim, ssim_256
 from .inception import INCEPTION_FILE, TENSORFLOW_INCEPTION_FILE, InceptionFeatures, TensorFlowInceptionFeatures
 from .lpips import ALEXNET_FILE, LPIPS, VGG, VGG_FILE
+from .pose_accuracy import POSE_FILE, PoseAccuracy
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,11 @@ class Protocol:
 
 SET_DISTANCES = {"FID": frechet_distance, "KID": kernel_distance}
 # scores of a person, the same in every protocol: networks from predictions, targets and keypoints to (B,), NaN for none
-PERSON = {"FaceSim": Network(FaceSimilarity, FACE_FILE, "put a face-embedding network there (docs/evaluation.md)")}
+PERSON = {
+    "PCKh": Network(PoseAccuracy, POSE_FILE, "run `bash scripts/download_pretrained.sh pose`"),
+    "FaceSim": Network(FaceSimilarity, FACE_FILE, "put a face-embedding network there (docs/evaluation.md)"),
+}
+
 
 _LPIPS = Network(LPIPS, ALEXNET_FILE)
 PROTOCOLS = {

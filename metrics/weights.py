@@ -1,5 +1,6 @@
 """Weights of the networks that scores are measured with: plain files that the user puts in one folder."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def weights_file(folder: Path, name: str, remedy: str) -> Path:
     Raises:
         InputError: there is no such file; says what to do, the `remedy`.
     """
-    path = Path(folder) / name
+    path = Path(os.path.normpath(folder / name))
     if not path.is_file():
         raise InputError(f"no file {path}: {remedy}")
     return path

@@ -6,15 +6,12 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
-from configs.defaults import default_config
 from configs.errors import InputError
-from configs.files import in_checkout
 from diffusion.schedulers import load_scheduler
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
@@ -79,29 +76,6 @@ def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
         "prompt_shape": (decoder.N_CTX, decoder.CTX_DIM),
         "pose_query": decoder.POSE_QUERY and decoder.DEPTH > 0,
     }
-
-
-CONDITIONING = {  # the settings that `conditioning_parts` and the sizes of photos and poses follow from
-    "MODEL": ("COND_STAGE_CONFIG", "APPEARANCE_GUIDANCE_CONFIG", "POSE_GUIDANCE_CONFIG", "DECODER_CONFIG"),
-    "INPUT": ("GT", "COND", "POSE"),
-}
-
-
-def conditioning_settings(cfg: CfgNode) -> dict[str, Any]:
-    """The settings of `CONDITIONING` as plain values."""
-    plain = yaml.safe_load(cfg.dump())
-    return {group: {name: plain[group][name] for name in names} for group, names in CONDITIONING.items()}
-
-
-def config_of(settings: dict[str, Any]) -> CfgNode:
-    """A config with `conditioning_settings`, for parts whose weights are loaded afterwards."""
-    cfg = default_config()
-    cfg.merge_from_other_cfg(CfgNode(settings))
-    cfg.MODEL.RANDOM_WEIGHTS = True
-    decoder = cfg.MODEL.DECODER_CONFIG
-    decoder.CLIP_PRETRAINED_PATH = in_checkout(decoder.CLIP_PRETRAINED_PATH)  # its config.json
-    cfg.freeze()
-    return cfg
 
 
 def _select_trainable(unet: UNet2DConditionModel, config: CfgNode) -> None:

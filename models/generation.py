@@ -6,14 +6,11 @@ from dataclasses import dataclass
 import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 from yacs.config import CfgNode
 
 from diffusion.guidance import EVERYTHING, Branch, Scales, guidance_branches, guided, within
 from diffusion.randomness import normal
 from diffusion.sampling import Denoiser, OnStep, sample
-from metrics import quantise
 
 from .conditioner import Conditioner, Conditions
 from .unet import predict_noise, with_projected_prompt
@@ -99,13 +96,3 @@ def generate(
     latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
     images = decode_latents(vae, latents).float() / 2 + 0.5
     return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)
-
-
-def to_uint8(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1], resized with the antialiased bicubic filter and cut to 8 bits.
-
-    Returns:
-        (B, 3, *size) uint8 on the CPU.
-    """
-    resized = F.resize(images.float(), list(size), InterpolationMode.BICUBIC, antialias=True)
-    return (quantise(resized) * 255).round().to(torch.uint8).cpu()

@@ -15,52 +15,32 @@ import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
-    ConfigMixin,
     DiffusionPipeline,
     ImagePipelineOutput,
-    ModelMixin,
     SchedulerMixin,
     UNet2DConditionModel,
 )
-from diffusers.configuration_utils import register_to_config
 from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
 from configs.defaults import default_config
 from configs.errors import InputError
-from datasets.deepfashion import FRAME
-from datasets.keypoints import NUM_KEYPOINTS, pose_map
+from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from datasets.pairs import normalize, resize_to_tensor
 from diffusion.guidance import GUIDANCE, Scales
 from diffusion.randomness import pair_generators
 from diffusion.schedulers import scheduler_like
+from metrics import PROTOCOLS
 
-from .build import conditioning_parts, conditioning_settings, config_of
 from .cfld import CFLD
-from .conditioner import Appearance, Conditioner, Conditions
-from .generation import SamplingSettings, generate, starting_noise, to_uint8
+from .conditioner import Appearance, Conditions
+from .generation import SamplingSettings, generate, starting_noise
+from .pretrained_conditioner import PretrainedConditioner, conditioning_settings
 from .unet import prepare_unet
 
 Photo = Image.Image
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
-
-
-class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
-    """A `Conditioner` that diffusers stores and loads.
-
-    Args:
-        settings: those of `conditioning_settings`, as plain values.
-    """
-
-    @register_to_config
-    def __init__(self, settings: dict[str, Any]):
-        super().__init__(**conditioning_parts(config_of(settings)))
-
-    @classmethod
-    def from_pretrained(cls, folder: str, **options: Any) -> "PretrainedConditioner":
-        """As of every part; never built on the meta device, where timm's attention masks would have no values."""
-        return super().from_pretrained(folder, **{**options, "low_cpu_mem_usage": False})
 
 
 class CFLDPipeline(DiffusionPipeline):
@@ -155,7 +135,7 @@ class CFLDPipeline(DiffusionPipeline):
                 own = [generators[row] for row, _, _ in batch]
                 report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
                 samples = self._sample(conditions, settings, own, report, scheduler)
-                finished.append(to_uint8(samples, size))
+                finished.append(PROTOCOLS["cfld"].at_size(samples, size))
         self.maybe_free_model_hooks()
         result = _converted(torch.cat(finished), output_type)
         return ImagePipelineOutput(images=result) if return_dict else (result,)

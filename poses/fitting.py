@@ -6,8 +6,7 @@ average figure of the same size; that share is kept, and the length is replaced 
 
 import numpy as np
 
-from datasets.deepfashion import FRAME
-from datasets.keypoints import BONES, MISSING, NUM_KEYPOINTS
+from datasets.keypoints import BONES, FRAME, MISSING, NUM_KEYPOINTS
 
 NECK, ANKLES = 1, (10, 13)
 AVERAGE = {  # lengths of an average figure's bones in units of its height

@@ -8,7 +8,6 @@ import json
 import numpy as np
 
 from configs.files import write_text
-from datasets.deepfashion import FRAME
 from datasets.drawn_figures import (
     IMAGE_HEIGHT,
     IMAGE_WIDTH,
@@ -19,7 +18,7 @@ from datasets.drawn_figures import (
     keypoints,
     sample_person,
 )
-from datasets.keypoints import MISSING
+from datasets.keypoints import FRAME, MISSING
 from poses.library import LIBRARY
 
 VIEWS = {"front": 0, "back": 180, "left": -90, "right": 90, "turned_left": -42, "turned_right": 42}  # yaw, degrees

@@ -12,15 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from configs.errors import InputError
-from configs.files import CHECKOUT
-from datasets.deepfashion import FRAME
+from datasets.keypoints import FRAME
 from diffusion.randomness import pair_generators
 from models.pipeline import CFLDPipeline
 from poses.fitting import fit_pose
 from poses.library import NamedPose
 from poses.photos import TOLERANCE, Framing
 
-DEMO = CHECKOUT / "pretrained_models" / "demo" / "checkpoint"
+PRESETS = Path(__file__).with_name("presets.yaml")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Choices:
 @cache
 def presets() -> dict[str, dict[str, Any]]:
     """How much care an image gets, by name: a factor of the number of steps, and where it differs the scheduler."""
-    return yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
+    return yaml.safe_load(PRESETS.read_text())
 
 
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:

@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from configs.errors import InputError
-from datasets.deepfashion import FRAME
-from datasets.keypoints import MISSING
+from datasets.keypoints import FRAME, MISSING
 
 SMALLEST, LARGEST = 32, 100_000_000  # pixels: of a side, of all
 TOLERANCE = 0.03  # aspect ratios that differ by no more are stretched, as in training, not padded

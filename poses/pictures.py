@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from configs.errors import InputError
 from configs.files import whole_file
-from datasets.deepfashion import FRAME
-from datasets.keypoints import skeleton_image
+from datasets.keypoints import FRAME, skeleton_image
 
 GAP, HEADER = 4, 20  # pixels of the grid
 CODEC = "vp09"  # plays in browsers, and OpenCV's wheels can write it

@@ -1,6 +1,5 @@
 """Poses by what a person types: a name of the library, a keypoint file, a photo, or a folder of them."""
 
-import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,15 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import InputError
-from datasets.deepfashion import FRAME
-from datasets.keypoints import MISSING, NUM_KEYPOINTS
+from datasets.keypoints import FRAME, MISSING
+from datasets.openpose import read_openpose
 from datasets.pair_lists import ANNOTATION_HEADER, IMAGE_EXTENSIONS, read_annotations
 from poses.estimation import PoseEstimator, choose
 from poses.library import NamedPose, library
 from poses.photos import Framing, read_photo
 
-# OpenPose's BODY_25 has the middle of the hips as point 8; its other first 19 points are ours in this order
-BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 FIGURE_SHARE = 0.86  # of the frame's height, of a figure whose file does not say how large its picture is
 
 
@@ -76,13 +73,10 @@ class PoseReader:
         return [NamedPose(Path(image).stem, keypoints[rows[image]].astype(float)) for image in wanted]
 
     def _openpose(self, path: Path) -> list[NamedPose]:
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: cannot be read as JSON ({error})") from None
-        people, canvas = openpose_people(document, str(path))
+        figures = read_openpose(path)
+        people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
         keypoints = choose(people, self.person, str(path))
-        framed = Framing.of(canvas).points(keypoints) if canvas else centred(keypoints)
+        framed = Framing.of(figures.canvas).points(keypoints) if figures.canvas else centred(keypoints)
         return [NamedPose(path.stem, framed)]
 
 
@@ -91,38 +85,6 @@ READERS = {
     ".json": PoseReader._openpose,
     **{extension: PoseReader.photo for extension in IMAGE_EXTENSIONS},
 }
-
-
-def openpose_people(document: object, where: str) -> tuple[list[np.ndarray], tuple[int, int] | None]:
-    """The people of an OpenPose JSON, 18 (COCO) or 25 (BODY_25) keypoints each.
-
-    Returns:
-        (18, 2) float (y, x) each, and the (height, width) of their picture where the file tells it.
-
-    Raises:
-        InputError: the document has another form.
-    """
-    if isinstance(document, list) and document:  # editors write a list of pictures
-        document = document[0]
-    try:
-        flat = [np.array(person["pose_keypoints_2d"], dtype=float) for person in document["people"]]
-        triples = [numbers.reshape(-1, 3) for numbers in flat if numbers.size]  # (18 or 25, 3): x, y, confidence
-        size = [document.get(f"canvas_{side}") for side in ("height", "width")]
-        canvas = (float(size[0]), float(size[1])) if all(size) else None
-    except (TypeError, ValueError, KeyError, AttributeError):
-        triples = [np.empty((0, 3))]
-    if any(len(points) not in (NUM_KEYPOINTS, 25) or not np.isfinite(points).all() for points in triples):
-        raise InputError(
-            f'{where}: not OpenPose\'s form; expected {{"people": [{{"pose_keypoints_2d": [x, y, confidence, ...]}}]}} '
-            f"with {NUM_KEYPOINTS} or 25 keypoints"
-        )
-    people = []
-    for points in triples:
-        points = points[list(BODY_25)] if len(points) == 25 else points
-        if canvas and points[:, :2].max() <= 1:  # shares of the picture
-            points = points * (canvas[1], canvas[0], 1)
-        people.append(np.where(points[:, 2:] > 0, points[:, 1::-1], MISSING))
-    return [person for person in people if (person != MISSING).any()], canvas
 
 
 def centred(keypoints: np.ndarray, frame: tuple[int, int] = FRAME) -> np.ndarray:

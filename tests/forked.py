@@ -3,6 +3,7 @@
 Real processes, to be killed and watched; several of them are connected as a launcher would connect them.
 """
 
+import atexit
 import multiprocessing
 import os
 import socket
@@ -11,11 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pose_transfer_evaluate
 import pose_transfer_test
 import pose_transfer_train
 from tests.tiny import run_main
 
-ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test}
+ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test, "evaluate": pose_transfer_evaluate}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
 LIMIT = 120  # seconds for anything
@@ -97,4 +99,6 @@ def _run(name: str, arguments: list[str], rank: int, count: int, port: int, outp
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if prepare:
         prepare(rank)
-    sys.exit(run_main(ENTRYPOINTS[name], *arguments))
+    status = run_main(ENTRYPOINTS[name], *arguments)
+    atexit._run_exitfuncs()  # which multiprocessing leaves out
+    sys.exit(status)

@@ -163,6 +163,11 @@ def test_mistakes_are_one_line(photos, capsys, damage, arguments, message):
     assert not list((photos.parent / "custom").glob("*.csv"))
 
 
+def test_prepared_photos_do_not_become_photos(photos, capsys):
+    error = run_failing(photos, capsys, "INPUT.ROOT_DIR", str(photos / "custom"))
+    assert f"custom lies in --photos {photos}; choose a folder outside of it" in error
+
+
 def test_keypoints_of_another_frame_are_noticed(photos, capsys):
     assert "give the frame that they refer to as --keypoint_frame" in run_failing(photos, capsys, frame=[])
 

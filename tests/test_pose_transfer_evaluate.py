@@ -10,8 +10,9 @@ from PIL import Image
 import pose_transfer_evaluate
 import pose_transfer_test
 import pose_transfer_train
+from tests import forked
 from tests.metrics.networks import save_alexnet, save_inception
-from tests.tiny import run_main, run_processes, write_tiny
+from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 
 
@@ -104,9 +105,9 @@ def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
     (kept,) = (weights / "real_sets").iterdir()
     time = kept.stat().st_mtime_ns
     where = ["--dataset", tiny[0] / "data", "--output", tmp_path / "two", "--num-workers", "0"]
-    result = run_processes(2, "pose_transfer_evaluate.py", "--generated", f"a={images}", *where, *opts, "1")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("copy of the source") == 1
+    arguments = ["--generated", f"a={images}", *where, *opts, "1"]
+    statuses, output = forked.run("evaluate", arguments, tmp_path, 2)
+    assert statuses == [0, 0] and output.count("copy of the source") == 1, output
     assert scores(tmp_path / "two" / "cfld_64x56" / "a") == first
     assert kept.stat().st_mtime_ns == time  # the real set's features were taken from there
 

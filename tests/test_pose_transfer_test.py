@@ -50,6 +50,7 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
         "FID",
         "KID",
         "FaceSim",
+        "PCKh",
         "LPIPS",
     }
     with open(folder / "metrics.csv", newline="") as file:

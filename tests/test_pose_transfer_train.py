@@ -1,5 +1,6 @@
 import json
 import math
+import multiprocessing
 import shutil
 import signal
 import sys
@@ -50,6 +51,7 @@ def test_a_run_and_its_files(tiny, capsys):
         "log_rank0.txt",
         "training_log.jsonl",
         "training_curves.png",
+        "report.html",
         "newest_checkpoint.json",
         "best_checkpoint.json",
         "epochs_001/grid.png",
@@ -111,6 +113,7 @@ def test_going_on_is_the_same_to_the_last_bit(tiny, monkeypatch, opts):
         assert status == 128 + signal.SIGTERM
         assert run.newest() == run.checkpoint(number // 5, number % 5)
     assert train(tiny, "parts", *opts)[0] == 0
+    assert not multiprocessing.active_children()  # the loader is let go with the trainer
     whole, parts = (RunFolder(run.root.with_name(name)) for name in ("whole", "parts"))
     assert whole.newest().name == parts.newest().name == "checkpoints"
     for name in ("model.safetensors", "training_state.safetensors"):
@@ -169,12 +172,16 @@ def test_wandb(tiny, monkeypatch):
     monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.WANDB])
     status, run = train(tiny, "run", "ACCELERATE.TRACKERS", "['wandb']", "OPTIMIZER.EPOCHS", "1")
     assert status == 0
-    wandb.init.assert_called_once_with(project="tiny", name="run", dir=str(run.root))
+    state = json.loads((run.newest() / "training_state.json").read_text())
+    settings = {"project": "tiny", "name": "run", "dir": str(run.root), "id": state["tracker_id"], "resume": "allow"}
+    wandb.init.assert_called_once_with(**settings)
     logged = [(call.kwargs["step"], set(call.args[0])) for call in wandb.init.return_value.log.call_args_list]
     steps = {"loss", "lr", "images_per_second"}
     assert logged == [(1, steps), (2, steps), (2, {"SSIM", "SSIM_256", "PSNR"})]
     assert wandb.config.update.call_args.args[0]["INPUT.BATCH_SIZE"] == 8
     wandb.init.return_value.finish.assert_called_once()
+    assert train(tiny, "run", "ACCELERATE.TRACKERS", "['wandb']", "OPTIMIZER.EPOCHS", "1")[0] == 0
+    wandb.init.assert_called_with(**settings)  # the same one goes on
 
 
 def test_several_processes_train_and_test_as_one(tiny):

@@ -89,14 +89,14 @@ def test_every_requirement_is_pinned_inside_its_range(file):
 
 
 def test_every_import_is_required():
-    """Also: tests and benchmarks may use requirements-dev.txt, the page requirements-app.txt does."""
+    """Also: only tests and benchmarks may use what requirements-dev.txt names, only the page requirements-app.txt."""
     ours = {path.name.removesuffix(".py") for path in REPOSITORY.iterdir()}
     distributions = packages_distributions()
     needed, dev, app = (ranges(f"requirements{kind}.txt").keys() for kind in ("", "-dev", "-app"))
     for path in python_files():
         place = path.relative_to(REPOSITORY).as_posix()
-        developers, page = place.startswith(("tests/", "benchmarks/")), place.startswith(APP)
-        allowed = needed | (dev if developers else set()) | (app if page else set())
+        for_developers = place.startswith(("tests/", "benchmarks/"))
+        allowed = needed | (dev if for_developers else set()) | (app if place.startswith(APP) else set())
         for name in imported_packages(path) - ours - sys.stdlib_module_names - ON_REQUEST - BROUGHT_ALONG:
             providers = {canonicalize_name(found) for found in distributions.get(name, [name])}
             assert providers & allowed, f"{path} imports {name}"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,29 @@ def test_bad_input_of_two_processes_is_one_line(tiny):
     assert program.output(0).startswith("error: command line: OPTIMIZER.EPOCHS is 'many'")
     assert program.output(0).count("\n") == 1 and program.output(1) == ""
     assert not folder(tiny, "bad").root.exists()
+
+
+def in_a_folder_of_its_own(parent: Path, rank: int) -> None:
+    """As on two machines that share no folder; OUTPUT_DIR is relative to the working directory."""
+    folder = parent / f"machine{rank}"
+    folder.mkdir(exist_ok=True)
+    os.chdir(folder)
+
+
+def test_two_machines_that_share_no_folder(tiny):
+    prepare = partial(in_a_folder_of_its_own, tiny.parent)
+    own = [tiny.parent / f"machine{rank}" for rank in (0, 1)]
+    opts = [*arguments(tiny, "apart", "OPTIMIZER.EPOCHS", "1"), "ACCELERATE.OUTPUT_DIR", "outputs"]
+    statuses, output = run("train", opts, tiny.parent, 2, prepare)
+    assert statuses == [0, 0], output
+    checkpoint = RunFolder(own[0] / "outputs" / "tiny" / "apart").newest()
+    program = Program("train", opts, tiny.parent, 2, prepare)
+    assert program.statuses() == [1, 1]
+    for rank in (0, 1):
+        assert "outputs must be on a file system that all machines share" in program.output(rank)
+        assert program.output(rank).count("error: ") == 1
+    test = ["MODEL.PRETRAINED_PATH", checkpoint, "TEST.NUM_PAIRS", "5", "ACCELERATE.RUN_NAME", "test"]
+    statuses, output = run("test", test, tiny.parent, 2, prepare)
+    assert statuses == [0, 0] and "5 images (5 made now)" in output, output
+    made = [{path.name for path in folder.rglob("*_vis.png")} for folder in own]
+    assert [len(names) for names in made] == [3, 2] and made[0].isdisjoint(made[1])

@@ -184,8 +184,8 @@ def _flat(cfg: CfgNode) -> list[str]:
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("part", choices=["vae", "clip", "init", "split"])
+    parser = Parser(__doc__, prog="python -m training.demo_weights")
+    parser.add_argument("part", choices=["vae", "clip", "init", "split"], help="which parts to make")
     parser.add_argument("--images", type=Path, help="folder with drawn photos (vae, clip)")
     parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip)")
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (split)")

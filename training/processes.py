@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
+    DistributedType,
     GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     broadcast_object_list,
@@ -27,6 +28,7 @@ from yacs.config import CfgNode
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 
+DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
 LOST = 75  # exit status EX_TEMPFAIL: starting again helps
@@ -156,6 +158,11 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
         )
     except ValueError as error:
         raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {' '.join(str(error).split())}") from None
+    if accelerator.distributed_type not in DATA_PARALLEL:
+        raise InputError(
+            f"Accelerate is configured for {accelerator.distributed_type.value}; training here is data parallel or "
+            "sharded by FSDP 2: see configs/accelerate/"
+        )
     torch.backends.cuda.matmul.allow_tf32 = config.ALLOW_TF32
     torch.backends.cudnn.allow_tf32 = config.ALLOW_TF32
     return accelerator

@@ -1,7 +1,7 @@
 """Where a run keeps its files, and writing them so that nobody ever sees half of one.
 
 OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
-    config.yaml  log_rank0.txt ...  training_log.jsonl  training_curves.png
+    config.yaml  log_rank0.txt ...  training_log.jsonl  training_curves.png  report.html
     newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder; the
                                                          former also those kept from before it, newest first
     epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next one
@@ -39,6 +39,7 @@ class RunFolder:
         self.config = root / "config.yaml"
         self.training_log = root / "training_log.jsonl"
         self.training_curves = root / "training_curves.png"
+        self.report = root / "report.html"
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "RunFolder":

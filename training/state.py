@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from configs.errors import InputError
+from models.sharding import sharded_like, to_cpu
 
 from .ema import EMA
 
@@ -45,12 +45,6 @@ class Position:
     @property
     def total_steps(self) -> int:
         return self.epoch * self.steps_per_epoch + self.step
-
-
-def to_cpu(tensor: Tensor) -> Tensor:
-    """A copy on the CPU; of a tensor that is sharded over the processes, the whole (all of them must call this)."""
-    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole.detach().to("cpu", copy=True).contiguous()
 
 
 class TrainingState(NamedTuple):
@@ -125,10 +119,14 @@ def load_training_state(
             moments.setdefault(parameter, {})[key] = tensor
         elif rest in parameters:
             with torch.no_grad():
-                parameters[rest].copy_(tensor)
+                parameters[rest].copy_(sharded_like(tensor, parameters[rest]))
     if unknown := sorted(moments.keys() - parameters.keys()):
         raise InputError(f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)")
-    state = {index: moments[name] for index, name in enumerate(parameters) if name in moments}
+    state = {
+        index: {key: sharded_like(value, parameters[name]) for key, value in moments[name].items()}
+        for index, name in enumerate(parameters)
+        if name in moments
+    }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if scaler and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ from diffusion.randomness import pair_seed
 from metrics import json_numbers
 from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
-from models.checkpoints import PROGRESS, read_progress
+from models.checkpoints import PROGRESS, read_progress, trained_parameters
 from models.execution import prepare_execution
+from models.sharding import to_cpu, unsharded, whole
 
 from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
@@ -33,12 +35,14 @@ from .ema import EMA
 from .evaluation import Evaluation, Evaluator
 from .memory import needs_checkpointing
 from .processes import on_main
-from .progress import LOGGER, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
+from .progress import LOGGER, draw_training_curves, open_log, read_log
+from .report import write_report
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .settings import flat_settings
 from .signals import Report, StepReports, StopSignals, Wishes
-from .state import Position, TrainingState, load_training_state, to_cpu
+from .state import Position, TrainingState, load_training_state
+from .step_log import StepLog
 from .watch import BadSteps, Watch
 
 
@@ -89,15 +93,16 @@ class Trainer:
         )
         self.model = model.to(accelerator.device).train()
         prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
-        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
-        self.adam = torch.optim.Adam(self.parameters.values(), fused=True)  # can skip a step without asking the CPU
+        self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
+        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
-        self.watch, self.notes = Watch(), []
-        if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
-            self._choose_checkpointing()
+        self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
         self.checkpoints = Checkpoints(run, accelerator, cfg)
+        self.tracker_id = secrets.token_hex(4)  # of the run in a tracker that keeps runs apart
         if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
             self._restore(checkpoint)
         elif cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS:
@@ -105,19 +110,17 @@ class Trainer:
                 f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS {cfg.OPTIMIZER.EPOCHS}: nothing "
                 "is left to train; EPOCHS counts the epochs already trained too"
             )
-        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        else:
+            self.steps.go_to(self.position.total_steps, Watch())
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
-        self.window: list[float] = []  # losses since the last log line
-        self.reported = self.position.total_steps
-        self.bar: ProgressBar | None = None
-        self.log: TrainingLog | None = None  # of the main process
 
     def _restore(self, checkpoint: Path) -> None:
         """Take up weights, optimizer, position and watch of a checkpoint."""
         load_checkpoint(self.model, checkpoint)
         position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
         self.position = self.checkpoints.saved = self._check_position(position)
-        self.watch = Watch(**facts.get("watch", {}))
+        self.steps.go_to(self.position.total_steps, Watch(**facts.get("watch", {})))
+        self.tracker_id = facts.get("tracker_id", self.tracker_id)
         before, now = facts.get("arrangement"), self._arrangement()
         if before not in (None, now):
             self.notes.append(
@@ -140,15 +143,15 @@ class Trainer:
             "ACCELERATE.RESUME False"
         )
 
-    def _choose_checkpointing(self) -> None:
-        """Recompute activations where a step would not fit without it (MODEL.GRADIENT_CHECKPOINTING auto)."""
+    def _choose_checkpointing(self) -> str:
+        """Recompute activations where a step would not fit without it; what was chosen, for the log."""
         item = unpack(to_device(default_collate([self.dataset[0]]), self.accelerator.device))
         item["seed"] = item.pop("index")
         pairs = self.cfg.INPUT.BATCH_SIZE // (self.accumulation * self.accelerator.num_processes)
         needed = needs_checkpointing(self.accelerator, self.model, item, pairs)
         if needed:
             self.model.unet.enable_gradient_checkpointing()
-        self.notes.append(f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}")
+        return f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}"
 
     def train(self) -> int:
         """Train until the epochs are done, the time is up or a signal comes.
@@ -162,18 +165,12 @@ class Trainer:
         self._begin()
         config = self.cfg.OPTIMIZER
         self.deadline = time.monotonic() + (60 * config.MAX_MINUTES or math.inf)
-        self.bar = ProgressBar(
-            config.EPOCHS * self.steps_per_epoch,
-            self.position.total_steps,
-            self.cfg.INPUT.BATCH_SIZE,
-            self.deadline,
-            hidden=not self.accelerator.is_main_process,
-        )
+        self.steps.open(self.deadline)
         with self.stop:
             try:
                 status = self._train()
             finally:
-                self.bar.close()
+                self.steps.close()
         return status
 
     def _begin(self) -> None:
@@ -192,13 +189,16 @@ class Trainer:
         self.run.make()  # on a machine that does not share it
         accelerator, settings = self.accelerator, self.cfg.ACCELERATE
         open_log(self.run.log(accelerator.process_index), console=accelerator.is_main_process)
-        if accelerator.is_main_process:
-            self.log = TrainingLog(self.run.training_log, self.position.total_steps)
         accelerator.init_trackers(
             settings.PROJECT_NAME,
             config=flat_settings(self.cfg),
             init_kwargs={
-                "wandb": {"name": settings.RUN_NAME, "dir": str(self.run.root)},
+                "wandb": {
+                    "name": settings.RUN_NAME,
+                    "dir": str(self.run.root),
+                    "id": self.tracker_id,
+                    "resume": "allow",
+                },
                 "tensorboard": {"purge_step": self.position.total_steps + 1},  # later ones are of steps that were lost
             },
         )
@@ -251,7 +251,7 @@ class Trainer:
         return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
 
     def _unscored(self) -> bool:
-        return not read_progress(self.checkpoints.last)["scores"]
+        return not read_progress(self.checkpoints.last).get("scores")
 
     def _signal_status(self) -> int:
         LOGGER.info(f"stopped by a signal; run again to go on from {self.checkpoints.last or 'the beginning'}")
@@ -269,7 +269,7 @@ class Trainer:
         self.sampler.set_epoch(epoch)
         self.sampler.skip(first)
         batches, ended = iter(self.loader), None
-        self.bar.resume()
+        self.steps.bar.resume()
         for step in range(first, steps):
             loss, norm = self._step(batches, epoch, step)
             self.position, save = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps), False
@@ -277,7 +277,7 @@ class Trainer:
                 ended, save = self._take(report) or ended, save or report.wishes.save
             if ended:
                 break
-            if (save or self.checkpoints.due(self.position)) and not self.watch.in_a_row:
+            if (save or self.checkpoints.due(self.position)) and not self.steps.watch.in_a_row:
                 self._save()
         for report in self.reports.flush():
             ended = self._take(report) or ended
@@ -311,7 +311,7 @@ class Trainer:
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
-                    norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+                    norm = whole(self.accelerator.clip_grad_norm_(self.parameters.values(), limit))
                     self.adam.found_inf = (~torch.isfinite(norm)).float()  # a gradient scaler puts its own there
                 self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -322,91 +322,37 @@ class Trainer:
 
     def _lr(self, number: int) -> float:
         """The learning rate of an optimizer step."""
-        return self.learning_rate(number) * self.cfg.OPTIMIZER.ROLLBACK_LR_RATE**self.watch.rollbacks
+        return self.learning_rate(number) * self.cfg.OPTIMIZER.ROLLBACK_LR_RATE**self.steps.watch.rollbacks
 
     def _take(self, report: Report) -> Report | None:
-        """Show and record a step's report; the report itself when it ends the training.
+        """Take in a step's report; the report itself when it ends the training.
 
         Raises:
-            BadSteps: OPTIMIZER.MAX_BAD_STEPS steps in a row were not finite.
+            BadSteps: too many steps in a row were not finite.
             InputError: a checkpoint could not be written.
         """
-        lr = self._lr(self.reported)
-        self.reported += 1
         if report.wishes.written:
             self.checkpoints.settle()
-        if self.watch.take(report.loss, report.norm):
-            if self.watch.is_spike(report.loss, self.cfg.ACCELERATE.SPIKE_SIGMA):
-                self._report_spike(report.loss)
-            self.bar.update(report.loss, lr)
-            self.window.append(report.loss)
-        elif self.watch.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
-            raise BadSteps(self._bad_steps(report))
-        if self.reported % self.cfg.ACCELERATE.LOG_PERIOD == 0:
-            self._log_window(lr)
+        self.steps.take(report, self._lr(self.steps.done))
         return report if report.wishes.time_is_up or report.wishes.signalled else None
 
-    def _pairs(self) -> list[str]:
-        """The pairs of the step that was reported last."""
-        epoch, step = divmod(self.reported - 1, self.steps_per_epoch)
-        pairs = (self.dataset.pairs[index] for index in self.sampler.global_batches(epoch)[step])
-        return [f"{pair.source} to {pair.target}" for pair in pairs]
-
-    def _bad_steps(self, report: Report) -> str:
-        """The message for steps that are not finite; the pairs go to the training log."""
-        pairs = self._pairs()
-        if self.log:
-            self.log.write(step=self.reported, event="not finite", pairs=pairs)
-        return (
-            f"loss {report.loss} and gradient norm {report.norm} at optimizer step {self.reported}, and "
-            f"{self.watch.in_a_row} step(s) in a row were not finite; pairs {', '.join(pairs[:3])}"
-            f"{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log}); last good checkpoint: "
-            f"{self.checkpoints.last or 'none yet'}; run again to go on from there, with a lower OPTIMIZER.LR, "
-            "OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
-        )
-
-    def _report_spike(self, loss: float) -> None:
-        pairs, watch = self._pairs(), self.watch
-        LOGGER.warning(
-            f"warning: loss {loss:.4f} at step {self.reported}, usual is {watch.mean:.4f} +- {watch.spread:.4f}; pairs "
-            f"{', '.join(pairs[:3])}{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log.name})"
-        )
-        if self.log:
-            self.log.write(step=self.reported, event="loss spike", value=loss, pairs=pairs)
-
     def _roll_back(self, error: BadSteps) -> None:
-        """Go back to the last checkpoint with a lower learning rate; raises `error` when that is not to be."""
+        """Go back to the last checkpoint with a lower learning rate; raises when that is not to be."""
         self.checkpoints.settle()
-        rollbacks, checkpoint = self.watch.rollbacks + 1, self.checkpoints.last
-        if checkpoint is None or rollbacks > self.cfg.OPTIMIZER.ROLLBACKS:
-            raise error
+        config, rollbacks, checkpoint = self.cfg.OPTIMIZER, self.steps.watch.rollbacks + 1, self.checkpoints.last
+        if checkpoint is None or rollbacks > config.ROLLBACKS:
+            raise InputError(
+                f"{error}; last good checkpoint: {checkpoint or 'none yet'}; run again to go on from there, with a "
+                "lower OPTIMIZER.LR, OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
+            )
         LOGGER.warning(f"warning: {error}")
         self.reports.flush()
         self._restore(checkpoint)
-        self.watch.rollbacks, self.watch.in_a_row = rollbacks, 0
-        self.reported, self.window = self.position.total_steps, []
-        self.bar.go_to(self.reported)
-        if self.log:
-            self.log = TrainingLog(self.run.training_log, self.reported)
+        self.steps.watch.rollbacks, self.steps.watch.in_a_row = rollbacks, 0
         LOGGER.warning(
-            f"warning: went back to {checkpoint} ({rollbacks} of {self.cfg.OPTIMIZER.ROLLBACKS} times); "
-            f"the learning rate is {self._lr(self.reported):.3e} now"
+            f"warning: went back to {checkpoint} ({rollbacks} of {config.ROLLBACKS} times); "
+            f"the learning rate is {self._lr(self.steps.done):.3e} now"
         )
-
-    def _log_window(self, lr: float) -> None:
-        if not self.window:  # every step was skipped
-            return
-        loss, speed = sum(self.window) / len(self.window), self.bar.images_per_second
-        self.window = []
-        skipped = f", {self.watch.skipped} steps skipped" if self.watch.skipped else ""
-        LOGGER.info(
-            f"step {self.reported} (epoch {(self.reported - 1) // self.steps_per_epoch + 1}): "
-            f"loss {loss:.5f}, lr {lr:.3e}, {speed:.2f} images/s, {self.bar.left()} left{skipped}",
-            extra={"file_only": True},
-        )
-        self.accelerator.log({"loss": loss, "lr": lr, "images_per_second": speed}, step=self.reported)
-        if self.log:
-            self.log.write(step=self.reported, loss=loss, lr=lr, images_per_second=round(speed, 3))
 
     def _averaged(self) -> AbstractContextManager:
         """Inside, the model has the averaged weights if there are any."""
@@ -423,7 +369,8 @@ class Trainer:
             self.ema,
             position=asdict(self.position),
             arrangement=self._arrangement(),
-            watch=self.watch.state(),
+            tracker_id=self.tracker_id,
+            watch=self.steps.watch.state(),
         )
         weights = self.ema.average if self.ema else self.parameters
         copied = {name: to_cpu(value) for name, value in weights.items()}
@@ -431,7 +378,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""
-        with self._averaged():
+        with self._averaged(), unsharded(self.model):
             evaluation = self.evaluator.run(self.model, stop=lambda: self.stop.received is not None)
         self.checkpoints.settle()
         on_main(self.accelerator, lambda: self._record(evaluation))
@@ -447,10 +394,14 @@ class Trainer:
         scores = json_numbers(evaluation.scores)
         facts = {**read_progress(self.checkpoints.last), "scores": scores}
         write_text(self.checkpoints.last / PROGRESS, json.dumps(facts, indent=1) + "\n")
-        self.log.write(step=position.total_steps, scores=scores)
+        self.steps.write(scores=scores)
         draw_training_curves(read_log(self.run.training_log), self.run.training_curves)
         best, value = self.run.best(), evaluation.scores.get(name, math.nan)
         sign = -1 if COLUMNS[name].lower_is_better else 1
         if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
             self.run.set_best(self.checkpoints.last, name, value)
             self.run.prune()
+        try:
+            write_report(self.run)
+        except InputError as error:  # a damaged file of an earlier evaluation is no reason to stop
+            LOGGER.warning(f"no {self.run.report.name}: {error}")

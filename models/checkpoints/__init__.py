@@ -20,6 +20,7 @@ from configs.errors import InputError
 
 from ..cfld import CFLD
 from ..manifest import check_files, file_records
+from ..sharding import sharded_like
 from ..weights import read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
@@ -82,7 +83,7 @@ def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) ->
     """The config of a checkpoint: the files given, else the checkpoint's own, with `opts` on top.
 
     Args:
-        config_files: paths of YAML files, or nothing.
+        config_files: paths of YAML files, or empty.
         opts: KEY VALUE pairs, MODEL.PRETRAINED_PATH among them.
 
     Raises:
@@ -101,9 +102,14 @@ def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) ->
     return cfg
 
 
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:
     """Write the trained parameters of a model, as `write_checkpoint` does."""
-    trained = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+    trained = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
     write_checkpoint(folder, trained, cfg, progress, scores)
 
 
@@ -143,11 +149,10 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     """
     folder = Path(folder)
     if (folder / WEIGHTS).is_file():
-        progress = read_progress(folder)
         weights = read_weights(folder / WEIGHTS)
+        progress = read_progress(folder)
         check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
-        expected = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        _load(model, weights, expected, folder)
+        _load(model, weights, set(trained_parameters(model)), folder)
         return progress
     if (folder / PUBLISHED_MODEL).is_file() and (folder / PUBLISHED_UNET).is_file():
         weights = {**read_weights(folder / PUBLISHED_MODEL), **read_weights(folder / PUBLISHED_UNET)}
@@ -211,4 +216,5 @@ def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], wher
             f"{where}: a checkpoint of another variant or config than this model: {'; '.join(found)}; "
             "pass the --config_file it was trained with"
         )
-    model.load_state_dict(weights, strict=False, assign=next(iter(own.values())).is_meta)
+    placed = {name: sharded_like(value, own[name]) for name, value in weights.items()}
+    model.load_state_dict(placed, strict=False, assign=next(iter(own.values())).is_meta)

@@ -32,7 +32,7 @@ def write(path, people):
 
 @pytest.mark.parametrize("names", [NAMES_18, NAMES_25])
 def test_both_models_give_our_order(tmp_path, names):
-    keypoints = read_openpose(write(tmp_path / "a.json", [person(names)]))
+    keypoints = read_openpose(write(tmp_path / "a.json", [person(names)])).surest()
     assert keypoints.tolist() == [list(place(name)[::-1]) for name in NAMES_18]
 
 
@@ -40,15 +40,15 @@ def test_what_was_not_found_is_missing(tmp_path):
     pose = person(NAMES_25)
     pose["pose_keypoints_2d"][3 * 9 : 3 * 10] = [0, 0, 0]  # the right hip
     pose["pose_keypoints_2d"][3 * 15 + 2] = 0.05  # the right eye
-    missing = np.isnan(read_openpose(write(tmp_path / "a.json", [pose]))).all(axis=1)
+    missing = np.isnan(read_openpose(write(tmp_path / "a.json", [pose])).surest()).all(axis=1)
     assert [name for name, gone in zip(NAMES_18, missing) if gone] == ["r_hip", "r_eye"]
 
 
 def test_the_surest_of_several_people_and_nobody(tmp_path):
     other = {"pose_keypoints_2d": [7, 7, 0.4] * 25}
-    keypoints = read_openpose(write(tmp_path / "a.json", [other, person(NAMES_25), other]))
+    keypoints = read_openpose(write(tmp_path / "a.json", [other, person(NAMES_25), other])).surest()
     assert keypoints[0].tolist() == list(place("nose")[::-1])
-    assert read_openpose(write(tmp_path / "b.json", [])) is None
+    assert read_openpose(write(tmp_path / "b.json", [])).surest() is None
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ PAIRS, ANNOTATIONS = "market-pairs-train.csv", "market-annotation-train.csv"
             append(PAIRS, f"{TRAIN[0]},0001_new.jpg"),
             [
                 "error: train: 1 of 5 images are not in .*generate_market_datasets.*0001_new",
-                "error: train: 1 images .* have no row in the annotation file.*row 6: 0001_new",
+                "error: train: 1 images .* have no row in the annotation file.*0001_new",
             ],
         ),
         (lambda r: shutil.rmtree(r / "test"), ["error: test: 2 of 2 images are not in"]),

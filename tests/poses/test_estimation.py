@@ -9,7 +9,7 @@ from datasets.keypoints import MISSING
 from poses.estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator, choose, from_coco
 from tests.poses import networks
 
-# recorded from RTMPose: (x, y) and scores of a person who stands and faces the camera, left ear unsure
+# in the form of RTMPose's output: (x, y) and scores of a person who stands and faces the camera, left ear unsure
 RECORDED = np.array(
     [[211, 60], [219, 52], [203, 52], [229, 57], [194, 57], [247, 112], [176, 112], [266, 180], [158, 180],
      [272, 244], [150, 244], [234, 246], [190, 246], [238, 350], [186, 350], [240, 452], [184, 452]], float

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from datasets.deepfashion import FRAME
 from datasets.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, keypoints, sample_person, sample_pose
-from datasets.keypoints import MISSING
+from datasets.keypoints import FRAME, MISSING
 from poses import library
 from poses.fitting import AVERAGE, TWIN, bone_lengths, fit_pose
 

@@ -2,8 +2,7 @@ import json
 
 import numpy as np
 
-from datasets.deepfashion import FRAME
-from datasets.keypoints import MISSING
+from datasets.keypoints import FRAME, MISSING
 from poses import library
 from poses.library import LIBRARY
 from poses.make_library import make_library

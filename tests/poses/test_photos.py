@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.deepfashion import FRAME
+from datasets.keypoints import FRAME
 from poses import photos
 from poses.photos import Framing, read_photo
 

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.deepfashion import FRAME
-from datasets.keypoints import MISSING
+from datasets.keypoints import FRAME, MISSING
 from datasets.pair_lists import ANNOTATION_HEADER
 from poses import library
 from poses.sources import PoseReader

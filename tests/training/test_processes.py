@@ -1,13 +1,18 @@
+import os
+import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from configs import InputError
+from configs import InputError, load_config
+from scripts import run_processes
+from tests.forked import CONTEXT, LIMIT, wait_for
 from training import processes
-from training.processes import entrypoint, on_main, parse_arguments
+from training.processes import end_with_launcher, entrypoint, make_accelerator, on_main, parse_arguments
 
 
 def test_arguments_in_any_order():
@@ -66,3 +71,37 @@ def test_on_main():
     assert on_main(accelerator, lambda: 3) == 3
     with pytest.raises(InputError, match="/nowhere/file: No such file"):
         on_main(accelerator, lambda: open("/nowhere/file"))
+
+
+def launch(folder: Path) -> None:
+    """Stand for a launcher: start a process of a run, and wait."""
+
+    def told(*_):
+        (folder / "told").touch()
+        os._exit(0)
+
+    if os.fork() == 0:
+        os.environ["RANK"] = "0"
+        signal.signal(signal.SIGTERM, told)
+        end_with_launcher()
+        (folder / "ready").touch()
+    time.sleep(LIMIT)
+
+
+def test_a_process_is_told_when_its_launcher_is_killed(tmp_path):
+    launcher = CONTEXT.Process(target=launch, args=(tmp_path,))
+    launcher.start()
+    wait_for((tmp_path / "ready").exists, "it does not start")
+    launcher.kill()
+    wait_for((tmp_path / "told").exists, "it is not told")
+
+
+def test_statuses_of_launcher_and_processes_are_the_same():
+    assert run_processes.LOST == processes.LOST == processes.LostProcesses.status
+
+
+def test_other_ways_to_distribute_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "DATA_PARALLEL", ())
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(InputError, match="Accelerate is configured for NO; .* configs/accelerate"):
+        make_accelerator(load_config(opts=["ACCELERATE.MIXED_PRECISION", "no"]))

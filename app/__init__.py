@@ -1,0 +1,1 @@
+"""The web page of `pose_transfer_app.py`."""

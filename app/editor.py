@@ -1,0 +1,78 @@
+"""The skeleton editor as a component of the page."""
+
+import json
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from datasets.keypoints import BONES, COLOURS, FRAME, MISSING, NUM_KEYPOINTS
+
+NAMES = (
+    "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
+    "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
+    "right ear", "left ear",
+)  # fmt: skip
+TEMPLATE = f"""
+<svg viewBox="0 0 {FRAME[1]} {FRAME[0]}" role="img" aria-label="the pose; drag its joints"></svg>
+<div class="tools">
+  <button type="button" data-edit="undo" title="take the last change back">↶ Undo</button>
+  <button type="button" data-edit="mirror" title="swap left and right">⇋ Mirror</button>
+  <button type="button" data-edit="complete" title="show joints that are missing">+ Missing</button>
+  <span class="joint-name"></span>
+</div>
+"""
+CSS = """
+svg { width: 100%; background: #11151c; border-radius: 10px; touch-action: none; user-select: none; display: block; }
+line { stroke-width: 3.2; stroke-linecap: round; opacity: .72; }
+.joint { cursor: grab; }
+.joint.held { cursor: grabbing; }
+.joint.held circle + circle { stroke: white; stroke-width: 1; }
+.reach { fill: transparent; }
+.joint:hover .reach { fill: rgba(255, 255, 255, .22); }
+.tools { display: flex; gap: 6px; margin-top: 8px; align-items: center; flex-wrap: wrap; }
+.tools button { padding: 5px 10px; border-radius: 8px; font-size: 13px; cursor: pointer;
+    border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill); }
+.joint-name { font-size: 13px; opacity: .7; }
+"""
+
+
+def twins() -> list[int]:
+    """For every keypoint the one on the other side of the body."""
+    sides = {"right": "left", "left": "right"}
+    mirrored = [" ".join(sides.get(word, word) for word in name.split()) for name in NAMES]
+    return [NAMES.index(name) for name in mirrored]
+
+
+def skeleton_editor(keypoints: np.ndarray) -> gr.HTML:
+    """A component whose value is `to_editor` of keypoints; dragging a joint triggers `input`."""
+    return gr.HTML(
+        to_editor(keypoints),
+        html_template=TEMPLATE,
+        css_template=CSS,
+        js_on_load=Path(__file__).with_name("editor.js").read_text(encoding="utf-8"),
+        elem_id="editor",
+        bones=BONES,
+        colours=["rgb({}, {}, {})".format(*colour) for colour in COLOURS],
+        names=NAMES,
+        twins=twins(),
+        frame=FRAME,
+    )
+
+
+def to_editor(keypoints: np.ndarray) -> str:
+    """Keypoints (18, 2) of (y, x) in `FRAME`, -1 for missing, as JSON."""
+    return json.dumps(np.asarray(keypoints, float).round(1).tolist())
+
+
+def from_editor(text: str) -> np.ndarray:
+    """The keypoints of the editor's value; whatever is wrong in it counts as missing."""
+    keypoints = np.full((NUM_KEYPOINTS, 2), float(MISSING))
+    try:
+        points = np.array(json.loads(text), float)
+    except (TypeError, ValueError):
+        return keypoints
+    if points.shape == keypoints.shape:
+        inside = np.isfinite(points).all(axis=1) & (points >= 0).all(axis=1) & (points < FRAME).all(axis=1)
+        keypoints[inside] = points[inside]
+    return keypoints

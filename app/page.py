@@ -1,0 +1,54 @@
+"""The page: its three tabs, its look, and its limits."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from .picture_tab import picture_tab
+from .run_tab import run_tab
+from .sequence_tab import sequence_tab
+from .studio import Studio
+
+TITLE = "Pose transfer"
+HEAD = f'<div class="head"><h1>{TITLE}</h1><p>Your photo, in the pose you draw.</p></div>'
+LARGEST_UPLOAD = "20mb"
+LONGEST_QUEUE = 16  # pieces of work that wait; more are turned away
+KEPT = 3600  # seconds for which uploaded and made files stay
+THEME = gr.themes.Soft(
+    primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+)
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """The page over a studio; `serve` starts it."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+        gr.HTML(HEAD)
+        with gr.Tab("Picture"):
+            picture_tab(studio)
+        with gr.Tab("Sequence"):
+            sequence_tab(studio)
+        with gr.Tab("Training runs"):
+            run_tab(studio)
+        page.unload(studio.leave)
+    return page.queue(max_size=LONGEST_QUEUE)
+
+
+def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, block: bool = True) -> str:
+    """Start the page and give its address; returns when it ends, or at once where it is not to `block`."""
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        max_file_size=LARGEST_UPLOAD,
+        allowed_paths=[studio.files.name],
+        theme=THEME,
+        css_paths=Path(__file__).with_name("page.css"),
+        footer_links=[],
+        ssr_mode=False,
+    )
+    if block:
+        print(f"{TITLE}: {address} (Ctrl-C ends it)", flush=True)
+        page.block_thread()
+    return address

@@ -1,0 +1,79 @@
+"""The third tab: scores, curves and grids of a training run."""
+
+from pathlib import Path
+
+import gradio as gr
+import pandas as pd
+
+from configs.errors import InputError
+from datasets.pairs import open_image
+from metrics.report import read_scores
+
+from .studio import Studio
+from .work import note, problem
+
+
+def run_tab(studio: Studio) -> None:
+    """Lay the tab out and connect it."""
+    with gr.Row():
+        choice = gr.Dropdown(run_names(studio.outputs), label=f"Runs under {studio.outputs}", elem_id="run", scale=4)
+        refresh = gr.Button("Look again", elem_id="run-refresh", scale=1)
+    status = gr.HTML(note("Choose a run."), elem_id="run-status")
+    curves = gr.Image(
+        label="Curves", show_label=False, interactive=False, buttons=["fullscreen", "download"], elem_id="run-curves"
+    )
+    table = gr.Dataframe(label="Scores by evaluation", interactive=False, elem_id="run-scores")
+    grids = gr.Gallery(
+        label="Grids: source, pose, target, generated",
+        show_label=False,
+        columns=3,
+        object_fit="contain",
+        height=520,
+        elem_id="run-grids",
+    )
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def look_again() -> dict:
+        return {choice: gr.Dropdown(choices=run_names(studio.outputs)), status: note("Choose a run.")}
+
+    def show(name: str | None) -> dict:
+        if name not in run_names(studio.outputs):
+            return {status: note("Choose a run."), curves: None, table: None, grids: []}
+        run = studio.outputs / name
+        picture = run / "training_curves.png"
+        try:
+            scores = run_scores(run)
+            drawn = open_image(picture) if picture.is_file() else None
+            grids_of = [(open_image(path), path.parent.name) for path in sorted(run.rglob("grid.png"))]
+        except InputError as error:
+            return {status: problem(error)}
+        return {
+            curves: drawn,
+            table: scores,
+            grids: grids_of,
+            status: note(f"{name}: evaluations so far: {len(scores)}.", "good"),
+        }
+
+    choice.input(show, choice, [status, curves, table, grids], **quiet)
+    refresh.click(look_again, outputs=[choice, status], **quiet)
+
+
+def run_names(outputs: Path) -> list[str]:
+    """Runs under a folder, PROJECT/RUN, the newest first."""
+    configs = sorted(outputs.glob("*/*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.parent.relative_to(outputs).as_posix() for path in configs]
+
+
+def run_scores(run: Path) -> pd.DataFrame:
+    """A row for each evaluation of a run, with its scores.
+
+    Raises:
+        InputError: a `metrics.json` cannot be read.
+    """
+    rows = []
+    for path in sorted(run.rglob("metrics.json")):
+        scores, _ = read_scores(path)
+        rows.append(
+            {"evaluation": path.parent.relative_to(run).as_posix(), **{k: round(v, 4) for k, v in scores.items()}}
+        )
+    return pd.DataFrame(rows, columns=None if rows else ["evaluation"])

@@ -1,0 +1,109 @@
+"""The second tab: one photo, many poses, a film."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from configs.errors import InputError
+from datasets.keypoints import MISSING
+from poses import NamedPose, library
+from poses.making import Choices, make_pictures, presets
+from poses.pictures import draw_skeleton, save_gif, save_mp4
+
+from .studio import MODEL_QUEUE, THUMBNAIL, Studio, photo_input, readable
+from .work import CancelledError, note, problem, reported, watched
+
+FIRST_POSES = ["standing_front", "standing_turned_right", "standing_right", "walking_right"]
+MOST_FRAMES = 120
+
+
+def sequence_tab(studio: Studio) -> None:
+    """Lay the tab out and connect it."""
+    with gr.Row():
+        with gr.Column(scale=1, min_width=260):
+            photo = photo_input("Photo", show_label=False, height=360, elem_id="sequence-photo")
+        with gr.Column(scale=2, min_width=300):
+            names = gr.Dropdown(
+                [(readable(name), name) for name in library()], value=FIRST_POSES, multiselect=True,
+                label="Poses, in order", elem_id="sequence-poses",
+            )  # fmt: skip
+            files = gr.File(
+                label="… then those of files (OpenPose .json, annotation .csv, photos)", file_count="multiple",
+                file_types=[".json", ".csv", "image"], height=130,
+            )  # fmt: skip
+            with gr.Row():
+                between = gr.Slider(0, 8, 1, step=1, label="Pictures between two poses")
+                fps = gr.Slider(1, 24, 4, step=1, label="Pictures a second")
+            with gr.Row():
+                preset = gr.Radio([(name.capitalize(), name) for name in presets()], value="fast", label="Care")
+                seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+            fit = gr.Checkbox(label="Fit the poses to the person (needs the pose networks)")
+    with gr.Row(elem_classes="actions"):
+        generate = gr.Button("Make the film", variant="primary", elem_id="sequence-generate", scale=3)
+        cancel = gr.Button("Cancel", elem_id="sequence-cancel", scale=1)
+        download = gr.DownloadButton("Download GIF", elem_id="sequence-download", interactive=False, scale=1)
+    status = gr.HTML(note("Drop a photo of one person, choose at least two poses."), elem_id="sequence-status")
+    with gr.Row():
+        film = gr.Video(label="Film", show_label=False, height=420, autoplay=True, loop=True, elem_id="film")
+        strip = gr.Gallery(
+            label="Skeletons", show_label=False, height=420, allow_preview=False, buttons=[], elem_classes="skeletons"
+        )
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def make(path, names, files, between, fps, preset, seed, fit, request: gr.Request) -> Iterator[dict]:
+        stop = studio.visitors.start(request.session_hash)
+        yield {status: note("Waiting for the model …"), generate: gr.Button(interactive=False)}
+        try:
+            person = studio.person(path, known=fit)
+            poses = [NamedPose(name, library()[name]) for name in names or []]
+            poses += [pose for file in files or [] for pose in studio.poses_of(file)]
+            keypoints = in_between([pose.keypoints for pose in poses], int(between))
+            frames = [studio.pose_for(person, points, fit) for points in keypoints]
+            yield {strip: [draw_skeleton(pose.keypoints, THUMBNAIL) for pose in frames]}
+            choices = Choices(int(seed or 0), preset=preset)
+            work = watched(lambda on_step: make_pictures(studio.pipe, person, frames, choices, on_step), stop)
+            pictures = yield from reported(work, status)
+            folder = Path(tempfile.mkdtemp(dir=studio.files.name))
+            save_mp4(pictures, folder / f"{person.name}.mp4", fps)
+            save_gif(pictures, folder / f"{person.name}.gif", fps)
+        except (InputError, CancelledError) as error:
+            yield {status: problem(error), generate: gr.Button(interactive=True)}
+            return
+        yield {
+            film: str(folder / f"{person.name}.mp4"),
+            download: gr.DownloadButton(value=str(folder / f"{person.name}.gif"), interactive=True),
+            status: note(f"Done: {len(pictures)} pictures.", "good"),
+            generate: gr.Button(interactive=True),
+        }
+
+    def cancelled(request: gr.Request) -> dict:
+        studio.visitors.stop(request.session_hash)
+        return {status: problem(CancelledError()), generate: gr.Button(interactive=True)}
+
+    work = generate.click(
+        make, [photo, names, files, between, fps, preset, seed, fit], [film, strip, status, download, generate],
+        concurrency_id=MODEL_QUEUE, concurrency_limit=1, **quiet,
+    )  # fmt: skip
+    cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **quiet)
+
+
+def in_between(poses: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    """The poses with `count` more between each two: joints on straight lines, those missing in one left out.
+
+    Raises:
+        InputError: fewer than two poses, or more pictures than `MOST_FRAMES`.
+    """
+    total = (len(poses) - 1) * (count + 1) + 1
+    if len(poses) < 2:
+        raise InputError("a film needs at least two poses")
+    if total > MOST_FRAMES:
+        raise InputError(f"the film would have {total} pictures; at most {MOST_FRAMES} are made at once")
+    result = []
+    for start, end in zip(poses, poses[1:]):
+        hidden = ((start == MISSING) | (end == MISSING)).any(axis=1, keepdims=True)
+        for share in np.arange(count + 1) / (count + 1):
+            result.append(start if share == 0 else np.where(hidden, MISSING, start + share * (end - start)))
+    return [*result, poses[-1]]

@@ -1,0 +1,100 @@
+"""What stands behind the page: the model, the pose estimator, and where runs lie."""
+
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from configs.errors import InputError
+from datasets.keypoints import MISSING
+from models.pipeline import CFLDPipeline
+from poses import NamedPose, library
+from poses.estimation import PoseEstimator, choose
+from poses.making import Person, fitted
+from poses.photos import read_photo
+from poses.pictures import draw_skeleton, save_image
+from poses.sources import PoseReader
+
+from .work import Visitors
+
+THUMBNAIL = 128, 88  # height, width of the gallery's skeletons
+MODEL_QUEUE = "model"  # one piece of work at a time goes through the model
+
+
+def photo_input(label: str, **options) -> gr.Image:
+    """An image to upload whose value is its path: we read the file, so that a bad one is answered by a sentence."""
+    image = gr.Image(type="filepath", label=label, sources=["upload", "webcam", "clipboard"], **options)
+    image.preprocess = lambda payload: payload.path if payload else None
+    return image
+
+
+@dataclass
+class Studio:
+    """Everything the tabs share.
+
+    Attributes:
+        pipe: on its device.
+        outputs: the folder under which runs lie.
+    """
+
+    pipe: CFLDPipeline
+    outputs: Path
+    estimator: PoseEstimator = field(default_factory=PoseEstimator)
+    visitors: Visitors = field(default_factory=Visitors)
+
+    def __post_init__(self) -> None:
+        self.files = tempfile.TemporaryDirectory(prefix="pictures-")  # gone when the program ends
+
+    def person(self, path: str | None, known: bool = False) -> Person:
+        """Whoever is on an uploaded photo.
+
+        Args:
+            known: find their keypoints too.
+
+        Raises:
+            InputError: no photo, a bad one, or nobody found on it.
+        """
+        if not path:
+            raise InputError("choose a photo of a person first")
+        person = Person(Path(path).stem, read_photo(path))
+        if not known:
+            return person
+        found = choose(self.estimator.people(person.photo), None, person.name)
+        return replace(person, keypoints=person.framing.points(found))
+
+    def poses_of(self, path: str) -> list[NamedPose]:
+        """The poses of an uploaded photo or keypoint file."""
+        return PoseReader(self.estimator).read_one(path)
+
+    def pose_for(self, person: Person, keypoints: np.ndarray, fit: bool) -> NamedPose:
+        """The pose asked for, fitted to the person where wanted.
+
+        Raises:
+            InputError: it has fewer than two joints.
+        """
+        if (keypoints != MISSING).all(axis=1).sum() < 2:
+            raise InputError("the pose has fewer than two joints; choose one from the gallery")
+        pose = NamedPose("pose", keypoints)
+        return fitted(person, [pose])[0] if fit else pose
+
+    def leave(self, request: gr.Request) -> None:
+        """Somebody closed the page."""
+        self.visitors.leave(request.session_hash)
+
+    def keep(self, picture: Image.Image, name: str) -> str:
+        """The path of a picture to download."""
+        folder = Path(tempfile.mkdtemp(dir=self.files.name))
+        save_image(picture, folder / f"{name}.png")
+        return str(folder / f"{name}.png")
+
+
+def gallery_of_poses() -> list[Image.Image]:
+    """A thumbnail of every pose of the library, in order."""
+    return [draw_skeleton(pose, THUMBNAIL) for pose in library().values()]
+
+
+def readable(name: str) -> str:
+    return name.replace("_", " ")

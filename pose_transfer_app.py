@@ -1,0 +1,47 @@
+"""A web page for photos, poses and runs, on this machine.
+
+    python pose_transfer_app.py
+    python pose_transfer_app.py --checkpoint outputs/CFLD/run/epochs_100/checkpoints --port 8080
+    python pose_transfer_app.py --host 0.0.0.0        others in your network can use it too: there is no password
+
+It needs `pip install -r requirements-app.txt`. Without --checkpoint the demo weights are used, which know drawn
+people only.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from configs.arguments import Parser
+from configs.errors import InputError, one_line_errors
+from poses.model_options import add_model_options, pipeline_of
+
+
+def arguments() -> Namespace:
+    parser = Parser(__doc__)
+    add_model_options(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    parser.add_argument("--port", type=int, help="port to listen on (the first free one from 7860)")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the training runs (outputs)")
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    options = arguments()
+    try:
+        from app.page import build_page, serve
+        from app.studio import Studio
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed; pip install -r requirements-app.txt") from None
+    pipe = pipeline_of(options)
+    pipe.set_progress_bar_config(disable=True)
+    studio = Studio(pipe, options.outputs.resolve())
+    try:
+        serve(build_page(studio), studio, options.host, options.port)
+    except OSError:
+        where = f"--host {options.host}" + (f" --port {options.port}" if options.port else "")
+        raise InputError(f"{where}: cannot listen there; choose another, or leave it out") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Known vulnerabilities (https://osv.dev) of the packages of constraints.txt, found by pip-audit:
+#     bash scripts/audit.sh
+# Where pip-audit or the database cannot be reached, one line says so. Exit status 1: something was found.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+activate_environment
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+if ! timeout 120 python -m pip install --quiet --disable-pip-version-check --target "$tools" pip-audit 2>"$tools/log"; then
+    echo "audit skipped: pip-audit cannot be installed ($(tail -n 1 "$tools/log" | cut -c1-120))"
+    exit 0
+fi
+options=(--requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv --progress-spinner off)
+status=0
+PYTHONPATH=$tools timeout 120 python -m pip_audit "${options[@]}" --format columns \
+    >"$tools/found" 2>"$tools/log" || status=$?
+if grep -q "No known vulnerabilities found\|known vulnerabilit" "$tools/log"; then
+    cat "$tools/found" "$tools/log"
+    exit "$status"
+fi
+echo "audit skipped: the database cannot be reached ($(tail -n 1 "$tools/log" | cut -c1-120))"

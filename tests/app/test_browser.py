@@ -1,0 +1,241 @@
+"""The page in a real browser: `bash scripts/test.sh -m browser`."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.drawn_people import draw, sample_person, sample_pose
+from tests.shared import REPOSITORY
+
+pytestmark = pytest.mark.browser
+pytest.importorskip("gradio")
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SECONDS = 1000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """A folder with one training run of two evaluations."""
+    run = tmp_path_factory.mktemp("outputs") / "demo" / "run"
+    for epoch, value in ((1, 0.5), (2, 0.75)):
+        folder = run / f"epochs_{epoch:03d}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"scores": {"SSIM": value}, "meta": {}}))
+        Image.new("RGB", (60, 40), "green").save(folder / "grid.png")
+    (run / "config.yaml").write_text("")
+    Image.new("RGB", (300, 100), "white").save(run / "training_curves.png")
+    return run.parents[1]
+
+
+@pytest.fixture(scope="module")
+def address(outputs):
+    from app.page import build_page, serve
+    from app.studio import Studio
+    from models.export import load_pipeline
+    from poses.model_options import DEMO
+
+    pipe = load_pipeline(DEMO)
+    pipe.set_progress_bar_config(disable=True)
+    studio = Studio(pipe, outputs)
+    page = build_page(studio)
+    yield serve(page, studio, "127.0.0.1", None, block=False)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as program:
+        browser = program.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(address, browser):
+    """The page, loaded; no script may have failed in the end, and nothing may come from another machine."""
+    page = browser.new_page(viewport={"width": 1366, "height": 900}, accept_downloads=True)
+    page.set_default_timeout(60 * SECONDS)
+    errors, elsewhere = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: elsewhere.append(request.url) if is_elsewhere(request.url, address) else None)
+    page.goto(address)
+    page.wait_for_selector("#editor .joint")
+    yield page
+    page.close()
+    assert errors == [] and elsewhere == []
+
+
+def is_elsewhere(url: str, address: str) -> bool:
+    return url.startswith("http") and not url.startswith(address)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    rng = np.random.default_rng(5)
+    person = sample_person(rng)
+    image, _ = draw(person, sample_pose(rng, person, "front", "standing"))
+    path = tmp_path_factory.mktemp("photos") / "anna.jpg"
+    Image.fromarray(image).resize((375, 550)).save(path)
+    return path
+
+
+def upload(page, photo, place="#photo"):
+    page.set_input_files(f"{place} input[type=file]", photo)
+    page.wait_for_selector(f"{place} img")
+
+
+def joint(page, number: int) -> dict:
+    """The middle of a joint on the screen."""
+    box = page.locator(f"#editor .joint[data-joint='{number}'] circle >> nth=1").bounding_box()
+    return {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+
+
+def result(page, earlier: str = "") -> np.ndarray:
+    """The address and pixels of the picture, once it is another than `earlier`."""
+    page.wait_for_selector("#status .good")
+    page.wait_for_function("earlier => document.querySelector('#result img')?.src !== earlier", arg=earlier)
+    return page.get_attribute("#result img", "src")
+
+
+def test_a_photo_a_dragged_joint_a_picture_and_its_download(page, photo, tmp_path):
+    upload(page, photo)
+    page.click("#generate")
+    first = result(page)
+    start = joint(page, 4)  # the right wrist
+    page.mouse.move(start["x"], start["y"])
+    page.mouse.down()
+    page.mouse.move(start["x"] - 30, start["y"] - 200, steps=5)
+    page.mouse.up()
+    end = joint(page, 4)
+    assert abs(end["x"] - start["x"] + 30) < 6 and abs(end["y"] - start["y"] + 200) < 6
+    page.click("#generate")
+    second = result(page, first)
+    pictures = [np.array(Image.open(page_file(page, src, tmp_path / f"{i}.png")), float) for i, src in
+                enumerate((first, second))]  # fmt: skip
+    assert pictures[0].shape == (256, 176, 3) and np.abs(pictures[0] - pictures[1]).mean() > 0.5
+    with page.expect_download() as download:
+        page.click("#download")
+    kept = np.array(Image.open(download.value.path()), float)
+    assert np.array_equal(kept, pictures[1]) and download.value.suggested_filename == "anna_posed.png"
+    assert page.locator("#history img").count() == 2
+
+
+def page_file(page, source: str, path):
+    path.write_bytes(page.request.get(source).body())
+    return path
+
+
+def test_the_editors_tools_and_the_gallery(page):
+    def points():
+        return page.evaluate("[...document.querySelectorAll('#editor .joint')].map(j => j.dataset.joint)")
+
+    assert len(points()) == 18
+    wrist = joint(page, 7)
+    page.mouse.dblclick(wrist["x"], wrist["y"])
+    page.wait_for_function("document.querySelectorAll('#editor .joint').length === 17")
+    assert "7" not in points()
+    page.click("[data-edit=undo]")
+    assert len(points()) == 18
+    before = joint(page, 2)
+    page.click("[data-edit=mirror]")
+    assert joint(page, 5)["y"] == pytest.approx(before["y"], abs=2)
+    page.locator("#poses .thumbnail-item").nth(1).click()  # standing_back, which has no face
+    page.wait_for_function("document.querySelectorAll('#editor .joint').length < 18")
+    assert "0" not in points()
+    page.click("[data-edit=complete]")
+    assert len(points()) == 18
+
+
+def test_fingers_drag_joints(address, browser):
+    """Touch events as a phone sends them."""
+    context = browser.new_context(**{"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True})
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector("#editor .joint")
+    page.locator("#editor").scroll_into_view_if_needed()
+    start, client = joint(page, 3), context.new_cdp_session(page)
+    for kind, x, y in (("touchStart", 0, 0), ("touchMove", 20, 30), ("touchMove", 40, 60)):
+        point = {"x": start["x"] + x, "y": start["y"] + y}
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    end = joint(page, 3)
+    assert abs(end["x"] - start["x"] - 40) < 4 and abs(end["y"] - start["y"] - 60) < 4
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing sticks out
+    context.close()
+
+
+def test_cancel(page, photo):
+    upload(page, photo)
+    page.click("text=Advanced")
+    page.fill("input[aria-label^='number input for Denoising steps']", "100")
+    page.keyboard.press("Tab")
+    page.click("#generate")
+    page.wait_for_selector("#status .bar")
+    page.click("#cancel")
+    page.wait_for_selector("#status :text('Cancelled.')")
+    page.wait_for_selector("#generate:not([disabled])")
+    page.fill("input[aria-label^='number input for Denoising steps']", "1")
+    page.keyboard.press("Tab")
+    page.click("#generate")
+    assert result(page)  # the model is free again
+
+
+def test_bad_uploads_are_answered_by_a_sentence(page, tmp_path):
+    page.click("#generate")
+    page.wait_for_selector("#status .bad:has-text('Choose a photo of a person first')")
+    (tmp_path / "fake.jpg").write_bytes(b"no image at all")
+    page.set_input_files("#photo input[type=file]", tmp_path / "fake.jpg")
+    page.wait_for_selector("#photo img", state="attached")
+    page.click("#generate")
+    page.wait_for_selector("#status .bad:has-text('fake.jpg: cannot be read as a photo')")
+    assert "/" not in page.inner_text("#status").split(":")[0]  # not where the server keeps it
+
+
+def test_a_film(page, photo):
+    page.click("button[role=tab]:has-text('Sequence')")
+    upload(page, photo, "#sequence-photo")
+    page.click("#sequence-generate")
+    page.wait_for_selector("#sequence-status .good:has-text('Done: 7 pictures.')")
+    page.wait_for_function("document.querySelector('#film video')?.readyState >= 2")
+    with page.expect_download() as download:
+        page.click("#sequence-download")
+    with Image.open(download.value.path()) as gif:
+        assert gif.n_frames == 7
+
+
+def test_a_run(page):
+    page.click("button[role=tab]:has-text('Training runs')")
+    page.click("#run input")
+    page.click("[role=option]:has-text('demo/run')")
+    page.wait_for_selector("#run-status .good:has-text('demo/run: evaluations so far: 2.')")
+    page.wait_for_selector("#run-curves img")
+    assert page.locator("#run-grids .thumbnail-item").count() == 2
+    assert "0.75" in page.inner_text("#run-scores")
+
+
+def test_screenshots(address, browser, photo, tmp_path):
+    """The pictures in docs/, taken anew; copy them from the printed folder when the page changes."""
+    for name, options in {
+        "laptop": {"viewport": {"width": 1366, "height": 900}},
+        "phone": {"viewport": {"width": 390, "height": 1500}, "has_touch": True, "is_mobile": True},
+    }.items():
+        context = browser.new_context(**options)
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector("#editor .joint")
+        upload(page, photo)
+        page.locator("#poses .thumbnail-item").nth(20).click()
+        page.click("#generate")
+        result(page)
+        page.wait_for_timeout(1500)
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=tmp_path / f"app_{name}.png")
+        assert (tmp_path / f"app_{name}.png").stat().st_size < 250_000
+        context.close()
+    print(f"screenshots in {tmp_path}, shown in {REPOSITORY / 'docs'}")

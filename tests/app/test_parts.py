@@ -1,0 +1,112 @@
+"""What stands behind the page, without a browser."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.errors import InputError
+from datasets.keypoints import MISSING
+from poses import library
+
+pytest.importorskip("gradio")
+
+from app import editor, run_tab, sequence_tab, work  # noqa: E402  needs gradio
+from app.studio import Studio  # noqa: E402
+from tests.poses.test_sources import OnePerson  # noqa: E402
+
+
+def test_the_editors_value_and_back():
+    for pose in library().values():
+        assert np.allclose(editor.from_editor(editor.to_editor(pose)), pose)
+    assert editor.twins()[2] == 5 and editor.twins()[14] == 15 and editor.twins()[0] == 0
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "[[1, 2]]", json.dumps([[1, "a"]] * 18), json.dumps([[-5, 999]] * 18), "[[NaN, 1]]"]
+)
+def test_whatever_a_browser_sends(text):
+    assert (editor.from_editor(text) == MISSING).all()
+
+
+def test_work_reports_and_returns():
+    seen, job = [], work.watched(lambda on_step: [on_step(i, 3) for i in (1, 2, 3)] and "done", threading.Event())
+    result = yield_all(job, seen)
+    assert result == "done" and seen == [(1, 3), (2, 3), (3, 3)][: len(seen)]
+
+
+def yield_all(job, seen):
+    while True:
+        try:
+            seen.append(next(job))
+        except StopIteration as end:
+            return end.value
+
+
+def test_work_ends_at_the_next_step_when_it_is_cancelled():
+    visitors, steps = work.Visitors(), []
+    stop, go = visitors.start("me"), threading.Event()
+
+    def job(on_step):
+        for step in range(1000):
+            steps.append(step)
+            on_step(step, 1000)
+            go.wait(5)
+
+    running = work.watched(job, stop)
+    assert next(running) == (0, 1000)
+    visitors.stop("somebody else")
+    visitors.leave("me")
+    go.set()
+    with pytest.raises(work.CancelledError):
+        yield_all(running, [])
+    assert len(steps) == 2
+
+
+def test_what_a_person_reads():
+    assert "Cancelled." in work.problem(work.CancelledError())
+    text = work.problem(InputError("/tmp/gradio/3fa/me.jpg: <b>bad</b>"))
+    assert "Me.jpg: &lt;b&gt;bad&lt;/b&gt;." in text and "gradio" not in text
+    with pytest.raises(ZeroDivisionError):
+        work.problem(ZeroDivisionError())
+
+
+def test_between_poses():
+    a, b = library()["standing_front"], library()["standing_back"]  # from behind, nose and eyes are missing
+    frames = sequence_tab.in_between([a, b], 3)
+    assert len(frames) == 5 and frames[0] is a and frames[-1] is b
+    assert np.allclose(frames[2][2:14], (a[2:14] + b[2:14]) / 2) and (frames[1][0] == MISSING).all()
+    with pytest.raises(InputError, match="at least two poses"):
+        sequence_tab.in_between([a], 3)
+    with pytest.raises(InputError, match="would have 121 pictures"):
+        sequence_tab.in_between([a] * 16, 7)
+
+
+def test_runs_and_their_scores(tmp_path):
+    for name, score in (("epochs_001", 0.5), ("epochs_002", 0.61239)):
+        folder = tmp_path / "demo" / "run" / name
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"scores": {"SSIM": score}, "meta": {}}))
+    (tmp_path / "demo" / "run" / "config.yaml").write_text("")
+    (tmp_path / "demo" / "fashion").mkdir()
+    assert run_tab.run_names(tmp_path) == ["demo/run"]
+    table = run_tab.run_scores(tmp_path / "demo" / "run")
+    assert table.to_dict("list") == {"evaluation": ["epochs_001", "epochs_002"], "SSIM": [0.5, 0.6124]}
+    assert list(run_tab.run_scores(tmp_path / "demo" / "fashion").columns) == ["evaluation"]
+
+
+def test_people_and_poses_of_uploads(tmp_path):
+    Image.new("RGB", (176, 256)).save(tmp_path / "me.png")
+    pose = library()["standing_front"]
+    studio = Studio(pipe=None, outputs=tmp_path, estimator=OnePerson(pose))
+    person = studio.person(str(tmp_path / "me.png"), known=True)
+    assert np.allclose(person.keypoints, pose) and studio.person(str(tmp_path / "me.png")).keypoints is None
+    assert np.allclose(studio.pose_for(person, pose, fit=True).keypoints[1], pose[1], atol=1)
+    with pytest.raises(InputError, match="choose a photo"):
+        studio.person(None)
+    with pytest.raises(InputError, match="fewer than two joints"):
+        studio.pose_for(person, np.full((18, 2), MISSING), fit=False)
+    kept = studio.keep(Image.new("RGB", (4, 4), "red"), "me")
+    assert Image.open(kept).getpixel((0, 0)) == (255, 0, 0)

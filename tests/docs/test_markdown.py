@@ -1,0 +1,73 @@
+"""What the documents name is there: links' files and headings, commands with their options, files, settings."""
+
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from configs.checks import value_at
+from configs.defaults import default_config
+from tests.programs import COMMANDS, parse
+from tests.shared import REPOSITORY
+
+NOTEBOOK = REPOSITORY / "docs" / "quick_tour.ipynb"
+DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md")), NOTEBOOK]
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+COMMAND = re.compile(r"(?:^ {4,}|`)((?:python|bash) [^`\n]*)", re.MULTILINE)
+FILE = re.compile(
+    r"\b(?:configs|datasets|models|diffusion|metrics|training|poses|app|scripts|tests)/[\w/]+\.(?:py|sh|yaml)\b"
+)
+SETTING = re.compile(r"\b(?:ACCELERATE|INPUT|MODEL|OPTIMIZER|TEST)(?:\.[A-Z][A-Z_]*)+")
+
+
+@cache
+def text_of(path: Path) -> str:
+    """A document, or a notebook's words, with the lines of a command joined."""
+    text = path.read_text(encoding="utf-8")
+    if path == NOTEBOOK:
+        cells = nbformat.reads(text, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return text.replace("\\\n", " ")
+
+
+def anchors(path: Path) -> set[str]:
+    """What links to the headings of a document are called."""
+    headings = re.findall(r"^#+ (.*)$", text_of(path), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: path.name)
+def document(request) -> Path:
+    return request.param
+
+
+def test_links_lead_somewhere(document):
+    for file, anchor in LINK.findall(text_of(document)):
+        target = document.parent / file if file else document
+        assert target.exists(), file
+        assert not anchor or anchor in anchors(target), f"{file}#{anchor}"
+
+
+def test_commands_are_taken(document):
+    for line in COMMAND.findall(text_of(document)):
+        command = next((command for command in COMMANDS if f"{line} ".startswith(f"{command} ")), None)
+        if command:
+            words = shlex.split(line.removeprefix(command).partition("   ")[0])
+            if "…" not in line and words:
+                parse(command, words)
+        elif not line.startswith(("python -m", "python my_")):
+            assert (REPOSITORY / line.split()[1]).is_file(), line
+
+
+def test_files_exist(document):
+    for file in FILE.findall(text_of(document)):
+        assert (REPOSITORY / file).is_file(), file
+
+
+def test_settings_exist(document):
+    cfg = default_config()
+    for name in SETTING.findall(text_of(document)):
+        value_at(cfg, name)

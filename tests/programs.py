@@ -1,0 +1,34 @@
+"""The programs, as they are called from the checkout, and their command lines."""
+
+from argparse import Namespace
+from importlib import import_module
+from unittest.mock import patch
+
+from configs.arguments import Parser
+from tests.shared import REPOSITORY
+from tests.tiny import run_main
+
+COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
+    "python -m datasets.drawn_people",
+    "python -m metrics",
+    "python -m models.checkpoints export",
+    "python -m training.demo_weights",
+    "python -m training.report",
+]
+
+
+def parser_of(command: str) -> Parser:
+    """The parser whose help the command shows."""
+    name, *subcommands = command.removeprefix("python ").removeprefix("-m ").split()
+    module = import_module(name.removesuffix(".py"))
+    if hasattr(module, "__path__"):
+        module = import_module(f"{name}.__main__")
+    with patch.object(Parser, "print_help", autospec=True) as shown:
+        assert run_main(module, *subcommands, "--help") == 0
+    [[parser], _] = shown.call_args
+    return parser
+
+
+def parse(command: str, words: list[str]) -> Namespace:
+    """What the command makes of the words after it; `InputError` where it does not take them."""
+    return parser_of(command).parse_intermixed_args(words)

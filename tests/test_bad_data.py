@@ -1,0 +1,204 @@
+"""Generated bad input: each is handled, or answered by an `InputError` of one line; never by anything else."""
+
+import io
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from configs import InputError, load_config
+from configs.defaults import default_config
+from datasets import load_pairs
+from datasets.pairs import open_image
+from models import build_model
+from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
+from models.weights import read_weights
+from tests.tiny import tiny_settings, write_tiny
+from training.processes import parse_arguments
+from training.run_folder import RunFolder
+from training.settings import flat_settings
+from training.state import Position, TrainingState, load_training_state
+
+KEYS = sorted(flat_settings(default_config()))
+many = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+numbers = st.integers(-3, 20) | st.sampled_from([2**31, -(2**63), 10**30, math.nan, math.inf]) | st.floats()
+words = st.text(max_size=8) | st.sampled_from(["../x", "/", "nan", "1e999", "[" * 99])
+values = st.recursive(
+    numbers
+    | st.none()
+    | st.booleans()
+    | st.text(max_size=8)
+    | st.sampled_from(["../x", "/", "nan", "1e999", "[" * 99]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=5,
+)
+edits = st.tuples(st.integers(0, 10**6), st.integers(0, 40), st.binary(max_size=12))
+
+
+def edited(content: bytes, edit: tuple[int, int, bytes]) -> bytes:
+    """Some bytes taken out at a place, and others put in."""
+    place, cut, inserted = edit
+    place %= len(content) + 1
+    return content[:place] + inserted + content[place + cut :]
+
+
+def answer(call: Callable, place: str = ""):
+    """The result of a call, or None when it says in one line that its input is bad, naming the place."""
+    try:
+        return call()
+    except InputError as error:
+        assert str(error).strip() and "\n" not in str(error) and place in str(error), str(error)
+        return None
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def nested(key: str, value) -> dict:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
+
+
+def check_numbers(cfg) -> None:
+    """What a config that was accepted promises."""
+    for key, value in flat_settings(cfg).items():
+        assert not isinstance(value, float) or math.isfinite(value), key
+
+
+@many
+@given(key=st.sampled_from(KEYS), value=values)
+@example(key="OPTIMIZER.LR", value="NAN")
+@example(key="INPUT.COND.PRED_ASPECT_RATIO", value=[0.3, math.inf])
+def test_settings(tmp_path, key, value):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(nested(key, value)), encoding="utf-8")
+    if cfg := answer(lambda: load_config(path)):
+        check_numbers(cfg)
+
+
+@many
+@given(edit=edits)
+def test_config_files(tmp_path, edit):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(edited(yaml.safe_dump(tiny_settings(Path("x"))).encode(), edit))
+    answer(lambda: load_config(path))
+
+
+@settings(many, max_examples=40)
+@given(key=st.sampled_from([key for key in KEYS if key.startswith(("MODEL", "INPUT"))]), number=st.integers(-2, 70))
+def test_a_model_of_accepted_settings_can_be_built_and_called(tiny, key, number):
+    default = flat_settings(load_config(tiny))[key]
+    text = str([number] * len(json.loads(default))) if str(default).startswith("[") else str(number)
+    cfg = answer(lambda: load_config(tiny, [key, text]))
+    if cfg and number < 40:
+        answer(lambda: build_model(cfg, device="meta"))
+
+
+@many
+@given(
+    words=st.lists(st.sampled_from([*KEYS, "--config_file", "--x", "-", "--", "=", ""]) | values.map(str), max_size=5)
+)
+def test_command_lines(words):
+    def run():
+        arguments = parse_arguments("", words)
+        return load_config(arguments.config_file, arguments.opts)
+
+    if cfg := answer(run):
+        check_numbers(cfg)
+
+
+@many
+@given(kind=st.sampled_from(["pairs", "annotation"]), edit=edits)
+def test_lists_of_pairs_and_keypoints(tiny, tmp_path, kind, edit):
+    name = f"fasion-resize-{kind}-test.csv"
+    root = tmp_path / "data"
+    if not root.exists():
+        shutil.copytree(tiny.parent / "data", root)
+    original = (tiny.parent / "data" / name).read_bytes()
+    (root / name).write_bytes(edited(original, edit))
+    pairs = answer(lambda: load_pairs(root, "test"), str(root))
+    (root / name).write_bytes(original)
+    for pair in pairs or []:
+        assert pair.source_path.is_file() and pair.target_path.is_file()
+        assert pair.source_path.resolve().parent == (root / "test_highres").resolve()
+        assert pair.source_keypoints.shape == (18, 2)
+
+
+@many
+@given(format=st.sampled_from(["JPEG", "PNG", "BMP", "WEBP", "GIF"]), edit=edits)
+def test_images(tmp_path, format, edit):
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((20, 30)).convert("RGB").save(buffer, format)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(edited(buffer.getvalue(), edit))
+    if image := answer(lambda: open_image(path), str(path)):
+        assert image.mode == "RGB" and min(image.size) > 0
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny):
+    """A config, a model and its checkpoint with training state."""
+    cfg = load_config(tiny)
+    model = build_model(cfg)
+    folder = tiny.parent / "run" / "epochs_001" / "checkpoints"
+    folder.mkdir(parents=True)
+    position = {"epoch": 1, "step": 0, "steps_per_epoch": 2}
+    TrainingState.of(dict(model.named_parameters()), _adam(model), None, None, position=position).write(folder)
+    save_checkpoint(folder, model, cfg, {"epoch": 1, "step": 0}, {})
+    RunFolder(tiny.parent / "run").set_newest(folder)
+    return cfg, model, folder
+
+
+def _adam(model):
+    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+
+
+FILES = ["checkpoint.json", "config.yaml", "model.safetensors", "training_state.safetensors", "training_state.json"]
+
+
+@many
+@given(name=st.sampled_from(FILES), edit=edits)
+def test_checkpoints(checkpoint, name, edit):
+    cfg, model, folder = checkpoint
+    original = (folder / name).read_bytes()
+    changed = edited(original, edit)
+    (folder / name).write_bytes(changed)
+    try:
+        whole = answer(lambda: check_checkpoint(folder) or True, str(folder))
+        assert whole is None or changed == original or name == "checkpoint.json"
+        answer(lambda: RunFolder(folder.parents[1]).newest(), str(folder))
+        if name == "checkpoint.json":
+            return
+        facts = json.loads((folder / "checkpoint.json").read_text())
+        (folder / "checkpoint.json").write_text(json.dumps({**facts, "files": {}}))  # as of an older version
+        answer(lambda: load_checkpoint(model, folder), str(folder))
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        result = answer(lambda: load_training_state(folder, parameters, _adam(model), None, None), str(folder))
+        assert result is None or isinstance(result[0], Position)
+        (folder / "checkpoint.json").write_text(json.dumps(facts))
+    finally:
+        (folder / name).write_bytes(original)
+
+
+@many
+@given(suffix=st.sampled_from([".safetensors", ".bin", ".pth"]), edit=edits)
+def test_weight_files(tmp_path, suffix, edit):
+    buffer = io.BytesIO()
+    torch.save({"a": torch.arange(6.0)}, buffer)
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(edited(buffer.getvalue(), edit))
+    weights = answer(lambda: read_weights(path), str(path))
+    assert weights is None or all(isinstance(value, torch.Tensor) for value in weights.values())
