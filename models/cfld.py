@@ -124,7 +124,7 @@ class CFLD(Conditioner):
     @torch.no_grad()
     def _posteriors(self, batch: dict[str, Tensor]) -> Tensor:
         if "posterior_src" in batch:
-            return torch.cat([batch["posterior_src"], batch["posterior_tgt"]])
+            return torch.cat([batch["posterior_src"].float(), batch["posterior_tgt"].float()])
         return posterior(self.vae, torch.cat([batch["img_src"], batch["img_tgt"]]))
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:

@@ -93,15 +93,14 @@ class Trainer:
         )
         self.model = model.to(accelerator.device).train()
         prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
+        self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
         self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
-        self.steps, self.notes = StepLog(cfg, accelerator, run, dataset, self.sampler), []
-        if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
-            self._choose_checkpointing()
+        self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
         self.checkpoints = Checkpoints(run, accelerator, cfg)
         self.tracker_id = secrets.token_hex(4)  # of the run in a tracker that keeps runs apart
         if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
@@ -144,15 +143,15 @@ class Trainer:
             "ACCELERATE.RESUME False"
         )
 
-    def _choose_checkpointing(self) -> None:
-        """Recompute activations where a step would not fit without it (MODEL.GRADIENT_CHECKPOINTING auto)."""
+    def _choose_checkpointing(self) -> str:
+        """Recompute activations where a step would not fit without it; what was chosen, for the log."""
         item = unpack(to_device(default_collate([self.dataset[0]]), self.accelerator.device))
         item["seed"] = item.pop("index")
         pairs = self.cfg.INPUT.BATCH_SIZE // (self.accumulation * self.accelerator.num_processes)
         needed = needs_checkpointing(self.accelerator, self.model, item, pairs)
         if needed:
             self.model.unet.enable_gradient_checkpointing()
-        self.notes.append(f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}")
+        return f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}"
 
     def train(self) -> int:
         """Train until the epochs are done, the time is up or a signal comes.

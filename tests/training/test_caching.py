@@ -69,6 +69,8 @@ def test_cached_latents_have_the_same_posterior_and_loss(tiny, model):
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=0)
     cached["seed"] = torch.tensor([8, 9, 10])
     assert model(cached) != losses[1]  # other samples of the same posteriors
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.isfinite(model(cached))
 
 
 def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
