@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # How pretrained_models/demo was made: everything from drawn people, nothing from elsewhere.
-# About an hour and a half on two CPU cores; the weights that ship had 2,236 + 405 + 104 steps. Files go to outputs/demo_weights; copy its parts over when they are better.
+# About two and a half hours on two CPU cores; the weights that ship had 5,436 + 786 + 340 steps. Files go to
+# outputs/demo_weights; copy its parts over when they are better.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights
@@ -34,9 +35,9 @@ python -m datasets.drawn_people --root "$DATA" --train_people 1500 --test_people
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 python -m training.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 14
 python -m training.demo_weights init --parts "$PARTS"
-train 40
-train 8 OPTIMIZER.OVERRIDE_LR 2e-4
-train 2 OPTIMIZER.OVERRIDE_LR 4e-5
+train 95
+train 14 OPTIMIZER.OVERRIDE_LR 2e-4
+train 6 OPTIMIZER.OVERRIDE_LR 5e-5
 newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
     "$WORK/demo/weights/newest_checkpoint.json")
 python -m training.demo_weights split --parts "$PARTS" --checkpoint "$WORK/demo/weights/$newest"
