@@ -89,6 +89,8 @@ def test_a_missing_a_truncated_and_an_odd_image(tiny, images, tmp_path, capsys):
     assert f"1 missing ({missing.stem})" in error and f"1 unreadable ({truncated.name})" in error
     assert f"1 not 64x56 like the others ({odd.name})" in error and "--allow-partial" in error
     assert evaluate(tiny, tmp_path, f"a={images}", opts=["--allow-partial"]) == 0
+    meta = json.loads((tmp_path / "out" / "cfld_64x56" / "a" / "metrics.json").read_text())["meta"]
+    assert meta["left_out"] == [path.name for path in (missing, truncated, odd)] and meta["images"] == len(good)
     with open(tmp_path / "out" / "cfld_64x56" / "a" / "metrics_per_image.csv", newline="") as file:
         assert [row["file"] for row in csv.DictReader(file)] == [path.name for path in good]
 

@@ -95,7 +95,15 @@ class FolderScores:
     def write(self, folder: Path, label: str, paths: Mapping[int, Path], result: Result, meta: dict) -> None:
         """Write metrics.json, metrics.csv, metrics_per_image.csv and best_median_worst.png into `folder`."""
         intervals = {f"{name}_95": list(interval) for name, interval in result.intervals.items()}
-        meta = {"method": label, **meta, "images": len(paths), **intervals, "skipped": result.skipped}
+        left_out = [file_name(pair) for index, pair in enumerate(self.pairs) if index not in paths]
+        meta = {
+            "method": label,
+            **meta,
+            "images": len(paths),
+            **intervals,
+            "skipped": result.skipped,
+            "left_out": left_out,
+        }
         write_scores(folder, result.scores, meta)
         rows = [{"file": file_name(self.pairs[row["index"]]), **row} for row in result.table]
         write_per_image(folder, [{name: value for name, value in row.items() if name != "index"} for row in rows])
