@@ -104,8 +104,7 @@ def main() -> None:
 
     paths = on_main(accelerator, checked)
     results = {label: scores.score(paths[label], label) for label in found}
-    every = {index: path for images in paths.values() for index, path in images.items()}
-    baseline = scores.score(every, BASELINE, copies=True).scores
+    baseline = scores.baseline()
     rows = {**{label: result.scores for label, result in results.items()}, BASELINE: baseline}
     output = Path(arguments.output) / f"{arguments.protocol}_{size[0]}x{size[1]}"
     meta = {"protocol": arguments.protocol, "height": size[0], "width": size[1], "dataset": str(root), "real": split}
@@ -118,7 +117,9 @@ def main() -> None:
 
     on_main(accelerator, write)
     if accelerator.is_main_process:
-        print(f"protocol {arguments.protocol} at {size[0]}x{size[1]}, {len(every)} pairs of {root}")
+        print(
+            f"protocol {arguments.protocol} at {size[0]}x{size[1]}, {len(set().union(*paths.values()))} pairs of {root}"
+        )
         print(score_table(rows))
         for label, result in results.items():
             spans = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in result.intervals.items())

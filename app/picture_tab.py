@@ -9,7 +9,7 @@ from poses import library
 from poses.making import Choices, make_pictures, presets
 
 from .editor import from_editor, skeleton_editor, to_editor
-from .studio import MODEL_QUEUE, Studio, gallery_of_poses, photo_input
+from .studio import MODEL_QUEUE, QUIET, Studio, gallery_of_poses, photo_input
 from .work import CancelledError, note, problem, reported, watched
 
 FIRST_POSE = "standing_front"
@@ -65,7 +65,6 @@ def picture_tab(studio: Studio) -> None:
             )
 
     made = gr.State([])
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     def make(path, skeleton, preset, fit, seed, steps, guidance, earlier, request: gr.Request) -> Iterator[dict]:
         stop = studio.visitors.start(request.session_hash)
@@ -108,9 +107,9 @@ def picture_tab(studio: Studio) -> None:
     work = generate.click(
         make, [photo, editor, preset, fit, seed, steps, guidance, made],
         [result, status, made, history, download, generate],
-        concurrency_id=MODEL_QUEUE, concurrency_limit=1, **quiet,
+        concurrency_id=MODEL_QUEUE, concurrency_limit=1, **QUIET,
     )  # fmt: skip
-    cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **quiet)
-    gallery.select(chosen_pose, outputs=editor, **quiet)
-    other.upload(pose_of, other, [editor, status], **quiet)
-    file.upload(pose_of, file, [editor, status], **quiet)
+    cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **QUIET)
+    gallery.select(chosen_pose, outputs=editor, **QUIET)
+    other.upload(pose_of, other, [editor, status], **QUIET)
+    file.upload(pose_of, file, [editor, status], **QUIET)

@@ -9,7 +9,7 @@ from configs.errors import InputError
 from datasets.pairs import open_image
 from metrics.report import read_scores
 
-from .studio import Studio
+from .studio import QUIET, Studio
 from .work import note, problem
 
 
@@ -31,7 +31,6 @@ def run_tab(studio: Studio) -> None:
         height=520,
         elem_id="run-grids",
     )
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     def look_again() -> dict:
         return {choice: gr.Dropdown(choices=run_names(studio.outputs)), status: note("Choose a run.")}
@@ -54,8 +53,8 @@ def run_tab(studio: Studio) -> None:
             status: note(f"{name}: evaluations so far: {len(scores)}.", "good"),
         }
 
-    choice.input(show, choice, [status, curves, table, grids], **quiet)
-    refresh.click(look_again, outputs=[choice, status], **quiet)
+    choice.input(show, choice, [status, curves, table, grids], **QUIET)
+    refresh.click(look_again, outputs=[choice, status], **QUIET)
 
 
 def run_names(outputs: Path) -> list[str]:

@@ -13,7 +13,7 @@ from poses import NamedPose, library
 from poses.making import Choices, make_pictures, presets
 from poses.pictures import draw_skeleton, save_gif, save_mp4
 
-from .studio import MODEL_QUEUE, THUMBNAIL, Studio, photo_input, readable
+from .studio import MODEL_QUEUE, QUIET, THUMBNAIL, Studio, photo_input, readable
 from .work import CancelledError, note, problem, reported, watched
 
 FIRST_POSES = ["standing_front", "standing_turned_right", "standing_right", "walking_right"]
@@ -51,7 +51,6 @@ def sequence_tab(studio: Studio) -> None:
         strip = gr.Gallery(
             label="Skeletons", show_label=False, height=420, allow_preview=False, buttons=[], elem_classes="skeletons"
         )
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
 
     def make(path, names, files, between, fps, preset, seed, fit, request: gr.Request) -> Iterator[dict]:
         stop = studio.visitors.start(request.session_hash)
@@ -85,9 +84,9 @@ def sequence_tab(studio: Studio) -> None:
 
     work = generate.click(
         make, [photo, names, files, between, fps, preset, seed, fit], [film, strip, status, download, generate],
-        concurrency_id=MODEL_QUEUE, concurrency_limit=1, **quiet,
+        concurrency_id=MODEL_QUEUE, concurrency_limit=1, **QUIET,
     )  # fmt: skip
-    cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **quiet)
+    cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **QUIET)
 
 
 def in_between(poses: Sequence[np.ndarray], count: int) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ from poses.sources import PoseReader
 from .work import Visitors
 
 THUMBNAIL = 128, 88  # height, width of the gallery's skeletons
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # of an event: the page shows its own progress
 MODEL_QUEUE = "model"  # one piece of work at a time goes through the model
 
 

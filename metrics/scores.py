@@ -1,6 +1,7 @@
 """Accumulate the scores of a protocol over batches and processes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ class Scorer:
         """Forget the predictions; the real set stays."""
         self._values: dict[str, dict[int, float]] = {name: {} for name in self.scores if name not in SET_DISTANCES}
         self._features: dict[int, Tensor] = {}  # of predictions, (d,) each
+
+    def empty(self) -> "Scorer":
+        """A scorer for other predictions, with the same networks and real set."""
+        other = copy(self)
+        other.skipped = dict(self.skipped)
+        other.reset()
+        return other
 
     @torch.no_grad()
     def update(

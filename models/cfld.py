@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion.objective import diffuse, dropped, timesteps_from_uniform
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 
-from .appearance_encoder import AppearanceEncoder
 from .conditioner import Conditioner, Conditions
-from .hybrid_granularity_attention import HybridGranularityAdapter
-from .pose_adapter import PoseAdapter
 from .unet import predict_noise
 from .vae import posterior, sample_posterior
 
@@ -41,29 +39,21 @@ class CFLD(Conditioner):
     """Pose-guided person image synthesis by latent diffusion (CVPR 2024).
 
     Args:
-        appearance_encoder, prompt_decoder, hybrid_granularity_adapter, pose_adapter, prompt_shape, pose_query:
-            as of `Conditioner`.
         unet, vae: Stable Diffusion's, the VAE frozen.
         alphas_cumprod: (T,) of the training noise schedule.
         settings: `TrainingSettings`.
+        conditioning: the arguments of `Conditioner`.
     """
 
     def __init__(
         self,
-        appearance_encoder: AppearanceEncoder | None,
-        prompt_decoder: nn.Module,
-        hybrid_granularity_adapter: HybridGranularityAdapter,
-        pose_adapter: PoseAdapter,
-        prompt_shape: tuple[int, int],
-        pose_query: bool,
         unet: UNet2DConditionModel,
         vae: AutoencoderKL,
         alphas_cumprod: Tensor,
         settings: TrainingSettings,
+        **conditioning: Any,
     ):
-        super().__init__(
-            appearance_encoder, prompt_decoder, hybrid_granularity_adapter, pose_adapter, prompt_shape, pose_query
-        )
+        super().__init__(**conditioning)
         self.unet = unet
         self.vae = vae
         self.settings = settings

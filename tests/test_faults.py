@@ -30,12 +30,12 @@ from datasets import TrainPairs
 from models.checkpoints import check_checkpoint
 from tests.forked import LIMIT, Program, run, wait_for
 from tests.shared import REPOSITORY
-from tests.tiny import run_main, write_tiny
+from tests.tiny import folder_of_run, run_main, short_run, write_tiny
 from training import run_folder
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
-OPTS = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "4", "ACCELERATE.EVAL_PERIOD", "9"]
+EVALUATED = ["ACCELERATE.EVAL_PERIOD", "9"]
 
 
 @pytest.fixture
@@ -44,11 +44,7 @@ def tiny(tmp_path):
 
 
 def arguments(config: Path, name: str, *more: str) -> list:
-    return ["--config_file", config, *OPTS, "ACCELERATE.RUN_NAME", name, *more]
-
-
-def folder(config: Path, name: str) -> RunFolder:
-    return RunFolder(config.parent / "outputs" / "tiny" / name)
+    return short_run(config, name, *EVALUATED, *more)
 
 
 def check_files(run: RunFolder) -> None:
@@ -96,7 +92,7 @@ def has_gone_on(run: RunFolder, before: int) -> bool:
 def kill_again_and_again(tiny: Path, kills: int, epochs: int) -> None:
     chance, killed_while_writing = random.Random(0), 0
     opts = ["OPTIMIZER.EPOCHS", str(epochs), "ACCELERATE.CHECKPOINT_STEPS", "1"]
-    run = folder(tiny, "killed")
+    run = folder_of_run(tiny, "killed")
     for number in range(kills):
         before = steps_done(run)
         program = Program("train", arguments(tiny, "killed", *opts), tiny.parent, prepare=write_slowly)
@@ -115,7 +111,7 @@ def kill_again_and_again(tiny: Path, kills: int, epochs: int) -> None:
         assert run_main(pose_transfer_train, *arguments(tiny, name, *opts[:2])) == 0
     check_files(run)
     assert not list(run.root.rglob("*.partial")) and not list(run.root.rglob("*.replaced"))
-    assert same(weights(run), weights(folder(tiny, "whole")))
+    assert same(weights(run), weights(folder_of_run(tiny, "whole")))
     lines = [json.loads(line) for line in run.training_log.read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 5 * epochs + 1))
 
@@ -161,18 +157,18 @@ def test_a_full_disk_while_training(tiny, prepare, place):
     errors = [line for line in output.splitlines() if "rror" in line]
     assert statuses == [1] and len(errors) == 1 and "Traceback" not in output, output
     assert errors[0].startswith("error: ") and place in errors[0] and "make room" in errors[0]
-    check_files(folder(tiny, "full"))
-    assert not list(folder(tiny, "full").root.glob("epochs_*/checkpoints*"))
+    check_files(folder_of_run(tiny, "full"))
+    assert not list(folder_of_run(tiny, "full").root.glob("epochs_*/checkpoints*"))
     assert run_main(pose_transfer_train, *arguments(tiny, "full", *opts)) == 0
 
 
 def test_a_full_disk_while_testing(tiny):
     assert run_main(pose_transfer_train, *arguments(tiny, "run", "OPTIMIZER.EPOCHS", "1")) == 0
-    test = ["MODEL.PRETRAINED_PATH", folder(tiny, "run").newest(), "TEST.NUM_PAIRS", "3"]
+    test = ["MODEL.PRETRAINED_PATH", folder_of_run(tiny, "run").newest(), "TEST.NUM_PAIRS", "3"]
     statuses, output = run("test", test, tiny.parent, prepare=no_room_for_images)
     errors = [line for line in output.splitlines() if "rror" in line]
     assert statuses == [1] and len(errors) == 1 and "_vis.png: cannot be written (File too large)" in errors[0], output
-    assert not list(folder(tiny, "run").generated([64, 56]).glob("*.png*"))
+    assert not list(folder_of_run(tiny, "run").generated([64, 56]).glob("*.png*"))
     statuses, output = run("test", test, tiny.parent)
     assert statuses == [0] and "3 images (3 made now)" in output
 
@@ -180,7 +176,7 @@ def test_a_full_disk_while_testing(tiny):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_of_two_processes_is_killed(tiny, victim):
     opts = ["OPTIMIZER.EPOCHS", "8", "ACCELERATE.CHECKPOINT_STEPS", "1"]
-    program, run_of_two = Program("train", arguments(tiny, "two", *opts), tiny.parent, 2), folder(tiny, "two")
+    program, run_of_two = Program("train", arguments(tiny, "two", *opts), tiny.parent, 2), folder_of_run(tiny, "two")
     wait_for(lambda: steps_done(run_of_two) >= 2, program.output())
     program.kill(signal.SIGKILL, victim)
     statuses, output = program.statuses(), program.output(1 - victim)
@@ -221,8 +217,8 @@ def test_the_clock_goes_backwards(tiny, monkeypatch):
         assert run_main(pose_transfer_train, *arguments(tiny, "backwards", *opts)) == 0
     assert next(clock) < 2e9 - 3600
     assert run_main(pose_transfer_train, *arguments(tiny, "forwards", *opts)) == 0
-    assert steps_done(folder(tiny, "backwards")) == 5
-    assert same(weights(folder(tiny, "backwards")), weights(folder(tiny, "forwards")))
+    assert steps_done(folder_of_run(tiny, "backwards")) == 5
+    assert same(weights(folder_of_run(tiny, "backwards")), weights(folder_of_run(tiny, "forwards")))
 
 
 def children(pid: int) -> list[int]:
@@ -245,7 +241,7 @@ def test_a_machine_is_lost_and_back(tiny):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = arguments(tiny, "nodes", "OPTIMIZER.EPOCHS", "6", "ACCELERATE.CHECKPOINT_STEPS", "1")
-    run_of_nodes = folder(tiny, "nodes")
+    run_of_nodes = folder_of_run(tiny, "nodes")
 
     def start(node: int, attempt: int) -> tuple[subprocess.Popen, Path]:
         variables = {"NNODES": "2", "NODE_RANK": str(node), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

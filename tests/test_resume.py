@@ -14,12 +14,11 @@ from safetensors.torch import load_file
 from configs import load_config
 from datasets import GlobalBatchSampler
 from tests.forked import Program, run
-from tests.tiny import write_tiny
+from tests.tiny import SHORT, folder_of_run, short_run, write_tiny
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
-# 5 steps an epoch
-OPTS = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "4", "ACCELERATE.EVAL_PERIOD", "2"]
+EVALUATED = ["ACCELERATE.EVAL_PERIOD", "2"]
 ALL = [
     *["ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2", "OPTIMIZER.EMA_DECAY", "0.9", "INPUT.NUM_WORKERS", "2"],
     *["OPTIMIZER.MAX_GRAD_NORM", "0.5", "MODEL.COND_STAGE_CONFIG.DROP_PATH_RATE", "0.5"],
@@ -32,11 +31,7 @@ def tiny(tmp_path):
 
 
 def arguments(config: Path, name: str, *more: str) -> list:
-    return ["--config_file", config, *OPTS, "ACCELERATE.RUN_NAME", name, *more]
-
-
-def folder(config: Path, name: str) -> RunFolder:
-    return RunFolder(config.parent / "outputs" / "tiny" / name)
+    return short_run(config, name, *EVALUATED, *more)
 
 
 def two_cores(rank: int) -> None:
@@ -85,9 +80,9 @@ def test_two_processes_go_on_to_the_last_bit(tiny):
     assert run("train", arguments(tiny, "whole", *ALL), tiny.parent, 2, two_cores)[0] == [0, 0]
     statuses, output = run("train", arguments(tiny, "parts", *ALL), tiny.parent, 2, stop_in_8)
     assert statuses == [143, 143] and "stopped by a signal; run again to go on from" in output, output
-    assert folder(tiny, "parts").newest() == folder(tiny, "parts").checkpoint(1, 3)
+    assert folder_of_run(tiny, "parts").newest() == folder_of_run(tiny, "parts").checkpoint(1, 3)
     assert run("train", arguments(tiny, "parts", *ALL), tiny.parent, 2, two_cores)[0] == [0, 0]
-    whole, parts = state(folder(tiny, "whole")), state(folder(tiny, "parts"))
+    whole, parts = state(folder_of_run(tiny, "whole")), state(folder_of_run(tiny, "parts"))
     assert whole.keys() == parts.keys() and [name for name in whole if not torch.equal(whole[name], parts[name])] == []
 
 
@@ -98,17 +93,17 @@ def test_another_number_of_processes_goes_on_with_the_same_pairs(tiny):
         assert statuses == [status] * count, output
         assert ("will not be the same to the last bit" in output) == (count != 2)
     assert "was written by 1 process(es) with 1 accumulation step(s), this run has 4 with 1" in output
-    run_of_parts = folder(tiny, "parts")
+    run_of_parts = folder_of_run(tiny, "parts")
     seen = Counter()
     for path in run_of_parts.root.glob("pairs_*.txt"):
         for epoch, indices in map(json.loads, path.read_text().splitlines()):
             seen.update((epoch, index) for index in indices)
-    cfg = load_config(tiny, OPTS)
+    cfg = load_config(tiny, [*SHORT, *EVALUATED])
     sampler = GlobalBatchSampler(20, 4, 0, 1, 1, cfg.ACCELERATE.SEED)
     expected = {(epoch, int(index)) for epoch in (0, 1) for index in sampler.global_batches(epoch).flat}
     assert seen == Counter(expected)  # none is left out, none comes twice
     assert run("train", arguments(tiny, "whole"), tiny.parent)[0] == [0]
-    whole, parts = state(folder(tiny, "whole")), state(run_of_parts)
+    whole, parts = state(folder_of_run(tiny, "whole")), state(run_of_parts)
     for name in whole:
         torch.testing.assert_close(whole[name], parts[name], rtol=0, atol=1e-3)
 
@@ -120,7 +115,7 @@ def test_bad_input_of_two_processes_is_one_line(tiny):
     assert program.statuses() == [1, -signal.SIGTERM]
     assert program.output(0).startswith("error: command line: OPTIMIZER.EPOCHS is 'many'")
     assert program.output(0).count("\n") == 1 and program.output(1) == ""
-    assert not folder(tiny, "bad").root.exists()
+    assert not folder_of_run(tiny, "bad").root.exists()
 
 
 def in_a_folder_of_its_own(parent: Path, rank: int) -> None:

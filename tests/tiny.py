@@ -11,6 +11,8 @@ import yaml
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
+from training.run_folder import RunFolder
+
 PARTS = {
     "unet": {
         "_class_name": "UNet2DConditionModel",
@@ -149,3 +151,17 @@ def run_main(module: ModuleType, *arguments: str) -> int:
         except SystemExit as end:
             return end.code or 0
     return 0
+
+
+# of a run with 5 steps an epoch, and next to no time for its evaluations
+SHORT = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "4"]
+
+
+def short_run(config: Path, name: str, *more: str) -> list:
+    """Command line of a run."""
+    return ["--config_file", config, *SHORT, "ACCELERATE.RUN_NAME", name, *more]
+
+
+def folder_of_run(config: Path, name: str) -> RunFolder:
+    """Where that run keeps its files."""
+    return RunFolder(config.parent / "outputs" / "tiny" / name)

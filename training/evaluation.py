@@ -21,7 +21,7 @@ from accelerate.utils import gather_object
 from diffusers import SchedulerMixin
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from yacs.config import CfgNode
 
@@ -34,6 +34,7 @@ from diffusion.randomness import pair_generators, pair_seed
 from diffusion.sampling import OnStep, invert
 from diffusion.schedulers import load_scheduler
 from metrics import Scorer, json_numbers, real_features, score_table, skipped_lines, write_per_image, write_scores
+from metrics.protocols import SET_DISTANCES
 from models import CFLD
 from models.generation import SamplingSettings, generate, starting_noise
 from models.vae import encode_image
@@ -154,7 +155,7 @@ class Evaluator:
         self.scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
         self._check_steps()
         self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
-        self.baseline_scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
+        self.baseline_scorer = self.scorer.empty()
         self.baseline: dict[str, float] | None = None
 
     def _check_steps(self) -> None:
@@ -291,17 +292,10 @@ class Evaluator:
             state["rows"].update({i: row for i, row in zip(indices, zip(*columns)) if i in in_grid})
 
     def _load_real_images(self, stop: Callable[[], bool]) -> None:
-        """The features of FID's real set, over all processes, once; where there is no such set, no FID."""
-        if "FID" not in self.scorer.available or self.scorer.real is not None:
-            return
-        try:
-            paths = on_main(self.accelerator, self.real_images)  # all processes do with or without FID
-        except InputError as error:
-            self.scorer.skipped |= {"FID": str(error), "KID": str(error)}
-            return
-        weights, load = Path(self.cfg.TEST.METRICS_PATH), self._loader
-        features = real_features(self.scorer, paths, self.size, weights, self.accelerator, load, stop)
-        self.scorer.real = self.baseline_scorer.real = features
+        """The features of FID's real set, once."""
+        weights = Path(self.cfg.TEST.METRICS_PATH)
+        give_real_set(self.scorer, self.real_images, self.size, weights, self.accelerator, self._loader, stop)
+        self.baseline_scorer.real = self.scorer.real
 
     def _collect(self, state: dict) -> Evaluation:
         """Put together what the processes have."""
@@ -323,6 +317,31 @@ class Evaluator:
 
     def _scorers(self) -> dict[str, Scorer]:
         return {"scores": self.scorer, "baseline": self.baseline_scorer}
+
+
+def give_real_set(
+    scorer: Scorer,
+    find: Callable[[], Sequence[Path]],
+    size: Sequence[int],
+    weights: Path,
+    accelerator: Accelerator,
+    load: Callable[..., DataLoader],
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Give a scorer FID's real set, unless it has one; where there is none, no FID. All processes must call this.
+
+    Args:
+        find: finds the images; called only when FID can be computed.
+        size, weights, accelerator, load, stop: as of `real_features`.
+    """
+    if "FID" not in scorer.available or scorer.real is not None:
+        return
+    try:
+        paths = on_main(accelerator, find)  # all processes do with or without FID
+    except InputError as error:
+        scorer.skipped |= dict.fromkeys(SET_DISTANCES, str(error))
+    else:
+        scorer.real = real_features(scorer, paths, size, weights, accelerator, load, stop)
 
 
 def _save(image: Tensor, path: Path) -> None:

@@ -10,17 +10,16 @@ from accelerate.utils import gather_object
 from PIL import Image
 from tqdm import tqdm
 
-from configs.errors import InputError
 from configs.files import whole_file
 from datasets import PairList, skeleton_image
 from datasets.pairs import Size
-from metrics import Scorer, confidence_intervals, protocol, real_features, write_per_image, write_scores
+from metrics import Scorer, confidence_intervals, write_per_image, write_scores
 from metrics.generated import GeneratedImages
 from metrics.report import COLUMNS
 
 from .data import loader
+from .evaluation import give_real_set
 from .images import comparison_grid, file_name
-from .processes import on_main
 
 RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first one there is orders the picture's pairs
 SHOWN = 3  # pairs of each kind in the picture
@@ -64,22 +63,37 @@ class FolderScores:
         workers: int,
     ) -> None:
         self.pairs, self.frame, self.size = pairs, frame, size
-        self.protocol, self.real_images = protocol, real_images
-        self.weights, self.batch_size, self.workers = weights, batch_size, workers
+        self.real_images, self.weights = real_images, weights
+        self.batch_size, self.workers = batch_size, workers
         self.accelerator = Accelerator()
-        self.real: torch.Tensor | None = None
-        self.no_real = ""
+        self.scorer = Scorer(self.accelerator.device, weights, protocol)
+        self.copies = self.scorer.empty()  # the sources in place of all images scored so far
+        self._copied: set[int] = set()  # indices of those that this process has added
 
-    def score(self, paths: Mapping[int, Path], title: str, copies: bool = False) -> Result:
-        """Scores of generated images, by their pairs' indices, or of copying the source in their places."""
-        scorer = self._scorer()
+    def score(self, paths: Mapping[int, Path], title: str) -> Result:
+        """Scores of generated images, by their pairs' indices."""
+        give_real_set(self.scorer, self.real_images, self.size, self.weights, self.accelerator, self._load)
+        scorer = self.scorer.empty()
         dataset = GeneratedImages(paths, self.pairs, self.size, self.frame, scorer.protocol)
         own = range(self.accelerator.process_index, len(dataset), self.accelerator.num_processes)
         batches = self._load(dataset, sampler=own, batch_size=self.batch_size)
         for batch in tqdm(batches, f"scoring {title}", leave=False, disable=self._hidden()):
-            scorer.update(batch["source" if copies else "pred"], batch["target"], batch["index"], batch["keypoints"])
+            scorer.update(batch["pred"], batch["target"], batch["index"], batch["keypoints"])
+            self._add_copies(batch)
         scorer.merge(gather_object([scorer.state()]))
         return Result(scorer.compute(), dict(scorer.skipped), scorer.table())
+
+    def baseline(self) -> dict[str, float]:
+        """Scores of copying the source in place of every image that was scored."""
+        self.copies.real = self.scorer.real
+        self.copies.merge(gather_object([self.copies.state()]))
+        return self.copies.compute()
+
+    def _add_copies(self, batch: dict[str, torch.Tensor]) -> None:
+        rows = [row for row, index in enumerate(batch["index"].tolist()) if index not in self._copied]
+        if rows:
+            self.copies.update(*(batch[name][rows] for name in ("source", "target", "index", "keypoints")))
+            self._copied.update(batch["index"].tolist())
 
     def picture(self, paths: Mapping[int, Path], result: Result) -> Image.Image:
         """The best, median and worst pairs, by the first score of `RANKED_BY` that there is."""
@@ -87,7 +101,7 @@ class FolderScores:
         ranked = sorted(result.table, key=lambda row: row[name], reverse=not COLUMNS[name].lower_is_better)
         count, middle = min(SHOWN, len(ranked)), max(0, len(ranked) // 2 - SHOWN // 2)
         kinds = {"best": ranked[:count], "median": ranked[middle : middle + count], "worst": ranked[-count:]}
-        dataset = GeneratedImages(paths, self.pairs, self.size, self.frame, protocol(self.protocol))
+        dataset = GeneratedImages(paths, self.pairs, self.size, self.frame, self.scorer.protocol)
         chosen = [(kind, row) for kind, rows in kinds.items() for row in rows]
         tiles = [self._tiles(dataset[dataset.indices.index(row["index"])]) for _, row in chosen]
         return comparison_grid(tiles, [f"{kind}: {name} {row[name]:.4f}" for kind, row in chosen])
@@ -115,21 +129,6 @@ class FolderScores:
         keypoints = self.pairs[item["index"]].target_keypoints
         pose = torch.from_numpy(skeleton_image(keypoints, self.size, self.frame)).permute(2, 0, 1)
         return [item["source"], pose, (item["target"] * 255).round().to(torch.uint8), item["pred"]]
-
-    def _scorer(self) -> Scorer:
-        """A scorer with the features of the real set, which are computed for the first one."""
-        scorer = Scorer(self.accelerator.device, self.weights, self.protocol)
-        if "FID" in scorer.available and self.real is None and not self.no_real:
-            try:
-                paths = on_main(self.accelerator, self.real_images)
-            except InputError as error:
-                self.no_real = str(error)
-            else:
-                self.real = real_features(scorer, paths, self.size, self.weights, self.accelerator, self._load)
-        scorer.real = self.real
-        if self.no_real:
-            scorer.skipped |= {"FID": self.no_real, "KID": self.no_real}
-        return scorer
 
     def _load(self, dataset, **order):
         return loader(dataset, self.workers, self.accelerator.device, **order)
