@@ -17,7 +17,8 @@ train() {
         MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH "$PARTS/vae" MODEL.UNET_CONFIG.PRETRAINED_PATH "$PARTS/unet" \
         MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH "$PARTS/scheduler" \
         MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH "$PARTS/swin/model.safetensors" \
-        MODEL.UNET_CONFIG.TRAIN_ALL True MODEL.U_COND_PERCENT 0.1 INPUT.ROOT_DIR "$DATA" \
+        MODEL.PRETRAINED_PATH "$PARTS/start" MODEL.UNET_CONFIG.TRAIN_ALL True MODEL.U_COND_PERCENT 0.1 \
+        INPUT.ROOT_DIR "$DATA" INPUT.CACHE latents \
         OPTIMIZER.LR 8e-4 OPTIMIZER.WARMUP_STEPS 100 OPTIMIZER.EMA_DECAY 0.998 TEST.NUM_PAIRS 32 \
         OPTIMIZER.MAX_MINUTES "$minutes" "$@"
 }
@@ -35,6 +36,7 @@ python -m datasets.drawn_people --root "$DATA" --train_people 1500 --test_people
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 python -m training.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 14
 python -m training.demo_weights init --parts "$PARTS"
+python -m training.demo_weights encoder --parts "$PARTS" --images "$DATA" --minutes 30
 train 95
 train 14 OPTIMIZER.OVERRIDE_LR 2e-4
 train 6 OPTIMIZER.OVERRIDE_LR 5e-5

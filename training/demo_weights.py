@@ -1,15 +1,16 @@
 """Making the demo weights from drawn people: the parts that stand for public weights, and the final split.
 
-    python -m training.demo_weights vae   --images DIR --minutes 20
-    python -m training.demo_weights clip  --images DIR --minutes 5
+    python -m training.demo_weights vae     --images DIR --minutes 20
+    python -m training.demo_weights clip    --images DIR --minutes 5
     python -m training.demo_weights init
-    python -m training.demo_weights split --checkpoint DIR
+    python -m training.demo_weights encoder --images DIR --minutes 25
+    python -m training.demo_weights split   --checkpoint DIR
 
 `scripts/make_demo_weights.sh` runs the whole of it; sizes are those of `pretrained_models/demo/*/config.json`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -27,9 +28,12 @@ from configs import load_config
 from configs.arguments import Parser
 from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
+from datasets import load_pairs
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.parts import load_part
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
+
+from .limb_colours import LimbColours
 
 CONFIG = "configs/demo.yaml"
 SIZE = 128  # pixels a side of the demo's images
@@ -46,13 +50,18 @@ def load_images(folder: Path) -> tuple[Tensor, list[str]]:
     paths = sorted(folder.rglob("*.jpg"))
     if not paths:
         raise InputError(f"{folder}: no .jpg below it; draw people with `python -m datasets.drawn_people`")
+    return read_images(paths), [path.parent.name for path in paths]
+
+
+def read_images(paths: Sequence[Path]) -> Tensor:
+    """JPEG files as (N, 3, SIZE, SIZE) uint8."""
     images = torch.empty(len(paths), 3, SIZE, SIZE, dtype=torch.uint8)
     for i, path in enumerate(tqdm(paths, desc="reading", unit="image")):
         with Image.open(path) as image:
             image.draft("RGB", (2 * SIZE, 2 * SIZE))
             small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         images[i] = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(SIZE, SIZE, 3).permute(2, 0, 1)
-    return images, [path.parent.name for path in paths]
+    return images
 
 
 def to_range(images: Tensor) -> Tensor:
@@ -149,6 +158,18 @@ def init_parts(cfg: CfgNode) -> None:
     save_swin(build_model(random), Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
 
 
+def make_encoder(cfg: CfgNode, root: Path, start: Path, minutes: float, batch: int = 64) -> None:
+    """Pretrain the appearance encoder and the decoder; a checkpoint of the whole model, to train all of it from."""
+    torch.manual_seed(cfg.ACCELERATE.SEED)
+    cfg = load_config(CONFIG, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"])
+    model, pairs = build_model(cfg).train(), load_pairs(root, "train", cfg.INPUT.DATASET)
+    images = read_images([pairs.folder / name for name in pairs.annotations.rows])
+    task = LimbColours(model, pairs, images)
+    train(task, minutes, 1e-3, lambda step: task(batch), "encoder")
+    start.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(start, model, cfg, {"epoch": 0, "step": 0}, {})
+
+
 def split_checkpoint(cfg: CfgNode, checkpoint: Path, finished: Path) -> None:
     """Cut a checkpoint of the whole model into the parts it was trained with and the finished checkpoint.
 
@@ -185,9 +206,11 @@ def _flat(cfg: CfgNode) -> list[str]:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(__doc__, prog="python -m training.demo_weights")
-    parser.add_argument("part", choices=["vae", "clip", "init", "split"], help="which parts to make")
-    parser.add_argument("--images", type=Path, help="folder with drawn photos (vae, clip)")
-    parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip)")
+    parser.add_argument("part", choices=["vae", "clip", "init", "encoder", "split"], help="which parts to make")
+    parser.add_argument(
+        "--images", type=Path, help="folder with drawn photos (vae, clip), or the dataset's root (encoder)"
+    )
+    parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip, encoder)")
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
@@ -198,6 +221,8 @@ def main(arguments: list[str] | None = None) -> None:
         make_clip(options.parts, *load_images(options.images), options.minutes)
     elif options.part == "init":
         init_parts(cfg)
+    elif options.part == "encoder":
+        make_encoder(cfg, options.images, options.parts / "start", options.minutes)
     else:
         split_checkpoint(cfg, options.checkpoint, options.parts / "checkpoint")
 

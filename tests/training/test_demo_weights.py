@@ -9,6 +9,7 @@ from PIL import Image
 from configs import load_config
 from configs.checks import BRANCH_LISTS
 from models import build_model, load_checkpoint, save_checkpoint
+from tests.tiny import write_dataset
 from training.demo_weights import CONFIG, PARTS, load_images, main
 
 
@@ -71,6 +72,20 @@ def test_the_clip_part_serves_the_clip_variant(parts: Path):
     with torch.no_grad():
         conditions = model.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128))
     assert conditions.prompt.shape == (1, 1, 128)
+
+
+def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
+    dataset = write_dataset(parts.parent / "fashion")
+    before = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(parts / place))])
+    main(["encoder", "--parts", str(parts), "--images", str(dataset), "--minutes", "0.01"])
+    start, model = build_model(demo_config(parts, "MODEL.UNET_CONFIG.TRAIN_ALL", "True")), build_model(before)
+    load_checkpoint(start, parts / "start")
+    changed = {
+        name.split(".")[0]
+        for (name, a), (_, b) in zip(start.named_parameters(), model.named_parameters())
+        if name.startswith(("appearance_encoder.", "unet.", "vae.")) and not torch.equal(a, b)
+    }
+    assert changed == {"appearance_encoder"}
 
 
 def test_no_images_is_one_line(tmp_path: Path, capsys):
