@@ -24,6 +24,7 @@ from accelerate.utils import (
     is_tensorboard_available,
     is_wandb_available,
 )
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from yacs.config import CfgNode
 
 from configs.arguments import Parser
@@ -171,6 +172,8 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
             f"Accelerate is configured for {accelerator.distributed_type.value}; training here is data parallel or "
             "sharded by FSDP 2 or DeepSpeed: see configs/accelerate/"
         )
+    if accelerator.is_fsdp2:  # autocast chooses what is computed in 16 bit, as without shards
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     torch.backends.cuda.matmul.allow_tf32 = config.ALLOW_TF32
     torch.backends.cudnn.allow_tf32 = config.ALLOW_TF32
     return accelerator

@@ -312,7 +312,8 @@ class Trainer:
             batch["seed"] = np.array(seeds)  # not a tensor: DDP would move it to the GPU, whence it must come back
             torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # of stochastic depth
             with self.accelerator.accumulate(self.wrapped):
-                loss = self.wrapped(batch)
+                with self.accelerator.autocast():  # which Accelerate adds itself to some kinds of wrapping alone
+                    loss = self.wrapped(batch)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
