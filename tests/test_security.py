@@ -15,7 +15,7 @@ import generate_market_datasets
 import pose_transfer_test
 import pose_transfer_train
 from configs import InputError, load_config
-from datasets import load_pairs
+from datasets import fid_real_images, load_pairs
 from datasets.deepfashion import flat_name
 from diffusion.schedulers import load_scheduler
 from models import build_model
@@ -88,6 +88,14 @@ def test_names_in_lists_do_not_leave_the_dataset(tiny, name):
     with pytest.raises(InputError, match="1 of the 4 images .* links that lead out") as error:
         load_pairs(root, "test")
     assert name in str(error.value)
+
+
+def test_real_images_of_fid_do_not_leave_the_dataset(tiny):
+    outside, folder = put_outside(tiny.parent), tiny.parent / "data" / "train_highres"
+    assert len(fid_real_images(folder.parent)) == 5
+    (folder / "link.jpg").symlink_to(outside)
+    with pytest.raises(InputError, match="1 images are links that lead out of the dataset .link.jpg."):
+        fid_real_images(folder.parent)
 
 
 def test_links_that_go_round_are_no_images(tiny):

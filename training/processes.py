@@ -20,6 +20,7 @@ from accelerate.utils import (
     GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     broadcast_object_list,
+    compare_versions,
     is_deepspeed_available,
     is_tensorboard_available,
     is_wandb_available,
@@ -145,7 +146,7 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
             raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
     precision = config.MIXED_PRECISION
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-        if not is_deepspeed_available():
+        if not is_deepspeed_available() or compare_versions("deepspeed", "<", "0.19"):  # which skips bad steps itself
             raise InputError('Accelerate is configured for DeepSpeed: pip install "deepspeed>=0.19,<0.20"')
         precision = "no"  # of the weights; see `configure_zero`
     elif precision == "fp16" and PartialState().device.type == "cpu":
