@@ -24,7 +24,7 @@ from tests.shared import REPOSITORY
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 from training.trainer import Trainer
-from training.zero import configure_zero
+from training.zero import ZeroAdam, configure_zero
 
 OPTS = [  # three steps
     *["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "6", "OPTIMIZER.EPOCHS", "1"],
@@ -39,11 +39,25 @@ def settings_of(file: str, part: str, prefix: str) -> dict[str, str]:
     return {f"{prefix}{name}".upper(): text for name, text in texts.items()}
 
 
-def by_deepspeed(rank: int) -> None:
+def as_for_deepspeed(rank: int) -> None:
     """Accelerate itself uses DeepSpeed on GPUs alone: have it take the CPUs for them."""
     os.environ |= settings_of("deepspeed_zero2.yaml", "deepspeed_config", "ACCELERATE_DEEPSPEED_")
     os.environ |= {"ACCELERATE_USE_CPU": "false", "ACCELERATE_USE_DEEPSPEED": "true", "DS_ACCELERATOR": "cpu"}
     PartialState._prepare_backend = lambda self, *_: ("gloo", DistributedType.MULTI_CPU)
+
+
+def by_deepspeed(rank: int) -> None:
+    as_for_deepspeed(rank)
+    from deepspeed import ops
+
+    ops.__compatible_ops__["deepspeed_shm_comm"] = False  # else it is compiled for the CPU, which takes minutes
+    begin = Trainer._train
+
+    def checked(self):
+        assert isinstance(self.adam, ZeroAdam)
+        return begin(self)
+
+    Trainer._train = checked
 
 
 def by_fsdp(file: str, rank: int) -> None:
@@ -157,5 +171,5 @@ def test_what_deepspeed_is_used_for(stage, device, precision):
 @pytest.mark.skipif(find_spec("deepspeed") is not None, reason="deepspeed is there")
 def test_deepspeed_that_is_not_installed_is_one_line(plain):
     config, _ = plain
-    statuses, output = run("train", arguments(config, "no"), config.parent, 1, by_deepspeed)
+    statuses, output = run("train", arguments(config, "no"), config.parent, 1, as_for_deepspeed)
     assert statuses == [1] and output.count("\n") == 1 and 'pip install "deepspeed' in output
