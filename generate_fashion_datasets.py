@@ -13,7 +13,15 @@ from configs.errors import InputError, one_line_errors
 from datasets.deepfashion import flat_name
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS
-from datasets.placing import Job, place_all, prepare_benchmark, put_in_place, refuse_missing, report_sizes
+from datasets.placing import (
+    Job,
+    place_all,
+    prepare_benchmark,
+    put_in_place,
+    refuse_escaping,
+    refuse_missing,
+    report_sizes,
+)
 
 GENDERS = ("MEN", "WOMEN")
 LAYOUT = LAYOUTS["fashion"]
@@ -97,6 +105,7 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
         if len(listed) != published:
             say(f"note: {split}.lst names {len(listed)} images, the published list {published}")
     jobs, missing = plan(root, names, find_images(root))
+    refuse_escaping(root, jobs)
     sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
     report_sizes(
         jobs,

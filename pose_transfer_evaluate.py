@@ -5,7 +5,7 @@
 
 Images are named <source>_2_<target>_vis.png, or without _vis, with _to_ for _2_, or as the target alone; .jpg will do.
 Tables, scores, scores of each image and a picture of the best, median and worst pairs go to --output. Several
-processes run under `torchrun`.
+processes are started by scripts/run_processes.py.
 """
 
 import re

@@ -3,8 +3,8 @@
     python pose_transfer_test.py MODEL.PRETRAINED_PATH outputs/CFLD/no_app/epochs_100/checkpoints
     python pose_transfer_test.py --config_file configs/fashion_256.yaml MODEL.PRETRAINED_PATH published
 
-Without --config_file the config in the checkpoint's folder is used, if there is one. Several processes run
-under `torchrun`; see scripts/. Files go to outputs/<project>/<run>/generated/<height>x<width>/.
+Without --config_file the config in the checkpoint's folder is used, if there is one. Several processes are
+started by scripts/multi_gpu/. Files go to outputs/<project>/<run>/generated/<height>x<width>/.
 """
 
 from accelerate.utils import set_seed

@@ -3,8 +3,8 @@
     python pose_transfer_train.py --config_file configs/fashion_256.yaml
     python pose_transfer_train.py --config_file configs/fashion_256.yaml INPUT.BATCH_SIZE 8 MODEL.COMPILE True
 
-Settings are those of configs/defaults.py. Several processes run under `torchrun`; see scripts/. A run goes on from
-its newest checkpoint. Files are laid out as training/run_folder.py says.
+Settings are those of configs/defaults.py. Several processes are started by scripts/multi_gpu/ and multi_node/. A
+run goes on from its newest checkpoint. Files are laid out as training/run_folder.py says.
 """
 
 from accelerate.utils import set_seed

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs.errors import InputError
 from datasets.keypoints import FRAME
-from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, read_pair_list
+from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, missing_images, read_pair_list
 
 Size = tuple[int, int]  # height, width
 
@@ -134,12 +134,17 @@ def fid_real_images(root: str | Path, dataset: str = "fashion", split: str = "tr
     """The images of a split, sorted by name: the real set of FID, the training images in most protocols.
 
     Raises:
-        InputError: the folder of images is missing or empty.
+        InputError: the folder of images is missing or empty, or one of them is a link that leads out of the dataset.
     """
     layout = LAYOUTS[dataset]
-    images = listed_images(layout.images_folder(root, split))
+    folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
+    images = listed_images(folder)
     if not images:
-        raise InputError(f"{layout.images_folder(root, split)}: no {split} images; {layout.prepare.format(root=root)}")
+        raise InputError(f"{folder}: no {split} images; {hint}")
+    if outside := missing_images((image.name for image in images), folder):
+        raise InputError(
+            f"{folder}: {len(outside)} images are links that lead out of the dataset ({outside[0]}); {hint}"
+        )
     return images
 
 

@@ -119,15 +119,16 @@ def without_keypoints(names: Iterable[tuple[str, str]], annotations: Annotations
 
 
 def missing_images(names: Iterable[str], folder: Path) -> list[str]:
-    """The names that are not in `folder`, or are links that lead out of it; OSError when there is no such folder."""
+    """The names not in `folder`, or of links to nothing in the dataset; OSError when there is no such folder."""
     with os.scandir(folder) as entries:
-        there = {entry.name for entry in entries if not (entry.is_symlink() and _leads_out(entry, folder))}
+        there = {entry.name for entry in entries if not entry.is_symlink() or _stays(entry, folder)}
     return [name for name in names if name not in there]
 
 
-def _leads_out(link: os.DirEntry, folder: Path) -> bool:
-    """Whether a link points to something that does not lie beside `folder` or in it."""
-    return not Path(link.path).resolve().is_relative_to(folder.resolve().parent)
+def _stays(link: os.DirEntry, folder: Path) -> bool:
+    """Whether a link leads to a file beside `folder` or in it."""
+    target = Path(os.path.realpath(link.path))  # unlike `resolve`, it bears links that go round
+    return target.is_file() and target.is_relative_to(folder.resolve().parent)
 
 
 def read_pairs(path: Path, bad_row: Callable[[str], None] = refuse) -> list[tuple[str, str]]:

@@ -65,7 +65,7 @@ def link_or_copy(source: Path, destination: Path, link: bool) -> None:
     """A hard link where wanted and where the file system can, otherwise a copy."""
     if link:
         try:
-            os.link(source, destination)
+            os.link(os.path.realpath(source), destination)  # of a link, what it leads to
             return
         except OSError:
             pass  # another file system, or one without links
@@ -102,6 +102,17 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, title:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def refuse_escaping(root: Path, jobs: Sequence[Job]) -> None:
+    """Raise `InputError` when an image, through links, lies outside of `root`, which may itself be a link."""
+    inside = root.resolve()
+    for source, _ in jobs:
+        target = Path(os.path.realpath(source))  # unlike `resolve`, it bears links that go round
+        if not target.is_relative_to(inside):
+            raise InputError(
+                f"{source}: leads out of {root}, to {target}; put the images themselves there instead of links"
+            )
 
 
 def report_sizes(

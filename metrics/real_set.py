@@ -106,7 +106,7 @@ def _write(file: Path, features: Tensor) -> None:
         file.parent.mkdir(exist_ok=True)
         with whole_file(file) as partial:
             save_file({"features": features}, partial)
-    except OSError:
+    except (OSError, SafetensorError):
         pass  # it will be computed again
 
 

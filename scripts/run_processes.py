@@ -1,6 +1,8 @@
-"""Start an entrypoint in several processes, as `torchrun` does and with its options, and end as they end.
+"""Start an entrypoint in several processes, as `torchrun` or `accelerate launch` do and with their options.
 
     python scripts/run_processes.py --nproc_per_node 2 --standalone pose_transfer_train.py [KEY VALUE ...]
+    python scripts/run_processes.py accelerate --config_file configs/accelerate/fsdp.yaml --num_processes 2 \
+        pose_transfer_train.py [KEY VALUE ...]
 
 Processes say themselves what is wrong; nothing is added, unless one was killed. The exit status is that of the
 process that failed first, or 128 + the number of the signal that ended it or this one. A signal is passed on to
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SECONDS_TO_SAVE)
     logging.disable(logging.CRITICAL)  # in this process alone
     try:
-        run(parse_args(arguments))
+        launch(arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0:
@@ -40,6 +42,16 @@ def main(arguments: list[str]) -> int:
         print(f"error: the machines do not find each other: {' '.join(str(error).split())}", file=sys.stderr)
         return LOST
     return 0
+
+
+def launch(arguments: list[str]) -> None:
+    """Start the processes and wait for their end."""
+    if arguments[:1] == ["accelerate"]:
+        from accelerate.commands.launch import launch_command, launch_command_parser
+
+        launch_command(launch_command_parser().parse_args(arguments[1:]))
+    else:
+        run(parse_args(arguments))
 
 
 def start_again() -> None:

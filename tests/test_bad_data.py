@@ -14,6 +14,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import generate_custom_pairs
+import generate_fashion_datasets
+import generate_market_datasets
+import pose_transfer_evaluate
+import pose_transfer_verify
+import training.report
 from configs import InputError, load_config
 from configs.defaults import default_config
 from datasets import load_pairs
@@ -21,7 +27,8 @@ from datasets.pairs import open_image
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
 from models.weights import read_weights
-from tests.tiny import tiny_settings, write_tiny
+from tests.programs import parser_of
+from tests.tiny import run_main, tiny_settings, write_tiny
 from training.processes import parse_arguments
 from training.run_folder import RunFolder
 from training.settings import flat_settings
@@ -118,6 +125,38 @@ def test_command_lines(words):
 
     if cfg := answer(run):
         check_numbers(cfg)
+
+
+PROGRAMS = {  # which do nothing long without good arguments
+    "generate_custom_pairs": generate_custom_pairs,
+    "generate_fashion_datasets": generate_fashion_datasets,
+    "generate_market_datasets": generate_market_datasets,
+    "pose_transfer_evaluate": pose_transfer_evaluate,
+    "pose_transfer_verify": pose_transfer_verify,
+    "training.report": training.report,
+}
+OPTIONS = {name: parser_of(name)._option_string_actions for name in PROGRAMS}
+arguments = st.sampled_from(["-1", "0", "nan", "", "x", "../x", "no/such", "a=b", "=", "x" * 300, "KEY", "é ü"])
+
+
+@st.composite
+def calls(draw) -> tuple[str, list[str]]:
+    """A program and words after it: its own options and others, with anything in the place of their values."""
+    name = draw(st.sampled_from(sorted(PROGRAMS)))
+    options = st.sampled_from([*(set(OPTIONS[name]) - {"-h", "--help"}), "--no-such"])
+    groups = draw(st.lists(st.tuples(options, st.lists(arguments, max_size=2)), max_size=3))
+    return name, [word for option, values in groups for word in (option, *values)]
+
+
+@settings(many, max_examples=120)
+@given(call=calls())
+def test_command_lines_of_programs(tmp_path, monkeypatch, capsys, call):
+    name, words = call
+    monkeypatch.chdir(tmp_path)
+    assert run_main(PROGRAMS[name], *words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    assert not list(tmp_path.iterdir())
 
 
 @many

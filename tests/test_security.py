@@ -11,15 +11,19 @@ import torch
 from PIL import Image
 
 import generate_fashion_datasets
+import generate_market_datasets
 import pose_transfer_test
 import pose_transfer_train
 from configs import InputError, load_config
-from datasets import load_pairs
+from datasets import fid_real_images, load_pairs
+from datasets.deepfashion import flat_name
 from diffusion.schedulers import load_scheduler
 from models import build_model
 from models.weights import read_weights
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
+
+ANNOTATIONS = "name:keypoints_y:keypoints_x"
 
 
 class Hostile:
@@ -86,6 +90,23 @@ def test_names_in_lists_do_not_leave_the_dataset(tiny, name):
     assert name in str(error.value)
 
 
+def test_real_images_of_fid_do_not_leave_the_dataset(tiny):
+    outside, folder = put_outside(tiny.parent), tiny.parent / "data" / "train_highres"
+    assert len(fid_real_images(folder.parent)) == 5
+    (folder / "link.jpg").symlink_to(outside)
+    with pytest.raises(InputError, match="1 images are links that lead out of the dataset .link.jpg."):
+        fid_real_images(folder.parent)
+
+
+def test_links_that_go_round_are_no_images(tiny):
+    folder = tiny.parent / "data" / "test_highres"
+    image = sorted(folder.iterdir())[0]
+    image.unlink()
+    image.symlink_to(image.name)
+    with pytest.raises(InputError, match=f"1 of the 3 images .*{image.name}"):
+        load_pairs(folder.parent, "test")
+
+
 def test_links_within_the_dataset_are_followed(tiny):
     folder = tiny.parent / "data" / "test_highres"
     first = sorted(folder.iterdir())[0]
@@ -104,6 +125,44 @@ def test_names_in_the_preparation_do_not_leave_the_dataset(tmp_path, monkeypatch
         generate_fashion_datasets.main()
     assert "row 1: expected an image name" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "test.lst", "train.lst"]
+
+
+@pytest.mark.parametrize(
+    "program, place, lists",
+    [
+        (generate_fashion_datasets, "MEN/Tees_Tanks/id_00007301/04_7_additional.jpg", "{}.lst"),
+        (generate_market_datasets, "bounding_box_{}/0002_c1s1_000451_03.jpg", "market-annotation-{}.csv"),
+    ],
+)
+def test_links_in_the_preparation_do_not_leave_the_dataset(tmp_path, capsys, program, place, lists):
+    outside, root = put_outside(tmp_path), tmp_path / "data"
+    for split in ("train", "test"):
+        image = root / place.format(split)
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.unlink(missing_ok=True)
+        image.symlink_to(outside)
+        rows = [flat_name(place)] if ".lst" in lists else [ANNOTATIONS, f"{image.name}:{[1] * 18}:{[1] * 18}"]
+        (root / lists.format(split)).write_text("\n".join(rows) + "\n")
+    with pytest.raises(SystemExit):
+        program.main(["--root_dir", str(root)])
+    error = capsys.readouterr().err
+    assert f"{root / place.format('train')}: leads out of {root}, to {outside};" in error and error.count("\n") == 1
+    assert not list(root.rglob("*highres")) and not (root / "train").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--link"]])
+def test_links_within_the_raw_images_are_followed(tmp_path, arguments):
+    (tmp_path / "disk").mkdir()
+    root = tmp_path / "data"
+    root.symlink_to("disk")  # the root itself may be anywhere
+    image = root / "MEN/Tees_Tanks/id_00007301/04_7_additional.jpg"
+    image.parent.mkdir(parents=True)
+    Image.new("RGB", (75, 110)).save(root / "moved.jpg")
+    image.symlink_to("../../../moved.jpg")
+    for split in ("train", "test"):
+        (root / f"{split}.lst").write_text(flat_name("MEN/Tees_Tanks/id_00007301/04_7_additional.jpg") + "\n")
+    generate_fashion_datasets.main(["--root_dir", str(root), *arguments])
+    assert Image.open(root / "test_highres" / flat_name(image.relative_to(root).as_posix())).size == (75, 110)
 
 
 def test_nothing_is_fetched_at_run_time(tiny, monkeypatch):

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from diffusers import AutoencoderKL
+from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from tqdm import tqdm
 from yacs.config import CfgNode
@@ -108,8 +109,9 @@ def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, wo
             _write(cache, mine, row, encode, accelerator, workers)
         except InputError as caught:
             error = str(caught)
-        except OSError as caught:
-            error = f"{cache.folder}: {caught.strerror}; INPUT.CACHE_DIR names another place, INPUT.CACHE off none"
+        except (OSError, SafetensorError) as caught:
+            reason = " ".join(str(caught).split())
+            error = f"{cache.folder}: {reason}; INPUT.CACHE_DIR names another place, INPUT.CACHE off none"
         for message in filter(None, gather_object([error])):
             raise InputError(message)
 

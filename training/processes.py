@@ -20,15 +20,21 @@ from accelerate.utils import (
     GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     broadcast_object_list,
+    compare_versions,
+    is_deepspeed_available,
     is_tensorboard_available,
     is_wandb_available,
 )
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from yacs.config import CfgNode
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 
-DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
+DATA_PARALLEL = (
+    *(DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU),
+    *(DistributedType.FSDP, DistributedType.DEEPSPEED),
+)
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
 LOST = 75  # exit status EX_TEMPFAIL: starting again helps
@@ -139,7 +145,11 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
         if not TRACKERS[name]():
             raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
     precision = config.MIXED_PRECISION
-    if precision == "fp16" and PartialState().device.type == "cpu":
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        if not is_deepspeed_available() or compare_versions("deepspeed", "<", "0.19"):  # which skips bad steps itself
+            raise InputError('Accelerate is configured for DeepSpeed: pip install "deepspeed>=0.19,<0.20"')
+        precision = "no"  # of the weights; see `configure_zero`
+    elif precision == "fp16" and PartialState().device.type == "cpu":
         precision = "no"
     try:
         accelerator = Accelerator(
@@ -161,8 +171,10 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
     if accelerator.distributed_type not in DATA_PARALLEL:
         raise InputError(
             f"Accelerate is configured for {accelerator.distributed_type.value}; training here is data parallel or "
-            "sharded by FSDP 2: see configs/accelerate/"
+            "sharded by FSDP 2 or DeepSpeed: see configs/accelerate/"
         )
+    if accelerator.is_fsdp2:  # autocast chooses what is computed in 16 bit, as without shards
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     torch.backends.cuda.matmul.allow_tf32 = config.ALLOW_TF32
     torch.backends.cudnn.allow_tf32 = config.ALLOW_TF32
     return accelerator

@@ -44,6 +44,7 @@ from .signals import Report, StepReports, StopSignals, Wishes
 from .state import Position, TrainingState, load_training_state
 from .step_log import StepLog
 from .watch import BadSteps, Watch
+from .zero import ZeroAdam, configure_zero, is_zero
 
 
 class Trainer:
@@ -96,8 +97,12 @@ class Trainer:
         self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
+        if is_zero(accelerator):
+            configure_zero(accelerator, cfg)
         self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
+        if is_zero(accelerator):
+            self.adam = ZeroAdam(self.optimizer, self.parameters)
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
@@ -208,10 +213,10 @@ class Trainer:
         LOGGER.info(
             f"{self.run.root}: {trained:,} of {everything:,} parameters trained, {len(self.dataset):,} "
             f"pairs, {self.steps_per_epoch} steps an epoch; {accelerator.num_processes} process(es) on "
-            f"{accelerator.device.type}, precision {accelerator.mixed_precision}"
+            f"{accelerator.device.type}, precision {settings.MIXED_PRECISION}"
         )
-        if accelerator.mixed_precision != settings.MIXED_PRECISION:
-            LOGGER.info(f"ACCELERATE.MIXED_PRECISION {settings.MIXED_PRECISION} needs a GPU; this run is in fp32")
+        if settings.MIXED_PRECISION == "fp16" and accelerator.device.type == "cpu":
+            LOGGER.info("ACCELERATE.MIXED_PRECISION fp16 needs a GPU; this run is in fp32")
         for damage in self.run.damaged:
             LOGGER.warning(f"warning: {damage}; a checkpoint before it is used")
         if self.checkpoints.last:
@@ -307,11 +312,13 @@ class Trainer:
             batch["seed"] = np.array(seeds)  # not a tensor: DDP would move it to the GPU, whence it must come back
             torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # of stochastic depth
             with self.accelerator.accumulate(self.wrapped):
-                loss = self.wrapped(batch)
+                with self.accelerator.autocast():  # which Accelerate adds itself to some kinds of wrapping alone
+                    loss = self.wrapped(batch)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
-                    norm = whole(self.accelerator.clip_grad_norm_(self.parameters.values(), limit))
+                    norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
+                    norm = whole(torch.as_tensor(norm))  # DeepSpeed, which has already stepped or not, gives a float
                     self.adam.found_inf = (~torch.isfinite(norm)).float()  # a gradient scaler puts its own there
                 self.optimizer.step()
                 self.optimizer.zero_grad()

@@ -10,6 +10,16 @@ from metrics.inception import INCEPTION_FILE
 from metrics.lpips import ALEXNET_FILE, VGG_FILE
 
 
+class Colours(nn.Module):
+    """Stands in for the network of FID."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(2)[..., ::500].flatten(1).float()
+
+
 def save_alexnet(folder: Path) -> Path:
     with torch.device("meta"):
         network = alexnet(weights=None)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -212,11 +213,11 @@ def test_bad_devices_are_one_line(launch, script, arguments, message):
 def start(tmp_path):
     """Start a program in two processes on the CPU."""
 
-    def run(text: str) -> subprocess.Popen:
+    def run(text: str, runner: Sequence[str] = (*RUNNER, "2", "--standalone")) -> subprocess.Popen:
         program = tmp_path / "program.py"
         program.write_text(text)
         return subprocess.Popen(
-            [sys.executable, *RUNNER, "2", "--standalone", program],
+            [sys.executable, *runner, program],
             cwd=REPOSITORY,
             env=os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -255,6 +256,17 @@ def test_the_processes_speak_for_themselves(start, failure, status, line):
     output = process.communicate(timeout=120)
     assert process.returncode == status
     assert output == ("", line)
+
+
+def test_sharded_processes_speak_for_themselves(start):
+    process = start(
+        "import os, sys, time\n"
+        "if os.environ['RANK'] == '1': sys.exit('error: FSDP is ' + os.environ['ACCELERATE_USE_FSDP'])\n"
+        "time.sleep(60)\n",
+        [RUNNER[0], "accelerate", "--config_file", "configs/accelerate/fsdp.yaml", "--num_processes", "2"],
+    )
+    output = process.communicate(timeout=120)
+    assert process.returncode == 1 and output == ("", "error: FSDP is true\n")
 
 
 def test_a_signal_reaches_the_processes_which_may_finish(start, tmp_path):

@@ -13,6 +13,7 @@ from datasets import fid_real_images
 from metrics import PROTOCOLS
 from metrics.protocols import Network
 from models import build_model
+from tests.metrics.networks import Colours
 from tests.tiny import write_tiny
 from training.data import evaluation_pairs
 from training.evaluation import Evaluation, Evaluator, sample_batch
@@ -167,16 +168,6 @@ def test_a_score_that_cannot_be_computed_is_no_best_score(tiny):
     ):
         with pytest.raises(InputError, match=message):
             evaluator(tiny, *opts).check_best_score()
-
-
-class Colours(torch.nn.Module):
-    """Stands in for the network of FID."""
-
-    def __init__(self, weights):
-        super().__init__()
-
-    def forward(self, images):
-        return images.flatten(2)[..., ::500].flatten(1).float()
 
 
 @pytest.fixture
