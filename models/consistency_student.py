@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from diffusion.consistency import TeacherSteps, consistency_loss
-from diffusion.guidance import Branch, guidance_branches
+from diffusion.guidance import EVERYTHING, Branch, guidance_branches
 from diffusion.randomness import uniform
 
 from .build import build_model, select_trainable
@@ -73,8 +73,13 @@ def build_student(cfg: CfgNode) -> ConsistencyStudent:
     """The student of the checkpoint MODEL.PRETRAINED_PATH; of its U-Net MODEL.UNET_CONFIG says what is trained.
 
     Raises:
-        InputError: the checkpoint does not load, or nothing is trained.
+        InputError: the checkpoint does not load, nothing is trained, or the student would be sampled with guidance.
     """
+    if guidance_branches(cfg.TEST.GUIDANCE_TYPE, scales_of(cfg.TEST)) != [(EVERYTHING, 1.0)]:
+        raise InputError(
+            f"TEST.GUIDANCE_TYPE {cfg.TEST.GUIDANCE_TYPE} and its scales sample with guidance, which a student has "
+            "folded in; give --config_file configs/distill.yaml after the teacher's config"
+        )
     finished = cfg.clone()
     finished.defrost()
     finished.MODEL.UNET_CONFIG.TRAIN_ALL = False  # its checkpoint need not hold the whole U-Net
