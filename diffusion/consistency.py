@@ -73,7 +73,7 @@ def consistency_loss(
     begin = steps.begin(u)
     end = steps.end(begin)
     noisy, _ = diffuse(latents, noise, begin, steps.alphas_cumprod, steps.prediction_type)
-    # first with gradient: autocast keeps the weights that it has cast, and without gradient they would have none
+    # first with gradient: autocast keeps weights that it has cast, in older PyTorch also those cast without gradient
     seen = steps.consistent(noisy, student(noisy, begin).float(), begin)
     with torch.no_grad():
         nearer = steps.step(noisy, teacher(noisy, begin).float(), begin, end)
