@@ -7,22 +7,24 @@ from yacs.config import CfgNode
 
 from .errors import InputError
 
+GUIDANCE_TYPES = (
+    "uc_full",
+    "updown_full",
+    "down_full",
+    "uc_down_full",
+    "uc_down_updown_cdown",
+    "uc_down_updown_full",
+)
 CHOICES = {
     "ACCELERATE.MIXED_PRECISION": ("no", "fp16", "bf16"),
     "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "PCKh", "FaceSim"),
-    "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm", "unipc", "dpmsolver++"),
+    "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm", "unipc", "dpmsolver++", "lcm"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
     "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
     "INPUT.CACHE": ("off", "photos", "latents"),
     "OPTIMIZER.NAME": ("adam",),
-    "TEST.GUIDANCE_TYPE": (
-        "uc_full",
-        "updown_full",
-        "down_full",
-        "uc_down_full",
-        "uc_down_updown_cdown",
-        "uc_down_updown_full",
-    ),
+    "TEST.GUIDANCE_TYPE": GUIDANCE_TYPES,
+    "DISTILL.GUIDANCE_TYPE": GUIDANCE_TYPES,
 }
 POSITIVE = (
     "ACCELERATE.GRADIENT_ACCUMULATION_STEPS",
@@ -43,6 +45,7 @@ POSITIVE = (
     "MODEL.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR",
     "MODEL.COND_STAGE_CONFIG.EMBED_DIM",
     "MODEL.COND_STAGE_CONFIG.WINDOW_SIZE",
+    "MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS",
     "INPUT.COND.MIN_SCALE",
 )
 NOT_NEGATIVE = (

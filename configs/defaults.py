@@ -53,9 +53,10 @@ _C.MODEL.UNET_CONFIG.TRAIN_CROSS_ATTN_V = True
 _C.MODEL.UNET_CONFIG.TRAIN_ALL = False  # (ours) train the whole U-Net, as when making the demo weights
 
 _C.MODEL.SCHEDULER_CONFIG = CN()
-_C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler, pndm, unipc or dpmsolver++
+_C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler, pndm, unipc, dpmsolver++ or lcm
 _C.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH = "pretrained_models/scheduler"
 _C.MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING = True  # timesteps (1 - u^3) * 1000 in training, else uniform
+_C.MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS = 50  # (ours) steps of the teacher whose timesteps lcm is taught on
 
 _C.MODEL.COND_STAGE_CONFIG = CN()  # the appearance encoder, a Swin transformer; DEPTHS [] leaves it out
 _C.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth"
@@ -159,6 +160,13 @@ _C.TEST.UP_BLOCK_GUIDANCE_SCALE = 2.0  # published, read by no guidance type; ke
 _C.TEST.ALL_BLOCK_GUIDANCE_SCALE = 2.0  # a: appearance on top of pose
 _C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
 _C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
+
+_C.DISTILL = CN()  # (ours) the teacher's guidance, which distillation folds into the student; as the keys of TEST
+_C.DISTILL.GUIDANCE_TYPE = "uc_down_full"
+_C.DISTILL.GUIDANCE_SCALE = 2.0
+_C.DISTILL.DOWN_BLOCK_GUIDANCE_SCALE = 2.0
+_C.DISTILL.ALL_BLOCK_GUIDANCE_SCALE = 2.0
+_C.DISTILL.FULL_GUIDANCE_SCALE = 2.0
 
 
 def default_config() -> CN:

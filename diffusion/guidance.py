@@ -67,13 +67,17 @@ def within(
 def guided(
     denoise: Callable[[Tensor, Tensor], Tensor], coefficients: list[float]
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A denoiser of (B, C, h, w) from one that takes len(coefficients) copies of the batch, branch by branch."""
+    """A denoiser of (B, C, h, w) from one that takes len(coefficients) copies of the batch, branch by branch.
+
+    Timesteps are () or (B,).
+    """
     weights = torch.tensor(coefficients).view(-1, 1, 1, 1, 1)
 
     def denoise_guided(latents: Tensor, timestep: Tensor) -> Tensor:
         nonlocal weights
         copies = len(coefficients)
-        noise = denoise(latents.repeat(copies, 1, 1, 1), timestep.to(latents.device).expand(copies * len(latents)))
+        timesteps = timestep.to(latents.device).expand(len(latents))
+        noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps.repeat(copies))
         weights = weights.to(noise)  # copied to a GPU at the first step only
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 

@@ -14,6 +14,16 @@ TARGETS = {  # of the U-Net, from x_0, eps and the square roots of a_t and 1 - a
     "epsilon": lambda x, noise, signal, sigma: noise,
     "v_prediction": lambda x, noise, signal, sigma: signal * noise - sigma * x,
 }
+CLEAN = {  # x_0, from x_t, the prediction and the same roots
+    "epsilon": lambda noisy, prediction, signal, sigma: (noisy - sigma * prediction) / signal,
+    "v_prediction": lambda noisy, prediction, signal, sigma: signal * noisy - sigma * prediction,
+}
+
+
+def roots(timesteps: Tensor, alphas_cumprod: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The square roots of a_t and 1 - a_t, (B, 1, 1, 1) each, for timesteps (B,): indices into alphas_cumprod (T,)."""
+    a = alphas_cumprod.to(device)[timesteps].view(-1, 1, 1, 1)
+    return a.sqrt(), (1 - a).sqrt()
 
 
 def diffuse(
@@ -29,8 +39,7 @@ def diffuse(
     Returns:
         noisy latents sqrt(a_t) x_0 + sqrt(1 - a_t) eps, and the target, both (B, C, h, w).
     """
-    a = alphas_cumprod.to(latents.device)[timesteps].view(-1, 1, 1, 1)
-    signal, sigma = a.sqrt(), (1 - a).sqrt()
+    signal, sigma = roots(timesteps, alphas_cumprod, latents.device)
     return signal * latents + sigma * noise, TARGETS[prediction_type](latents, noise, signal, sigma)
 
 

@@ -12,6 +12,7 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
     SchedulerMixin,
     UniPCMultistepScheduler,
@@ -26,12 +27,13 @@ SCHEDULERS = {
     "pndm": PNDMScheduler,
     "unipc": UniPCMultistepScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
+    "lcm": LCMScheduler,
     "ddim_inverse": DDIMInverseScheduler,
 }
 
 
-def load_scheduler(name: str, folder: str) -> SchedulerMixin:
-    """The scheduler `name` with the settings of `folder`/scheduler_config.json.
+def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
+    """The scheduler `name` with the settings of `folder`/scheduler_config.json, and `settings` where it knows them.
 
     Raises:
         InputError: the file is missing, or as `scheduler_like`.
@@ -39,7 +41,7 @@ def load_scheduler(name: str, folder: str) -> SchedulerMixin:
     path = Path(folder) / "scheduler_config.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH names its folder")
-    return scheduler_like(name, json.loads(path.read_text()))
+    return scheduler_like(name, {**json.loads(path.read_text()), **settings})
 
 
 def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
@@ -53,3 +55,8 @@ def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
     scheduler = SCHEDULERS[name]
     known = signature(scheduler.__init__).parameters  # schedulers of one family differ in a few settings
     return scheduler.from_config({key: value for key, value in settings.items() if key in known})
+
+
+def most_steps(scheduler: SchedulerMixin) -> int:
+    """How many denoising steps it can make: `lcm` visits timesteps of its distillation only."""
+    return scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)

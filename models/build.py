@@ -46,7 +46,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
         unet = load_unet(m.UNET_CONFIG.PRETRAINED_PATH, m.RANDOM_WEIGHTS)
         vae = load_vae(m.FIRST_STAGE_CONFIG.PRETRAINED_PATH, m.RANDOM_WEIGHTS)
         _check_sizes(cfg, unet, vae)
-        _select_trainable(unet, m.UNET_CONFIG)
+        select_trainable(unet, m.UNET_CONFIG)
         if m.GRADIENT_CHECKPOINTING == "on":
             unet.enable_gradient_checkpointing()
         scheduler = load_scheduler("ddpm", m.SCHEDULER_CONFIG.PRETRAINED_PATH)
@@ -78,7 +78,8 @@ def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def _select_trainable(unet: UNet2DConditionModel, config: CfgNode) -> None:
+def select_trainable(unet: UNet2DConditionModel, config: CfgNode) -> None:
+    """Let gradients reach what MODEL.UNET_CONFIG names of a frozen U-Net."""
     if config.TRAIN_ALL:
         unet.requires_grad_(True)
         return

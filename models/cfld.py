@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
+from torch import Generator, Tensor
 
 from diffusion.objective import diffuse, dropped, timesteps_from_uniform
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
@@ -57,6 +57,7 @@ class CFLD(Conditioner):
         self.unet = unet
         self.vae = vae
         self.settings = settings
+        self.inherited: dict[str, Tensor] = {}  # frozen weights that its checkpoints hold all the same
         self.register_buffer("alphas_cumprod", alphas_cumprod.clone(), persistent=False)
 
     def train(self, mode: bool = True) -> CFLD:
@@ -98,18 +99,24 @@ class CFLD(Conditioner):
                 timesteps and dropout; optionally mask (B, h/p, w/p) bool. In place of img_src and img_tgt their
                 posteriors may be given: posterior_src, posterior_tgt (B, 2, C, H/f, W/f).
         """
-        device, settings = batch["img_cond"].device, self.settings
+        settings = self.settings
+        latents, noise, conditions, generators = self.denoising_samples(batch)
+        u = uniform(generators, latents.device)
+        timesteps = timesteps_from_uniform(u, len(self.alphas_cumprod), settings.cubic_sampling)
+        drop = dropped(uniform(generators, latents.device), settings.drop_share)
+        return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
+
+    def denoising_samples(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Conditions, list[Generator]]:
+        """What a training batch (see `forward`) is made of: latents and noise (2B, C, H/f, W/f), their conditions,
+        and for each the generator of what is still to be drawn."""
+        device = batch["img_cond"].device
         moments = self._posteriors(batch)  # (2B, 2, C, H/f, W/f)
         poses = torch.cat([batch["pose_img_src"], batch["pose_img_tgt"]])  # (2B, 21, h', w')
         generators = pair_generators([pair_seed(seed, side) for side in (0, 1) for seed in batch["seed"].tolist()])
         shape = moments.shape[2:]
         latents = sample_posterior(self.vae, moments, normal(generators, shape, device)).float()
         noise = normal(generators, shape, device)
-        u = uniform(generators, device)
-        timesteps = timesteps_from_uniform(u, len(self.alphas_cumprod), settings.cubic_sampling)
-        drop = dropped(uniform(generators, device), settings.drop_share)
-        conditions = self.encode(batch["img_cond"], poses, batch.get("mask"))
-        return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
+        return latents, noise, self.encode(batch["img_cond"], poses, batch.get("mask")), generators
 
     @torch.no_grad()
     def _posteriors(self, batch: dict[str, Tensor]) -> Tensor:

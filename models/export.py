@@ -8,10 +8,10 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from configs.files import PARTIAL, in_checkout
-from diffusion.schedulers import load_scheduler
 
 from .build import build_model
 from .checkpoints import CONFIG, checkpoint_config, load_checkpoint
+from .generation import sampling_scheduler
 from .pipeline import CFLDPipeline
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
@@ -138,5 +138,4 @@ def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline
     cfg.freeze()
     model = build_model(cfg)
     progress = load_checkpoint(model, folder)
-    scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
-    return CFLDPipeline.of(model.eval(), scheduler, cfg), cfg, progress
+    return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress

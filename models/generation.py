@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
@@ -11,6 +12,7 @@ from yacs.config import CfgNode
 from diffusion.guidance import EVERYTHING, Branch, Scales, guidance_branches, guided, within
 from diffusion.randomness import normal
 from diffusion.sampling import Denoiser, OnStep, sample
+from diffusion.schedulers import load_scheduler
 
 from .conditioner import Conditioner, Conditions
 from .unet import predict_noise, with_projected_prompt
@@ -34,13 +36,43 @@ class SamplingSettings:
     def of(cls, cfg: CfgNode) -> "SamplingSettings":
         """Those of a config's TEST."""
         test = cfg.TEST
-        scales = Scales(
-            down=test.DOWN_BLOCK_GUIDANCE_SCALE,
-            all=test.ALL_BLOCK_GUIDANCE_SCALE,
-            plain=test.GUIDANCE_SCALE,
-            full=test.FULL_GUIDANCE_SCALE,
-        )
-        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales, tuple(test.GUIDANCE_INTERVAL))
+        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales_of(test), tuple(test.GUIDANCE_INTERVAL))
+
+
+def scales_of(group: CfgNode) -> Scales:
+    """The guidance scales of a config's TEST or DISTILL."""
+    return Scales(
+        down=group.DOWN_BLOCK_GUIDANCE_SCALE,
+        all=group.ALL_BLOCK_GUIDANCE_SCALE,
+        plain=group.GUIDANCE_SCALE,
+        full=group.FULL_GUIDANCE_SCALE,
+    )
+
+
+def sampling_scheduler(cfg: CfgNode) -> SchedulerMixin:
+    """The scheduler that a config samples with.
+
+    Raises:
+        InputError: as `load_scheduler`.
+    """
+    config = cfg.MODEL.SCHEDULER_CONFIG
+    return load_scheduler(config.NAME, config.PRETRAINED_PATH, original_inference_steps=config.ORIGINAL_INFERENCE_STEPS)
+
+
+def guided_denoiser(
+    conditioner: Conditioner, unet: UNet2DConditionModel, conditions: Conditions, table: list[tuple[Branch, float]]
+) -> Denoiser:
+    """The guided prediction (B, C, h, w) for latents (B, C, h, w) at timesteps () or (B,).
+
+    Args:
+        conditioner: knows what a guidance branch leaves out.
+        conditions: of B images.
+        table: branches and their coefficients.
+    """
+    branches, coefficients = zip(*table)
+    stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
+    stacked = with_projected_prompt(unet, stacked)
+    return guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
 
 
 def starting_noise(
@@ -81,12 +113,7 @@ def generate(
         (B, 3, H, W) in [0, 1]; NaN where the model's values are not finite.
     """
 
-    def denoiser(table: list[tuple[Branch, float]]) -> Denoiser:
-        branches, coefficients = zip(*table)
-        stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
-        stacked = with_projected_prompt(unet, stacked)
-        return guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
-
+    denoiser = partial(guided_denoiser, conditioner, unet, conditions)
     denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
     if settings.interval != (0.0, 1.0):

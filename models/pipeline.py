@@ -30,7 +30,7 @@ from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from datasets.pairs import normalize, resize_to_tensor
 from diffusion.guidance import GUIDANCE, Scales
 from diffusion.randomness import pair_generators
-from diffusion.schedulers import scheduler_like
+from diffusion.schedulers import most_steps, scheduler_like
 from metrics import PROTOCOLS
 
 from .cfld import CFLD
@@ -159,7 +159,7 @@ class CFLDPipeline(DiffusionPipeline):
         if guidance_type is not None and guidance_type not in GUIDANCE:
             raise InputError(f"guidance_type is {guidance_type!r}, expected one of {', '.join(GUIDANCE)}")
         steps = own["num_inference_steps"] if steps is None else steps
-        most = self.scheduler.config.num_train_timesteps
+        most = most_steps(self.scheduler)
         if not 1 <= steps <= most:
             raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
         return SamplingSettings(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from diffusers import LCMScheduler
 from PIL import Image
 from torch import Tensor
 
@@ -64,6 +65,11 @@ def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
     return max(1, round(presets()[choices.preset]["steps"] * pipe.config.sampling["num_inference_steps"]))
 
 
+def scheduler_of(pipe: CFLDPipeline, choices: Choices) -> str | None:
+    """The preset's scheduler, None for the pipeline's own: a student of few steps has no other."""
+    return None if isinstance(pipe.scheduler, LCMScheduler) else presets()[choices.preset].get("scheduler")
+
+
 def shown_size(pipe: CFLDPipeline) -> tuple[int, int]:
     """(height, width) of the pictures: the model's own where they have the frame's shape, else the frame's."""
     height, width = pipe.config.sampling["output_size"]
@@ -111,7 +117,7 @@ def make_pictures(
         person.framed,
         [pose.keypoints for pose in poses],
         num_inference_steps=steps,
-        scheduler=presets()[choices.preset].get("scheduler"),
+        scheduler=scheduler_of(pipe, choices),
         guidance_scales=None if choices.guidance is None else {"full": choices.guidance},
         generator=pair_generators([choices.seed] * len(poses)),
         output_size=shown_size(pipe),

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from configs.checks import value_at
 from configs.errors import InputError
 from configs.files import whole_file
 from datasets import TestPairs
@@ -32,11 +33,11 @@ from datasets.pair_lists import person_keypoints
 from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators, pair_seed
 from diffusion.sampling import OnStep, invert
-from diffusion.schedulers import load_scheduler
+from diffusion.schedulers import load_scheduler, most_steps
 from metrics import Scorer, json_numbers, real_features, score_table, skipped_lines, write_per_image, write_scores
 from metrics.protocols import SET_DISTANCES
 from models import CFLD
-from models.generation import SamplingSettings, generate, starting_noise
+from models.generation import SamplingSettings, generate, sampling_scheduler, starting_noise
 from models.vae import encode_image
 
 from .data import loader, to_device
@@ -152,17 +153,21 @@ class Evaluator:
         count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
         self.indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced: not one person's alone
         self.size = tuple(cfg.TEST.IMG_SIZE)
-        self.scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        self.scheduler = sampling_scheduler(cfg)
         self._check_steps()
         self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
         self.baseline_scorer = self.scorer.empty()
         self.baseline: dict[str, float] | None = None
 
     def _check_steps(self) -> None:
-        most = self.scheduler.config.num_train_timesteps
-        for name in ("NUM_INFERENCE_STEPS", "DDIM_INVERSION_STEPS"):
-            if self.cfg.TEST[name] > most:
-                raise InputError(f"TEST.{name} is {self.cfg.TEST[name]}; the scheduler has {most} timesteps")
+        timesteps = self.scheduler.config.num_train_timesteps
+        for name, most in (
+            ("MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS", timesteps),
+            ("TEST.NUM_INFERENCE_STEPS", most_steps(self.scheduler)),
+            ("TEST.DDIM_INVERSION_STEPS", timesteps),
+        ):
+            if value_at(self.cfg, name) > most:
+                raise InputError(f"{name} is {value_at(self.cfg, name)}; the scheduler has {most} timesteps")
 
     def check_best_score(self) -> None:
         """Raise `InputError` when ACCELERATE.BEST_SCORE cannot be computed for these images and weights."""

@@ -380,7 +380,7 @@ class Trainer:
             watch=self.steps.watch.state(),
         )
         weights = self.ema.average if self.ema else self.parameters
-        copied = {name: to_cpu(value) for name, value in weights.items()}
+        copied = {**self.model.inherited, **{name: to_cpu(value) for name, value in weights.items()}}
         self.checkpoints.save(Snapshot(self.position, copied, state, self.cfg))
 
     def _evaluate(self) -> None:

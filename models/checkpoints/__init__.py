@@ -1,8 +1,8 @@
 """Checkpoints: our own format, and reading the published one.
 
-Ours is a folder with `model.safetensors` (every parameter that training changed), `config.yaml` and
-`checkpoint.json` (progress, scores, and sizes and digests of the other files). The published one is
-`pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net); `published_name` says how
+Ours is a folder with `model.safetensors` (every parameter that training changed; of a distilled student all),
+`config.yaml` and `checkpoint.json` (progress, scores, and sizes and digests of the other files). The published one
+is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net); `published_name` says how
 its names map to ours.
 """
 

@@ -29,7 +29,7 @@ def oracle(clean: torch.Tensor, alphas_cumprod: torch.Tensor):
     return denoise
 
 
-@pytest.mark.parametrize("name", ["ddpm", "ddim", "pndm", "euler", "unipc", "dpmsolver++"])
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "pndm", "euler", "unipc", "dpmsolver++", "lcm"])
 def test_a_denoiser_that_knows_the_answer_is_followed_to_it(name: str, folder: str):
     clean = torch.randn(2, 4, 3, 3)
     scheduler = load_scheduler(name, folder)
@@ -43,11 +43,12 @@ def test_a_denoiser_that_knows_the_answer_is_followed_to_it(name: str, folder: s
     assert steps == list(range(1, len(scheduler.timesteps) + 1))
 
 
-def test_noise_of_a_row_does_not_depend_on_the_others(folder: str):
+@pytest.mark.parametrize("name", ["ddpm", "lcm"])
+def test_noise_of_a_row_does_not_depend_on_the_others(name: str, folder: str):
     def run(seeds: list[int]) -> torch.Tensor:
         generators = pair_generators(seeds)
         latents = normal(generators, (4, 3, 3), torch.device("cpu"))
-        return sample(lambda x, t: 0.5 * x, load_scheduler("ddpm", folder), latents, 5, generators)
+        return sample(lambda x, t: 0.5 * x, load_scheduler(name, folder), latents, 5, generators)
 
     assert torch.equal(run([7, 8, 9])[1:], run([8, 9]))
 

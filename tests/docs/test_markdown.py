@@ -20,7 +20,7 @@ COMMAND = re.compile(r"(?:^ {4,}|`)((?:python|bash) [^`\n]*)", re.MULTILINE)
 FILE = re.compile(
     r"\b(?:configs|datasets|models|diffusion|metrics|training|poses|app|scripts|tests)/[\w/]+\.(?:py|sh|yaml)\b"
 )
-SETTING = re.compile(r"\b(?:ACCELERATE|INPUT|MODEL|OPTIMIZER|TEST)(?:\.[A-Z][A-Z_]*)+")
+SETTING = re.compile(r"\b(?:ACCELERATE|DISTILL|INPUT|MODEL|OPTIMIZER|TEST)(?:\.[A-Z][A-Z_]*)+")
 
 
 @cache

@@ -26,6 +26,7 @@ QUOTED = ["MODEL.PRETRAINED_PATH", "a folder/with 'quotes', \"more\" and $dollar
 DEFAULT = ["--config_file", "configs/fashion_256.yaml"]
 RUNNER = ["scripts/run_processes.py", "--nproc_per_node"]
 UUID = "8932f937-d72c-4106-c12f-20bd9faed9f6"
+DISTILL = ["--config_file", "configs/distill.yaml"]
 NO_APP = ["--config_file", "configs/ablation_study/no_app.yaml"]
 
 
@@ -81,6 +82,11 @@ def launch(tmp_path):
         ),
         ("single_gpu/pose_transfer_test.sh", ["0", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("single_gpu/pose_transfer_test.sh", ["0", *QUOTED], ["pose_transfer_test.py", *QUOTED]),
+        (
+            "single_gpu/pose_transfer_distill.sh",
+            ["0", *DISTILL, *CHECKPOINT],
+            ["pose_transfer_distill.py", *DISTILL, *CHECKPOINT],
+        ),
         ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
         ("single_gpu/pose_transfer_test.sh", [f"GPU-{UUID}", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("single_gpu/pose_transfer_test.sh", [f"MIG-GPU-{UUID}/1/0"], ["pose_transfer_test.py"]),
@@ -102,6 +108,7 @@ def test_one_gpu_is_plain_python(launch, script, arguments, expected):
     [
         ("multi_gpu/pose_transfer_train.sh", ["0,1,2,3,4,5,6,7"], ["pose_transfer_train.py", *DEFAULT]),
         ("multi_gpu/pose_transfer_train.sh", ["0,1", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
+        ("multi_gpu/pose_transfer_distill.sh", ["0,1", *DISTILL], ["pose_transfer_distill.py", *DISTILL]),
         ("multi_gpu/pose_transfer_test.sh", ["0,1", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("multi_gpu/pose_transfer_train.sh", [f"GPU-{UUID},GPU-6e92"], ["pose_transfer_train.py", *DEFAULT]),
     ],

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Distil the demo checkpoint into a student of few steps, and compare both on people that neither has seen: scores of
+# the images, and how alike they are to the teacher's in 50 steps. On one CPU core a quarter of an hour, half of it the
+# training. Every call begins anew; the drawn people are kept. Files go to outputs/demo_distill.
+#     bash scripts/distill_demo.sh [KEY VALUE ...]     settings of the training, such as OPTIMIZER.MAX_MINUTES 20
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+WORK=outputs/demo_distill
+DATA=$WORK/fashion
+TEACHER=pretrained_models/demo/checkpoint
+PAIRS=48 # evenly spaced over 50 people
+
+# sample NAME CHECKPOINT STEPS KEY VALUE ...: images and scores in the run NAME
+sample() {
+    local name=$1 checkpoint=$2 steps=$3
+    shift 3
+    bash scripts/single_gpu/pose_transfer_test.sh cpu MODEL.PRETRAINED_PATH "$checkpoint" INPUT.ROOT_DIR "$DATA" \
+        ACCELERATE.OUTPUT_DIR "$WORK" ACCELERATE.RUN_NAME "$name" TEST.NUM_PAIRS "$PAIRS" \
+        TEST.NUM_INFERENCE_STEPS "$steps" "$@" >/dev/null
+    scores+=("$name=$WORK/demo/$name/generated/128x128/metrics.json")
+    folders+=("$name=$WORK/demo/$name/generated/128x128")
+}
+
+activate_environment
+rm -rf "$WORK/demo"
+# the test people of scripts/make_demo_weights.sh
+python -m datasets.drawn_people --root "$DATA" --train_people 120 --test_people 50 --photos_per_person 6 --seed 1000
+python generate_fashion_datasets.py --root_dir "$DATA" --link
+bash scripts/single_gpu/pose_transfer_distill.sh cpu --config_file configs/demo.yaml \
+    --config_file configs/distill.yaml --config_file configs/demo_distill.yaml INPUT.ROOT_DIR "$DATA" \
+    ACCELERATE.OUTPUT_DIR "$WORK" MODEL.PRETRAINED_PATH "$TEACHER" "$@"
+newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
+    "$WORK/demo/distilled/newest_checkpoint.json")
+
+scores=() folders=()
+sample teacher_50 "$TEACHER" 50
+for steps in 4 2 1; do
+    sample "teacher_ddim_$steps" "$TEACHER" "$steps"
+    sample "teacher_unipc_$steps" "$TEACHER" "$steps" MODEL.SCHEDULER_CONFIG.NAME unipc
+    sample "student_$steps" "$WORK/demo/distilled/$newest" "$steps"
+    sample "student_ddim_$steps" "$WORK/demo/distilled/$newest" "$steps" MODEL.SCHEDULER_CONFIG.NAME ddim
+done
+echo "$PAIRS pairs, scores against the ground truth:"
+python -m metrics "${scores[@]}"
+echo "and how alike to the teacher's images in 50 steps:"
+python -m benchmarks.likeness "${folders[0]#*=}" "${folders[@]:1}"

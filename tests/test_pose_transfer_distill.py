@@ -1,0 +1,139 @@
+"""Distilling a checkpoint, and what samples from its student."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import LCMScheduler
+from PIL import Image
+from safetensors.torch import load_file
+
+import pose_transfer_distill
+import pose_transfer_test
+import pose_transfer_train
+from configs import load_config
+from diffusion.guidance import EVERYTHING, guidance_branches
+from models.export import load_pipeline
+from models.generation import scales_of
+from poses.making import Choices, scheduler_of, steps_of
+from tests.shared import REPOSITORY
+from tests.test_pose_transfer_train import stop_at
+from tests.tiny import SHORT, folder_of_run, run_main, short_run, write_tiny
+
+DISTILL = REPOSITORY / "configs" / "distill.yaml"
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A config, and a checkpoint trained with it."""
+    config = write_tiny(tmp_path_factory.mktemp("taught"))
+    assert run_main(pose_transfer_train, *short_run(config, "teacher", "OPTIMIZER.EPOCHS", "1")) == 0
+    return config, folder_of_run(config, "teacher").newest()
+
+
+def distil(taught, name, *more) -> int:
+    """Exit status of a run of 5 steps."""
+    config, teacher = taught
+    settings = [*SHORT, "TEST.NUM_INFERENCE_STEPS", "4", "OPTIMIZER.EPOCHS", "1", "OPTIMIZER.LR", "1e-3"]
+    settings += ["OPTIMIZER.WARMUP_STEPS", "0", "OPTIMIZER.EMA_DECAY", "0.5", "ACCELERATE.RUN_NAME", name]
+    arguments = ["--config_file", config, "--config_file", DISTILL, *settings, "MODEL.PRETRAINED_PATH", teacher, *more]
+    return run_main(pose_transfer_distill, *arguments)
+
+
+@pytest.fixture(scope="module")
+def student(taught) -> Path:
+    """A student's checkpoint."""
+    assert distil(taught, "student") == 0
+    return folder_of_run(taught[0], "student").newest()
+
+
+def test_a_checkpoint_holds_the_student_whole_and_no_teacher(taught, student):
+    before, after = (load_file(folder / "model.safetensors") for folder in (taught[1], student))
+    conditioner = {name for name in before if not name.startswith("unet.")}
+    assert all(torch.equal(before[name], after[name]) for name in conditioner)
+    assert not all(torch.equal(before[name], after[name]) for name in before.keys() - conditioner)
+    assert {name.partition(".")[0] for name in after.keys() - conditioner} == {"unet"}
+
+
+def test_going_on_is_the_same_to_the_last_bit(taught, student, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        assert distil(taught, "parts") == 128 + signal.SIGTERM
+    run = folder_of_run(taught[0], "parts")
+    assert run.newest() == run.checkpoint(0, 3)
+    assert distil(taught, "parts") == 0
+    for name in ("model.safetensors", "training_state.safetensors"):
+        whole, parts = load_file(student / name), load_file(run.newest() / name)
+        assert whole.keys() == parts.keys()
+        assert [key for key in whole if not torch.equal(whole[key], parts[key])] == []
+
+
+def images(taught, student, name: str, *more) -> dict[str, np.ndarray]:
+    """What the test program makes, by file name."""
+    settings = ["ACCELERATE.RUN_NAME", name, "MODEL.PRETRAINED_PATH", student, "TEST.NUM_PAIRS", "3", *more]
+    assert run_main(pose_transfer_test, *settings) == 0
+    folder = folder_of_run(taught[0], name).generated([64, 56])
+    return {path.name: np.array(Image.open(path)) for path in folder.glob("*_vis.png")}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_same_program_samples_in_few_steps_with_one_branch(taught, student, steps, monkeypatch):
+    rows, denoise = [], torch.nn.Module.__call__
+
+    def counted(module, *args, **kwargs):
+        if type(module).__name__ == "UNet2DConditionModel":
+            rows.append(len(args[0]))
+        return denoise(module, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "__call__", counted)
+    few = images(taught, student, f"steps{steps}", "TEST.NUM_INFERENCE_STEPS", steps)
+    assert len(few) == 3 and rows == [1] * 3 * steps
+
+
+def test_images_do_not_depend_on_the_batch(taught, student):
+    together = images(taught, student, "together", "TEST.NUM_INFERENCE_STEPS", "4")
+    alone = images(taught, student, "alone", "TEST.NUM_INFERENCE_STEPS", "4", "TEST.MICRO_BATCH_SIZE", "1")
+    assert all(np.array_equal(together[name], alone[name]) for name in together | alone)
+
+
+def test_a_pipeline_of_it_keeps_its_scheduler_at_every_care(student):
+    pipe = load_pipeline(student)
+    assert isinstance(pipe.scheduler, LCMScheduler) and pipe.config.sampling["guidance_type"] == "uc_full"
+    assert [steps_of(pipe, Choices(preset=name)) for name in ("fast", "standard", "fine")] == [2, 4, 10]
+    assert scheduler_of(pipe, Choices(preset="fast")) is None
+    demo = load_pipeline(REPOSITORY / "pretrained_models" / "demo" / "checkpoint")
+    assert scheduler_of(demo, Choices(preset="fast")) == "unipc"
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (["MODEL.PRETRAINED_PATH", ""], "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder"),
+        (
+            ["MODEL.UNET_CONFIG.TRAIN_ALL", "False", "MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX", "[]"],
+            "nothing of the student is trained",
+        ),
+        (["TEST.FULL_GUIDANCE_SCALE", "2"], "sample with guidance, which a student has folded in"),
+        (["TEST.NUM_INFERENCE_STEPS", "51"], "TEST.NUM_INFERENCE_STEPS is 51; the scheduler has 50 timesteps"),
+        (
+            ["MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS", "2000"],
+            "ORIGINAL_INFERENCE_STEPS is 2000; the scheduler has 1000 timesteps",
+        ),
+        (["DISTILL.GUIDANCE_TYPE", "much"], "DISTILL.GUIDANCE_TYPE is 'much', expected one of uc_full"),
+    ],
+)
+def test_mistakes_are_one_line(taught, settings, message, capsys):
+    capsys.readouterr()
+    assert distil(taught, "mistake", *settings) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not folder_of_run(taught[0], "mistake").root.exists()
+
+
+def test_the_demo_config_folds_in_the_guidance_of_the_demo_checkpoint():
+    files = [REPOSITORY / "configs" / name for name in ("demo.yaml", "distill.yaml", "demo_distill.yaml")]
+    cfg, teacher = load_config(files), load_config(REPOSITORY / "pretrained_models/demo/checkpoint/config.yaml")
+    folded, own = (guidance_branches(group.GUIDANCE_TYPE, scales_of(group)) for group in (cfg.DISTILL, teacher.TEST))
+    assert folded == own and own != [(EVERYTHING, 1.0)]

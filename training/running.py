@@ -1,0 +1,41 @@
+"""A whole training run, from the config to the exit status."""
+
+from collections.abc import Callable
+
+from accelerate.utils import set_seed
+from yacs.config import CfgNode
+
+from datasets import fid_real_images
+from models import CFLD
+
+from .caching import cached_inputs
+from .data import evaluation_pairs, training_pairs
+from .evaluation import Evaluator
+from .processes import make_accelerator
+from .run_folder import RunFolder
+from .trainer import Trainer
+
+
+def run_training(cfg: CfgNode, build: Callable[[CfgNode], CFLD]) -> int:
+    """Train what `build` makes of a checked config, in the run folder of that config.
+
+    Returns:
+        exit status, as of `Trainer.train`.
+
+    Raises:
+        InputError: as the parts of it do.
+    """
+    run = RunFolder.of(cfg)
+    dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
+    accelerator = make_accelerator(cfg, project_dir=str(run.root))
+    evaluator = Evaluator(
+        cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
+    )
+    evaluator.check_best_score()
+    set_seed(cfg.ACCELERATE.SEED)
+    model = build(cfg)
+    if cfg.INPUT.CACHE != "off":
+        dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
+    status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()
+    accelerator.end_training()
+    return status
