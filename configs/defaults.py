@@ -57,7 +57,8 @@ _C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler, pndm, unipc or dpm
 _C.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH = "pretrained_models/scheduler"
 _C.MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING = True  # timesteps (1 - u^3) * 1000 in training, else uniform
 
-_C.MODEL.COND_STAGE_CONFIG = CN()  # the appearance encoder, a Swin transformer; DEPTHS [] leaves it out
+# The appearance encoder, a Swin transformer. DEPTHS [] leaves it out; with PRETRAINED_PATH "" it begins at random.
+_C.MODEL.COND_STAGE_CONFIG = CN()
 _C.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth"
 _C.MODEL.COND_STAGE_CONFIG.EMBED_DIM = 128
 _C.MODEL.COND_STAGE_CONFIG.DEPTHS = [2, 2, 18, 2]
