@@ -41,6 +41,7 @@ POSITIVE = (
     "MODEL.DECODER_CONFIG.N_CTX",
     "MODEL.DECODER_CONFIG.CTX_DIM",
     "MODEL.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR",
+    "MODEL.POSE_GUIDANCE_CONFIG.IN_CHANNELS",
     "MODEL.COND_STAGE_CONFIG.EMBED_DIM",
     "MODEL.COND_STAGE_CONFIG.WINDOW_SIZE",
     "INPUT.COND.MIN_SCALE",
@@ -210,8 +211,12 @@ def _check_prompt(cfg: CfgNode) -> None:
         raise InputError(
             f"MODEL.POSE_GUIDANCE_CONFIG.POSE_CHANNELS is {pose.POSE_CHANNELS}; pose maps have {POSE_CHANNELS}"
         )
+    if not pose.CHANNELS:
+        raise InputError(
+            "MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is [], expected a width for each of the U-Net's down blocks"
+        )
     stride = pose.DOWNSCALE_FACTOR * 2 ** (len(pose.CHANNELS) - 1)
-    if not pose.CHANNELS or any(side % stride for side in cfg.INPUT.POSE.IMG_SIZE):
+    if any(side % stride for side in cfg.INPUT.POSE.IMG_SIZE):
         raise InputError(
             f"INPUT.POSE.IMG_SIZE is {cfg.INPUT.POSE.IMG_SIZE}, expected multiples of {stride}: "
             f"POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR {pose.DOWNSCALE_FACTOR}, then {len(pose.CHANNELS) - 1} halvings"

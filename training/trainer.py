@@ -5,6 +5,7 @@ import math
 import secrets
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -96,7 +97,9 @@ class Trainer:
         self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
-        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        with warnings.catch_warnings():  # torch 2.15 has another name for it, which 2.11 does not know
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
