@@ -31,7 +31,7 @@ _C.MODEL = CN()
 _C.MODEL.PRETRAINED_PATH = ""  # a checkpoint folder, ours or of the published system
 _C.MODEL.LAST_EPOCH = 0  # epochs already trained when PRETRAINED_PATH is a checkpoint without a step count
 _C.MODEL.RANDOM_WEIGHTS = False  # (ours) build every part from its JSON config, for tests and benchmarks
-_C.MODEL.GRADIENT_CHECKPOINTING = "off"  # (ours) recompute U-Net activations: off, on, or auto (measures first)
+_C.MODEL.GRADIENT_CHECKPOINTING = "auto"  # (ours) recompute U-Net activations: off, on, or auto (measures first)
 _C.MODEL.CHANNELS_LAST = False  # (ours) memory layout that convolutions of GPUs prefer
 _C.MODEL.COMPILE = False  # (ours) torch.compile of the repeated blocks
 _C.MODEL.U_COND_PERCENT = 0.2  # chance that the learned prompt replaces the coarse prompt in training
@@ -58,7 +58,8 @@ _C.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH = "pretrained_models/scheduler"
 _C.MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING = True  # timesteps (1 - u^3) * 1000 in training, else uniform
 _C.MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS = 50  # (ours) steps of the teacher whose timesteps lcm is taught on
 
-_C.MODEL.COND_STAGE_CONFIG = CN()  # the appearance encoder, a Swin transformer; DEPTHS [] leaves it out
+# The appearance encoder, a Swin transformer. DEPTHS [] leaves it out; with PRETRAINED_PATH "" it begins at random.
+_C.MODEL.COND_STAGE_CONFIG = CN()
 _C.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth"
 _C.MODEL.COND_STAGE_CONFIG.EMBED_DIM = 128
 _C.MODEL.COND_STAGE_CONFIG.DEPTHS = [2, 2, 18, 2]

@@ -122,7 +122,8 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
         (height, width, 3) uint8 RGB.
     """
     found = (np.asarray(keypoints) != MISSING).all(axis=1)
-    points = [(int(x), int(y)) for y, x in scale_keypoints(keypoints, size, frame)]  # OpenCV wants x first
+    # the scale first and then the product, as the published system: 1 px beside the Gaussian for some sizes
+    points = [(int(x), int(y)) for y, x in np.asarray(keypoints) * (np.array(size) / frame)]  # OpenCV wants x first
     image = np.zeros((*size, 3), dtype=np.uint8)
     for (start, end), colour in zip(BONES, COLOURS):
         if found[start] and found[end]:
@@ -151,8 +152,10 @@ def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int
 
 def gaussian_centres(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
     """Keypoints (18, 2) of a frame in the pixels of a pose map of `size`, int64; missing ones far outside."""
-    missing = (np.asarray(keypoints) == MISSING).any(axis=1, keepdims=True)
-    return torch.from_numpy(np.where(missing, FAR, scale_keypoints(keypoints, size, frame)))
+    keypoints = np.asarray(keypoints)
+    missing = (keypoints == MISSING).any(axis=1, keepdims=True)
+    centres = np.trunc(keypoints / frame * size).astype(np.int64)  # in this order, as the published system
+    return torch.from_numpy(np.where(missing, FAR, centres))
 
 
 def gaussian_maps(centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -106,7 +106,7 @@ def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
         masked=bool(cfg.INPUT.COND.PRED_RATIO),
         pooled=config.LAST_NORM,
     )
-    if not cfg.MODEL.RANDOM_WEIGHTS:
+    if config.PRETRAINED_PATH and not cfg.MODEL.RANDOM_WEIGHTS:
         weights = read_weights(config.PRETRAINED_PATH, "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH")
         try:
             missing, unexpected = encoder.swin.load_state_dict(adapt_swin_weights(weights, encoder.swin), strict=False)
@@ -197,10 +197,10 @@ def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -
             "multiples of 32, the groups of the pose adapter's normalisation"
         )
     factor = downscale_factor(vae)
-    if any(side % (factor * 8) for side in cfg.INPUT.GT.IMG_SIZE):
+    if any(side % (factor * 4) for side in cfg.INPUT.GT.IMG_SIZE):
         raise InputError(
-            f"INPUT.GT.IMG_SIZE is {cfg.INPUT.GT.IMG_SIZE}, expected multiples of {factor * 8} "
-            f"(VAE stride {factor}, then three halvings in the U-Net)"
+            f"INPUT.GT.IMG_SIZE is {cfg.INPUT.GT.IMG_SIZE}, expected multiples of {factor * 4} "
+            f"(VAE stride {factor}, then two halvings between the levels with attention)"
         )
     latent = [side // factor for side in cfg.INPUT.GT.IMG_SIZE]
     pose_size = [side // pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE]

@@ -1,9 +1,15 @@
 """Loading the pretrained parts from local folders, or building them with random weights from their configs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import diffusers
+import transformers
 
 from configs.errors import InputError
 
+LOGGING = (diffusers.utils.logging, transformers.utils.logging)
 WEIGHT_NAMES = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.fp16.safetensors",
@@ -41,10 +47,33 @@ def load_part(cls, folder: str, random_weights: bool):
     if ".fp16." in weights[0]:
         options["variant"] = "fp16"
     try:
-        model = cls.from_pretrained(path, **options)
+        with quiet_libraries():
+            model, info = cls.from_pretrained(path, output_loading_info=True, **options)
     except Exception as error:  # the libraries raise many kinds for a damaged file
         raise InputError(f"{path}/{weights[0]}: cannot be read as {cls.__name__}: {one_line(error)}") from error
+    if missing := sorted(info["missing_keys"]):  # the libraries would leave these at random
+        raise InputError(
+            f"{path}/{weights[0]}: not the whole {cls.__name__} of config.json: {len(missing)} tensors are missing "
+            f"({', '.join(missing[:3])}); fetch it with `bash scripts/download_pretrained.sh`"
+        )
     return model.float()
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Inside, diffusers and transformers neither warn nor show progress: what matters is checked."""
+    before = [library.get_verbosity() for library in LOGGING]
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    for library in LOGGING:
+        library.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity in zip(LOGGING, before):
+            library.set_verbosity(verbosity)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def one_line(error: Exception) -> str:

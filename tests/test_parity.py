@@ -4,9 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
-from tests.parity import case_lines, main, report
+from models.checkpoints import published_parameters
+from tests.models.test_cfld import batch_of, build
+from tests.models.variants import variant_config
+from tests.parity import case_lines, main, report, training_lines
 from tests.shared import REPOSITORY, SHARED, needs_shared
 
 CASES = sorted(path.parent for path in (SHARED / "parity" / "tiny").glob("*/meta.json")) if SHARED.exists() else []
@@ -46,3 +50,21 @@ def test_a_missing_folder_is_one_line(capsys):
         main(["--case", "nowhere"])
     assert status.value.code == 1
     assert capsys.readouterr().err.startswith("error: nowhere")
+
+
+def test_no_gradient_is_a_gradient_of_zero(tmp_path):
+    """The published system leaves out the embedding of masked patches where nothing is masked."""
+    cfg = variant_config("masked", tmp_path)
+    model, batch = build(cfg), batch_of(cfg)
+    inputs = {name: batch[name] for name in ("img_cond", "pose_img_src", "pose_img_tgt")}
+    inputs |= {f"train.{name}": torch.randn(4, 4, 8, 8) for name in ("latents", "noise")}
+    inputs["train.timesteps"] = torch.arange(4)
+    outputs, meta = {"train.loss": torch.zeros(1)}, {"grad_norms": {}}
+    assert not report(training_lines(model, inputs, outputs, meta))  # now every parameter has its gradient
+    for name, parameter in published_parameters(model).items():
+        if parameter.requires_grad:
+            norm = None if name == "backbone.masked_embed" else parameter.grad.norm().item()
+            meta["grad_norms"][("unet." if name.startswith("model.") else "model.") + name] = norm
+    lines = [line for line in training_lines(model, inputs, outputs, meta) if line[0] != "train.loss"]
+    assert len(lines) == len(meta["grad_norms"]) and report(lines)
+    assert not report(training_lines(model, {**inputs, "mask": batch["mask"]}, outputs, meta))

@@ -99,6 +99,7 @@ def tiny_settings(folder: Path) -> dict:
         },
         "MODEL": {
             "RANDOM_WEIGHTS": True,
+            "GRADIENT_CHECKPOINTING": "off",
             "FIRST_STAGE_CONFIG": {"PRETRAINED_PATH": str(folder / "parts" / "vae")},
             "UNET_CONFIG": {"PRETRAINED_PATH": str(folder / "parts" / "unet")},
             "SCHEDULER_CONFIG": {"NAME": "ddim", "PRETRAINED_PATH": str(folder / "parts" / "scheduler")},

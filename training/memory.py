@@ -1,5 +1,6 @@
 """Memory that a training step needs for its backward pass, and whether activations must be recomputed for it."""
 
+import math
 import os
 from collections.abc import Callable
 
@@ -46,8 +47,11 @@ def needs_checkpointing(accelerator: Accelerator, model: nn.Module, one_pair: di
         one_pair: a batch of one pair for `model`, to measure with.
         pairs: in a micro-batch of one process.
     """
-    with accelerator.autocast():
-        activations = pairs * saved_bytes(lambda: model(one_pair), model)
+    try:
+        with accelerator.autocast():
+            activations = pairs * saved_bytes(lambda: model(one_pair), model)
+    except torch.OutOfMemoryError:  # not even one
+        activations = math.inf
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     needed = MARGIN * (activations + BYTES_A_PARAMETER * trained)
     return any(gather_object([needed > free_bytes(accelerator.device)]))

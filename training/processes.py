@@ -63,7 +63,7 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
         except torch.OutOfMemoryError:
             raise InputError(
                 "not enough GPU memory; choose a smaller TEST.MICRO_BATCH_SIZE, or in training more "
-                "ACCELERATE.GRADIENT_ACCUMULATION_STEPS or MODEL.GRADIENT_CHECKPOINTING True"
+                "ACCELERATE.GRADIENT_ACCUMULATION_STEPS or MODEL.GRADIENT_CHECKPOINTING on"
             ) from None
         except RuntimeError as error:
             cause = str(error).strip().splitlines()[0][:160]

@@ -5,6 +5,7 @@ import math
 import secrets
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -99,7 +100,9 @@ class Trainer:
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
         if is_zero(accelerator):
             configure_zero(accelerator, cfg)
-        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        with warnings.catch_warnings():  # torch 2.15 has another name for it, which 2.11 does not know
+            warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+            self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
         if is_zero(accelerator):
             self.adam = ZeroAdam(self.optimizer, self.parameters)

@@ -120,7 +120,11 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["MODEL.COND_STAGE_CONFIG.WINDOW_SIZE", "0"], ("WINDOW_SIZE",)),
         (["MODEL.COND_STAGE_CONFIG.NUM_HEADS", "[3, 8, 16, 32]"], ("NUM_HEADS", "128")),
         (["INPUT.COND.PRED_RATIO", "['a']", "INPUT.COND.PRED_RATIO_VAR", "[0]"], ("PRED_RATIO", "float")),
+        (["MODEL.POSE_GUIDANCE_CONFIG.CHANNELS", "[]"], ("POSE_GUIDANCE_CONFIG.CHANNELS", "a width")),
+        (["MODEL.POSE_GUIDANCE_CONFIG.IN_CHANNELS", "0"], ("IN_CHANNELS", "more than 0")),
         (["INPUT.COND.MIN_SCALE", "0"], ("MIN_SCALE",)),
+        (["OPTIMIZER.DECAY_RATE", "-0.1"], ("DECAY_RATE", "0 or more")),
+        (["MODEL.COND_STAGE_CONFIG.DROP_PATH_RATE", "2"], ("DROP_PATH_RATE", "between 0 and 1")),
     ],
 )
 def test_mistakes_are_one_line_that_names_them(opts: list[str], words: tuple[str, ...]):

@@ -112,3 +112,17 @@ def test_keypoints_between_pixels_keep_their_place():
     keypoints = np.full((18, 2), -1.0)
     keypoints[0] = 10.5, 20.75
     assert scale_keypoints(keypoints, (1024, 704), (256, 176))[0].tolist() == [42, 83]
+
+
+@pytest.mark.parametrize(
+    ("width", "x", "joint", "gaussian"), [(192, 55, 59, 60), (96, 110, 59, 60), (352, 15, 30, 29), (352, 16, 32, 32)]
+)
+def test_joints_and_gaussians_are_truncated_as_the_published_system_does(width, x, joint, gaussian):
+    """It multiplies by size / frame for the one, divides by the frame and multiplies by the size for the other."""
+    keypoints = np.full((18, 2), -1)
+    keypoints[0] = 64, x
+    drawn = pose_map(keypoints, (width, width), FRAME)
+    row = drawn[:, width // 4]
+    assert row[3].argmax() == gaussian and row[3].max() == 1
+    [columns] = torch.nonzero(row[0] == 1, as_tuple=True)
+    assert columns.float().mean() == joint

@@ -9,6 +9,7 @@ import torch
 from configs.errors import InputError
 from models import build_model
 from models.appearance_encoder import AppearanceEncoder, adapt_swin_weights
+from models.build import conditioning_parts
 from tests.models.variants import variant_config
 
 
@@ -88,3 +89,12 @@ def test_a_file_that_does_not_fit_is_named(content: str, tmp_path: Path):
 
 def test_random_weights_need_no_file(tmp_path: Path):
     assert build_model(variant_config("default", tmp_path)).appearance_encoder is not None
+
+
+def test_an_empty_path_begins_at_random_and_no_other_does(tmp_path: Path):
+    changes = {"MODEL": {"RANDOM_WEIGHTS": False, "COND_STAGE_CONFIG": {"PRETRAINED_PATH": ""}}}
+    parts = conditioning_parts(variant_config("default", tmp_path, changes))
+    assert isinstance(parts["appearance_encoder"], AppearanceEncoder)
+    changes["MODEL"]["COND_STAGE_CONFIG"]["PRETRAINED_PATH"] = str(tmp_path / "nowhere.pth")
+    with pytest.raises(InputError, match="nowhere.pth: no such weight file"):
+        conditioning_parts(variant_config("default", tmp_path, changes))

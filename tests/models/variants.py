@@ -70,6 +70,13 @@ VARIANTS = {
         }
     },
     "detached": {"MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"DETACH_INPUT": True}}},
+    "level_of_odd_size": {  # latents of 12 x 12, then 6, 3 and 2
+        "INPUT": {"GT": {"IMG_SIZE": [96, 96]}, "COND": {"IMG_SIZE": [96, 96]}, "POSE": {"IMG_SIZE": [48, 48]}},
+        "MODEL": {
+            "COND_STAGE_CONFIG": {"WINDOW_SIZE": 3},
+            "APPEARANCE_GUIDANCE_CONFIG": {"CONVIN_KERNEL_SIZE": [2] * 9, "CONVIN_STRIDE": [2] * 9},
+        },
+    },
     "not_square": {
         "INPUT": {
             "GT": {"IMG_SIZE": [128, 64]},

@@ -216,6 +216,15 @@ def test_bad_devices_are_one_line(launch, script, arguments, message):
     assert process.stderr.startswith(f"error: {message}") and process.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("wrong", [{"NNODES": "two"}, {"NODE_RANK": "2"}, {"MASTER_PORT": "http"}])
+def test_numbers_of_machines_that_cannot_be(launch, wrong):
+    variables = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1", **wrong}
+    process, command, _ = launch("multi_node/pose_transfer_train.sh", "0", gpus=1, **variables)
+    assert process.returncode == 1 and not command
+    [(name, value)] = wrong.items()
+    assert f"{name} {value}" in process.stderr and process.stderr.count("\n") == 1
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start a program in two processes on the CPU."""

@@ -30,6 +30,15 @@ def test_checkpointing_is_chosen_by_what_is_free(tmp_path, monkeypatch):
             assert needs_checkpointing(accelerator, model, one_pair, pairs) is expected
 
 
+def test_a_pair_that_does_not_fit_asks_for_checkpointing():
+    def too_much(batch: dict) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    model = nn.Linear(1, 1)
+    model.forward = too_much
+    assert needs_checkpointing(Accelerator(cpu=True), model, {}, 1)
+
+
 def test_free_bytes_of_the_cpu():
     assert 2**20 < memory.free_bytes(torch.device("cpu")) < 2**50
 
