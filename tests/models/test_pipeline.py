@@ -104,6 +104,16 @@ def test_one_photo_in_several_poses_is_encoded_once(pairs, pipe, monkeypatch):
     assert np.array_equal(alone[0], images[1].permute(1, 2, 0).numpy())
 
 
+def test_photos_are_turned_upright(pairs, pipe, tmp_path):
+    photo, pose = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints
+    exif = Image.Exif()
+    exif[0x0112] = 8  # to be turned 90 degrees anticlockwise
+    photo.transpose(Image.Transpose.ROTATE_270).convert("RGBA").save(tmp_path / "lying.png", exif=exif)
+    photos = [photo, Image.open(tmp_path / "lying.png")]
+    upright, lying = pipe(photos, pose, 1, generator=generators(1) + generators(1), output_type="np").images
+    assert np.array_equal(upright, lying)
+
+
 def test_a_callback_sees_and_changes_every_step(pairs, pipe):
     photo, pose, seen = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints, []
 
