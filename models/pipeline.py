@@ -7,6 +7,7 @@ A folder of it holds `conditioner`, `unet`, `vae` and `scheduler`; `python -m mo
 one of a checkpoint.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -157,6 +158,8 @@ class CFLDPipeline(DiffusionPipeline):
         unknown = set(scales or {}) - set(Scales._fields)
         if unknown:
             raise InputError(f"unknown guidance scale {min(unknown)!r}, expected some of {', '.join(Scales._fields)}")
+        if not all(math.isfinite(scale) for scale in (scales or {}).values()):
+            raise InputError(f"guidance_scales is {dict(scales)}, expected finite numbers")
         if guidance_type is not None and guidance_type not in GUIDANCE:
             raise InputError(f"guidance_type is {guidance_type!r}, expected one of {', '.join(GUIDANCE)}")
         steps = own["num_inference_steps"] if steps is None else steps

@@ -176,6 +176,7 @@ def test_parts_wait_on_the_cpu(pairs):
         ({"generator": generators(2)}, "2 generators for 1 images"),
         ({"scheduler": "heun"}, "unknown scheduler 'heun', expected one of ddpm"),
         ({"guidance_scales": {"up": 1.0}}, "unknown guidance scale 'up', expected some of down"),
+        ({"guidance_scales": {"full": float("nan")}}, "expected finite numbers"),
         ({"guidance_type": "full"}, "guidance_type is 'full'"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0, expected 1 to 1000"),
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
