@@ -118,9 +118,9 @@ def write_pictures(pipe: CFLDPipeline, people: list[Person], poses: list[NamedPo
     """Make everything and write it to the output folder."""
     choices = Choices(options.seed, options.steps, options.guidance, options.preset)
     folder, size = options.output, shown_size(pipe)
+    own_poses = [fitted(person, poses) if options.fit else poses for person in people]
     rows = []
-    for number, person in enumerate(people, start=1):
-        own = fitted(person, poses) if options.fit else poses
+    for number, (person, own) in enumerate(zip(people, own_poses), start=1):
         pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(people)})", unit="step", leave=False)
         pictures = make_pictures(pipe, person, own, choices)
         if options.photo_shape:

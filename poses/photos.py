@@ -90,11 +90,10 @@ class Framing:
         return canvas
 
     def restore(self, image: Image.Image) -> Image.Image:
-        """The part of a picture of the frame that the photo filled, at the photo's aspect ratio."""
+        """The part of a picture of the frame that the photo filled, at the photo's aspect ratio, 2 pixels at least."""
         y, x = image.height / self.frame[0], image.width / self.frame[1]
-        (top, left), (height, width) = self.offset, self.inner
-        box = tuple(round(side) for side in (left * x, top * y, (left + width) * x, (top + height) * y))
-        return image.crop(box)
+        left, top = round(self.offset[1] * x), round(self.offset[0] * y)
+        return image.crop((left, top, left + max(2, round(self.inner[1] * x)), top + max(2, round(self.inner[0] * y))))
 
 
 def _border_colour(photo: Image.Image) -> tuple[int, int, int]:

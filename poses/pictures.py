@@ -58,11 +58,10 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
-    """Write an endless GIF of frames of one size."""
+    """Write an endless GIF of frames of one size, 50 a second at most: players slow down what is faster."""
+    duration = max(20, round(1000 / fps))  # milliseconds
     with whole_file(path) as partial:
-        frames[0].save(
-            partial, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0
-        )
+        frames[0].save(partial, format="GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0)
 
 
 def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:

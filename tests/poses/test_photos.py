@@ -95,6 +95,10 @@ def test_framing_and_back(size):
     assert back.height / back.width == pytest.approx(size[0] / size[1], rel=0.05)
 
 
+def test_a_thin_strip_is_not_cut_to_nothing():
+    assert Framing.of((2048, 1)).restore(Image.new("RGB", FRAME[::-1])).size == (2, FRAME[0])
+
+
 def test_a_photo_of_about_the_frames_shape_is_stretched():
     photo = Image.new("RGB", (750, 1101))
     assert Framing.of((1101, 750)).apply(photo) is photo

@@ -39,6 +39,10 @@ def test_films(tmp_path):
     save_gif(frames, tmp_path / "a.gif", fps=5)
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 3 and gif.size == (45, 65) and gif.info["duration"] == 200 and gif.info["loop"] == 0
+    save_gif(frames, tmp_path / "fast.gif", fps=60)
+    with Image.open(tmp_path / "fast.gif") as gif:
+        assert gif.info["duration"] == 20  # browsers show less than that as 100
+    (tmp_path / "fast.gif").unlink()
     save_mp4(frames, tmp_path / "a.mp4", fps=5)
     film = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert film.get(cv2.CAP_PROP_FPS) == 5
