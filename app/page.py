@@ -27,13 +27,13 @@ def build_page(studio: Studio) -> gr.Blocks:
             picture_tab(studio)
         with gr.Tab("Sequence"):
             sequence_tab(studio)
-        with gr.Tab("Training runs"):
-            run_tab(studio)
+        with gr.Tab("Training runs") as runs:
+            run_tab(studio, runs)
         page.unload(studio.leave)
     return page.queue(max_size=LONGEST_QUEUE)
 
 
-def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, block: bool = True) -> str:
+def serve(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> str:
     """Start the page and give its address; returns when it ends, or at once where it is not to `block`."""
     _, address, _ = page.launch(
         server_name=host,
@@ -42,7 +42,6 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, block: b
         quiet=True,
         prevent_thread_lock=True,
         max_file_size=LARGEST_UPLOAD,
-        allowed_paths=[studio.files.name],
         theme=THEME,
         css_paths=Path(__file__).with_name("page.css"),
         footer_links=[],

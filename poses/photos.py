@@ -37,11 +37,13 @@ def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
     except Image.DecompressionBombError:
         raise InputError(f"{name}: more than {LARGEST:,} pixels; make it smaller") from None
     except Image.UnidentifiedImageError:
-        raise InputError(f"{name}: not an image in a known format; use a JPEG, PNG or WebP file") from None
+        raise InputError(
+            f"{name}: cannot be read as a photo (not an image in a known format); use a JPEG or PNG"
+        ) from None
     except (OSError, ValueError, SyntaxError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name}: cannot be read as a photo ({error}); use a JPEG, PNG or WebP file") from None
+        raise InputError(f"{name}: cannot be read as a photo ({error}); use a JPEG or PNG") from None
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
