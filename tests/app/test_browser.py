@@ -207,7 +207,7 @@ def test_nothing_unforeseen_blocks_the_page(page, photo, monkeypatch):
 def test_a_file_that_is_too_large(page, tmp_path):
     (tmp_path / "large.jpg").write_bytes(bytes(21 * 2**20))
     page.set_input_files("#photo input[type=file]", tmp_path / "large.jpg")
-    page.wait_for_selector("text=File size exceeds the maximum allowed size of 20")
+    page.wait_for_selector("#status .bad:has-text('large.jpg is larger than 20 MB')")
     assert page.locator("#photo img").count() == 0
 
 
