@@ -22,7 +22,7 @@ THEME = gr.themes.Soft(
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The page over a studio; `serve` starts it."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT // 6, KEPT)) as page:
         gr.HTML(HEAD)
         with gr.Tab("Picture"):
             picture_tab(studio)
