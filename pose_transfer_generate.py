@@ -48,7 +48,9 @@ def arguments() -> Namespace:
     parser.add_argument(
         "--source-keypoints", nargs="+", default=[], help="keypoint files of the sources, in order, for --fit"
     )
-    parser.add_argument("--person", type=int, help="which of several people in a photo, 1 the largest (the largest)")
+    parser.add_argument(
+        "--person", type=int, help="which of several people in a photo or .json, 1 the largest (the largest)"
+    )
     parser.add_argument("--photo-shape", action="store_true", help="cut pictures to the shape of their photo")
     parser.add_argument("--fps", type=float, default=4.0, help="poses a second of GIF and MP4 (4)")
     return parser.parse_args()

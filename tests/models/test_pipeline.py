@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate.utils import set_seed
 from PIL import Image
+from safetensors.torch import load_file
 
 import pose_transfer_test
 from configs import InputError, load_config
@@ -205,6 +206,13 @@ def test_a_published_checkpoint(tmp_path):
     assert all(torch.equal(value, own[f"unet.{name}"]) for name, value in pipe.unet.named_parameters())
     with pytest.raises(InputError, match="is there already"):
         export(str(tmp_path), tmp_path / "exported", str(config))
+    weights = tmp_path / "exported" / "vae" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    content = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(InputError, match="cannot be read as a pipeline"):  # pickles are not
+        load_pipeline(tmp_path / "exported")
+    weights.write_bytes(content)
     Path(tmp_path / "exported" / "unet" / "config.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as a pipeline"):
         load_pipeline(tmp_path / "exported")
