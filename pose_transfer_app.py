@@ -37,7 +37,7 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     studio = Studio(pipe, options.outputs.resolve())
     try:
-        serve(build_page(studio), studio, options.host, options.port)
+        serve(build_page(studio), options.host, options.port)
     except OSError:
         where = f"--host {options.host}" + (f" --port {options.port}" if options.port else "")
         raise InputError(f"{where}: cannot listen there; choose another, or leave it out") from None

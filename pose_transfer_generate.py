@@ -30,7 +30,7 @@ from poses.making import Choices, Person, fitted, make_pictures, presets, shown_
 from poses.model_options import add_model_options, check_device, pipeline_of
 from poses.photos import read_photo
 from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4
-from poses.sources import PoseReader
+from poses.sources import PoseReader, files_in
 
 
 def arguments() -> Namespace:
@@ -48,7 +48,9 @@ def arguments() -> Namespace:
     parser.add_argument(
         "--source-keypoints", nargs="+", default=[], help="keypoint files of the sources, in order, for --fit"
     )
-    parser.add_argument("--person", type=int, help="which of several people in a photo, 1 the largest (the largest)")
+    parser.add_argument(
+        "--person", type=int, help="which of several people in a photo or .json, 1 the largest (the largest)"
+    )
     parser.add_argument("--photo-shape", action="store_true", help="cut pictures to the shape of their photo")
     parser.add_argument("--fps", type=float, default=4.0, help="poses a second of GIF and MP4 (4)")
     return parser.parse_args()
@@ -65,6 +67,8 @@ def check(options: Namespace) -> None:
         raise InputError(f"--fps is {options.fps:g}, expected more than 0 and at most 60")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed is {options.seed}, expected 0 or more")
+    if options.output.exists() and not options.output.is_dir():
+        raise InputError(f"--output is {options.output}, a file; give a folder, it is made where it is not there")
     if options.source_keypoints and not options.fit:
         raise InputError("--source-keypoints is read with --fit only; add --fit or leave it out")
     check_device(options)
@@ -74,7 +78,7 @@ def read_people(options: Namespace, reader: PoseReader) -> list[Person]:
     """The sources, with their keypoints where --fit needs them."""
     people = [Person(path.stem, read_photo(path)) for path in source_files(options.source)]
     if not options.fit:
-        return _with_own_names(people)
+        return with_own_names(people)
     if options.source_keypoints:
         given = reader.read(options.source_keypoints)
         if len(given) != len(people):
@@ -82,7 +86,7 @@ def read_people(options: Namespace, reader: PoseReader) -> list[Person]:
         keypoints = [pose.keypoints for pose in given]
     else:
         keypoints = [own_keypoints(person, reader) for person in people]
-    return _with_own_names([replace(person, keypoints=points) for person, points in zip(people, keypoints)])
+    return with_own_names([replace(person, keypoints=points) for person, points in zip(people, keypoints)])
 
 
 def own_keypoints(person: Person, reader: PoseReader) -> np.ndarray:
@@ -96,35 +100,29 @@ def source_files(texts: Sequence[str]) -> list[Path]:
     Raises:
         InputError: a folder has none.
     """
-    files = []
-    for path in map(Path, texts):
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_EXTENSIONS)
-        if not inside:
-            raise InputError(f"{path}: no photos in this folder ({', '.join(IMAGE_EXTENSIONS)})")
-        files += inside
-    return files
+    paths = map(Path, texts)
+    return [file for path in paths for file in (files_in(path, IMAGE_EXTENSIONS) if path.is_dir() else [path])]
 
 
-def _with_own_names(items: list) -> list:
+def with_own_names(items: list) -> list:
     """People or poses, those of equal names numbered: no file is written twice."""
-    counts: dict[str, int] = {}
-    result = []
+    given, taken = {item.name for item in items}, {}
     for item in items:
-        counts[item.name] = counts.get(item.name, 0) + 1
-        result.append(replace(item, name=f"{item.name}_{counts[item.name]}") if counts[item.name] > 1 else item)
-    return result
+        name, number = item.name, 1
+        while name in taken or (number > 1 and name in given):
+            number += 1
+            name = f"{item.name}_{number}"
+        taken[name] = replace(item, name=name)
+    return list(taken.values())
 
 
 def write_pictures(pipe: CFLDPipeline, people: list[Person], poses: list[NamedPose], options: Namespace) -> None:
     """Make everything and write it to the output folder."""
     choices = Choices(options.seed, options.steps, options.guidance, options.preset)
     folder, size = options.output, shown_size(pipe)
+    own_poses = [fitted(person, poses) if options.fit else poses for person in people]
     rows = []
-    for number, person in enumerate(people, start=1):
-        own = fitted(person, poses) if options.fit else poses
+    for number, (person, own) in enumerate(zip(people, own_poses), start=1):
         pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(people)})", unit="step", leave=False)
         pictures = make_pictures(pipe, person, own, choices)
         if options.photo_shape:
@@ -150,7 +148,7 @@ def main() -> None:
         return
     check(options)
     reader = PoseReader(PoseEstimator(), options.person)
-    poses = _with_own_names(reader.read(options.pose))
+    poses = with_own_names(reader.read(options.pose))
     people = read_people(options, reader)
     pipe = pipeline_of(options)
     try:

@@ -9,9 +9,10 @@ from .run_tab import run_tab
 from .sequence_tab import sequence_tab
 from .studio import Studio
 
+FOLDER = Path(__file__).parent
 TITLE = "Pose transfer"
 HEAD = f'<div class="head"><h1>{TITLE}</h1><p>Your photo, in the pose you draw.</p></div>'
-LARGEST_UPLOAD = "20mb"
+LARGEST_UPLOAD = 20  # MB
 LONGEST_QUEUE = 16  # pieces of work that wait; more are turned away
 KEPT = 3600  # seconds for which uploaded and made files stay
 THEME = gr.themes.Soft(
@@ -21,30 +22,31 @@ THEME = gr.themes.Soft(
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The page over a studio; `serve` starts it."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT // 6, KEPT)) as page:
         gr.HTML(HEAD)
         with gr.Tab("Picture"):
             picture_tab(studio)
         with gr.Tab("Sequence"):
             sequence_tab(studio)
-        with gr.Tab("Training runs"):
-            run_tab(studio)
+        with gr.Tab("Training runs") as runs:
+            run_tab(studio, runs)
         page.unload(studio.leave)
     return page.queue(max_size=LONGEST_QUEUE)
 
 
-def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, block: bool = True) -> str:
+def serve(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> str:
     """Start the page and give its address; returns when it ends, or at once where it is not to `block`."""
+    script = (FOLDER / "uploads.js").read_text(encoding="utf-8").partition("\n")[2].strip()  # without the remark
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
         share=False,
         quiet=True,
         prevent_thread_lock=True,
-        max_file_size=LARGEST_UPLOAD,
-        allowed_paths=[studio.files.name],
+        max_file_size=f"{LARGEST_UPLOAD}mb",
         theme=THEME,
-        css_paths=Path(__file__).with_name("page.css"),
+        css_paths=FOLDER / "page.css",
+        js=f"() => ({script})({LARGEST_UPLOAD})",
         footer_links=[],
         ssr_mode=False,
     )

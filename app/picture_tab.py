@@ -1,17 +1,20 @@
 """The first tab: one photo, one pose, one picture."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import gradio as gr
 
-from configs.errors import InputError
 from poses import library
-from poses.making import Choices, make_pictures, presets
+from poses.making import Choices, make_pictures
+from poses.pictures import save_image
 
 from .editor import from_editor, skeleton_editor, to_editor
-from .studio import MODEL_QUEUE, QUIET, Studio, gallery_of_poses, photo_input
+from .studio import MODEL_QUEUE, QUIET, Studio, gallery_of_poses, photo_input, preset_choice, seed_choice
 from .work import CancelledError, note, problem, reported, watched
 
+PICTURE = "picture"  # this tab's name among a visitor's pieces of work
 FIRST_POSE = "standing_front"
 HISTORY = 24  # pictures that are kept on the page
 START = "Drop a photo of one person, from head to hip at least, choose a pose, press Generate."
@@ -45,7 +48,7 @@ def picture_tab(studio: Studio) -> None:
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             gallery = gr.Gallery(
-                gallery_of_poses(), label="Poses", show_label=False, columns=9, height=330, allow_preview=False,
+                gallery_of_poses(), label="Poses", show_label=False, columns=9, height=450, allow_preview=False,
                 elem_id="poses", elem_classes="skeletons", buttons=[],
             )  # fmt: skip
             with gr.Accordion("Pose from another photo, or from a keypoint file", open=False):
@@ -53,13 +56,14 @@ def picture_tab(studio: Studio) -> None:
                     other = photo_input("Somebody in the pose you want", height=220, elem_id="other")
                     file = gr.File(label="OpenPose .json, or annotation .csv", file_types=[".json", ".csv"], height=220)
         with gr.Column(scale=2, min_width=280):
-            preset = gr.Radio([(name.capitalize(), name) for name in presets()], value="standard", label="Care")
+            preset = preset_choice("standard")
             fit = gr.Checkbox(label="Fit the pose to the person (needs the pose networks)")
             with gr.Accordion("Advanced", open=False):
-                seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
+                seed = seed_choice(elem_id="seed")
                 steps = gr.Slider(0, 100, 0, step=1, label="Denoising steps (0: as the preset says)")
                 own = studio.pipe.config.sampling["guidance_scales"]["full"]
                 guidance = gr.Slider(1, 8, own, step=0.1, label="Guidance")
+            gr.Markdown("#### History")
             history = gr.Gallery(
                 label="History", show_label=False, columns=4, height=230, object_fit="contain", elem_id="history"
             )
@@ -67,38 +71,41 @@ def picture_tab(studio: Studio) -> None:
     made = gr.State([])
 
     def make(path, skeleton, preset, fit, seed, steps, guidance, earlier, request: gr.Request) -> Iterator[dict]:
-        stop = studio.visitors.start(request.session_hash)
+        stop = studio.visitors.start(request.session_hash, PICTURE)
         yield {status: note("Waiting for the model …"), generate: gr.Button(interactive=False)}
-        try:
-            person = studio.person(path, known=fit)
-            pose = studio.pose_for(person, from_editor(skeleton), fit)
-            choices = Choices(int(seed or 0), int(steps) or None, guidance, preset)
-            work = watched(lambda on_step: make_pictures(studio.pipe, person, [pose], choices, on_step), stop)
-            [picture] = yield from reported(work, status)
-        except (InputError, CancelledError) as error:
-            yield {status: problem(error), generate: gr.Button(interactive=True)}
-            return
-        earlier = [picture, *earlier][:HISTORY]
-        yield {
-            result: picture,
-            status: note("Done. Change the pose, or try another seed.", "good"),
-            made: earlier,
-            history: earlier,
-            download: gr.DownloadButton(value=studio.keep(picture, f"{person.name}_posed"), interactive=True),
-            generate: gr.Button(interactive=True),
-        }
+        with TemporaryDirectory() as folder:  # Gradio takes a copy, and deletes it in time
+            try:
+                person = studio.person(path, known=fit)
+                pose = studio.pose_for(person, from_editor(skeleton), fit)
+                choices = Choices(int(seed or 0), int(steps) or None, guidance, preset)
+                work = watched(lambda on_step: make_pictures(studio.pipe, person, [pose], choices, on_step), stop)
+                [picture] = yield from reported(work, status)
+                file = Path(folder) / f"{person.name}_posed.png"
+                save_image(picture, file)
+            except Exception as error:
+                yield {status: problem(error), generate: gr.Button(interactive=True)}
+                return
+            earlier = [picture, *earlier][:HISTORY]
+            yield {
+                result: picture,
+                status: note("Done. Change the pose, or try another seed.", "good"),
+                made: earlier,
+                history: earlier,
+                download: gr.DownloadButton(value=str(file), interactive=True),
+                generate: gr.Button(interactive=True),
+            }
 
     def pose_of(path: str | None) -> dict:
         if not path:
             return {status: note(START)}
         try:
             pose = studio.poses_of(path)[0]
-        except InputError as error:
+        except Exception as error:
             return {status: problem(error)}
         return {editor: to_editor(pose.keypoints), status: note(f"Pose taken from {pose.name}.", "good")}
 
     def cancelled(request: gr.Request) -> dict:
-        studio.visitors.stop(request.session_hash)
+        studio.visitors.stop(request.session_hash, PICTURE)
         return {status: problem(CancelledError()), generate: gr.Button(interactive=True)}
 
     def chosen_pose(event: gr.SelectData) -> str:
@@ -111,5 +118,5 @@ def picture_tab(studio: Studio) -> None:
     )  # fmt: skip
     cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **QUIET)
     gallery.select(chosen_pose, outputs=editor, **QUIET)
-    other.upload(pose_of, other, [editor, status], **QUIET)
+    other.change(pose_of, other, [editor, status], **QUIET)
     file.upload(pose_of, file, [editor, status], **QUIET)

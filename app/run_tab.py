@@ -5,7 +5,6 @@ from pathlib import Path
 import gradio as gr
 import pandas as pd
 
-from configs.errors import InputError
 from datasets.pairs import open_image
 from metrics.report import read_scores
 
@@ -13,8 +12,8 @@ from .studio import QUIET, Studio
 from .work import note, problem
 
 
-def run_tab(studio: Studio) -> None:
-    """Lay the tab out and connect it."""
+def run_tab(studio: Studio, tab: gr.Tab) -> None:
+    """Lay the tab out and connect it; runs are looked for whenever it is opened."""
     with gr.Row():
         choice = gr.Dropdown(run_names(studio.outputs), label=f"Runs under {studio.outputs}", elem_id="run", scale=4)
         refresh = gr.Button("Look again", elem_id="run-refresh", scale=1)
@@ -32,8 +31,8 @@ def run_tab(studio: Studio) -> None:
         elem_id="run-grids",
     )
 
-    def look_again() -> dict:
-        return {choice: gr.Dropdown(choices=run_names(studio.outputs)), status: note("Choose a run.")}
+    def look_again(name: str | None) -> dict:
+        return {choice: gr.Dropdown(choices=run_names(studio.outputs)), **show(name)}
 
     def show(name: str | None) -> dict:
         if name not in run_names(studio.outputs):
@@ -44,8 +43,8 @@ def run_tab(studio: Studio) -> None:
             scores = run_scores(run)
             drawn = open_image(picture) if picture.is_file() else None
             grids_of = [(open_image(path), path.parent.name) for path in sorted(run.rglob("grid.png"))]
-        except InputError as error:
-            return {status: problem(error)}
+        except Exception as error:
+            return {status: problem(error), curves: None, table: None, grids: []}
         return {
             curves: drawn,
             table: scores,
@@ -53,8 +52,10 @@ def run_tab(studio: Studio) -> None:
             status: note(f"{name}: evaluations so far: {len(scores)}.", "good"),
         }
 
-    choice.input(show, choice, [status, curves, table, grids], **QUIET)
-    refresh.click(look_again, outputs=[choice, status], **QUIET)
+    shown = [status, curves, table, grids]
+    choice.input(show, choice, shown, **QUIET)
+    refresh.click(look_again, choice, [choice, *shown], **QUIET)
+    tab.select(look_again, choice, [choice, *shown], **QUIET)
 
 
 def run_names(outputs: Path) -> list[str]:

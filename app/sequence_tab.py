@@ -1,8 +1,8 @@
 """The second tab: one photo, many poses, a film."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import gradio as gr
 import numpy as np
@@ -10,12 +10,13 @@ import numpy as np
 from configs.errors import InputError
 from datasets.keypoints import MISSING
 from poses import NamedPose, library
-from poses.making import Choices, make_pictures, presets
+from poses.making import Choices, make_pictures
 from poses.pictures import draw_skeleton, save_gif, save_mp4
 
-from .studio import MODEL_QUEUE, QUIET, THUMBNAIL, Studio, photo_input, readable
+from .studio import MODEL_QUEUE, QUIET, THUMBNAIL, Studio, photo_input, preset_choice, readable, seed_choice
 from .work import CancelledError, note, problem, reported, watched
 
+SEQUENCE = "sequence"  # this tab's name among a visitor's pieces of work
 FIRST_POSES = ["standing_front", "standing_turned_right", "standing_right", "walking_right"]
 MOST_FRAMES = 120
 
@@ -32,14 +33,14 @@ def sequence_tab(studio: Studio) -> None:
             )  # fmt: skip
             files = gr.File(
                 label="… then those of files (OpenPose .json, annotation .csv, photos)", file_count="multiple",
-                file_types=[".json", ".csv", "image"], height=130,
+                file_types=[".json", ".csv", "image"], height=170,
             )  # fmt: skip
             with gr.Row():
                 between = gr.Slider(0, 8, 1, step=1, label="Pictures between two poses")
                 fps = gr.Slider(1, 24, 4, step=1, label="Pictures a second")
             with gr.Row():
-                preset = gr.Radio([(name.capitalize(), name) for name in presets()], value="fast", label="Care")
-                seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+                preset = preset_choice("fast")
+                seed = seed_choice()
             fit = gr.Checkbox(label="Fit the poses to the person (needs the pose networks)")
     with gr.Row(elem_classes="actions"):
         generate = gr.Button("Make the film", variant="primary", elem_id="sequence-generate", scale=3)
@@ -53,33 +54,34 @@ def sequence_tab(studio: Studio) -> None:
         )
 
     def make(path, names, files, between, fps, preset, seed, fit, request: gr.Request) -> Iterator[dict]:
-        stop = studio.visitors.start(request.session_hash)
+        stop = studio.visitors.start(request.session_hash, SEQUENCE)
         yield {status: note("Waiting for the model …"), generate: gr.Button(interactive=False)}
-        try:
-            person = studio.person(path, known=fit)
-            poses = [NamedPose(name, library()[name]) for name in names or []]
-            poses += [pose for file in files or [] for pose in studio.poses_of(file)]
-            keypoints = in_between([pose.keypoints for pose in poses], int(between))
-            frames = [studio.pose_for(person, points, fit) for points in keypoints]
-            yield {strip: [draw_skeleton(pose.keypoints, THUMBNAIL) for pose in frames]}
-            choices = Choices(int(seed or 0), preset=preset)
-            work = watched(lambda on_step: make_pictures(studio.pipe, person, frames, choices, on_step), stop)
-            pictures = yield from reported(work, status)
-            folder = Path(tempfile.mkdtemp(dir=studio.files.name))
-            save_mp4(pictures, folder / f"{person.name}.mp4", fps)
-            save_gif(pictures, folder / f"{person.name}.gif", fps)
-        except (InputError, CancelledError) as error:
-            yield {status: problem(error), generate: gr.Button(interactive=True)}
-            return
-        yield {
-            film: str(folder / f"{person.name}.mp4"),
-            download: gr.DownloadButton(value=str(folder / f"{person.name}.gif"), interactive=True),
-            status: note(f"Done: {len(pictures)} pictures.", "good"),
-            generate: gr.Button(interactive=True),
-        }
+        with TemporaryDirectory() as folder:  # Gradio takes copies, and deletes them in time
+            try:
+                person = studio.person(path, known=fit)
+                poses = [NamedPose(name, library()[name]) for name in names or []]
+                poses += [pose for file in files or [] for pose in studio.poses_of(file)]
+                keypoints = in_between([pose.keypoints for pose in poses], int(between))
+                frames = [studio.pose_for(person, points, fit) for points in keypoints]
+                yield {strip: [draw_skeleton(pose.keypoints, THUMBNAIL) for pose in frames]}
+                choices = Choices(int(seed or 0), preset=preset)
+                work = watched(lambda on_step: make_pictures(studio.pipe, person, frames, choices, on_step), stop)
+                pictures = yield from reported(work, status)
+                mp4, gif = (Path(folder) / f"{person.name}.{kind}" for kind in ("mp4", "gif"))
+                save_mp4(pictures, mp4, fps)
+                save_gif(pictures, gif, fps)
+            except Exception as error:
+                yield {status: problem(error), generate: gr.Button(interactive=True)}
+                return
+            yield {
+                film: str(mp4),
+                download: gr.DownloadButton(value=str(gif), interactive=True),
+                status: note(f"Done: {len(pictures)} pictures.", "good"),
+                generate: gr.Button(interactive=True),
+            }
 
     def cancelled(request: gr.Request) -> dict:
-        studio.visitors.stop(request.session_hash)
+        studio.visitors.stop(request.session_hash, SEQUENCE)
         return {status: problem(CancelledError()), generate: gr.Button(interactive=True)}
 
     work = generate.click(

@@ -1,6 +1,5 @@
 """What stands behind the page: the model, the pose estimator, and where runs lie."""
 
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from datasets.keypoints import MISSING
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.estimation import PoseEstimator, choose
-from poses.making import Person, fitted
+from poses.making import Person, fitted, presets
 from poses.photos import read_photo
-from poses.pictures import draw_skeleton, save_image
+from poses.pictures import draw_skeleton
 from poses.sources import PoseReader
 
 from .work import Visitors
 
+LARGEST_SEED = 2**53 - 1  # the largest that a browser tells from its neighbours
 THUMBNAIL = 128, 88  # height, width of the gallery's skeletons
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # of an event: the page shows its own progress
 MODEL_QUEUE = "model"  # one piece of work at a time goes through the model
@@ -45,9 +45,6 @@ class Studio:
     outputs: Path
     estimator: PoseEstimator = field(default_factory=PoseEstimator)
     visitors: Visitors = field(default_factory=Visitors)
-
-    def __post_init__(self) -> None:
-        self.files = tempfile.TemporaryDirectory(prefix="pictures-")  # gone when the program ends
 
     def person(self, path: str | None, known: bool = False) -> Person:
         """Whoever is on an uploaded photo.
@@ -85,11 +82,13 @@ class Studio:
         """Somebody closed the page."""
         self.visitors.leave(request.session_hash)
 
-    def keep(self, picture: Image.Image, name: str) -> str:
-        """The path of a picture to download."""
-        folder = Path(tempfile.mkdtemp(dir=self.files.name))
-        save_image(picture, folder / f"{name}.png")
-        return str(folder / f"{name}.png")
+
+def preset_choice(value: str) -> gr.Radio:
+    return gr.Radio([(name.capitalize(), name) for name in presets()], value=value, label="Quality")
+
+
+def seed_choice(**options) -> gr.Number:
+    return gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, **options)
 
 
 def gallery_of_poses() -> list[Image.Image]:

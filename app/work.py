@@ -4,6 +4,7 @@ import html
 import queue
 import re
 import threading
+import traceback
 from collections.abc import Callable, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -20,24 +21,24 @@ class CancelledError(Exception):
 
 
 class Visitors:
-    """Who asked to stop, by the session of the browser."""
+    """Who asked to stop which piece of work, by the session of the browser."""
 
     def __init__(self) -> None:
-        self._stops: dict[str, threading.Event] = {}
+        self._stops: dict[str, dict[str, threading.Event]] = {}
 
-    def start(self, session: str) -> threading.Event:
-        """The event that ends the work this session begins now."""
-        self._stops[session] = threading.Event()
-        return self._stops[session]
+    def start(self, session: str, work: str) -> threading.Event:
+        """The event that ends the piece of work this session begins now."""
+        stop = self._stops.setdefault(session, {})[work] = threading.Event()
+        return stop
 
-    def stop(self, session: str) -> None:
-        if session in self._stops:
-            self._stops[session].set()
+    def stop(self, session: str, work: str) -> None:
+        if work in self._stops.get(session, {}):
+            self._stops[session][work].set()
 
     def leave(self, session: str) -> None:
         """The page was closed."""
-        self.stop(session)
-        self._stops.pop(session, None)
+        for stop in self._stops.pop(session, {}).values():
+            stop.set()
 
 
 def watched(job: Callable[[OnStep], T], stop: threading.Event) -> Generator[tuple[int, int], None, T]:
@@ -92,14 +93,11 @@ def note(text: str, kind: str = "") -> str:
 
 
 def problem(error: Exception) -> str:
-    """What a person reads of an error.
-
-    Raises:
-        Exception: `error` itself, where it is a bug of ours.
-    """
+    """What a person reads of an error; of one that nobody foresaw the terminal gets everything."""
     if isinstance(error, CancelledError):
         return note("Cancelled.")
     if isinstance(error, InputError):
         text = UPLOADED.sub("", str(error).strip().splitlines()[-1])
         return note(text[:1].upper() + text[1:] + ".", "bad")
-    raise error
+    traceback.print_exception(error)
+    return note(f"This went wrong: {type(error).__name__}. The terminal of the program says more.", "bad")

@@ -1,6 +1,7 @@
 """Keypoints from OpenPose's JSON files, one a photo, and from editors that write the same form."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,9 @@ def _canvas(content: dict, path: Path) -> tuple[float, float] | None:
     try:
         height, width = map(float, sides)
     except (TypeError, ValueError):
-        raise InputError(f"{path}: canvas_height or canvas_width is no number; correct it") from None
+        height = width = math.nan
+    if not (0 < height < math.inf and 0 < width < math.inf):
+        raise InputError(f"{path}: canvas_height or canvas_width is no number of pixels; correct it")
     return height, width
 
 

@@ -78,7 +78,7 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     """
     if (Path(folder) / INDEX).is_file():
         try:
-            return CFLDPipeline.from_pretrained(str(folder), local_files_only=True)
+            return CFLDPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:  # of a damaged or foreign folder
             raise InputError(f"{folder}: cannot be read as a pipeline: {' '.join(str(error).split())[:200]}") from None
     return _from_checkpoint(folder, config_file)[0]

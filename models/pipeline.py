@@ -7,6 +7,7 @@ A folder of it holds `conditioner`, `unet`, `vae` and `scheduler`; `python -m mo
 one of a checkpoint.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -20,26 +21,25 @@ from diffusers import (
     SchedulerMixin,
     UNet2DConditionModel,
 )
-from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
 from configs.defaults import default_config
 from configs.errors import InputError
-from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
+from datasets.keypoints import FRAME, pose_map
 from datasets.pairs import normalize, resize_to_tensor
 from diffusion.guidance import GUIDANCE, Scales
-from diffusion.randomness import pair_generators
 from diffusion.schedulers import most_steps, scheduler_like
 from metrics import PROTOCOLS
+from poses.photos import upright_rgb
 
 from .cfld import CFLD
 from .conditioner import Appearance, Conditions
 from .generation import SamplingSettings, generate, starting_noise
+from .pipeline_arguments import Photo, converted, generators_of, photos_of, poses_of, rows_of, split
 from .pretrained_conditioner import PretrainedConditioner, conditioning_settings
 from .unet import prepare_unet
 
-Photo = Image.Image
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
@@ -80,7 +80,7 @@ class CFLDPipeline(DiffusionPipeline):
     def __call__(
         self,
         image: Photo | Sequence[Photo],
-        pose: np.ndarray | Sequence[np.ndarray],
+        pose: np.ndarray | Sequence[np.ndarray] | Tensor,
         num_inference_steps: int | None = None,
         guidance_type: str | None = None,
         guidance_scales: Mapping[str, float] | None = None,
@@ -100,12 +100,14 @@ class CFLDPipeline(DiffusionPipeline):
         On the CPU every image is computed alone, so that it does not depend on its neighbours.
 
         Args:
-            image: RGB photos, shaped like `pose_frame`: they are stretched to what the model reads.
+            image: photos of any mode, shaped like `pose_frame`: they are turned upright, and stretched to what the
+                model reads.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
             num_inference_steps, guidance_type, guidance_scales, guidance_interval, output_size: None for the
                 pipeline's own; scales that are not named keep their values.
             scheduler: a name of `diffusion.schedulers`, in place of the pipeline's.
-            generator: one for each image, or one from which each image gets its own; None draws anew.
+            generator: one for each image, or one from which each image gets its own; None draws anew. Those of
+                a GPU give a seed for one of the CPU.
             pose_frame: (height, width).
             batch_size: images computed at once on a GPU.
             output_type: `pil`, `np` (B, H, W, 3) or `pt` (B, 3, H, W), both float32 in [0, 1] of 8-bit values.
@@ -113,18 +115,18 @@ class CFLDPipeline(DiffusionPipeline):
                 steps before it, the timestep and {"latents"}; may return other latents. What it raises ends the call.
 
         Raises:
-            InputError: numbers of photos, poses and generators do not match, an unknown name, or the samples are
-                not finite.
+            InputError: something is no photo or no pose, numbers of photos, poses and generators do not match, an
+                unknown name, or the samples are not finite.
         """
-        images, poses = _as_list(image, Photo), _as_list(pose, np.ndarray)
-        rows = _rows(len(images), len(poses))
+        images, poses = photos_of(image), poses_of(pose)
+        rows = rows_of(len(images), len(poses))
         settings = self._settings(num_inference_steps, guidance_type, guidance_scales, guidance_interval)
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
-        generators, device = _generators(generator, len(rows)), self._execution_device
+        generators, device = generators_of(generator, len(rows)), self._execution_device
         size = output_size or self.config.sampling["output_size"]
         appearances = [self._encode(photo, device) for photo in images]
-        batches = _split(rows, 1 if device.type == "cpu" else batch_size)
+        batches = split(rows, 1 if device.type == "cpu" else batch_size)
         finished = []
         self._num_timesteps = len(batches) * settings.num_inference_steps
         with self.progress_bar(total=self._num_timesteps) as bar:
@@ -137,7 +139,7 @@ class CFLDPipeline(DiffusionPipeline):
                 samples = self._sample(conditions, settings, own, report, scheduler)
                 finished.append(PROTOCOLS["cfld"].at_size(samples, size))
         self.maybe_free_model_hooks()
-        result = _converted(torch.cat(finished), output_type)
+        result = converted(torch.cat(finished), output_type)
         return ImagePipelineOutput(images=result) if return_dict else (result,)
 
     @property
@@ -156,6 +158,8 @@ class CFLDPipeline(DiffusionPipeline):
         unknown = set(scales or {}) - set(Scales._fields)
         if unknown:
             raise InputError(f"unknown guidance scale {min(unknown)!r}, expected some of {', '.join(Scales._fields)}")
+        if not all(math.isfinite(scale) for scale in (scales or {}).values()):
+            raise InputError(f"guidance_scales is {dict(scales)}, expected finite numbers")
         if guidance_type is not None and guidance_type not in GUIDANCE:
             raise InputError(f"guidance_type is {guidance_type!r}, expected one of {', '.join(GUIDANCE)}")
         steps = own["num_inference_steps"] if steps is None else steps
@@ -171,15 +175,12 @@ class CFLDPipeline(DiffusionPipeline):
 
     def _encode(self, photo: Photo, device: torch.device) -> Appearance:
         size = self.conditioner.config.settings["INPUT"]["COND"]["IMG_SIZE"]
-        pixels = normalize(resize_to_tensor(photo.convert("RGB"), size))[None]  # (1, 3, h, w)
+        pixels = normalize(resize_to_tensor(upright_rgb(photo), size))[None]  # (1, 3, h, w)
         return self.conditioner.encode_appearance(pixels.to(device, self.conditioner.dtype))
 
     def _add_pose(
         self, appearance: Appearance, keypoints: np.ndarray, frame: tuple[int, int], device: torch.device
     ) -> Conditions:
-        keypoints = np.asarray(keypoints)
-        if keypoints.shape != (NUM_KEYPOINTS, 2):
-            raise InputError(f"a pose has the shape {keypoints.shape}, expected ({NUM_KEYPOINTS}, 2)")
         size = tuple(self.conditioner.config.settings["INPUT"]["POSE"]["IMG_SIZE"])
         pose = pose_map(keypoints, size, frame)[None]  # (1, 21, h', w')
         return self.conditioner.encode_pose(appearance, pose.to(device, self.conditioner.dtype))
@@ -232,36 +233,3 @@ def sampling_of(cfg: CfgNode) -> dict[str, Any]:
         "guidance_interval": list(settings.interval),
         "output_size": list(cfg.TEST.IMG_SIZE),
     }
-
-
-def _as_list(value: Any, kind: type) -> list:
-    """One item or several, as a list; an array of one more dimension than a pose is several poses."""
-    single = isinstance(value, kind) and not (isinstance(value, np.ndarray) and value.ndim == 3)
-    return [value] if single else list(value)
-
-
-def _rows(photos: int, poses: int) -> list[tuple[int, int, int]]:
-    """(number, photo, pose) of every image."""
-    if not photos or not poses or (photos != poses and 1 not in (photos, poses)):
-        raise InputError(f"{photos} photos and {poses} poses; expected the same number, or one of either")
-    return [(row, row % photos, row % poses) for row in range(max(photos, poses))]
-
-
-def _generators(generator: Any, count: int) -> list[torch.Generator]:
-    if isinstance(generator, Sequence):
-        if len(generator) != count:
-            raise InputError(f"{len(generator)} generators for {count} images; expected one for each")
-        return list(generator)
-    return pair_generators(torch.randint(2**62, (count,), generator=generator).tolist())
-
-
-def _split(rows: list, size: int) -> list[list]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _converted(images: Tensor, output_type: str) -> list[Photo] | np.ndarray | Tensor:
-    """(B, 3, H, W) uint8 as `output_type`."""
-    pixels = images.permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
-    if output_type == "pil":
-        return [Image.fromarray(image) for image in pixels]
-    return images.float() / 255 if output_type == "pt" else pixels.astype(np.float32) / 255

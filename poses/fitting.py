@@ -29,11 +29,11 @@ def fit_pose(pose: np.ndarray, person: np.ndarray, frame: tuple[int, int] = FRAM
         frame: (height, width); what leaves it is missing in the result.
 
     Returns:
-        (18, 2) float. The pose unchanged where neck or all of the body's bones are missing in either.
+        (18, 2) float. The pose unchanged where either is not `measurable`.
     """
     pose, person = np.asarray(pose, float), np.asarray(person, float)
     seen, own = bone_lengths(pose), bone_lengths(person)
-    if not seen or not own or not _found(pose)[NECK] or not _found(person)[NECK]:
+    if not measurable(pose) or not measurable(person):
         return pose
     pose_height, person_height = _height(seen), _height(own)
     true = {bone: _true_length(bone, own, person_height) for bone in AVERAGE}
@@ -56,6 +56,11 @@ def fit_pose(pose: np.ndarray, person: np.ndarray, frame: tuple[int, int] = FRAM
     fitted[placed] += _move(fitted, person if same_cut else pose)
     inside = placed & (fitted >= 0).all(axis=1) & (fitted < frame).all(axis=1)
     return np.where(inside[:, None], fitted, MISSING)
+
+
+def measurable(keypoints: np.ndarray) -> bool:
+    """Whether they have the neck, from which figures are put together, and a bone of the body."""
+    return bool(_found(keypoints)[NECK] and bone_lengths(keypoints))
 
 
 def bone_lengths(keypoints: np.ndarray) -> dict[tuple[int, int], float]:

@@ -16,7 +16,7 @@ from configs.errors import InputError
 from datasets.keypoints import FRAME
 from diffusion.randomness import pair_generators
 from models.pipeline import CFLDPipeline
-from poses.fitting import fit_pose
+from poses.fitting import fit_pose, measurable
 from poses.library import NamedPose
 from poses.photos import TOLERANCE, Framing
 
@@ -84,10 +84,13 @@ def fitted(person: Person, poses: Sequence[NamedPose]) -> list[NamedPose]:
     """The poses as this person would take them.
 
     Raises:
-        InputError: the person's keypoints are not known.
+        InputError: the person's keypoints are not known, or too few of them.
     """
-    if person.keypoints is None:
-        raise InputError(f"{person.name}: its keypoints are not known, so no pose can be fitted to it")
+    if person.keypoints is None or not measurable(person.keypoints):
+        raise InputError(
+            f"{person.name}: no pose can be fitted without the person's neck (between both shoulders) and a bone of "
+            "the body; use another photo, give its keypoints, or do not fit"
+        )
     return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints)) for pose in poses]
 
 

@@ -1,5 +1,6 @@
 """Any photo as the model wants it: upright, RGB, in the shape of the keypoints' frame; and back."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -10,37 +11,45 @@ from PIL import Image, ImageOps
 from configs.errors import InputError
 from datasets.keypoints import FRAME, MISSING
 
-SMALLEST, LARGEST = 32, 100_000_000  # pixels: of a side, of all
+SMALLEST, LARGEST = 32, 2 * Image.MAX_IMAGE_PIXELS  # pixels: of a side, of all (more are refused by Pillow)
+LONGEST = 2048  # pixels of the longer side: larger photos are shrunk, models read far smaller ones
 TOLERANCE = 0.03  # aspect ratios that differ by no more are stretched, as in training, not padded
 PAPER = (255, 255, 255)  # what shows through transparent pixels
 
 
 def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
-    """An upright RGB photo: EXIF rotation applied, transparency on white, any mode of colour.
+    """An upright RGB photo (`upright_rgb`), its longer side `LONGEST` at most.
 
     Raises:
         InputError: no such file, no image, too small or too large.
     """
     name = file if isinstance(file, str | Path) else getattr(file, "name", "photo")
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > LARGEST:
-                raise InputError(f"{name}: {image.width} x {image.height} pixels, at most {LARGEST:,} are read")
-            upright = _rgb(ImageOps.exif_transpose(image))
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            with Image.open(file) as image:
+                if min(image.size) < SMALLEST:
+                    size = f"{image.width} x {image.height}"
+                    raise InputError(f"{name}: {size} pixels, expected at least {SMALLEST} a side")
+                image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+                return upright_rgb(image)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; expected a photo") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise InputError(f"{name}: more than {LARGEST:,} pixels; make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise InputError(
+            f"{name}: cannot be read as a photo (not an image in a known format); use a JPEG or PNG"
+        ) from None
+    except (OSError, ValueError, SyntaxError) as error:
         if isinstance(error, InputError):
             raise
-        text = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise InputError(f"{name}: cannot be read as a photo ({text}); use a JPEG, PNG or WebP file") from None
-    if min(upright.size) < SMALLEST:
-        raise InputError(f"{name}: {upright.width} x {upright.height} pixels, expected at least {SMALLEST} a side")
-    return upright
+        raise InputError(f"{name}: cannot be read as a photo ({error}); use a JPEG or PNG") from None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bits of grey, which Pillow would cut, not scale
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say, in RGB: transparency on white, 16 bits of grey scaled to 8."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # which Pillow would cut, not scale
         return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -83,11 +92,10 @@ class Framing:
         return canvas
 
     def restore(self, image: Image.Image) -> Image.Image:
-        """The part of a picture of the frame that the photo filled, at the photo's aspect ratio."""
+        """The part of a picture of the frame that the photo filled, at the photo's aspect ratio, 2 pixels at least."""
         y, x = image.height / self.frame[0], image.width / self.frame[1]
-        (top, left), (height, width) = self.offset, self.inner
-        box = tuple(round(side) for side in (left * x, top * y, (left + width) * x, (top + height) * y))
-        return image.crop(box)
+        left, top = round(self.offset[1] * x), round(self.offset[0] * y)
+        return image.crop((left, top, left + max(2, round(self.inner[1] * x)), top + max(2, round(self.inner[0] * y))))
 
 
 def _border_colour(photo: Image.Image) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from configs.errors import InputError
 from configs.files import whole_file
@@ -23,7 +23,7 @@ def draw_skeleton(keypoints: np.ndarray, size: tuple[int, int]) -> Image.Image:
 def picture_grid(
     poses: Sequence[tuple[str, Image.Image]], rows: Sequence[tuple[Image.Image, Sequence[Image.Image]]]
 ) -> Image.Image:
-    """Poses on top, photos on the left, and the pictures where they meet; a photo is fitted into its tile.
+    """Poses on top, photos on the left, and the pictures where they meet, all as large as they fit.
 
     Args:
         poses: name and skeleton of each column.
@@ -35,16 +35,20 @@ def picture_grid(
     grid = Image.new("RGB", (step[0] * (len(poses) + 1) - GAP, top + step[1] * len(rows) - GAP), "white")
     draw, font = ImageDraw.Draw(grid), ImageFont.load_default(size=min(12, width / 12))
     for column, (name, skeleton) in enumerate(poses, start=1):
-        draw.text((column * step[0] + width / 2, HEADER / 2), name, "black", font, anchor="mm")
+        draw.text((column * step[0] + width / 2, HEADER / 2), _cut(name, font, width), "black", font, anchor="mm")
         grid.paste(skeleton, (column * step[0], HEADER))
     for row, (photo, pictures) in enumerate(rows):
-        tile = photo.copy()
-        tile.thumbnail((width, height))
-        grid.paste(tile, ((width - tile.width) // 2, top + row * step[1] + (height - tile.height) // 2))
-        for column, picture in enumerate(pictures, start=1):
-            picture = picture if picture.size == (width, height) else picture.resize((width, height))
-            grid.paste(picture, (column * step[0], top + row * step[1]))
+        for column, image in enumerate([photo, *pictures]):
+            tile = ImageOps.pad(image, (width, height), color="white")
+            grid.paste(tile, (column * step[0], top + row * step[1]))
     return grid
+
+
+def _cut(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The beginning of a name that is not wider than `width` pixels."""
+    while font.getlength(name) > width:
+        name = name.rstrip("…")[:-1] + "…"
+    return name
 
 
 def save_image(image: Image.Image, path: Path) -> None:
@@ -54,11 +58,10 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
-    """Write an endless GIF of frames of one size."""
+    """Write an endless GIF of frames of one size, 50 a second at most: players slow down what is faster."""
+    duration = max(20, round(1000 / fps))  # milliseconds
     with whole_file(path) as partial:
-        frames[0].save(
-            partial, format="GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0
-        )
+        frames[0].save(partial, format="GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0)
 
 
 def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:

@@ -1,6 +1,7 @@
 """Poses by what a person types: a name of the library, a keypoint file, a photo, or a folder of them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -45,9 +46,7 @@ class PoseReader:
             return [pose for pose in self._annotations(Path(path + ".csv"), row)]
         path = Path(text)
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
-            if not files:
-                raise InputError(f"{path}: no photos, .csv or .json files in this folder")
+            files = files_in(path, READERS)
             return [pose for file in files for pose in READERS[file.suffix.lower()](self, file)]
         if path.suffix.lower() in READERS:
             return READERS[path.suffix.lower()](self, path)
@@ -85,6 +84,27 @@ READERS = {
     ".json": PoseReader._openpose,
     **{extension: PoseReader.photo for extension in IMAGE_EXTENSIONS},
 }
+
+
+def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
+    """The files of a folder that end so, in the order in which people count: `2.jpg` before `10.jpg`.
+
+    Raises:
+        InputError: there are none, or it cannot be read.
+    """
+    try:
+        files = [file for file in folder.iterdir() if file.suffix.lower() in extensions]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
+    files = [file for file in files if not file.name.startswith(".")]  # what macOS puts beside files
+    if not files:
+        raise InputError(f"{folder}: no {', '.join(extensions)} files in this folder")
+    return sorted(files, key=_counted)
+
+
+def _counted(file: Path) -> list[tuple[str, int, str]]:
+    """A key to sort by: words and numbers of a name."""
+    return [(word, int(number or 0), number) for word, number in re.findall(r"(\D*)(\d*)", file.name.lower())]
 
 
 def centred(keypoints: np.ndarray, frame: tuple[int, int] = FRAME) -> np.ndarray:

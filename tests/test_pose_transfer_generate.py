@@ -10,7 +10,7 @@ import pose_transfer_generate
 from datasets.drawn_people import draw, sample_person, sample_pose
 from datasets.keypoints import FRAME
 from datasets.pair_lists import ANNOTATION_HEADER
-from poses import library
+from poses import NamedPose, library
 from poses.making import steps_of
 from poses.pictures import draw_skeleton
 from tests.tiny import run_main
@@ -112,6 +112,12 @@ def test_fit_to_given_keypoints(photos, tmp_path):
     assert sizes[1] / sizes[0] == pytest.approx(0.6, abs=0.04)
 
 
+def test_no_file_is_written_twice():
+    given = [NamedPose(name, library()["standing_front"]) for name in ("a", "a_2", "a", "a", "b", "a_2")]
+    names = [pose.name for pose in pose_transfer_generate.with_own_names(given)]
+    assert names == ["a", "a_2", "a_3", "a_4", "b", "a_2_2"]
+
+
 def test_names_of_poses(capsys):
     assert run("--list-poses") == 0
     assert capsys.readouterr().out.split() == list(library())
@@ -141,6 +147,12 @@ def test_bad_input_is_one_line(photos, tmp_path, capsys, options, message):
     errors = [line for line in lines if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0] and errors[0] == lines[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file(photos, capsys):
+    photo = photos / "anna.jpg"
+    assert run("--source", photo, "--pose", "standing_front", "--output", photo) == 1
+    assert "anna.jpg, a file; give a folder" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named(capsys):

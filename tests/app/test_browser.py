@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from tests.shared import REPOSITORY
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("gradio")
+from app import picture_tab  # noqa: E402  needs gradio
+
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 1000  # milliseconds
@@ -42,7 +46,7 @@ def address(outputs):
     pipe.set_progress_bar_config(disable=True)
     studio = Studio(pipe, outputs)
     page = build_page(studio)
-    yield serve(page, studio, "127.0.0.1", None, block=False)
+    yield serve(page, "127.0.0.1", None, block=False)
     page.close()
 
 
@@ -124,6 +128,7 @@ def test_a_photo_a_dragged_joint_a_picture_and_its_download(page, photo, tmp_pat
     kept = np.array(Image.open(download.value.path()), float)
     assert np.array_equal(kept, pictures[1]) and download.value.suggested_filename == "anna_posed.png"
     assert page.locator("#history img").count() == 2
+    assert not list(Path(tempfile.gettempdir()).glob("*/anna_posed.png"))  # Gradio's copy alone, which it deletes
 
 
 def page_file(page, source: str, path):
@@ -186,6 +191,26 @@ def test_cancel(page, photo):
     assert result(page)  # the model is free again
 
 
+def test_nothing_unforeseen_blocks_the_page(page, photo, monkeypatch):
+    def broken(*_):
+        raise MemoryError
+
+    upload(page, photo)
+    monkeypatch.setattr(picture_tab, "make_pictures", broken)
+    page.click("#generate")
+    page.wait_for_selector("#status .bad:has-text('This went wrong: MemoryError.')")
+    monkeypatch.undo()
+    page.click("#generate:not([disabled])")
+    assert result(page)
+
+
+def test_a_file_that_is_too_large(page, tmp_path):
+    (tmp_path / "large.jpg").write_bytes(bytes(21 * 2**20))
+    page.set_input_files("#photo input[type=file]", tmp_path / "large.jpg")
+    page.wait_for_selector("#status .bad:has-text('large.jpg is larger than 20 MB')")
+    assert page.locator("#photo img").count() == 0
+
+
 def test_bad_uploads_are_answered_by_a_sentence(page, tmp_path):
     page.click("#generate")
     page.wait_for_selector("#status .bad:has-text('Choose a photo of a person first')")
@@ -195,6 +220,10 @@ def test_bad_uploads_are_answered_by_a_sentence(page, tmp_path):
     page.click("#generate")
     page.wait_for_selector("#status .bad:has-text('fake.jpg: cannot be read as a photo')")
     assert "/" not in page.inner_text("#status").split(":")[0]  # not where the server keeps it
+    (tmp_path / "friend.jpg").write_bytes(b"no image either")
+    page.click("text=Pose from another photo")
+    page.set_input_files("#other input[type=file]", tmp_path / "friend.jpg")
+    page.wait_for_selector("#status .bad:has-text('Friend.jpg: cannot be read as a photo')")
 
 
 def test_a_film(page, photo):

@@ -61,6 +61,9 @@ def test_the_surest_of_several_people_and_nobody(tmp_path):
         (b'{"people": [{}]}', r"people\[0\].pose_keypoints_2d is no list"),
         (b'{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "18 .COCO. or 25 .BODY_25."),
         (b'{"people": [{"pose_keypoints_2d": ["a"]}]}', "pose_keypoints_2d is no list"),
+        (b'{"people": [], "canvas_height": -5, "canvas_width": 9}', "no number of pixels"),
+        (b'{"people": [], "canvas_height": 9, "canvas_width": Infinity}', "no number of pixels"),
+        (b'{"people": [], "canvas_height": "x", "canvas_width": 9}', "no number of pixels"),
     ],
 )
 def test_other_files_are_named(tmp_path, content, message):

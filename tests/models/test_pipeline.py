@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate.utils import set_seed
 from PIL import Image
+from safetensors.torch import load_file
 
 import pose_transfer_test
 from configs import InputError, load_config
@@ -104,6 +105,16 @@ def test_one_photo_in_several_poses_is_encoded_once(pairs, pipe, monkeypatch):
     assert np.array_equal(alone[0], images[1].permute(1, 2, 0).numpy())
 
 
+def test_photos_are_turned_upright(pairs, pipe, tmp_path):
+    photo, pose = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints
+    exif = Image.Exif()
+    exif[0x0112] = 8  # to be turned 90 degrees anticlockwise
+    photo.transpose(Image.Transpose.ROTATE_270).convert("RGBA").save(tmp_path / "lying.png", exif=exif)
+    photos = [photo, Image.open(tmp_path / "lying.png")]
+    upright, lying = pipe(photos, pose, 1, generator=generators(1) + generators(1), output_type="np").images
+    assert np.array_equal(upright, lying)
+
+
 def test_a_callback_sees_and_changes_every_step(pairs, pipe):
     photo, pose, seen = Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints, []
 
@@ -166,6 +177,7 @@ def test_parts_wait_on_the_cpu(pairs):
         ({"generator": generators(2)}, "2 generators for 1 images"),
         ({"scheduler": "heun"}, "unknown scheduler 'heun', expected one of ddpm"),
         ({"guidance_scales": {"up": 1.0}}, "unknown guidance scale 'up', expected some of down"),
+        ({"guidance_scales": {"full": float("nan")}}, "expected finite numbers"),
         ({"guidance_type": "full"}, "guidance_type is 'full'"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0, expected 1 to 1000"),
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
@@ -194,6 +206,13 @@ def test_a_published_checkpoint(tmp_path):
     assert all(torch.equal(value, own[f"unet.{name}"]) for name, value in pipe.unet.named_parameters())
     with pytest.raises(InputError, match="is there already"):
         export(str(tmp_path), tmp_path / "exported", str(config))
+    weights = tmp_path / "exported" / "vae" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    content = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(InputError, match="cannot be read as a pipeline"):  # pickles are not
+        load_pipeline(tmp_path / "exported")
+    weights.write_bytes(content)
     Path(tmp_path / "exported" / "unet" / "config.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read as a pipeline"):
         load_pipeline(tmp_path / "exported")

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from PIL import Image
 
+from configs.errors import InputError
 from datasets.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, keypoints, sample_person, sample_pose
 from datasets.keypoints import FRAME, MISSING
-from poses import library
+from poses import NamedPose, library
 from poses.fitting import AVERAGE, TWIN, bone_lengths, fit_pose
+from poses.making import Person, fitted
 
 
 def standing(seed: int, scale: float = 1.0) -> np.ndarray:
@@ -73,3 +76,6 @@ def test_unknown_people_leave_the_pose_alone():
     lone = nobody.copy()
     lone[[9, 10]] = [[100, 50], [140, 50]]  # a shin without a neck
     assert np.array_equal(fit_pose(pose, lone), pose)
+    for known in (None, lone):
+        with pytest.raises(InputError, match="anna: no pose can be fitted without the person's neck"):
+            fitted(Person("anna", Image.new("RGB", (176, 256)), known), [NamedPose("pose", pose)])

@@ -67,9 +67,18 @@ def test_what_is_no_photo(tmp_path, content, message):
 def test_files_that_are_missing_or_too_large(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no such file"):
         read_photo(tmp_path / "none.jpg")
-    monkeypatch.setattr(photos, "LARGEST", 1000)
-    with pytest.raises(InputError, match="40 x 40 pixels, at most 1,000"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(InputError, match="more than .* pixels; make it smaller"):
         read_photo(saved(Image.new("RGB", (40, 40))))
+
+
+@pytest.mark.parametrize(
+    "size, expected", [((3000, 1500), (2048, 1024)), ((40, 20000), (4, 2048)), ((50, 40), (50, 40))]
+)
+def test_large_photos_are_shrunk(size, expected):
+    """Neither they nor their bars fill the memory."""
+    photo = read_photo(saved(Image.new("L", size, 9)))
+    assert photo.size == expected and max(Framing.of(expected[::-1]).apply(photo).size) <= 2 * photos.LONGEST
 
 
 @pytest.mark.parametrize("size", [(560, 420), (400, 900), (900, 120), (33, 32), (2000, 1333)])
@@ -84,6 +93,10 @@ def test_framing_and_back(size):
     assert np.allclose(corners[0] + corners[1], FRAME) and (corners[2] == -1).all()  # in the middle
     back = framing.restore(framed.resize((FRAME[1] * 4, FRAME[0] * 4)))
     assert back.height / back.width == pytest.approx(size[0] / size[1], rel=0.05)
+
+
+def test_a_thin_strip_is_not_cut_to_nothing():
+    assert Framing.of((2048, 1)).restore(Image.new("RGB", FRAME[::-1])).size == (2, FRAME[0])
 
 
 def test_a_photo_of_about_the_frames_shape_is_stretched():

@@ -15,12 +15,23 @@ def test_skeleton():
 
 def test_grid():
     skeletons = [(name, Image.new("RGB", (44, 64), name)) for name in ("red", "green")]
-    rows = [(Image.new("RGB", (90, 30), "blue"), [Image.new("RGB", (44, 64), "white")] * 2)] * 3
+    cut = Image.new("RGB", (22, 16), "lime")  # to the shape of its photo
+    rows = [(Image.new("RGB", (90, 30), "blue"), [Image.new("RGB", (44, 64), "white"), cut])] * 3
     grid = picture_grid(skeletons, rows)
     assert grid.size == (3 * 44 + 2 * GAP, HEADER + 4 * 64 + 3 * GAP)
     assert grid.getpixel((48 + 20, HEADER + 30)) == (255, 0, 0)
     assert grid.getpixel((22, HEADER + 68 + 32)) == (0, 0, 255)  # the photo in the middle of its tile
     assert grid.getpixel((22, HEADER + 68 + 5)) == (255, 255, 255)
+    place = 96 + 22, HEADER + 68 + 32
+    assert grid.getpixel(place) == (0, 255, 0) and grid.getpixel((place[0], place[1] - 18)) == (255, 255, 255)
+
+
+def test_long_names_do_not_run_into_each_other():
+    """What stands over a column is not wider than it."""
+    column = Image.new("RGB", (60, 80))
+    grid = picture_grid([("", column), ("W" * 40, column), ("", column)], [])
+    dark = np.argwhere(np.array(grid.convert("L"))[:HEADER].min(axis=0) < 128)
+    assert 2 * (60 + GAP) <= dark.min() and dark.max() < 2 * (60 + GAP) + 60
 
 
 def test_films(tmp_path):
@@ -28,6 +39,10 @@ def test_films(tmp_path):
     save_gif(frames, tmp_path / "a.gif", fps=5)
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 3 and gif.size == (45, 65) and gif.info["duration"] == 200 and gif.info["loop"] == 0
+    save_gif(frames, tmp_path / "fast.gif", fps=60)
+    with Image.open(tmp_path / "fast.gif") as gif:
+        assert gif.info["duration"] == 20  # browsers show less than that as 100
+    (tmp_path / "fast.gif").unlink()
     save_mp4(frames, tmp_path / "a.mp4", fps=5)
     film = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert film.get(cv2.CAP_PROP_FPS) == 5

@@ -8,7 +8,7 @@ from configs.errors import InputError
 from datasets.keypoints import FRAME, MISSING
 from datasets.pair_lists import ANNOTATION_HEADER
 from poses import library
-from poses.sources import PoseReader
+from poses.sources import PoseReader, files_in
 
 
 class OnePerson:
@@ -108,8 +108,16 @@ def test_a_photo_and_a_folder(tmp_path):
     assert [pose.name for pose in poses] == ["b", "friend", "seated_left"]
     assert np.allclose(poses[1].keypoints, STANDING)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: no photos"):
+    with pytest.raises(InputError, match="empty: no .csv, .json, .*files in this folder"):
         READER.read([str(tmp_path / "empty")])
+
+
+def test_files_of_a_folder_in_the_order_people_count(tmp_path):
+    for name in ("frame_10.json", "frame_2.json", "Frame_1.JSON", "._frame_1.json", "frame_1.txt", "a.json", "7.json"):
+        (tmp_path / name).write_text(json.dumps(openpose(STANDING)))
+    names = ["7", "a", "Frame_1", "frame_2", "frame_10"]
+    assert [pose.name for pose in READER.read([str(tmp_path)])] == names
+    assert [path.stem for path in files_in(tmp_path, [".json"])] == names
 
 
 def test_the_person_asked_for(tmp_path):
