@@ -4,6 +4,7 @@ Each gives plain values in a dictionary. Arms alternate (A B A B) after warming 
 compared in time before the results are compared.
 """
 
+import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 
 from benchmarks import arms, evaluate, loader, parts, work
-from benchmarks.arms import Arm
 from benchmarks.counts import counted
 from benchmarks.memory import computed_memory
 from benchmarks.presets import FULL_SIZE, WAYS, Preset
@@ -143,11 +143,11 @@ def scaled(preset: Preset, points: dict[str, Callable], tick: Tick) -> dict[str,
 
 def weakly_scaled(preset: Preset, make: Callable[..., tuple], tick: Tick) -> dict[float, float]:
     """Seconds of a training step of 1 and more processes, each with its own full batch and as many threads."""
-    here = torch.cuda.device_count() or torch.get_num_threads()
+    here = torch.cuda.device_count() or os.cpu_count()
     counts = [n for n in preset.scaling.get("processes", ()) if n <= here]
     result = {}
     for count in counts:
-        arm = Arm(count, threads=max(1, torch.get_num_threads() // max(counts)))
+        arm = arms.Arm(count, threads=max(1, torch.get_num_threads() // max(counts)))
         try:
             arm(arms.prepare, *make("ours", batch=count * preset.pairs))
             result[count] = arm(arms.median_seconds, preset.rounds)
