@@ -40,6 +40,7 @@ _C.MODEL.U_COND_UP_BLOCK_GUIDANCE = False  # ... and the appearance is dropped w
 
 _C.MODEL.FIRST_STAGE_CONFIG = CN()
 _C.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/vae"
+_C.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH = ""  # (ours) folder of an AutoencoderTiny that decodes test samples
 
 _C.MODEL.UNET_CONFIG = CN()
 _C.MODEL.UNET_CONFIG.PRETRAINED_PATH = "pretrained_models/unet"
@@ -158,6 +159,7 @@ _C.TEST.DOWN_BLOCK_GUIDANCE_SCALE = 2.0  # d: pose
 _C.TEST.UP_BLOCK_GUIDANCE_SCALE = 2.0  # published, read by no guidance type; kept so that its files load
 _C.TEST.ALL_BLOCK_GUIDANCE_SCALE = 2.0  # a: appearance on top of pose
 _C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
+_C.TEST.DEEP_CACHE_INTERVAL = 1  # (ours) run the U-Net's deep blocks at every so many steps; 1 is exact
 _C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
 
 

@@ -10,13 +10,14 @@ from configs.errors import InputError
 from configs.files import PARTIAL, in_checkout
 from diffusion.schedulers import load_scheduler
 
-from .build import build_model
+from .build import build_model, use_small_decoder
 from .checkpoints import CONFIG, checkpoint_config, load_checkpoint
 from .pipeline import CFLDPipeline
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
 PATHS = (  # settings that name files
     "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH",
+    "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH",
     "MODEL.UNET_CONFIG.PRETRAINED_PATH",
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH",
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH",
@@ -138,5 +139,6 @@ def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline
     cfg.freeze()
     model = build_model(cfg)
     progress = load_checkpoint(model, folder)
+    use_small_decoder(model, cfg)
     scheduler = load_scheduler(cfg.MODEL.SCHEDULER_CONFIG.NAME, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
     return CFLDPipeline.of(model.eval(), scheduler, cfg), cfg, progress

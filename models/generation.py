@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -13,8 +13,9 @@ from diffusion.randomness import normal
 from diffusion.sampling import Denoiser, OnStep, sample
 
 from .conditioner import Conditioner, Conditions
+from .deep_cache import with_deep_cache
 from .unet import predict_noise, with_projected_prompt
-from .vae import decode_latents, downscale_factor
+from .vae import Decoder, decode_latents, downscale_factor
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class SamplingSettings:
 
     Attributes:
         interval: first and last share of the steps in which guidance acts; outside, everything is on without it.
+        deep_cache_interval: above 1, the U-Net's deep blocks run at every so many steps only, see `deep_cache`.
     """
 
     num_inference_steps: int
     guidance_type: str
     scales: Scales
     interval: tuple[float, float] = (0.0, 1.0)
+    deep_cache_interval: int = 1
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "SamplingSettings":
@@ -40,12 +43,13 @@ class SamplingSettings:
             plain=test.GUIDANCE_SCALE,
             full=test.FULL_GUIDANCE_SCALE,
         )
-        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales, tuple(test.GUIDANCE_INTERVAL))
+        interval = tuple(test.GUIDANCE_INTERVAL)
+        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales, interval, test.DEEP_CACHE_INTERVAL)
 
 
 def starting_noise(
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
+    vae: Decoder,
     image_size: Sequence[int],
     generators: Sequence[torch.Generator],
     device: torch.device,
@@ -59,7 +63,7 @@ def starting_noise(
 def generate(
     conditioner: Conditioner,
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
+    vae: Decoder,
     scheduler: SchedulerMixin,
     conditions: Conditions,
     latents: Tensor,
@@ -71,6 +75,7 @@ def generate(
 
     Args:
         conditioner: knows what a guidance branch leaves out.
+        vae: or a small decoder in its place.
         scheduler: its state changes.
         conditions: of B images.
         latents: (B, C, h, w) of unit variance.
@@ -85,12 +90,16 @@ def generate(
         branches, coefficients = zip(*table)
         stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
         stacked = with_projected_prompt(unet, stacked)
-        return guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
+        denoise = guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
+        return with_deep_cache(unet, denoise, whole) if settings.deep_cache_interval > 1 else denoise
 
-    denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
+    timesteps = scheduler.timesteps.tolist()
+    first, last = (round(share * len(timesteps)) for share in settings.interval)
+    changes = {*timesteps[first : first + 1], *timesteps[last : last + 1]}  # where other branches begin to run
+    whole = changes | set(timesteps[:: settings.deep_cache_interval])
+    denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
     if settings.interval != (0.0, 1.0):
-        first, last = (round(share * len(scheduler.timesteps)) for share in settings.interval)
         denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
     latents = latents * scheduler.init_noise_sigma
     latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
