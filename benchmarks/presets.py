@@ -76,7 +76,7 @@ PRESETS = {
     "full": Preset(
         FULL_SIZE,
         opts=("MODEL.SCHEDULER_CONFIG.NAME", "ddim"),
-        ours=("MODEL.CHANNELS_LAST", "True", "MODEL.COMPILE", "True"),
+        ours=("MODEL.CHANNELS_LAST", "True", "MODEL.COMPILE", "default"),
         dataset=128,
         pairs=8,
         images=(1, 16),

@@ -13,6 +13,7 @@ CHOICES = {
     "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm", "unipc", "dpmsolver++"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
     "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
+    "MODEL.COMPILE": ("off", "default", "reduce-overhead"),
     "INPUT.CACHE": ("off", "photos", "latents"),
     "OPTIMIZER.NAME": ("adam",),
     "TEST.GUIDANCE_TYPE": (
@@ -128,6 +129,10 @@ def _check_ranges(cfg: CfgNode) -> None:
     interval = cfg.TEST.GUIDANCE_INTERVAL
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
         raise InputError(f"TEST.GUIDANCE_INTERVAL is {interval}, expected [first, last] within 0 and 1")
+    if cfg.MODEL.COMPILE == "reduce-overhead" and cfg.TEST.DEEP_CACHE_INTERVAL > 1:
+        raise InputError(
+            "TEST.DEEP_CACHE_INTERVAL above 1 keeps what CUDA graphs overwrite in every step: set MODEL.COMPILE default"
+        )
     if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:
         raise InputError(
             "TEST.DDIM_INVERSION_STEPS needs the encoder of the whole VAE: leave out "
