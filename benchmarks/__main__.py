@@ -1,6 +1,7 @@
 """How fast it is, beside the published way of working.
 
-    python -m benchmarks {train,sample,parts,loader,evaluate,all} [--preset full|cpu] [--json FILE] [--plot FILE]
+    python -m benchmarks all
+    python -m benchmarks train --preset cpu --json train.json --plot scaling.png
 
 Random weights and data, no downloads. `cpu`, the preset where there is no GPU, is the demo model and takes minutes;
 `full` is the published model. The exit status is 1 when ours needs too many FLOP at full size, which are counted.
@@ -48,7 +49,7 @@ def check_counts(results: Mapping[str, dict]) -> None:
 
 @one_line_errors
 def main(arguments: Sequence[str] | None = None, presets: Mapping[str, Preset] = PRESETS) -> None:
-    parser = Parser(__doc__)
+    parser = Parser(__doc__, prog="python -m benchmarks")
     parser.add_argument("unit", choices=[*UNITS, "all"], help="what to measure")
     usual = "full" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--preset", choices=[*presets], default=usual, help=f"sizes of the runs ({usual})")

@@ -1,6 +1,6 @@
 """Approximate sampling: cost against the distance to the exact result, which is DDIM with 50 steps.
 
-    python -m benchmarks.sweep [--pairs 8] [--json FILE] [--plot FILE] MODEL.PRETRAINED_PATH FOLDER [KEY VALUE ...]
+    python -m benchmarks.sweep --pairs 6 --plot sweep.png MODEL.PRETRAINED_PATH outputs/CFLD/no_app/epochs_100/checkpoints
 
 Every arm starts from the same noise. Scores compare its images with the exact ones; those whose weights are not
 there are left out. FLOP are counted with the first image, which also warms up. Where
@@ -162,7 +162,7 @@ def plot(results: Sequence[dict], path: Path) -> None:
 
 @one_line_errors
 def main(arguments: Sequence[str] | None = None, arms: Sequence[Arm] | None = None) -> None:
-    parser = Parser(__doc__)
+    parser = Parser(__doc__, prog="python -m benchmarks.sweep")
     parser.add_argument("--config_file", action="append", default=[], help="where the checkpoint has none itself")
     parser.add_argument("--pairs", type=int, default=8, help="test pairs to sample (8)")
     parser.add_argument("--json", type=Path, help="where to write the results")
