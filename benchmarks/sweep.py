@@ -1,6 +1,6 @@
 """Approximate sampling: cost against the distance to the exact result, which is DDIM with 50 steps.
 
-    python -m benchmarks.sweep --pairs 6 --plot sweep.png MODEL.PRETRAINED_PATH outputs/CFLD/no_app/epochs_100/checkpoints
+    python -m benchmarks.sweep --pairs 6 --plot sweep.png MODEL.PRETRAINED_PATH outputs/CFLD/run/epochs_100/checkpoints
 
 Every arm starts from the same noise. Scores compare its images with the exact ones; those whose weights are not
 there are left out. FLOP are counted with the first image, which also warms up. Where
