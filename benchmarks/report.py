@@ -20,8 +20,8 @@ def lines(unit: str, result: dict) -> Iterator[str]:
 def _train(result: dict) -> Iterator[str]:
     height, width = result["image"]
     yield f"a step of {result['pairs']} pairs, {height} x {width}, precision {result['precision']}"
-    yield from _compared(result, result["pairs"], "pair")
-    yield from _counted(result, "pair")
+    yield from _compared(result, result["pairs"], "pairs")
+    yield from _scaled(result, "a pair")
 
 
 def _sample(result: dict) -> Iterator[str]:
@@ -29,34 +29,32 @@ def _sample(result: dict) -> Iterator[str]:
     yield f"{result['steps']} steps, {height} x {width}, precision {result['precision']}"
     for images, compared in result["batches"].items():
         yield f"{images} at once"
-        yield from _compared(compared, images, "image")
-    yield from _counted(result, "image")
+        yield from _compared(compared, images, "images")
+    yield from _scaled(result, "an image")
 
 
-def _compared(result: dict, count: int, item: str) -> Iterator[str]:
+def _compared(result: dict, count: int, items: str) -> Iterator[str]:
     for way in WAYS:
         times = result["seconds"][way]
         middle = statistics.median(times)
         yield (
-            f"  {way:<10}{middle:8.3f} s ({min(times):.3f} to {max(times):.3f}) {count / middle:8.2f} {item}s/s; first "
+            f"  {way:<10}{middle:8.3f} s ({min(times):.3f} to {max(times):.3f}) {count / middle:8.2f} {items}/s; first "
             f"{result['first_seconds'][way]:.1f} s; peak {result['peak_gb'][way]:.2f} GB; utilisation "
             f"{result['utilisation'][way]:.0%} of {result['matrix_tflop_s']:.3g} TFLOP/s"
         )
     yield f"  they differ by {result['difference']:.1e}; {result['ratio']:.2f} times as fast"
 
 
-def _counted(result: dict, item: str) -> Iterator[str]:
+def _scaled(result: dict, item: str) -> Iterator[str]:
     for name, key in (("here", "tflop"), ("at full size", "full_size_tflop")):
         counts = result[key]
         yield (
-            f"counted {name}: {counts['published']:.4g} and {counts['ours']:.4g} TFLOP a{'n' * (item[0] in 'aeiou')} "
-            f"{item}, {fewer(counts):.2f} times fewer"
+            f"counted {name}: {counts['published']:.4g} and {counts['ours']:.4g} TFLOP {item}, "
+            f"{fewer(counts):.2f} times fewer"
         )
     for axis, points in result["scaling"].items():
-        unit = "s a step" if axis == "processes" else f"ms a {item}" if item == "pair" else f"ms an {item}"
-        scale = 1 if axis == "processes" else 1000
-        shown = ", ".join(f"{value:g}: {scale * seconds:.3g}" for value, seconds in points.items())
-        yield f"scaling over {axis}, {unit}: {shown}"
+        shown = ", ".join(f"{value:g}: {1000 * seconds:.3g}" for value, seconds in points.items())
+        yield f"scaling over {axis}, ms {'a step' if axis == 'processes' else item}: {shown}"
     shown = ", ".join(f"{name} {value:.3g}" for name, value in result["computed_gb"].items())
     yield f"computed at full size, GB: {shown}"
 

@@ -39,14 +39,14 @@ def compare(preset: Preset, makes: dict[str, tuple], useful: float, tick: Tick) 
     """
     precision = precision_of(preset)
     with arms.arms(WAYS) as running:
-        first, second, difference = {}, {}, []
+        first, results = {}, {}
         for way, arm in running.items():
             first[way] = arm(arms.prepare, *makes[way])
-            second[way] = [arm(arms.result)]
+            results[way] = [arm(arms.result)]
             arm(arms.seconds)
-            second[way].append(arm(arms.result))
+            results[way].append(arm(arms.result))
             tick("warming up")
-        difference = max(map(relative_difference, second["ours"], second["published"]))
+        difference = max(map(relative_difference, results["ours"], results["published"]))
         assert difference < TOLERANCE[precision], f"the ways differ by {difference:.2g}"
         times: dict[str, list[float]] = {way: [] for way in WAYS}
         rates = []

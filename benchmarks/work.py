@@ -70,8 +70,8 @@ def training(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Callable[[], Tens
     order = GlobalBatchSampler(len(pairs), cfg.INPUT.BATCH_SIZE, rank, world, 1, cfg.ACCELERATE.SEED)
 
     def ready(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        batch = unpack(to_device(batch, accelerator.device))
-        batch["seed"] = batch.pop("index").cpu().numpy()
+        seeds = batch.pop("index").numpy()  # before the batch goes to a GPU, whence they would have to come back
+        batch = unpack(to_device(batch, accelerator.device)) | {"seed": seeds}
         return one_by_one(model, batch) if published else batch
 
     def batches() -> Iterator[dict[str, Tensor]]:
