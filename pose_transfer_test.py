@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 
 from datasets import fid_real_images
 from models import build_model, load_checkpoint
+from models.build import use_small_decoder
 from models.checkpoints import checkpoint_config
 from models.execution import prepare_execution
 from training.data import evaluation_pairs
@@ -32,6 +33,7 @@ def main() -> None:
     set_seed(cfg.ACCELERATE.SEED)
     model = build_model(cfg)
     progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
+    use_small_decoder(model, cfg)
     model.to(accelerator.device).requires_grad_(False)
     prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
     folder = RunFolder.of(cfg).generated(cfg.TEST.IMG_SIZE)

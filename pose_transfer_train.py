@@ -1,7 +1,7 @@
 """Train Coarse-to-Fine Latent Diffusion.
 
     python pose_transfer_train.py --config_file configs/fashion_256.yaml
-    python pose_transfer_train.py --config_file configs/fashion_256.yaml INPUT.BATCH_SIZE 8 MODEL.COMPILE True
+    python pose_transfer_train.py --config_file configs/fashion_256.yaml INPUT.BATCH_SIZE 8 MODEL.COMPILE default
 
 Settings are those of configs/defaults.py. Several processes are started by scripts/multi_gpu/ and multi_node/. A
 run goes on from its newest checkpoint. Files are laid out as training/run_folder.py says.

@@ -1,42 +1,28 @@
-"""Counted work and memory of training and sampling, the published way beside ours; nothing is computed or allocated.
+"""Counted work of training and sampling, the published way beside ours; nothing is computed or allocated.
 
-    python -m benchmarks.counts [--json FILE] [--config_file FILE] [KEY VALUE ...]
-
-Runs the config's model with shapes alone (meta and fake tensors), so full size takes a minute on any machine. FLOP are
-2 x multiply-add. Memory is what the backward pass keeps, found by hooks on saved tensors, plus weights, gradients
-and Adam's moments, in 16-bit autocast with norms in float32 as GPUs have it; workspaces are not in it.
+The config's model runs with shapes alone (meta tensors), so full size takes seconds on any machine. FLOP are
+2 x multiply-add, counted as operations are dispatched.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from unittest.mock import patch
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.arguments import Parser
-from configs.errors import one_line_errors
-from configs.files import write_text
 from diffusion.guidance import GUIDANCE, Branch, guidance_branches
 from models import CFLD, build_model
 from models.conditioner import Conditions
-from models.execution import cast_frozen
 from models.generation import SamplingSettings
 from models.unet import predict_noise, with_projected_prompt
 from models.vae import decode_latents, downscale_factor
-from training.memory import BYTES_A_PARAMETER, saved_bytes
 
-TERA, GIGA = 1e12, 1e9
-BATCHES = (1, 2, 8)
+TERA = 1e12
 
 
 def batch_of(cfg: CfgNode, pairs: int, posteriors: bool, model: CFLD) -> dict[str, Tensor]:
@@ -106,71 +92,13 @@ def sampling_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
     }
 
 
-@contextmanager
-def autocast_of_gpus() -> Iterator[None]:
-    """Autocast to 16 bit on the CPU with the one rule of GPUs that matters to memory: norms compute in float32."""
-    group_norm, layer_norm = F.group_norm, F.layer_norm
-    with (
-        torch.autocast("cpu", torch.bfloat16),
-        patch.object(F, "group_norm", lambda x, *args, **options: group_norm(x.float(), *args, **options)),
-        patch.object(F, "layer_norm", lambda x, *args, **options: layer_norm(x.float(), *args, **options)),
-    ):
-        yield
+COUNTS = {"train": training_flop, "sample": sampling_flop}
 
 
-def training_memory(cfg: CfgNode, model: CFLD) -> dict[str, float]:
-    """GB of weights, gradients and moments, and of these with the activations of some pairs, without and with
-    checkpointing. The model is left with its frozen weights in 16 bit."""
-    model.train()
-    cast_frozen(model, torch.bfloat16)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    fixed = sum(p.nbytes for p in model.parameters()) + BYTES_A_PARAMETER * trained
-    result = {"weights, gradients, moments": fixed / GIGA}
-    for name, switch in (
-        ("", model.unet.disable_gradient_checkpointing),
-        (", checkpointing", model.unet.enable_gradient_checkpointing),
-    ):
-        switch()
-        with autocast_of_gpus():
-            pair = saved_bytes(lambda: model(batch_of(cfg, 1, True, model)), model)
-        result |= {f"{pairs} pairs{name}": (fixed + pairs * pair) / GIGA for pairs in BATCHES}
-    return result
-
-
-def half_bytes(model: nn.Module) -> int:
-    return 2 * sum(p.numel() for p in model.parameters())
-
-
-@one_line_errors
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--config_file", action="append", default=[], help="the published model where there is none")
-    parser.add_argument("--json", type=Path, help="where to write the results")
-    parser.add_argument("opts", nargs="*", help="settings: KEY VALUE KEY VALUE ...")
-    options = parser.parse_intermixed_args(arguments)
-    cfg = load_config(options.config_file, [*options.opts, "MODEL.RANDOM_WEIGHTS", "True"])
+@cache
+def counted(unit: str, config: str, opts: tuple[str, ...] = ()) -> dict[str, float]:
+    """TFLOP of one pair (`train`) or image (`sample`) with a config, by way of working."""
+    cfg = load_config(config, [*opts, "MODEL.RANDOM_WEIGHTS", "True"])
     model = build_model(cfg, device="meta")
     with torch.device("meta"):
-        results = {
-            "training, TFLOP a pair": training_flop(cfg, model),
-            "sampling, TFLOP an image": sampling_flop(cfg, model),
-        }
-    with FakeTensorMode(allow_non_fake_inputs=True):  # autocast knows the CPU, not meta
-        model.to_empty(device="cpu")
-        results["training, GB"] = training_memory(cfg, model)
-    results["sampling, GB in 16 bit"] = {
-        "all weights": half_bytes(model) / GIGA,
-        "weights of the largest part": max(half_bytes(part) for part in model.children()) / GIGA,
-    }
-    for name, values in results.items():
-        print(name)
-        for label, value in values.items():
-            print(f"  {label:<30}{value:10.4g}")
-        if "published" in values:
-            print(f"  {'published / ours':<30}{values['published'] / values['ours']:10.4g}")
-    if options.json:
-        write_text(options.json, json.dumps(results, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        return COUNTS[unit](cfg, model)

@@ -1,14 +1,10 @@
 """Training pairs a second on one core, from the files and from caches, at the sizes of a config.
 
-    python -m benchmarks.loader [--pairs 64] [--json FILE] [--config_file FILE] [KEY VALUE ...]
-
 Noise photos of DeepFashion's size, 750 x 1101, are written for it. The raw and the cached arm alternate; the median
 counts. What is measured ends with a batch of 8 in memory; what the device does with it is `unpack` and is told apart.
 """
 
-import json
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +16,6 @@ from PIL import Image
 from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
-from configs import load_config
-from configs.arguments import Parser
-from configs.errors import one_line_errors
-from configs.files import write_text
 from datasets import Pair, TrainPairs
 from datasets.inputs import CachedInputs, FileInputs
 from datasets.pairs import unpack
@@ -83,6 +75,8 @@ def pairs_a_second(dataset: TrainPairs) -> float:
 
 def measure(cfg: CfgNode, count: int, folder: Path) -> dict[str, float]:
     """Pairs a second of every arm, how many times as fast as raw the cached ones are, and of `unpack`."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
     sizes, pairs = pair_sizes(cfg), write_pairs(folder, count)
     arms = {"raw": TrainPairs(pairs, sizes, seed=0)}
     for kind in ("photos", "latents"):
@@ -98,25 +92,3 @@ def measure(cfg: CfgNode, count: int, folder: Path) -> dict[str, float]:
     unpack(batch)
     result["unpack"] = len(batch["index"]) / (time.perf_counter() - start)
     return result | {f"{name} / raw": result[name] / result["raw"] for name in ("photos", "latents")}
-
-
-@one_line_errors
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--config_file", action="append", default=[], help="the published sizes where there is none")
-    parser.add_argument("--pairs", type=int, default=64, help="pairs to load (64)")
-    parser.add_argument("--json", type=Path, help="where to write the results")
-    parser.add_argument("opts", nargs="*", help="settings: KEY VALUE KEY VALUE ...")
-    options = parser.parse_intermixed_args(arguments)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(load_config(options.config_file, options.opts), options.pairs, Path(folder))
-    for name, value in result.items():
-        print(f"{name:<15}{value:9.1f}" + ("x" if "/" in name else " pairs/s on one core"))
-    if options.json:
-        write_text(options.json, json.dumps(result, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

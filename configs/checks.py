@@ -21,6 +21,7 @@ CHOICES = {
     "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm", "unipc", "dpmsolver++", "lcm"),
     "INPUT.DATASET": ("fashion", "market", "custom"),
     "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
+    "MODEL.COMPILE": ("off", "default", "reduce-overhead"),
     "INPUT.CACHE": ("off", "photos", "latents"),
     "OPTIMIZER.NAME": ("adam",),
     "TEST.GUIDANCE_TYPE": GUIDANCE_TYPES,
@@ -39,6 +40,7 @@ POSITIVE = (
     "INPUT.BATCH_SIZE",
     "INPUT.COND.MASK_PATCH_SIZE",
     "TEST.NUM_INFERENCE_STEPS",
+    "TEST.DEEP_CACHE_INTERVAL",
     "TEST.MICRO_BATCH_SIZE",
     "MODEL.DECODER_CONFIG.N_CTX",
     "MODEL.DECODER_CONFIG.CTX_DIM",
@@ -140,6 +142,15 @@ def _check_ranges(cfg: CfgNode) -> None:
     interval = cfg.TEST.GUIDANCE_INTERVAL
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
         raise InputError(f"TEST.GUIDANCE_INTERVAL is {interval}, expected [first, last] within 0 and 1")
+    if cfg.MODEL.COMPILE == "reduce-overhead" and cfg.TEST.DEEP_CACHE_INTERVAL > 1:
+        raise InputError(
+            "TEST.DEEP_CACHE_INTERVAL above 1 keeps what CUDA graphs overwrite in every step: set MODEL.COMPILE default"
+        )
+    if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:
+        raise InputError(
+            "TEST.DDIM_INVERSION_STEPS needs the encoder of the whole VAE: leave out "
+            "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
+        )
     if not 0 <= cfg.ACCELERATE.SEED < 2**32:
         raise InputError(f"ACCELERATE.SEED is {cfg.ACCELERATE.SEED}, expected 0 to 4294967295")
     for name in ("PROJECT_NAME", "RUN_NAME"):

@@ -33,13 +33,14 @@ _C.MODEL.LAST_EPOCH = 0  # epochs already trained when PRETRAINED_PATH is a chec
 _C.MODEL.RANDOM_WEIGHTS = False  # (ours) build every part from its JSON config, for tests and benchmarks
 _C.MODEL.GRADIENT_CHECKPOINTING = "auto"  # (ours) recompute U-Net activations: off, on, or auto (measures first)
 _C.MODEL.CHANNELS_LAST = False  # (ours) memory layout that convolutions of GPUs prefer
-_C.MODEL.COMPILE = False  # (ours) torch.compile of the repeated blocks
+_C.MODEL.COMPILE = "off"  # (ours) torch.compile of the repeated blocks: off, default, or reduce-overhead (CUDA graphs)
 _C.MODEL.U_COND_PERCENT = 0.2  # chance that the learned prompt replaces the coarse prompt in training
 _C.MODEL.U_COND_DOWN_BLOCK_GUIDANCE = False  # ... and the pose is dropped with it
 _C.MODEL.U_COND_UP_BLOCK_GUIDANCE = False  # ... and the appearance is dropped with it
 
 _C.MODEL.FIRST_STAGE_CONFIG = CN()
 _C.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/vae"
+_C.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH = ""  # (ours) folder of an AutoencoderTiny that decodes test samples
 
 _C.MODEL.UNET_CONFIG = CN()
 _C.MODEL.UNET_CONFIG.PRETRAINED_PATH = "pretrained_models/unet"
@@ -160,6 +161,7 @@ _C.TEST.DOWN_BLOCK_GUIDANCE_SCALE = 2.0  # d: pose
 _C.TEST.UP_BLOCK_GUIDANCE_SCALE = 2.0  # published, read by no guidance type; kept so that its files load
 _C.TEST.ALL_BLOCK_GUIDANCE_SCALE = 2.0  # a: appearance on top of pose
 _C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
+_C.TEST.DEEP_CACHE_INTERVAL = 1  # (ours) run the U-Net's deep blocks at every so many steps; 1 is exact
 _C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
 
 _C.DISTILL = CN()  # (ours) the teacher's guidance, which distillation folds into the student; as the keys of TEST

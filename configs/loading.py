@@ -13,7 +13,10 @@ from .defaults import default_config
 from .errors import InputError
 
 DEFAULTS = default_config()
-SWITCH = {"no": "off", "False": "off", "True": "on"}  # booleans, as `_coerce` and the command line write them
+SWITCHES = {  # settings that also take booleans, as `_coerce` and the command line write them
+    "MODEL.GRADIENT_CHECKPOINTING": {"no": "off", "False": "off", "True": "on"},
+    "MODEL.COMPILE": {"no": "off", "False": "off", "True": "default"},
+}
 RETIRED = {"INPUT.KEPT_PHOTOS"}  # in the config files of older checkpoints
 
 
@@ -90,7 +93,7 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
     if parse and not isinstance(default, str):
         value = _parse(value)
     value = _coerce(value, default, f"{where}: {key}")
-    node[leaf] = SWITCH.get(value, value) if key == "MODEL.GRADIENT_CHECKPOINTING" else value
+    node[leaf] = SWITCHES[key].get(value, value) if key in SWITCHES else value
 
 
 def _coerce(value, default, where: str):

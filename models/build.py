@@ -27,7 +27,7 @@ from .perception_refined_decoder import (
 )
 from .pose_adapter import PoseAdapter
 from .unet import load_unet, set_trainable
-from .vae import downscale_factor, load_vae
+from .vae import downscale_factor, load_small_decoder, load_vae
 from .weights import read_weights
 
 
@@ -63,6 +63,16 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
                 drop_appearance=m.U_COND_UP_BLOCK_GUIDANCE,
             ),
         )
+
+
+def use_small_decoder(model: CFLD, cfg: CfgNode) -> None:
+    """Put the small decoder of a config, where it names one, in the VAE's place in a model that will only sample.
+
+    Raises:
+        InputError: it cannot be read or does not fit.
+    """
+    if folder := cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH:
+        model.vae = load_small_decoder(folder, model.vae, cfg.MODEL.RANDOM_WEIGHTS)
 
 
 def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:

@@ -6,26 +6,30 @@ from diffusers.models.resnet import ResnetBlock2D
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import nn
 
+from .cfld import CFLD
+
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 TRANSLATIONS = 64  # of one kind of block: shapes of the levels, with and without gradients
 REGIONS = (BasicTransformerBlock, ResnetBlock2D, SwinTransformerBlock)
 
 
-def prepare_execution(model: nn.Module, precision: str, channels_last: bool, compiled: bool) -> None:
+def prepare_execution(model: CFLD, precision: str, channels_last: bool, compiled: str) -> None:
     """Bring a model into the form in which it runs fastest.
 
     Args:
         model: on its device; what is trained has `requires_grad`.
         precision: no, fp16 or bf16: what autocast computes in.
         channels_last: lay out the weights of convolutions so; activations follow them.
-        compiled: see `compile_regions`.
+        compiled: off, or the mode of `torch.compile`, see `compile_regions`; reduce-overhead has CUDA graphs on a GPU.
     """
     if precision in AUTOCAST:
         cast_frozen(model, AUTOCAST[precision])
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    if compiled:
-        compile_regions(model)
+    if compiled != "off":
+        compile_regions(model, mode=compiled)
+    if compiled == "reduce-overhead":
+        mark_graph_steps(model)
 
 
 def cast_frozen(model: nn.Module, dtype: torch.dtype) -> None:
@@ -49,3 +53,12 @@ def compile_regions(model: nn.Module, **options: object) -> None:
     for module in model.modules():
         if isinstance(module, REGIONS) and not module._forward_hooks:
             module.compile(dynamic=False, **options)
+
+
+def mark_graph_steps(model: CFLD) -> None:
+    """Tell CUDA graphs where outputs of before are no longer read: at every photo, and at every step of sampling."""
+    first = model.appearance_encoder or model.prompt_decoder
+    first.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
+    model.unet.register_forward_pre_hook(
+        lambda *_: None if torch.is_grad_enabled() else torch.compiler.cudagraph_mark_step_begin()
+    )

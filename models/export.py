@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 from configs.files import PARTIAL, in_checkout
 
-from .build import build_model
+from .build import build_model, use_small_decoder
 from .checkpoints import CONFIG, checkpoint_config, load_checkpoint
 from .generation import sampling_scheduler
 from .pipeline import CFLDPipeline
@@ -17,6 +17,7 @@ from .pipeline import CFLDPipeline
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
 PATHS = (  # settings that name files
     "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH",
+    "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH",
     "MODEL.UNET_CONFIG.PRETRAINED_PATH",
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH",
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH",
@@ -138,4 +139,5 @@ def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline
     cfg.freeze()
     model = build_model(cfg)
     progress = load_checkpoint(model, folder)
+    use_small_decoder(model, cfg)
     return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -15,8 +14,9 @@ from diffusion.sampling import Denoiser, OnStep, sample
 from diffusion.schedulers import load_scheduler
 
 from .conditioner import Conditioner, Conditions
+from .deep_cache import with_deep_cache
 from .unet import predict_noise, with_projected_prompt
-from .vae import decode_latents, downscale_factor
+from .vae import Decoder, decode_latents, downscale_factor
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,21 @@ class SamplingSettings:
 
     Attributes:
         interval: first and last share of the steps in which guidance acts; outside, everything is on without it.
+        deep_cache_interval: above 1, the U-Net's deep blocks run at every so many steps only, see `deep_cache`.
     """
 
     num_inference_steps: int
     guidance_type: str
     scales: Scales
     interval: tuple[float, float] = (0.0, 1.0)
+    deep_cache_interval: int = 1
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "SamplingSettings":
         """Those of a config's TEST."""
         test = cfg.TEST
-        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales_of(test), tuple(test.GUIDANCE_INTERVAL))
+        interval = tuple(test.GUIDANCE_INTERVAL)
+        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales_of(test), interval, test.DEEP_CACHE_INTERVAL)
 
 
 def scales_of(group: CfgNode) -> Scales:
@@ -77,7 +80,7 @@ def guided_denoiser(
 
 def starting_noise(
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
+    vae: Decoder,
     image_size: Sequence[int],
     generators: Sequence[torch.Generator],
     device: torch.device,
@@ -91,7 +94,7 @@ def starting_noise(
 def generate(
     conditioner: Conditioner,
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
+    vae: Decoder,
     scheduler: SchedulerMixin,
     conditions: Conditions,
     latents: Tensor,
@@ -103,6 +106,7 @@ def generate(
 
     Args:
         conditioner: knows what a guidance branch leaves out.
+        vae: or a small decoder in its place.
         scheduler: its state changes.
         conditions: of B images.
         latents: (B, C, h, w) of unit variance.
@@ -113,11 +117,17 @@ def generate(
         (B, 3, H, W) in [0, 1]; NaN where the model's values are not finite.
     """
 
-    denoiser = partial(guided_denoiser, conditioner, unet, conditions)
-    denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
+    def denoiser(table: list[tuple[Branch, float]]) -> Denoiser:
+        denoise = guided_denoiser(conditioner, unet, conditions, table)
+        return with_deep_cache(unet, denoise, whole) if settings.deep_cache_interval > 1 else denoise
+
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
+    timesteps = scheduler.timesteps.tolist()
+    first, last = (round(share * len(timesteps)) for share in settings.interval)
+    changes = {*timesteps[first : first + 1], *timesteps[last : last + 1]}  # where other branches begin to run
+    whole = changes | set(timesteps[:: settings.deep_cache_interval])
+    denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
     if settings.interval != (0.0, 1.0):
-        first, last = (round(share * len(scheduler.timesteps)) for share in settings.interval)
         denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
     latents = latents * scheduler.init_noise_sigma
     latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)

@@ -14,13 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DiffusionPipeline,
-    ImagePipelineOutput,
-    SchedulerMixin,
-    UNet2DConditionModel,
-)
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -39,6 +33,7 @@ from .generation import SamplingSettings, generate, starting_noise
 from .pipeline_arguments import Photo, converted, generators_of, photos_of, poses_of, rows_of, split
 from .pretrained_conditioner import PretrainedConditioner, conditioning_settings
 from .unet import prepare_unet
+from .vae import Decoder
 
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
@@ -59,7 +54,7 @@ class CFLDPipeline(DiffusionPipeline):
         self,
         conditioner: PretrainedConditioner,
         unet: UNet2DConditionModel,
-        vae: AutoencoderKL,
+        vae: Decoder,
         scheduler: SchedulerMixin,
         sampling: dict[str, Any] | None = None,
     ):
@@ -85,6 +80,7 @@ class CFLDPipeline(DiffusionPipeline):
         guidance_type: str | None = None,
         guidance_scales: Mapping[str, float] | None = None,
         guidance_interval: tuple[float, float] | None = None,
+        deep_cache_interval: int | None = None,
         scheduler: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         pose_frame: tuple[int, int] = FRAME,
@@ -103,8 +99,8 @@ class CFLDPipeline(DiffusionPipeline):
             image: photos of any mode, shaped like `pose_frame`: they are turned upright, and stretched to what the
                 model reads.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
-            num_inference_steps, guidance_type, guidance_scales, guidance_interval, output_size: None for the
-                pipeline's own; scales that are not named keep their values.
+            num_inference_steps, guidance_type, guidance_scales, guidance_interval, deep_cache_interval, output_size:
+                None for the pipeline's own; scales that are not named keep their values.
             scheduler: a name of `diffusion.schedulers`, in place of the pipeline's.
             generator: one for each image, or one from which each image gets its own; None draws anew. Those of
                 a GPU give a seed for one of the CPU.
@@ -120,7 +116,9 @@ class CFLDPipeline(DiffusionPipeline):
         """
         images, poses = photos_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
-        settings = self._settings(num_inference_steps, guidance_type, guidance_scales, guidance_interval)
+        settings = self._settings(
+            num_inference_steps, guidance_type, guidance_scales, guidance_interval, deep_cache_interval
+        )
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
@@ -153,6 +151,7 @@ class CFLDPipeline(DiffusionPipeline):
         guidance_type: str | None,
         scales: Mapping[str, float] | None,
         interval: tuple[float, float] | None,
+        deep_cache_interval: int | None,
     ) -> SamplingSettings:
         own = self.config.sampling
         unknown = set(scales or {}) - set(Scales._fields)
@@ -166,11 +165,16 @@ class CFLDPipeline(DiffusionPipeline):
         most = most_steps(self.scheduler)
         if not 1 <= steps <= most:
             raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
+        own_interval = own.get("deep_cache_interval", 1)  # folders of older versions have none
+        deep_cache_interval = own_interval if deep_cache_interval is None else deep_cache_interval
+        if deep_cache_interval < 1:
+            raise InputError(f"deep_cache_interval is {deep_cache_interval}, expected 1 (exact) or more")
         return SamplingSettings(
             steps,
             guidance_type or own["guidance_type"],
             Scales(**{**own["guidance_scales"], **(scales or {})}),
             tuple(own["guidance_interval"] if interval is None else interval),
+            deep_cache_interval,
         )
 
     def _encode(self, photo: Photo, device: torch.device) -> Appearance:
@@ -231,5 +235,6 @@ def sampling_of(cfg: CfgNode) -> dict[str, Any]:
         "guidance_type": settings.guidance_type,
         "guidance_scales": settings.scales._asdict(),
         "guidance_interval": list(settings.interval),
+        "deep_cache_interval": settings.deep_cache_interval,
         "output_size": list(cfg.TEST.IMG_SIZE),
     }

@@ -1,10 +1,14 @@
-"""The Stable Diffusion VAE between images and latents."""
+"""The Stable Diffusion VAE between images and latents, and the small decoder that can stand in for it."""
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
+from configs.errors import InputError
+
 from .parts import load_part
+
+Decoder = AutoencoderKL | AutoencoderTiny
 
 
 def load_vae(folder: str, random_weights: bool = False) -> AutoencoderKL:
@@ -12,7 +16,23 @@ def load_vae(folder: str, random_weights: bool = False) -> AutoencoderKL:
     return load_part(AutoencoderKL, folder, random_weights).requires_grad_(False).eval()
 
 
-def downscale_factor(vae: AutoencoderKL) -> int:
+def load_small_decoder(folder: str, vae: AutoencoderKL, random_weights: bool = False) -> AutoencoderTiny:
+    """A small autoencoder of `folder` whose decoder reads the latents of `vae`.
+
+    Raises:
+        InputError: it cannot be read, or its latents have other sizes.
+    """
+    small = load_part(AutoencoderTiny, folder, random_weights).requires_grad_(False).eval()
+    sizes = [(part.config.latent_channels, downscale_factor(part)) for part in (small, vae)]
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            f"MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH {folder}: latents of (channels, stride) {sizes[0]}, those of "
+            f"the VAE are {sizes[1]}"
+        )
+    return small
+
+
+def downscale_factor(vae: Decoder) -> int:
     """Image pixels to one latent pixel along a side."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
@@ -43,6 +63,6 @@ def sample_posterior(vae: AutoencoderKL, moments: Tensor, noise: Tensor) -> Tens
     return (mean + std * noise) * vae.config.scaling_factor
 
 
-def decode_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+def decode_latents(vae: Decoder, latents: Tensor) -> Tensor:
     """Scaled latents (B, 4, h, w) -> images (B, 3, 8h, 8w), about [-1, 1]."""
     return vae.decode((latents.float() / vae.config.scaling_factor).to(vae.dtype)).sample

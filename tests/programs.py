@@ -9,6 +9,8 @@ from tests.shared import REPOSITORY
 from tests.tiny import run_main
 
 COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
+    "python -m benchmarks",
+    "python -m benchmarks.sweep",
     "python -m datasets.drawn_people",
     "python -m metrics",
     "python -m models.checkpoints export",

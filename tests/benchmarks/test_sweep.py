@@ -2,8 +2,12 @@ import json
 
 from benchmarks import sweep
 from benchmarks.sweep import Arm
+from models.vae import load_vae
 from tests.models.test_pipeline import CHECKPOINT
+from tests.models.test_vae import small_decoder
 from tests.tiny import write_dataset
+
+VAE = CHECKPOINT.parent / "vae"
 
 
 def test_arms_are_compared_with_the_exact_one(tmp_path, monkeypatch, capsys):
@@ -11,9 +15,14 @@ def test_arms_are_compared_with_the_exact_one(tmp_path, monkeypatch, capsys):
     write_dataset(tmp_path / "data")
     outputs = ["--json", str(tmp_path / "sweep.json"), "--plot", str(tmp_path / "sweep.png")]
     opts = ["MODEL.PRETRAINED_PATH", str(CHECKPOINT), "INPUT.ROOT_DIR", str(tmp_path / "data")]
-    sweep.main(["--pairs", "2", *outputs, *opts], arms=(Arm("ddim", 3), Arm("unipc", 2, (0.0, 0.5)), Arm("unipc", 2)))
-    results = json.loads((tmp_path / "sweep.json").read_text())
-    assert [(r["scheduler"], r["evaluations"]) for r in results] == [("unipc", 3), ("unipc", 4), ("ddim", 6)]
-    assert results[-1]["SSIM"] > 0.999 > results[0]["SSIM"] and results[-1]["fewer"] == 1
-    assert "unipc 2, guidance 0 to 0.5" in capsys.readouterr().out
+    small = small_decoder(tmp_path / "small", load_vae(str(VAE), random_weights=True))
+    arms = Arm("ddim", 3, small_decoder=True), Arm("ddim", 3, deep_cache=3), Arm("unipc", 2, (0.0, 0.5)), Arm("ddim", 3)
+    opts += ["MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH", str(small)]
+    sweep.main(["--pairs", "2", *outputs, *opts], arms=arms)
+    results = {result["arm"]: result for result in json.loads((tmp_path / "sweep.json").read_text())}
+    exact = results.pop("ddim 3")
+    assert exact["SSIM"] > 0.999 and exact["fewer"] == 1
+    assert results.keys() == {"ddim 3, deep blocks every 3", "unipc 2, guidance 0 to 0.5", "ddim 3, small decoder"}
+    assert all(result["fewer"] > 1 and result["SSIM"] < 0.999 for result in results.values())
+    assert "deep blocks every 3" in capsys.readouterr().out
     assert (tmp_path / "sweep.png").stat().st_size > 1000

@@ -14,7 +14,8 @@ from tests.programs import COMMANDS, parse
 from tests.shared import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "docs" / "quick_tour.ipynb"
-DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md")), NOTEBOOK]
+FOLDERS = (REPOSITORY, REPOSITORY / "docs", REPOSITORY / "benchmarks")
+DOCUMENTS = [*(path for folder in FOLDERS for path in sorted(folder.glob("*.md"))), NOTEBOOK]
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
 COMMAND = re.compile(r"(?:^ {4,}|`)((?:python|bash) [^`\n]*)", re.MULTILINE)
 FILE = re.compile(

@@ -4,6 +4,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from configs import InputError, load_config
 from models.execution import compile_regions, prepare_execution
 from tests.models.test_cfld import batch_of, build
 from tests.models.test_unet import prepared
@@ -20,7 +21,7 @@ def test_frozen_weights_in_16_bit_give_the_same_loss_under_autocast(trained, tmp
             return model(batch)
 
     before = loss()
-    prepare_execution(model, "bf16", channels_last=False, compiled=False)
+    prepare_execution(model, "bf16", channels_last=False, compiled="off")
     assert model.unet.conv_in.weight.dtype == (torch.float32 if trained else torch.bfloat16)
     assert model.vae.encoder.conv_in.weight.dtype == torch.bfloat16
     assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
@@ -32,7 +33,7 @@ def test_channels_last_changes_the_layout_alone(tmp_path):
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg), batch_of(cfg)
     before = model(batch)
-    prepare_execution(model, "no", channels_last=True, compiled=False)
+    prepare_execution(model, "no", channels_last=True, compiled="off")
     assert model.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(model(batch), before)
 
@@ -47,6 +48,32 @@ def test_compiled_blocks_of_one_shape_are_translated_once_and_give_the_same(tmp_
         compile_regions(model.unet.up_blocks[3].attentions, backend="eager")
         torch.testing.assert_close(model.denoise(latents, timestep, branches), expected)
     assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
+def test_the_mode_reaches_every_block_and_graphs_end_with_a_step(tmp_path, monkeypatch):
+    cfg = variant_config("default", tmp_path)
+    model, batch = build(cfg), batch_of(cfg)
+    modes, marks = [], []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: modes.append(options["mode"]))
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
+    prepare_execution(model, "no", channels_last=False, compiled="reduce-overhead")
+    assert len(modes) > 20 and set(modes) == {"reduce-overhead"}
+    model(batch).backward()
+    assert len(marks) == 1  # the backward pass still reads what the encoder computed
+    with torch.no_grad():
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+        for timestep in (7, 6):
+            model.denoise(torch.zeros(2, 4, 8, 8), torch.tensor(timestep), conditions)
+    assert len(marks) == 4
+
+
+@pytest.mark.parametrize("given, mode", [("True", "default"), ("False", "off"), ("reduce-overhead", "reduce-overhead")])
+def test_switches_of_older_configs_are_modes(given, mode, tmp_path):
+    (tmp_path / "old.yaml").write_text(f"MODEL:\n  COMPILE: {given.lower()}\n")
+    assert load_config(opts=["MODEL.COMPILE", given]).MODEL.COMPILE == mode
+    assert load_config(tmp_path / "old.yaml").MODEL.COMPILE == mode
+    with pytest.raises(InputError, match="set MODEL.COMPILE default"):
+        load_config(opts=["MODEL.COMPILE", "reduce-overhead", "TEST.DEEP_CACHE_INTERVAL", "2"])
 
 
 class NoHostReads(TorchDispatchMode):

@@ -20,6 +20,7 @@ from models import build_model
 from models.checkpoints import __main__ as command
 from models.checkpoints import published_parameters
 from models.export import export, load_pipeline
+from tests.models.test_vae import small_decoder
 from tests.shared import REPOSITORY
 from tests.tiny import run_main, write_dataset, write_tiny
 from training.images import file_name
@@ -90,6 +91,27 @@ result.images[0].save("image.png")
     assert np.array_equal(np.array(Image.open(tmp_path / "image.png")), np.array(image))
     loaded = load_pipeline(tmp_path / "exported")
     assert all(torch.equal(a, b) for a, b in zip(loaded.unet.parameters(), pipe.unet.parameters()))
+
+
+def test_a_small_decoder_and_kept_features_reach_every_program(pairs, pipe, tmp_path, one_thread):
+    root, pairs = pairs
+    small = ["MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH", small_decoder(tmp_path / "small", pipe.vae)]
+    approximate = [*small, "TEST.DEEP_CACHE_INTERVAL", 2, "TEST.NUM_INFERENCE_STEPS", STEPS]
+    opts = ["INPUT.ROOT_DIR", root, "ACCELERATE.OUTPUT_DIR", tmp_path, "TEST.NUM_PAIRS", 1, *approximate]
+    assert run_main(pose_transfer_test, "MODEL.PRETRAINED_PATH", CHECKPOINT, *opts) == 0
+    config = tmp_path / "small.yaml"
+    config.write_text(load_config(CHECKPOINT / "config.yaml", list(map(str, approximate))).dump())
+    own = load_pipeline(CHECKPOINT, str(config))
+    own.save_pretrained(tmp_path / "exported")
+    loaded = load_pipeline(tmp_path / "exported")
+    assert loaded.vae.config._class_name == "AutoencoderTiny" and loaded.config.sampling["deep_cache_interval"] == 2
+    photo, pose = Image.open(pairs[0].source_path), pairs[0].target_keypoints
+    image = np.array(loaded(photo, pose, generator=generators(1)).images[0])
+    (written,) = tmp_path.rglob("*_vis.png")
+    assert np.array_equal(image, np.array(Image.open(written)))
+    assert not np.array_equal(
+        image, np.array(loaded(photo, pose, generator=generators(1), deep_cache_interval=1)[0][0])
+    )
 
 
 def test_one_photo_in_several_poses_is_encoded_once(pairs, pipe, monkeypatch):
@@ -179,6 +201,7 @@ def test_parts_wait_on_the_cpu(pairs):
         ({"guidance_scales": {"up": 1.0}}, "unknown guidance scale 'up', expected some of down"),
         ({"guidance_scales": {"full": float("nan")}}, "expected finite numbers"),
         ({"guidance_type": "full"}, "guidance_type is 'full'"),
+        ({"deep_cache_interval": 0}, "deep_cache_interval is 0, expected 1 \\(exact\\) or more"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0, expected 1 to 1000"),
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
     ],

@@ -12,8 +12,10 @@ from torch.utils.data import default_collate
 from configs import load_config
 from configs.errors import InputError
 from datasets.pairs import unpack
+from datasets.row_cache import RowCache
 from models import build_model
 from models.vae import posterior
+from tests.forked import CONTEXT, LIMIT
 from tests.tiny import write_tiny
 from training import caching
 from training.caching import cached_inputs
@@ -32,13 +34,13 @@ def model(tiny):
     return build_model(load_config(tiny[1])).eval()
 
 
-def dataset(tiny, model, cache, place="cache"):
+def dataset(tiny, vae, cache, place="cache"):
     """The training pairs with caches in a folder `place`, or without."""
     folder, config, accelerator = tiny
     cfg = load_config(config, ["INPUT.CACHE", cache, "INPUT.CACHE_DIR", str(folder / place)])
     pairs = training_pairs(cfg)
     if cache != "off":
-        pairs.inputs = cached_inputs(cfg, accelerator, pairs, model.vae)
+        pairs.inputs = cached_inputs(cfg, accelerator, pairs, vae)
     return pairs
 
 
@@ -47,14 +49,14 @@ def batch_of(pairs):
 
 
 def test_cached_photos_change_nothing(tiny, model):
-    raw, cached = (batch_of(dataset(tiny, model, cache)) for cache in ("off", "photos"))
+    raw, cached = (batch_of(dataset(tiny, model.vae, cache)) for cache in ("off", "photos"))
     assert raw.keys() == cached.keys() and "pose_img_tgt" in raw
     for name in raw:
         assert torch.equal(raw[name], cached[name]), name
 
 
 def test_cached_latents_have_the_same_posterior_and_loss(tiny, model):
-    raw, cached = (batch_of(dataset(tiny, model, cache)) for cache in ("off", "latents"))
+    raw, cached = (batch_of(dataset(tiny, model.vae, cache)) for cache in ("off", "latents"))
     assert not {"img_src", "img_tgt"} & cached.keys()
     for name in cached.keys() & raw.keys():
         assert torch.equal(raw[name], cached[name]), name
@@ -75,7 +77,7 @@ def test_cached_latents_have_the_same_posterior_and_loss(tiny, model):
 
 def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
     folder, place = tiny[0], "once"
-    expected = batch_of(dataset(tiny, model, "latents", place))
+    expected = batch_of(dataset(tiny, model.vae, "latents", place))
     shards = sorted((folder / place).rglob("*.safetensors"))
     assert len(shards) == 3 and "caching latents" in capsys.readouterr().err
 
@@ -85,22 +87,55 @@ def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("datasets.inputs.open_image", refuse)
         patch.setattr("datasets.inputs.skeleton_image", refuse)
-        assert torch.equal(batch_of(dataset(tiny, model, "latents", place))["img_cond"], expected["img_cond"])
+        assert torch.equal(batch_of(dataset(tiny, model.vae, "latents", place))["img_cond"], expected["img_cond"])
     for shard in shards:
         shard.write_bytes(shard.read_bytes()[:-1] + b"?")
-    mended = batch_of(dataset(tiny, model, "latents", place))
+    mended = batch_of(dataset(tiny, model.vae, "latents", place))
     assert all(torch.equal(mended[name], expected[name]) for name in expected)
     other = build_model(load_config(tiny[1]))
-    assert not torch.equal(batch_of(dataset(tiny, other, "latents", place))["posterior_src"], expected["posterior_src"])
+    assert not torch.equal(
+        batch_of(dataset(tiny, other.vae, "latents", place))["posterior_src"], expected["posterior_src"]
+    )
+
+
+def build_beside_another(folder, config, meeting):
+    """Build the caches; whatever is written is written when the other process writes it too."""
+    alone = RowCache.write
+
+    def write(cache, shard, rows):
+        meeting.wait(LIMIT)
+        alone(cache, shard, rows)
+
+    RowCache.write = write
+    torch.manual_seed(0)
+    vae = build_model(load_config(config)).vae
+    pairs = dataset((folder, config, Accelerator(cpu=True)), vae, "latents", "together")
+    assert all(torch.isfinite(value).all() for value in batch_of(pairs).values() if value.is_floating_point())
+
+
+def test_two_runs_may_build_one_cache_at_once(tiny, model):
+    folder, config, _ = tiny
+    meeting = CONTEXT.Barrier(2)
+    runs = [CONTEXT.Process(target=build_beside_another, args=(folder, config, meeting)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(LIMIT)
+    assert [run.exitcode for run in runs] == [0, 0]
+    files = {path: path.stat().st_mtime_ns for path in (folder / "together").rglob("*") if path.is_file()}
+    assert sorted(path.suffix for path in files) == [".json", *[".safetensors"] * 3]  # and nothing half-written
+    expected, found = (batch_of(dataset(tiny, model.vae, "latents", place)) for place in ("cache", "together"))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert {path: path.stat().st_mtime_ns for path in files} == files  # whole: nothing was made again
 
 
 def test_a_changed_photo_is_cached_anew(tiny, model):
-    before, photo = dataset(tiny, model, "photos", "changed"), None
+    before, photo = dataset(tiny, model.vae, "photos", "changed"), None
     photo = before.pairs[0].source_path
     kept = photo.read_bytes(), photo.stat().st_mtime_ns
     try:
         Image.new("RGB", (75, 110), "red").save(photo)
-        after = dataset(tiny, model, "photos", "changed")
+        after = dataset(tiny, model.vae, "photos", "changed")
         assert not torch.equal(after[0]["img_cond"], before[0]["img_cond"])
         assert torch.equal(after[0]["img_tgt"], before[0]["img_tgt"])
     finally:
@@ -111,7 +146,7 @@ def test_a_changed_photo_is_cached_anew(tiny, model):
 def test_what_stops_building_is_one_line(tiny, model, monkeypatch):
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(InputError, match="0 MiB are left on the disk"):
-        dataset(tiny, model, "photos", "full")
+        dataset(tiny, model.vae, "photos", "full")
     monkeypatch.undo()
     monkeypatch.setattr("training.caching.AT_ONCE", 1)
     pairs = training_pairs(load_config(tiny[1]))
@@ -120,6 +155,6 @@ def test_what_stops_building_is_one_line(tiny, model, monkeypatch):
     try:
         photo.write_bytes(content[:100])
         with pytest.raises(InputError, match=f"{photo.name}: cannot be read as an image"):
-            dataset(tiny, model, "photos", "damaged")
+            dataset(tiny, model.vae, "photos", "damaged")
     finally:
         photo.write_bytes(content)

@@ -1,0 +1,89 @@
+"""Every unit on the tiny model, the arms' processes being this one."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import arms, loader, units
+from benchmarks.presets import Preset
+from configs.errors import InputError
+from tests.tiny import write_tiny
+
+
+class Here:
+    """An `Arm` without a process."""
+
+    def __init__(self, processes: int = 1, threads: int = 0) -> None:
+        self.work: dict = {}
+
+    def __call__(self, function, *args):
+        arms.WORK = self.work
+        return function(*args)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def preset(tmp_path, monkeypatch) -> Preset:
+    monkeypatch.setattr(arms, "WORK", {})
+    monkeypatch.setattr(arms, "Arm", Here)
+    monkeypatch.setitem(arms.MATRIX, "cpu", 64)
+    config = str(write_tiny(tmp_path))
+    monkeypatch.setattr(units, "FULL_SIZE", config)
+    monkeypatch.setattr(units, "computed_memory", lambda unit, cfg: {"weights": 1.0})  # tests of memory.py look at it
+    monkeypatch.setattr(loader, "ROUNDS", 1)
+    scaling = {"batch": (2,), "resolution": (2,), "dataset": (2,), "steps": (1, 2), "processes": (1,)}
+    opts = ("INPUT.NUM_WORKERS", "0", "TEST.FULL_GUIDANCE_SCALE", "2.0")
+    small = {"dataset": 3, "pairs": 1, "images": (2,), "rounds": 1, "loader_pairs": 2, "scored_images": 1}
+    return Preset(config, opts, **small, scaling=scaling)
+
+
+def test_all_units_are_measured_shown_and_kept_and_too_much_work_is_an_error(preset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmarks, "FEWER", {"train": 1.2, "sample": 100.0})
+    outputs = ["--json", str(tmp_path / "all.json"), "--plot", str(tmp_path / "all.png")]
+    with pytest.raises(SystemExit, match="1"):
+        benchmarks.main(["all", "--preset", "tiny", *outputs], {"tiny": preset, "cpu": preset, "full": preset})
+    out, err = capsys.readouterr()
+    assert "sample: ours needs" in err and "expected at least 100" in err
+    results = json.loads((tmp_path / "all.json").read_text())
+    assert results.keys() == {"machine", "preset", "train", "sample", "parts", "loader", "evaluate"}
+    assert results["train"]["scaling"].keys() == {"batch", "resolution", "dataset", "processes"}
+    assert {axis: list(points) for axis, points in results["sample"]["scaling"].items()} == {
+        "batch": ["2"],
+        "resolution": ["2"],
+        "steps": ["1", "2"],
+    }
+    for compared in (results["train"], *results["sample"]["batches"].values()):
+        assert compared["difference"] < 1e-3
+        used = compared["utilisation"]
+        assert used["ours"] / used["published"] == pytest.approx(compared["ratio"])  # useful work alone counts
+    assert results["parts"]["parts"]["VAE decode"]["tflop"][1] == 0 < results["parts"]["parts"]["U-Net"]["tflop"][1]
+    assert results["loader"]["preset"]["photos / raw"] > 1
+    assert set(results["evaluate"]) == {"SSIM", "SSIM_256", "PSNR"}
+    assert all(line in out for line in ("times as fast", "scaling over dataset", "appearance branches", "pairs/s"))
+    assert (tmp_path / "all.png").stat().st_size > 1000
+
+
+def test_ways_that_differ_are_not_compared(preset):
+    def constant(value: float):
+        return lambda: torch.full((3,), value)
+
+    with pytest.raises(AssertionError, match="the ways differ by 0.5"):
+        units.compare(preset, {"published": (constant, 2.0), "ours": (constant, 1.0)}, 1.0, lambda _: None)
+
+
+def test_a_plot_of_what_does_not_scale_is_refused(preset, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        benchmarks.main(["parts", "--plot", "x.png"], {"cpu": preset, "full": preset})
+    assert "--plot draws train and sample" in capsys.readouterr().err
+
+
+def test_settings_of_a_preset_resize_every_image(preset):
+    cfg = preset.settings("ours", preset.resized(2))
+    assert cfg.INPUT.GT.IMG_SIZE == [128, 128] and cfg.INPUT.COND.IMG_SIZE == [64, 64]
+    assert preset.settings("published").INPUT.CACHE == "off" != cfg.INPUT.CACHE
+    with pytest.raises(InputError):
+        preset.settings("ours", ["INPUT.NOTHING", "1"])
