@@ -43,6 +43,11 @@ def test_images_are_read_with_their_people(parts: Path):
     assert people == [f"id_{i // 2}" for i in range(8)]
 
 
+def test_configs_do_not_say_where_parts_came_from(parts: Path):
+    for part in ("unet", "vae", "clip"):
+        assert "_name_or_path" not in (parts / part / "config.json").read_text()
+
+
 def test_split_keeps_the_model(parts: Path):
     whole_config = demo_config(parts, "MODEL.UNET_CONFIG.TRAIN_ALL", "True")
     torch.manual_seed(5)
