@@ -108,7 +108,7 @@ def test_a_small_decoder_and_kept_features_reach_every_program(pairs, pipe, tmp_
     photo, pose = Image.open(pairs[0].source_path), pairs[0].target_keypoints
     image = np.array(loaded(photo, pose, generator=generators(1)).images[0])
     (written,) = tmp_path.rglob("*_vis.png")
-    assert np.array_equal(image, np.array(Image.open(written)))
+    assert np.abs(image - np.array(Image.open(written), float)).max() <= 1  # a random decoder, values between two bytes
     assert not np.array_equal(
         image, np.array(loaded(photo, pose, generator=generators(1), deep_cache_interval=1)[0][0])
     )
@@ -148,7 +148,8 @@ def test_a_callback_sees_and_changes_every_step(pairs, pipe):
     call = dict(num_inference_steps=STEPS, callback_on_step_end=callback, output_type="np")
     first, second = pipe(photo, [pose] * 2, generator=generators(2), **call).images
     assert [step for step, _, _ in seen] == [0, 1, 2, 3]
-    assert seen[0][1] > seen[1][1] and seen[0][1] == seen[2][1] and seen[0][2] == (1, 8, 16, 16)
+    assert seen[0][1] > seen[1][1] and seen[0][1] == seen[2][1]
+    assert seen[0][2] == (1, pipe.unet.config.in_channels, 16, 16)
     assert np.array_equal(first, second)  # both decoded from zeros
 
     def cancel(*_):
@@ -164,7 +165,8 @@ def test_scales_of_one_call(pairs, pipe):
     def image(**options):
         return pipe(photo, pose, 1, generator=generators(1), output_type="np", **options).images
 
-    assert np.array_equal(image(), image(guidance_scales={"full": 1.5}))  # the checkpoint's own
+    own = pipe.config.sampling["guidance_scales"]["full"]
+    assert np.array_equal(image(), image(guidance_scales={"full": own}))
     assert not np.array_equal(image(), image(guidance_scales={"full": 3.0}))
     assert not np.array_equal(image(), image(guidance_type="uc_full"))
     assert not np.array_equal(image(), image(guidance_interval=(0, 0)))
