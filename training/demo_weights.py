@@ -31,6 +31,7 @@ from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
 from configs.files import write_text
 from datasets import load_pairs
+from datasets.inputs import normalize, unit_range
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.parts import load_part
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
@@ -45,6 +46,7 @@ PARTS = {  # settings that name the parts, and where below the folder of the par
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH": "scheduler",
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": "swin/model.safetensors",
 }
+NEEDED = {"vae": ["images"], "clip": ["images"], "encoder": ["images"], "split": ["checkpoint"]}  # options by part
 
 
 def load_images(folder: Path) -> tuple[Tensor, list[str]]:
@@ -64,11 +66,6 @@ def read_images(paths: Sequence[Path]) -> Tensor:
             small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         images[i] = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(SIZE, SIZE, 3).permute(2, 0, 1)
     return images
-
-
-def to_range(images: Tensor) -> Tensor:
-    """uint8 images as floats in [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 def train(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[int], Tensor], name: str) -> None:
@@ -107,7 +104,7 @@ def make_vae(parts: Path, images: Tensor, minutes: float, batch: int = 32, crop:
     def loss_of(step: int) -> Tensor:
         rows = torch.randint(len(images), (batch,))
         y, x = torch.randint(0, SIZE - crop + 1, (2,)).tolist()
-        pixels = to_range(images[rows, :, y : y + crop, x : x + crop])
+        pixels = normalize(unit_range(images[rows, :, y : y + crop, x : x + crop]))
         if step % 2:
             pixels = pixels.flip(3)
         posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
@@ -118,9 +115,10 @@ def make_vae(parts: Path, images: Tensor, minutes: float, batch: int = 32, crop:
     vae.eval()
     with torch.no_grad():
         rows = torch.randperm(len(images))[:256]
-        latents = vae.encode(to_range(images[rows])).latent_dist.mean
+        pixels = normalize(unit_range(images[rows]))
+        latents = vae.encode(pixels).latent_dist.mean
         decoded = vae.decode(latents).sample.clamp(-1, 1)
-    error = (decoded - to_range(images[rows])).div(2).square().mean(dim=(1, 2, 3))
+    error = (decoded - pixels).div(2).square().mean(dim=(1, 2, 3))
     print(f"reconstruction: {(-10 * error.log10()).mean():.2f} dB PSNR on {len(rows)} images")
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
     save_half(vae, parts / "vae")
@@ -219,6 +217,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
+    for name in NEEDED.get(options.part, ()):
+        if getattr(options, name) is None:
+            raise InputError(f"--{name} is missing; {options.part} needs it, see --help")
     cfg = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(options.parts / place))])
     if options.part == "vae":
         make_vae(options.parts, load_images(options.images)[0], options.minutes)

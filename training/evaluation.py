@@ -37,8 +37,7 @@ from diffusion.schedulers import load_scheduler, most_steps
 from metrics import Scorer, json_numbers, real_features, score_table, skipped_lines, write_per_image, write_scores
 from metrics.protocols import SET_DISTANCES
 from models import CFLD
-from models.conditioner import Conditions
-from models.generation import SamplingSettings, generate, sampling_scheduler, starting_noise
+from models.generation import SamplingSettings, generate, guided_denoiser, sampling_scheduler, starting_noise
 from models.vae import encode_image
 
 from .data import loader, to_device
@@ -91,10 +90,11 @@ def _inverted_source(model: CFLD, batch: dict[str, Tensor], cfg: CfgNode) -> Ten
         pose=test.DDIM_INVERSION_DOWN_BLOCK_GUIDANCE,
         appearance=test.DDIM_INVERSION_UP_BLOCK_GUIDANCE,
     )
-    conditions = Conditions.cat([model.branch(model.encode(batch["img_cond"], batch["pose_img_src"]), branch)])
+    conditions = model.encode(batch["img_cond"], batch["pose_img_src"])
     inverse = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
     latents = encode_image(model.vae, batch["img_src"]).float()
-    return invert(lambda x, t: model.denoise(x, t, conditions), inverse, latents, test.DDIM_INVERSION_STEPS)
+    denoise = guided_denoiser(model, model.unet, conditions, [(branch, 1.0)])
+    return invert(denoise, inverse, latents, test.DDIM_INVERSION_STEPS)
 
 
 @dataclass(frozen=True)

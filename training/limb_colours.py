@@ -2,7 +2,8 @@
 
 From one photo of a person: the colours along the limbs in another photo of it, read from the coarse prompt by
 attention, as the U-Net reads it; and for every cell of the encoder's maps the point of a limb that is nearest to it.
-Both ask what the U-Net will ask: which cloth belongs to which part of the body, and where it is seen.
+Both ask what the U-Net will ask: which cloth belongs to which part of the body, and where it is seen. Colours are
+classes, because a striped sleeve is either of two colours and never their mean.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datasets.inputs import normalize, unit_range
 from datasets.keypoints import BONES, FRAME
 from datasets.pair_lists import PairList
 from models import CFLD
@@ -20,7 +22,8 @@ LIMBS = (*BONES[:13], (2, 8), (5, 11), (2, 11), (5, 8))  # arms, legs, neck; the
 POINTS = 7  # a limb
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)  # keypoints with left and right exchanged
 REACH = 0.08  # of a map's side: a cell further than that from every limb is background
-WHERE_WEIGHT = 0.05
+LEVELS = 5  # of red, green and blue each, in a colour's class
+WHERE_WEIGHT = 0.1
 
 
 def limb_points(keypoints: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,10 +41,11 @@ def limb_points(keypoints: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def colours_at(images: Tensor, points: Tensor) -> Tensor:
-    """Mean colours (N, P, 3) in [-1, 1] of 3 x 3 pixels of images (N, 3, H, W) in [-1, 1] at points (N, P, 2)."""
+    """Classes (N, P) in [0, LEVELS³) of the pixels of images (N, 3, H, W) uint8 at points (N, P, 2)."""
     grid = (points.flip(2) * 2 - 1)[:, :, None]  # (N, P, 1, 2), x first
-    smooth = F.avg_pool2d(images, 3, stride=1, padding=1)
-    return F.grid_sample(smooth, grid, align_corners=False)[..., 0].mT
+    pixels = F.grid_sample(images.float(), grid, mode="nearest", align_corners=False)[..., 0]  # (N, 3, P)
+    red, green, blue = (pixels * LEVELS / 256).long().unbind(1)
+    return (red * LEVELS + green) * LEVELS + blue
 
 
 def nearest_point(points: Tensor, seen: Tensor, cells: int) -> Tensor:
@@ -73,21 +77,19 @@ class LimbColours(nn.Module):
         self.queries = nn.Parameter(torch.randn(count, width))
         self.norm = nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.colour = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, 3))
+        self.colour = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, LEVELS**3))
         self.where = nn.ModuleList(nn.Linear(each, count + 1) for each in channels)
 
     def forward(self, batch: int) -> Tensor:
         """The loss of `batch` random pairs, half of the source photos mirrored."""
         source, target = self.rows[torch.randint(len(self.rows), (batch,))].T
-        photos, keypoints = self._mirrored(self._photos(source), self.keypoints[source], torch.rand(batch) < 0.5)
+        photos = normalize(unit_range(self.images[source]))
+        photos, keypoints = self._mirrored(photos, self.keypoints[source], torch.rand(batch) < 0.5)
         maps, _ = self.encoder(photos)
         points, seen = limb_points(self.keypoints[target])
-        colours = colours_at(self._photos(target), points)
-        wrong = (self._read(self.decoder(maps[-1])).float() - colours).square().mean(dim=2)
-        return wrong[seen].mean() + WHERE_WEIGHT * self._where(maps, *limb_points(keypoints))
-
-    def _photos(self, rows: Tensor) -> Tensor:
-        return self.images[rows].float() / 127.5 - 1
+        colours = colours_at(self.images[target], points)
+        wrong = F.cross_entropy(self._read(self.decoder(maps[-1])).float()[seen], colours[seen])
+        return wrong + WHERE_WEIGHT * self._where(maps, *limb_points(keypoints))
 
     @staticmethod
     def _mirrored(photos: Tensor, keypoints: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +101,7 @@ class LimbColours(nn.Module):
         )
 
     def _read(self, prompt: Tensor) -> Tensor:
-        """Colours (B, P, 3) of prompts (B, N, D)."""
+        """Logits (B, P, LEVELS³) of colours from prompts (B, N, D)."""
         prompt = self.norm(prompt)
         queries = self.queries.expand(len(prompt), -1, -1)
         return self.colour(queries + self.attention(queries, prompt, prompt, need_weights=False)[0])

@@ -98,3 +98,11 @@ def test_no_images_is_one_line(tmp_path: Path, capsys):
         main(["vae", "--images", str(tmp_path)])
     assert status.value.code == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}: no .jpg")
+
+
+@pytest.mark.parametrize(("part", "option"), [("vae", "--images"), ("split", "--checkpoint")])
+def test_a_missing_option_is_one_line(part: str, option: str, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([part])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and error.count("\n") == 1 and option in error

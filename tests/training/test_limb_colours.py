@@ -7,7 +7,7 @@ from configs import load_config
 from datasets.keypoints import FRAME
 from datasets.pair_lists import Annotations, PairList
 from models import build_model
-from training.limb_colours import LIMBS, MIRRORED, POINTS, LimbColours, colours_at, limb_points, nearest_point
+from training.limb_colours import LEVELS, LIMBS, MIRRORED, POINTS, LimbColours, colours_at, limb_points, nearest_point
 
 
 def figure() -> torch.Tensor:
@@ -28,11 +28,11 @@ def test_points_lie_on_limbs_whose_ends_are_seen():
     assert points[seen][:, 0].min() > 64 / FRAME[0] and points[seen][:, 0].max() < 192 / FRAME[0]
 
 
-def test_colours_are_those_under_the_points():
-    image = torch.zeros(1, 3, 128, 128)
-    image[:, 0, 64:] = 1.0
+def test_colours_are_classes_of_the_pixels_under_the_points():
+    image = torch.zeros(1, 3, 128, 128, dtype=torch.uint8)
+    image[:, 0, 64:], image[:, 2, 64:] = 255, 60
     points = torch.tensor([[[0.25, 0.5], [0.75, 0.5]]])
-    assert colours_at(image, points)[0].tolist() == [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+    assert colours_at(image, points)[0].tolist() == [0, (LEVELS - 1) * LEVELS**2 + 1]
 
 
 def test_cells_know_their_nearest_point():
@@ -60,10 +60,10 @@ def test_the_loss_falls():
     task = LimbColours(model, PairList([("a", "b"), ("d", "c")], None, annotations), images)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(16):
         loss = task(4)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
