@@ -13,15 +13,7 @@ from configs.errors import InputError, one_line_errors
 from datasets.deepfashion import flat_name
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS
-from datasets.placing import (
-    Job,
-    place_all,
-    prepare_benchmark,
-    put_in_place,
-    refuse_escaping,
-    refuse_missing,
-    report_sizes,
-)
+from datasets.placing import Job, place_benchmark, prepare_benchmark
 
 GENDERS = ("MEN", "WOMEN")
 LAYOUT = LAYOUTS["fashion"]
@@ -105,17 +97,8 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
         if len(listed) != published:
             say(f"note: {split}.lst names {len(listed)} images, the published list {published}")
     jobs, missing = plan(root, names, find_images(root))
-    refuse_escaping(root, jobs)
-    sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
-    report_sizes(
-        jobs,
-        sizes,
-        LAYOUT.photo_size,
-        "scores of the low-resolution release (img.zip) differ from the published ones, img_highres.zip is the right "
-        "one",
-        say,
-    )
-    refuse_missing(root, jobs, sizes, missing, f"add them below {root} and run this again")
+    other = "scores of the low-resolution release (img.zip) differ from the published ones, take img_highres.zip"
+    place_benchmark(root, jobs, missing, workers, link, LAYOUT.photo_size, other, f"below {root}", say)
     for split, listed in names.items():
         say(f"{LAYOUT.images_folder(root, split)}: {len(listed)} images")
 

@@ -12,15 +12,7 @@ from configs.errors import InputError, one_line_errors
 from datasets.layouts import LAYOUTS
 from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import SPLITS, Annotations, read_annotations, read_pairs, write_pairs
-from datasets.placing import (
-    Job,
-    place_all,
-    prepare_benchmark,
-    put_in_place,
-    refuse_escaping,
-    refuse_missing,
-    report_sizes,
-)
+from datasets.placing import Job, place_benchmark, prepare_benchmark
 
 LAYOUT = LAYOUTS["market"]
 
@@ -70,11 +62,9 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
     annotations = {split: read_annotations(LAYOUT.list_file(root, "annotation", split)) for split in SPLITS}
     plans = [plan(root, split, annotations[split].rows) for split in SPLITS]
     jobs, missing = ([item for part in parts for item in part] for parts in zip(*plans))
-    refuse_escaping(root, jobs)
-    sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
-    report_sizes(jobs, sizes, LAYOUT.photo_size, "these are not the images of Market-1501", say)
+    other = "these are not the images of Market-1501"
     folders = " and ".join(str(root / f"bounding_box_{split}") for split in SPLITS)
-    refuse_missing(root, jobs, sizes, missing, f"add them to {folders} and run this again")
+    place_benchmark(root, jobs, missing, workers, link, LAYOUT.photo_size, other, f"to {folders}", say)
     for split in SPLITS:
         say(f"{LAYOUT.images_folder(root, split)}: {sum(map(is_person, annotations[split].rows))} images of people")
         make_pairs(root, split, annotations[split], say)

@@ -17,7 +17,6 @@ from yacs.config import CfgNode
 from configs import load_config
 from diffusion.guidance import GUIDANCE, Branch, guidance_branches
 from models import CFLD, build_model
-from models.conditioner import Conditions
 from models.generation import SamplingSettings
 from models.unet import predict_noise, with_projected_prompt
 from models.vae import decode_latents, downscale_factor
@@ -77,7 +76,7 @@ def sampling_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
     conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
 
     def step(branches: Sequence[Branch], shared: bool) -> float:
-        stacked = Conditions.cat([model.branch(conditions, branch) for branch in branches])
+        stacked = model.branches(conditions, branches)
         stacked = with_projected_prompt(model.unet, stacked) if shared else stacked
         rows, copies = latents.repeat(len(branches), 1, 1, 1), len(branches) if shared else 1
         return flop(lambda: predict_noise(model.unet, rows, torch.zeros(len(rows)), stacked, copies))

@@ -130,9 +130,7 @@ def _sampling_stages(cfg: CfgNode, model: CFLD, images: int) -> tuple[int, dict[
     kept: list[Conditions] = []
 
     def encode() -> None:
-        conditions = model.encode(photo, pose)
-        stacked = Conditions.cat([model.branch(conditions, branch) for branch in branches])
-        kept.append(with_projected_prompt(model.unet, stacked))
+        kept.append(with_projected_prompt(model.unet, model.branches(model.encode(photo, pose), branches)))
 
     def decode() -> None:
         decode_latents(model.vae, latents)

@@ -1,14 +1,13 @@
 """Each part of the model alone, for one sample: time of forward and backward pass, and counted work."""
 
 import statistics
-import time
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from benchmarks.arms import matrix_rate, synchronize
+from benchmarks.arms import clock, matrix_rate
 from benchmarks.counts import batch_of, flop
 from benchmarks.work import build
 from models import CFLD, build_model
@@ -86,11 +85,6 @@ def part_seconds(cfg: CfgNode, rounds: int) -> tuple[dict[str, tuple[float, floa
             model.zero_grad()
     medians = {name: tuple(map(statistics.median, zip(*values))) for name, values in times.items()}
     return medians, statistics.median(rates)
-
-
-def clock() -> float:
-    synchronize()
-    return time.perf_counter()
 
 
 def _backward(value: Tensor) -> None:

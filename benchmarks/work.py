@@ -116,7 +116,7 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Callable[[], Tensor]:
     table = GUIDANCE[settings.guidance_type](settings.scales)
 
     def every_branch(conditions: Conditions) -> Tensor:
-        stacked = Conditions.cat([model.branch(conditions, branch) for branch, _ in table])
+        stacked = model.branches(conditions, [branch for branch, _ in table])
 
         def copied(x: Tensor, t: Tensor) -> Tensor:
             return model.denoise(x, t, stacked.map(lambda y: y, torch.clone, lambda y: y))

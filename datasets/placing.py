@@ -170,6 +170,39 @@ def refuse_missing(
     )
 
 
+def place_benchmark(
+    root: Path,
+    jobs: Sequence[Job],
+    missing: Sequence[str],
+    workers: int,
+    link: bool,
+    photo_size: tuple[int, int],
+    if_other: str,
+    where: str,
+    say: Callable[[str], None],
+) -> None:
+    """Put a published dataset's images in place.
+
+    Args:
+        root: its folder.
+        jobs: what to do.
+        missing: names for which there is no source.
+        workers: jobs in work at once.
+        link: hard-link images instead of copying them.
+        photo_size: the published (height, width).
+        if_other: what it means when images have another size.
+        where: missing ones are to be added.
+        say: takes a line of report.
+
+    Raises:
+        InputError: an image lies outside of `root`, or images are missing (the others are then in place).
+    """
+    refuse_escaping(root, jobs)
+    sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
+    report_sizes(jobs, sizes, photo_size, if_other, say)
+    refuse_missing(root, jobs, sizes, missing, f"add them {where} and run this again")
+
+
 def add_worker_argument(parser: Parser) -> None:
     """The option --workers of the programs that prepare or check a dataset."""
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")

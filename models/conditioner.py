@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -145,3 +145,7 @@ class Conditioner(nn.Module):
             lambda x: x if branch.pose else torch.zeros_like(x),
             lambda x: x if branch.appearance else torch.zeros_like(x),
         )
+
+    def branches(self, conditions: Conditions, branches: Iterable[Branch]) -> Conditions:
+        """The conditions of several guidance branches in one batch, branch by branch."""
+        return Conditions.cat([self.branch(conditions, branch) for branch in branches])

@@ -73,8 +73,7 @@ def guided_denoiser(
         table: branches and their coefficients.
     """
     branches, coefficients = zip(*table)
-    stacked = Conditions.cat([conditioner.branch(conditions, branch) for branch in branches])
-    stacked = with_projected_prompt(unet, stacked)
+    stacked = with_projected_prompt(unet, conditioner.branches(conditions, branches))
     return guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
 
 

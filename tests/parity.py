@@ -126,7 +126,7 @@ def sample_lines(
         _, scheduler_name, guidance_type = name.split(".")
         scheduler = load_scheduler(scheduler_name, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
         branches, coefficients = zip(*guidance_branches(guidance_type, scales))
-        together = Conditions.cat([model.branch(conditions, branch) for branch in branches])
+        together = model.branches(conditions, branches)
         denoise = guided(lambda x, t, c=together: model.denoise(x, t, c), list(coefficients))
         torch.manual_seed(settings["ddpm_torch_manual_seed"])
         result = sample(denoise, scheduler, latents, settings["num_inference_steps"])

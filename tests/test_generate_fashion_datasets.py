@@ -182,7 +182,7 @@ def test_an_interrupt_is_one_line(root, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generate_fashion_datasets, "put_in_place", interrupt)
+    monkeypatch.setattr(placing, "put_in_place", interrupt)
     with pytest.raises(SystemExit) as stopped:
         run(root)
     assert stopped.value.code == 130 and capsys.readouterr().err.endswith("interrupted\n")

@@ -4,7 +4,6 @@ from diffusion.guidance import GUIDANCE, Scales, guided
 from diffusion.randomness import pair_generators
 from diffusion.sampling import sample
 from diffusion.schedulers import load_scheduler
-from models.conditioner import Conditions
 from models.generation import SamplingSettings, generate
 from models.vae import decode_latents
 from tests.models.test_cfld import batch_of, build
@@ -45,7 +44,7 @@ def test_two_branches_give_what_three_do(tmp_path):
     table = GUIDANCE["uc_down_full"](Scales())
     assert [coefficient for _, coefficient in table] == [-1.0, 0.0, 2.0]
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    stacked = Conditions.cat([model.branch(conditions, branch) for branch, _ in table])
+    stacked = model.branches(conditions, [branch for branch, _ in table])
     denoise = guided(lambda x, t: model.denoise(x, t, stacked), [coefficient for _, coefficient in table])
     path = cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH
     three = decode_latents(model.vae, sample(denoise, load_scheduler("ddim", path), noise, 3)) / 2 + 0.5

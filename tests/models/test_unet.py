@@ -6,7 +6,6 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion.guidance import EVERYTHING, NOTHING
-from models.conditioner import Conditions
 from models.unet import predict_noise, prepare_unet, with_projected_prompt
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
@@ -18,7 +17,7 @@ def prepared(name, folder):
     model, batch = build(cfg).eval(), batch_of(cfg)
     with torch.no_grad():
         conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
-        branches = Conditions.cat([model.branch(conditions, branch) for branch in (NOTHING, EVERYTHING)])
+        branches = model.branches(conditions, (NOTHING, EVERYTHING))
     size = [side // 8 for side in cfg.INPUT.GT.IMG_SIZE]
     latents = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(3))
     return model, latents.repeat(2, 1, 1, 1), branches
