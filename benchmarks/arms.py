@@ -28,11 +28,13 @@ class Arm:
     def __init__(self, processes: int = 1, threads: int = 0) -> None:
         with socket.socket() as free:
             free.bind(("localhost", 0))
-            address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+            group = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+        if not torch.cuda.is_available():
+            group["ACCELERATE_USE_CPU"] = "true"  # without it Accelerate forms no group of CPU processes
         self.pools = []
         for rank in range(processes):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-            environment = address | {name: str(value) for name, value in place.items()} if processes > 1 else {}
+            environment = group | {name: str(value) for name, value in place.items()} if processes > 1 else {}
             context = multiprocessing.get_context("spawn")
             self.pools.append(ProcessPoolExecutor(1, context, _enter, (environment, threads)))
 

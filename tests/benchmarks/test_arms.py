@@ -3,6 +3,8 @@ import pytest
 import torch
 
 from benchmarks import arms
+from configs import load_config
+from training.processes import make_accelerator
 
 
 def work(value: float):
@@ -27,3 +29,15 @@ def test_an_arm_works_in_processes_of_its_own_and_hands_on_what_goes_wrong():
 
 def test_the_matrix_rate_is_that_of_a_product():
     assert 1e-4 < arms.matrix_rate("no") < 100
+
+
+def processes() -> int:
+    return make_accelerator(load_config("configs/demo.yaml", [])).num_processes
+
+
+def test_processes_of_an_arm_work_together():
+    arm = arms.Arm(2, threads=1)
+    try:
+        assert arm(processes) == 2
+    finally:
+        arm.close()
