@@ -88,7 +88,9 @@ result.images[0].save("image.png")
     photo = Image.open(pair.source_path)
     seed = torch.Generator().manual_seed(5)
     image = pipe(photo, pair.target_keypoints, STEPS, generator=seed).images[0]
-    assert np.array_equal(np.array(Image.open(tmp_path / "image.png")), np.array(image))
+    # weights that lie elsewhere in memory are added up in another order
+    difference = np.abs(np.array(Image.open(tmp_path / "image.png"), float) - np.array(image))
+    assert difference.max() <= 1 and difference.mean() < 0.01
     loaded = load_pipeline(tmp_path / "exported")
     assert all(torch.equal(a, b) for a, b in zip(loaded.unet.parameters(), pipe.unet.parameters()))
 
