@@ -46,7 +46,7 @@ PARTS = {  # settings that name the parts, and where below the folder of the par
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH": "scheduler",
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": "swin/model.safetensors",
 }
-NEEDED = {"vae": ["images"], "clip": ["images"], "encoder": ["images"], "split": ["checkpoint"]}  # options by part
+NEEDED = {"vae": "images", "clip": "images", "encoder": "images", "split": "checkpoint"}  # option without which no part
 
 
 def load_images(folder: Path) -> tuple[Tensor, list[str]]:
@@ -217,9 +217,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
-    for name in NEEDED.get(options.part, ()):
-        if getattr(options, name) is None:
-            raise InputError(f"--{name} is missing; {options.part} needs it, see --help")
+    needed = NEEDED.get(options.part)
+    if needed and getattr(options, needed) is None:
+        raise InputError(f"--{needed} is missing; {options.part} needs it, see --help")
     cfg = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(options.parts / place))])
     if options.part == "vae":
         make_vae(options.parts, load_images(options.images)[0], options.minutes)

@@ -60,10 +60,10 @@ def test_the_loss_falls():
     task = LimbColours(model, PairList([("a", "b"), ("d", "c")], None, annotations), images)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-3)
     losses = []
-    for _ in range(16):
+    for _ in range(24):
         loss = task(4)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
