@@ -141,7 +141,7 @@ class Conditioner(nn.Module):
     def branch(self, conditions: Conditions, branch: Branch) -> Conditions:
         """The conditions of one guidance branch: what it leaves out is replaced or zeroed."""
         return conditions.map(
-            lambda x: x if branch.from_photo else self.learned_prompt.to(x.dtype).expand_as(x),
+            lambda x: x if branch.from_photo else self.learned_prompt.to(x).expand_as(x),
             lambda x: x if branch.pose else torch.zeros_like(x),
             lambda x: x if branch.appearance else torch.zeros_like(x),
         )

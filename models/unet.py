@@ -48,7 +48,13 @@ def predict_noise(
 
 
 def with_projected_prompt(unet: UNet2DConditionModel, conditions: Conditions) -> Conditions:
-    """Conditions for many steps: what every step would compute anew of them is there already."""
+    """Conditions for many steps: what every step would compute anew of them is there already.
+
+    The U-Net's own layers do it outside its `forward`, so a U-Net that waits on the CPU (offloading) comes first.
+    """
+    hook = getattr(unet, "_hf_hook", None)
+    if hook is not None:
+        hook.pre_forward(unet)
     return replace(conditions, keys_values=project_prompt(unet, conditions.prompt, conditions.appearance))
 
 

@@ -18,12 +18,12 @@ from accelerate.utils import (
     DistributedDataParallelKwargs,
     DistributedType,
     GradientAccumulationPlugin,
-    InitProcessGroupKwargs,
     broadcast_object_list,
     compare_versions,
     is_deepspeed_available,
     is_tensorboard_available,
     is_wandb_available,
+    parse_flag_from_env,
 )
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from yacs.config import CfgNode
@@ -144,12 +144,14 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
     for name in config.TRACKERS:
         if not TRACKERS[name]():
             raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
+    timeout = timedelta(minutes=config.TIMEOUT_MINUTES)
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timeout)  # the group of processes
     precision = config.MIXED_PRECISION
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         if not is_deepspeed_available() or compare_versions("deepspeed", "<", "0.19"):  # which skips bad steps itself
             raise InputError('Accelerate is configured for DeepSpeed: pip install "deepspeed>=0.19,<0.20"')
         precision = "no"  # of the weights; see `configure_zero`
-    elif precision == "fp16" and PartialState().device.type == "cpu":
+    elif precision == "fp16" and state.device.type == "cpu":
         precision = "no"
     try:
         accelerator = Accelerator(
@@ -161,7 +163,6 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
                 DistributedDataParallelKwargs(
                     find_unused_parameters=False, broadcast_buffers=False, gradient_as_bucket_view=True
                 ),
-                InitProcessGroupKwargs(timeout=timedelta(minutes=config.TIMEOUT_MINUTES)),
             ],
             log_with=list(config.TRACKERS) or None if project_dir else None,
             project_dir=project_dir,

@@ -186,6 +186,23 @@ def test_bfloat16(pairs):
     assert 0 < np.abs(half - whole).mean() < 0.05
 
 
+def test_the_unet_comes_before_its_layers_are_used(pairs):
+    pipe = load_pipeline(CHECKPOINT)
+    pipe.enable_model_cpu_offload(device="cpu")
+    hook, came = pipe.unet._hf_hook, []
+    come = hook.pre_forward
+    hook.pre_forward = lambda *args, **kwargs: came.append(True) or come(*args, **kwargs)
+
+    def used(*_) -> None:
+        assert came, "a layer is used while it may wait on the CPU"
+
+    for name, module in pipe.unet.named_modules():
+        if name.endswith("attn2.to_k"):
+            module.register_forward_pre_hook(used)
+    pipe(Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints, 1, generator=generators(1))
+    assert came
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_parts_wait_on_the_cpu(pairs):
     pipe = load_pipeline(CHECKPOINT)

@@ -235,7 +235,9 @@ def start(tmp_path):
         return subprocess.Popen(
             [sys.executable, *runner, program],
             cwd=REPOSITORY,
-            env=os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+            | {"PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -244,15 +246,20 @@ def start(tmp_path):
     return run
 
 
-def test_two_cpu_processes_find_each_other(start):
+@pytest.mark.parametrize("precision", ["no", "fp16", "bf16"])
+def test_two_cpu_processes_find_each_other(start, precision):
     """What the scripts rest on: Accelerate takes the processes from run_processes.py, on the CPU too."""
     process = start(
-        "from accelerate import Accelerator\n"
         "import torch\n"
-        "accelerator = Accelerator()\n"
+        "from configs import load_config\n"
+        "from training.processes import make_accelerator\n"
+        f"opts = ['ACCELERATE.MIXED_PRECISION', '{precision}', 'ACCELERATE.TIMEOUT_MINUTES', '3']\n"
+        "accelerator = make_accelerator(load_config(opts=opts))\n"
         "ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"
         "assert accelerator.num_processes == 2 and accelerator.device.type == 'cpu'\n"
         "assert ranks.tolist() == [0, 1]\n"
+        "gloo = torch.distributed.group.WORLD._get_backend(accelerator.device)\n"
+        "assert gloo.options._timeout.total_seconds() == 180\n"
         "accelerator.end_training()\n"
     )
     errors = process.communicate(timeout=120)[1]
