@@ -12,6 +12,8 @@ import re
 from argparse import Namespace
 from pathlib import Path
 
+from accelerate import Accelerator
+
 from configs import InputError
 from configs.arguments import Parser
 from datasets import LAYOUTS, fid_real_images, load_pairs
@@ -26,6 +28,7 @@ from training.folder_scores import FolderScores
 from training.processes import entrypoint, on_main
 
 BENCHMARKS = {"fashion": (256, 176), "market": (128, 64)}  # size; the dataset lies in the folder of that name
+SQUARE = {(256, 256): (256, 176), (512, 512): (512, 352)}  # as some methods write images of DeepFashion
 
 
 def parse_size(text: str, option: str) -> Size:
@@ -36,16 +39,41 @@ def parse_size(text: str, option: str) -> Size:
     return int(match[1]), int(match[2])
 
 
+def judged_size(sizes: set[Size], dataset: str) -> Size:
+    """The size at which images of these sizes are judged where nobody says it.
+
+    Raises:
+        InputError: they have no size in common.
+    """
+    meant = {SQUARE.get(size, size) if dataset == "fashion" else size for size in sizes}
+    if len(meant) > 1:
+        named = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
+        raise InputError(f"the folders hold images of {named}; say with --size HxW at which they are judged")
+    return meant.pop()
+
+
 def labelled(folders: list[str]) -> dict[str, Path]:
-    """The folders by their labels, LABEL=FOLDER; a folder without has its own last distinct name."""
+    """The folders by their labels, LABEL=FOLDER; the path is the label of a folder without one.
+
+    Raises:
+        InputError: two labels name one folder of results, or one names none.
+    """
     result: dict[str, Path] = {}
     for text in folders:
-        label, separator, path = text.rpartition("=")
-        label = label if separator else Path(path).as_posix().strip("/")
-        if label in result:
+        label, separator, path = text.partition("=")
+        if Path(text).is_dir() or not separator:
+            label, path = Path(text).as_posix().strip("/"), text
+        if results_name(label) in map(results_name, result):
             raise InputError(f"--generated names {label} twice; give each folder a label of its own, LABEL=FOLDER")
+        if label in ("", ".", ".."):
+            raise InputError(f"--generated {text}: {label!r} is no name for results; give it one, LABEL=FOLDER")
         result[label] = Path(path)
     return result
+
+
+def results_name(label: str) -> str:
+    """The folder that the results of a label go to."""
+    return label.replace("/", "_")
 
 
 def arguments_of(parser: Parser) -> Namespace:
@@ -69,7 +97,10 @@ def arguments_of(parser: Parser) -> Namespace:
     parser.add_argument("--weights", default=str(FOLDER), help="folder of the weights that scores need")
     parser.add_argument("--batch-size", type=int, default=8, help="images a step; it changes no score")
     parser.add_argument("--num-workers", type=int, default=4, help="processes that read images")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.batch_size < 1 or arguments.num_workers < 0:
+        raise InputError("--batch-size is at least 1 and --num-workers at least 0")
+    return arguments
 
 
 @entrypoint
@@ -78,14 +109,24 @@ def main() -> None:
     split = arguments.real or protocol(arguments.protocol).real
     folders = labelled(arguments.generated)
     root, size = Path(arguments.dataset), BENCHMARKS.get(arguments.dataset)
+    if arguments.size:
+        size = parse_size(arguments.size, "--size")
     dataset = find_layout(root)
     pairs = load_pairs(root, arguments.split, dataset)
     frame = LAYOUTS[dataset].frame or parse_size(arguments.frame, "--frame")
     found = {label: match_images(folder, pairs) for label, folder in folders.items()}
-    if arguments.size or not size:
-        first = next(path for matches in found.values() for path in matches.paths.values())
-        size = parse_size(arguments.size, "--size") if arguments.size else image_size(first)
+    accelerator = Accelerator()
+
+    def checked() -> dict[str, dict[int, Path]]:
+        for label, matches in found.items():
+            print(f"{label}: {matches.summary()}")
+        return {label: check_images(folders[label], found[label], arguments.allow_partial) for label in found}
+
+    paths = on_main(accelerator, checked)
+    if not size:  # the images of a folder have one
+        size = judged_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
     scores = FolderScores(
+        accelerator,
         pairs,
         frame,
         size,
@@ -95,14 +136,6 @@ def main() -> None:
         arguments.batch_size,
         arguments.num_workers,
     )
-    accelerator = scores.accelerator
-
-    def checked() -> dict[str, dict[int, Path]]:
-        for label, matches in found.items():
-            print(f"{label}: {matches.summary()}")
-        return {label: check_images(folders[label], found[label], arguments.allow_partial) for label in found}
-
-    paths = on_main(accelerator, checked)
     results = {label: scores.score(paths[label], label) for label in found}
     baseline = scores.baseline()
     rows = {**{label: result.scores for label, result in results.items()}, BASELINE: baseline}
@@ -112,7 +145,7 @@ def main() -> None:
 
     def write() -> None:
         for label, result in results.items():
-            scores.write(output / label.replace("/", "_"), label, paths[label], result, meta)
+            scores.write(output / results_name(label), label, paths[label], result, meta)
         write_comparison(output, rows)
 
     on_main(accelerator, write)

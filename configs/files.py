@@ -1,9 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and reading JSON."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from configs.errors import InputError
 
 PARTIAL = ".partial"  # ends the name of a file or folder that is being written
 CHECKOUT = Path(__file__).parents[1]
@@ -41,6 +45,23 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, synced=True) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a JSON file, by their names.
+
+    Raises:
+        InputError: it cannot be read or holds something else.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: cannot be read as JSON ({' '.join(str(error).split())}); replace this file"
+        ) from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: holds no settings by name, but a {type(settings).__name__}; replace this file")
+    return settings
 
 
 def sync(path: Path) -> None:

@@ -4,6 +4,7 @@ from ast import literal_eval
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yacs.config import CfgNode
@@ -20,11 +21,11 @@ SWITCHES = {  # settings that also take booleans, as `_coerce` and the command l
 RETIRED = {"INPUT.KEPT_PHOTOS"}  # in the config files of older checkpoints
 
 
-def load_config(config_files: str | Path | Sequence[str | Path] = (), opts: Sequence[str] = ()) -> CfgNode:
+def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Sequence[str] = ()) -> CfgNode:
     """The defaults, overridden by YAML files and then by `KEY VALUE` pairs; checked and frozen.
 
     Args:
-        config_files: path of a YAML file with differences from the defaults, or several; later ones
+        config_file: path of a YAML file with differences from the defaults, or several; later ones
             override. Empty for none.
         opts: alternating dotted keys and values, as on the command line.
 
@@ -33,8 +34,8 @@ def load_config(config_files: str | Path | Sequence[str | Path] = (), opts: Sequ
             default, or settings do not fit together.
     """
     cfg = default_config()
-    for path in filter(None, [config_files] if isinstance(config_files, str | Path) else config_files):
-        for key, value in _flatten(_read(Path(path))):
+    for path in filter(None, [config_file] if isinstance(config_file, str | Path) else config_file):
+        for key, value in _read(Path(path)):
             _assign(cfg, key, value, str(path))
     if len(opts) % 2:
         raise InputError(f"command line: {opts[-1]!r} has no value; settings are given as KEY VALUE pairs")
@@ -45,18 +46,18 @@ def load_config(config_files: str | Path | Sequence[str | Path] = (), opts: Sequ
     return cfg
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> list[tuple[str, Any]]:
+    """Dotted keys and values of a config file."""
     try:
         content = yaml.safe_load(path.read_text())
+        settings = list(_flatten(content)) if isinstance(content, dict) else []
     except OSError as error:
         raise InputError(f"{path}: cannot read the config file ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
+    if not isinstance(content, dict | None):
         raise InputError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
-    return content
+    return settings
 
 
 def _flatten(node: dict, prefix: str = ""):
@@ -96,17 +97,20 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
     node[leaf] = SWITCHES[key].get(value, value) if key in SWITCHES else value
 
 
+def _as_float(value):
+    """The float that an integer or text stands for (YAML reads 1e-4 as text), else the value itself."""
+    try:
+        return float(value) if type(value) in (int, str) else value
+    except (ValueError, OverflowError):
+        return value
+
+
 def _coerce(value, default, where: str):
     """`value` as the type of `default`: integers may stand for floats and tuples for lists."""
     if isinstance(default, CfgNode):
         raise InputError(f"{where} is a group of settings, not a setting")
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if isinstance(default, float) and isinstance(value, str):  # YAML reads 1e-4 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if isinstance(default, float):
+        value = _as_float(value)
     if isinstance(default, list) and isinstance(value, tuple):
         value = list(value)
     if isinstance(default, str) and type(value) in (int, float, bool):
@@ -117,7 +121,7 @@ def _coerce(value, default, where: str):
         )
     if isinstance(default, list) and value:
         expected = type(default[0]) if default else float  # the lists that are empty by default hold shares
-        value = [float(v) if expected is float and type(v) is int else v for v in value]
+        value = [_as_float(v) for v in value] if expected is float else value
         if any(type(v) is not expected for v in value):
             raise InputError(f"{where} is {value!r}, expected a list of {expected.__name__} like {default!r}")
     return value

@@ -98,7 +98,8 @@ def check_missing_images(split: Split) -> Iterator[Finding]:
             split.layout.images_folder(split.root, split.name),
             split.layout.prepare.format(root=split.root),
         )
-        what = f"{len(missing)} of {len(wanted)} images are not in {folder}; {advice}"
+        count = f"{len(missing)} of {len(wanted)} images"
+        what = f"{count} are not in {folder}, or links that lead out of the dataset; {advice}"
         yield Finding(ERROR, split.name, what, missing[:EXAMPLES])
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
@@ -15,19 +15,31 @@ from datasets.keypoints import skeleton_image
 from datasets.row_cache import RowCache
 
 Size = tuple[int, int]  # height, width
+PAPER = (255, 255, 255)  # what shows through transparent pixels
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """A decoded RGB image.
+    """A decoded image, see `upright_rgb`.
 
     Raises:
         InputError: there is no such file, or it is not a whole image.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return upright_rgb(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); replace this file") from None
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say, in RGB: transparency on white, 16 bits of grey scaled to 8."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # which Pillow would cut, not scale
+        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, (*PAPER, 255))
+    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
 
 def resize_to_tensor(image: Image.Image, size: Size) -> torch.Tensor:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from configs.errors import InputError
+from datasets.inputs import upright_rgb
 from datasets.keypoints import MISSING
 from datasets.layouts import Size
 from datasets.placing import UNREADABLE, Job, write_image
@@ -162,7 +163,7 @@ def put_on_canvas(job: Job, frame: Size) -> Size | None:
             if _is_done(job, place.canvas):
                 return place.photo
             unchanged = place.canvas == place.photo and _orientation(image) == 1
-            canvas = None if unchanged else _painted(ImageOps.exif_transpose(image).convert("RGB"), place)
+            canvas = None if unchanged else _painted(upright_rgb(image), place)
     except UNREADABLE:
         return None
     write_image(job, canvas, link=False)

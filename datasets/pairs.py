@@ -264,7 +264,7 @@ class TestPairs(Dataset):
 
         Returns:
             as `TrainPairs` without mask, the condition photo unchanged, and
-            img_gt (3, *test_size): the target, float32 in [0, 1].
+            img_gt, img_copy (3, *test_size): target, and the source in its place, float32 in [0, 1].
 
         Raises:
             InputError: an image cannot be read.
@@ -275,6 +275,7 @@ class TestPairs(Dataset):
             "img_src": normalize(resize_to_tensor(source, self.sizes.gt)),
             "img_tgt": normalize(resize_to_tensor(target, self.sizes.gt)),
             "img_gt": resize_to_tensor(target, self.test_size),
+            "img_copy": resize_to_tensor(source, self.test_size),
             "img_cond": normalize(resize_to_tensor(source, self.sizes.cond)),
             "pose_img_src": pose_map(pair.source_keypoints, self.sizes.pose, self.sizes.frame),
             "pose_img_tgt": pose_map(pair.target_keypoints, self.sizes.pose, self.sizes.frame),

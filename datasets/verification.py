@@ -12,7 +12,7 @@ from configs.errors import InputError
 from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, Finding, ImageFacts, Split, across
 from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Layout, Size, listed_images
-from datasets.pair_lists import SPLITS, Annotations, images_of, read_annotations, read_pairs
+from datasets.pair_lists import SPLITS, Annotations, images_of, missing_images, read_annotations, read_pairs
 from datasets.placing import UNREADABLE, in_parallel
 
 
@@ -66,7 +66,8 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
     folder = layout.images_folder(root, name)
     there = {path.name for path in listed_images(folder)}
     wanted = images_of(pairs)
-    named = [image for image in wanted if (folder / image).is_file()]
+    missing = set(missing_images(wanted, folder)) if folder.is_dir() else set(wanted)
+    named = [image for image in wanted if image not in missing]
     also = sorted(there.difference(wanted)) if name == "train" else []
     images = scan([folder / image for image in [*named, *also]], workers, f"{name} images")
     return Split(name, layout, root, frame, pairs, annotations, images)

@@ -1,6 +1,5 @@
 """The noise schedules, by name, from one scheduler config."""
 
-import json
 from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
@@ -19,6 +18,7 @@ from diffusers import (
 )
 
 from configs.errors import InputError
+from configs.files import read_settings
 
 SCHEDULERS = {
     "ddpm": DDPMScheduler,
@@ -36,12 +36,17 @@ def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
     """The scheduler `name` with the settings of `folder`/scheduler_config.json, and `settings` where it knows them.
 
     Raises:
-        InputError: the file is missing, or as `scheduler_like`.
+        InputError: the file is missing or damaged, or as `scheduler_like`.
     """
     path = Path(folder) / "scheduler_config.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH names its folder")
-    return scheduler_like(name, {**json.loads(path.read_text()), **settings})
+    try:
+        return scheduler_like(name, read_settings(path) | settings)
+    except InputError:
+        raise
+    except Exception as error:  # of many kinds, for values that a scheduler cannot use
+        raise InputError(f"{path}: cannot be used for the scheduler {name}: {' '.join(str(error).split())}") from error
 
 
 def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:

@@ -12,6 +12,7 @@ from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
 from configs.errors import InputError
+from diffusion.objective import TARGETS
 from diffusion.schedulers import load_scheduler
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
@@ -50,6 +51,11 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
         if m.GRADIENT_CHECKPOINTING == "on":
             unet.enable_gradient_checkpointing()
         scheduler = load_scheduler("ddpm", m.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        if scheduler.config.prediction_type not in TARGETS:
+            raise InputError(
+                f"{m.SCHEDULER_CONFIG.PRETRAINED_PATH}/scheduler_config.json: prediction_type is "
+                f"{scheduler.config.prediction_type!r}, expected one of {', '.join(TARGETS)}"
+            )
         return CFLD(
             **conditioning_parts(cfg),
             unet=unet,

@@ -8,6 +8,7 @@ import diffusers
 import transformers
 
 from configs.errors import InputError
+from configs.files import read_settings
 
 LOGGING = (diffusers.utils.logging, transformers.utils.logging)
 WEIGHT_NAMES = (
@@ -33,10 +34,14 @@ def load_part(cls, folder: str, random_weights: bool):
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise InputError(f"{path}/config.json: no such file; {cls.__name__} is described there")
+    settings = read_settings(path / "config.json")
     if random_weights:
-        if hasattr(cls, "config_class") and cls.config_class is not None:
-            return cls(cls.config_class.from_pretrained(path))
-        return cls.from_config(cls.load_config(path))
+        try:
+            if getattr(cls, "config_class", None) is not None:
+                return cls(cls.config_class.from_dict(settings))
+            return cls.from_config(settings)
+        except Exception as error:  # of many kinds, for values that the part cannot use
+            raise InputError(f"{path}/config.json: describes no {cls.__name__}: {one_line(error)}") from error
     weights = [name for name in WEIGHT_NAMES if (path / name).is_file()]
     if not weights:
         raise InputError(

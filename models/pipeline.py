@@ -20,12 +20,11 @@ from yacs.config import CfgNode
 
 from configs.defaults import default_config
 from configs.errors import InputError
+from datasets.inputs import normalize, resize_to_tensor, upright_rgb
 from datasets.keypoints import FRAME, pose_map
-from datasets.pairs import normalize, resize_to_tensor
 from diffusion.guidance import GUIDANCE, Scales
 from diffusion.schedulers import most_steps, scheduler_like
 from metrics import PROTOCOLS
-from poses.photos import upright_rgb
 
 from .cfld import CFLD
 from .conditioner import Appearance, Conditions

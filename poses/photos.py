@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from configs.errors import InputError
+from datasets.inputs import upright_rgb
 from datasets.keypoints import FRAME, MISSING
 
 SMALLEST, LARGEST = 32, 2 * Image.MAX_IMAGE_PIXELS  # pixels: of a side, of all (more are refused by Pillow)
 LONGEST = 2048  # pixels of the longer side: larger photos are shrunk, models read far smaller ones
 TOLERANCE = 0.03  # aspect ratios that differ by no more are stretched, as in training, not padded
-PAPER = (255, 255, 255)  # what shows through transparent pixels
 
 
 def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
@@ -44,17 +44,6 @@ def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{name}: cannot be read as a photo ({error}); use a JPEG or PNG") from None
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF data say, in RGB: transparency on white, 16 bits of grey scaled to 8."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):  # which Pillow would cut, not scale
-        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    paper = Image.new("RGBA", image.size, (*PAPER, 255))
-    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
 
 @dataclass(frozen=True)

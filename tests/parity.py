@@ -48,7 +48,8 @@ def tensor_error(ours: Tensor, theirs: Tensor) -> float:
 def load_case(folder: Path) -> tuple[CFLD, dict, dict]:
     """The model of a case as built, before its checkpoint is loaded, with its inputs and outputs."""
     cfg = load_config(folder / "config.yaml")
-    opts = []
+    clip = (folder / cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH).with_name("clip")  # no published setting names it
+    opts = [PATHS[-1], str(clip.resolve())] if clip.is_dir() else []
     for key in PATHS:
         path = value_at(cfg, key)
         if path and (folder / path).exists():

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from models.checkpoints import published_parameters
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
-from tests.parity import case_lines, main, report, training_lines
+from tests.parity import case_lines, load_case, main, report, training_lines
 from tests.shared import REPOSITORY, SHARED, needs_shared
 
 CASES = sorted(path.parent for path in (SHARED / "parity" / "tiny").glob("*/meta.json")) if SHARED.exists() else []
@@ -43,6 +44,19 @@ def test_a_wrong_tensor_fails(tmp_path, monkeypatch):
         tmp_path / "case" / "outputs.safetensors",
     )
     assert main(["--case", str(tmp_path / "case")]) is False
+
+
+def test_clip_lies_beside_the_unet_where_the_case_does_not_name_it(tmp_path):
+    case = tmp_path / "case"
+    case.mkdir()
+    settings = yaml.safe_load(variant_config("clip_model", tmp_path).dump())
+    del settings["MODEL"]["DECODER_CONFIG"]["CLIP_PRETRAINED_PATH"]
+    settings["MODEL"]["UNET_CONFIG"]["PRETRAINED_PATH"] = "../parts/unet"
+    (case / "config.yaml").write_text(yaml.safe_dump(settings))
+    for name in ("inputs", "outputs"):
+        save_file({}, case / f"{name}.safetensors")
+    cfg, *_ = load_case(case)
+    assert cfg.MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH == str(tmp_path / "parts" / "clip")
 
 
 def test_a_missing_folder_is_one_line(capsys):

@@ -95,6 +95,37 @@ def test_a_missing_a_truncated_and_an_odd_image(tiny, images, tmp_path, capsys):
         assert [row["file"] for row in csv.DictReader(file)] == [path.name for path in good]
 
 
+def test_the_first_image_is_no_measure_of_the_others(tiny, images, tmp_path, capsys):
+    first, *_ = sorted(images.glob("*_vis.png"))
+    first.write_bytes(b"")
+    assert evaluate(tiny, tmp_path, images) == 1
+    assert f"1 unreadable ({first.name})" in capsys.readouterr().err
+    Image.new("RGB", (20, 30)).save(first)
+    assert evaluate(tiny, tmp_path, f"a={images}", opts=["--allow-partial"]) == 0
+    assert scores(tmp_path / "out" / "cfld_64x56" / "a")
+
+
+def test_folders_that_are_judged_at_no_size_of_their_own(tiny, images, tmp_path, capsys):
+    """Some methods write DeepFashion's images as squares; else two folders need a size in common."""
+    other, square = (shutil.copytree(images, tmp_path / name) for name in ("other", "lr=1"))
+    for folder, size in ((other, (30, 40)), (square, (256, 256))):
+        for path in folder.glob("*_vis.png"):
+            with Image.open(path) as image:
+                image.resize(size).save(path)
+    assert evaluate(tiny, tmp_path, square, opts=["--protocol", "pidm"]) == 0
+    assert "protocol pidm at 256x176" in capsys.readouterr().out
+    assert evaluate(tiny, tmp_path, f"a={images}", f"b={other}") == 1
+    assert "hold images of 40x30 and 64x56; say with --size" in capsys.readouterr().err
+    assert evaluate(tiny, tmp_path, f"a={images}", f"b={other}", opts=["--size", "40x30"]) == 0
+
+
+def test_a_protocol_none_of_whose_scores_can_be_computed(tiny, images, tmp_path, capsys):
+    assert evaluate(tiny, tmp_path, f"a={images}", opts=["--protocol", "pcdms", "--size", "40x30"]) == 0
+    assert "left out" in capsys.readouterr().out
+    written = {path.name for path in (tmp_path / "out" / "pcdms_40x30" / "a").iterdir()}
+    assert written == {"metrics.json", "metrics.csv", "metrics_per_image.csv"}
+
+
 def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
     weights = tmp_path / "weights"
     weights.mkdir()
@@ -123,6 +154,10 @@ def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
         (["{images}", "--size", "256"], "expected HEIGHTxWIDTH"),
         (["{images}", "--dataset", "nothing"], "nothing: no prepared dataset"),
         (["a={images}", "a={images}"], "names a twice"),
+        (["a/b={images}", "a_b={images}"], "names a_b twice"),
+        (["..={images}"], "'..' is no name for results"),
+        (["{images}", "--batch-size", "0"], "--batch-size is at least 1"),
+        (["{images}", "--num-workers", "-1"], "--num-workers at least 0"),
         (["{images}", "--what"], "unrecognized arguments"),
     ],
 )

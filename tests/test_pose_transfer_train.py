@@ -20,7 +20,7 @@ from datasets import GlobalBatchSampler
 from models import CFLD
 from tests import forked
 from tests.tiny import run_main, write_tiny
-from training import processes
+from training import processes, signals
 from training.checkpointing import Snapshot
 from training.data import training_pairs
 from training.evaluation import Evaluator
@@ -313,6 +313,16 @@ def test_checkpoints_by_steps_and_minutes(tiny, monkeypatch):
     assert status == 0 and len(saved) == 10  # at every step
 
 
+def test_a_checkpoint_knows_of_its_last_step(tiny, monkeypatch):
+    monkeypatch.setitem(signals.STEPS_LATE, "cpu", 1)  # as on a GPU
+    fail_from(monkeypatch, 4, 4)
+    opts = [*BATCH_OF_4, "OPTIMIZER.EPOCHS", "1", "ACCELERATE.KEEP_CHECKPOINTS", "9"]
+    status, run = train(tiny, "run", *opts, "ACCELERATE.CHECKPOINT_STEPS", "1")
+    saved = {path.parent.parent.name: json.loads(path.read_text()) for path in run.root.rglob("training_state.json")}
+    assert status == 0 and "epochs_000_step_00004" not in saved  # not of a step that was skipped
+    assert saved["epochs_000_step_00003"]["watch"]["steps"] == 3 and saved["epochs_001"]["watch"]["skipped"] == 1
+
+
 def test_training_goes_on_while_a_checkpoint_is_written(tiny, monkeypatch):
     steps, seen, step, write = [], [], Trainer._step, Snapshot.write
 
@@ -513,7 +523,10 @@ def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch):
         stop_at(patch, 1)
         assert train(tiny, "run")[0] == 143
     assert train(tiny, "run", "INPUT.BATCH_SIZE", "4")[0] == 1
-    assert "within an epoch of 2 steps, this config has 5" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "INPUT.BATCH_SIZE was 8 and is 4, the number of steps was 2 and is 5; restore it" in error
+    assert train(tiny, "run", "ACCELERATE.SEED", "5")[0] == 1
+    assert "stopped within an epoch, of which ACCELERATE.SEED was 3407 and is 5;" in capsys.readouterr().err
     assert train(tiny, "run", "MODEL.DECODER_CONFIG.DEPTH", "2")[0] == 1
     assert "another variant" in capsys.readouterr().err
 

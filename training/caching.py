@@ -19,7 +19,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import write_text
+from configs.files import read_settings, write_text
 from datasets import TrainPairs
 from datasets.inputs import CachedInputs, FileInputs, normalize, unit_range
 from datasets.row_cache import RowCache, digest, tensors_digest
@@ -164,18 +164,20 @@ def _name(path: Path) -> str:
 
 
 def _read_index(path: Path) -> dict[str, list]:
+    """What is known of files already; nothing where the index is missing or damaged."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return read_settings(path)
+    except InputError:
         return {}
 
 
-def _facts(path: Path, known: list | None) -> list | str:
+def _facts(path: Path, known: object) -> list | str:
     """Size, time and digest of a file, or why it cannot be read."""
     try:
         stat = path.stat()
-        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
-            return known
+        match known:
+            case [stat.st_size, stat.st_mtime_ns, str()]:
+                return known
         return [stat.st_size, stat.st_mtime_ns, sha256(path.read_bytes()).hexdigest()]
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror}); replace this file"

@@ -41,7 +41,7 @@ from models.generation import SamplingSettings, generate, guided_denoiser, sampl
 from models.vae import encode_image
 
 from .data import loader, to_device
-from .images import comparison_grid, file_name, read_png, save_png
+from .images import comparison_grid, file_name, first_of_each_name, read_png, save_png
 from .processes import on_main
 
 GRID_PAIRS = 8  # rows of the grid
@@ -140,7 +140,7 @@ class Evaluator:
         real_images: finds the real set of FID; called only when FID can be computed.
 
     Raises:
-        InputError: more denoising steps are asked for than the scheduler has.
+        InputError: more denoising steps are asked for than the scheduler has, or two pairs would be one file.
     """
 
     def __init__(
@@ -153,6 +153,7 @@ class Evaluator:
         self.cfg, self.accelerator, self.dataset, self.real_images = cfg, accelerator, dataset, real_images
         count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
         self.indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced: not one person's alone
+        self.first = first_of_each_name(dataset.pairs)
         self.size = tuple(cfg.TEST.IMG_SIZE)
         self.scheduler = sampling_scheduler(cfg)
         self._check_steps()
@@ -234,7 +235,7 @@ class Evaluator:
                 raise KeyboardInterrupt
 
         def sample_rows(batch: dict[str, Tensor], rows: list[int]) -> Tensor:
-            seeds = [pair_seed(cfg.ACCELERATE.SEED, index) for index in batch["index"][rows].tolist()]
+            seeds = [pair_seed(cfg.ACCELERATE.SEED, self.first[index]) for index in batch["index"][rows].tolist()]
             part = to_device({name: value[rows] for name, value in batch.items()}, device)
             with self.accelerator.autocast():
                 images = sample_batch(model, part, deepcopy(self.scheduler), cfg, seeds, check)
@@ -284,7 +285,7 @@ class Evaluator:
         state["seen"] += len(indices)
         pred, target = torch.stack(images), batch["img_gt"]  # (B, 3, *size)
         at_size = partial(self.scorer.protocol.at_size, size=self.size)
-        source = at_size(batch["img_src"] / 2 + 0.5)
+        source = at_size(batch["img_copy"])
         pairs, frame = [self.dataset.pairs[index] for index in indices], self.dataset.sizes.frame
         keypoints = torch.stack([person_keypoints(pair, self.size, frame) for pair in pairs])
         self.scorer.update(pred, target, indices, keypoints)

@@ -42,6 +42,7 @@ class FolderScores:
     """Scores folders against one test set; every process must take part in `score`.
 
     Args:
+        accelerator: of the processes.
         pairs: the test set.
         frame: (height, width) its keypoints refer to.
         size: (height, width) at which images are judged.
@@ -53,6 +54,7 @@ class FolderScores:
 
     def __init__(
         self,
+        accelerator: Accelerator,
         pairs: PairList,
         frame: Size,
         size: Size,
@@ -65,8 +67,8 @@ class FolderScores:
         self.pairs, self.frame, self.size = pairs, frame, size
         self.real_images, self.weights = real_images, weights
         self.batch_size, self.workers = batch_size, workers
-        self.accelerator = Accelerator()
-        self.scorer = Scorer(self.accelerator.device, weights, protocol)
+        self.accelerator = accelerator
+        self.scorer = Scorer(accelerator.device, weights, protocol)
         self.copies = self.scorer.empty()  # the sources in place of all images scored so far
         self._copied: set[int] = set()  # indices of those that this process has added
 
@@ -95,9 +97,11 @@ class FolderScores:
             self.copies.update(*(batch[name][rows] for name in ("source", "target", "index", "keypoints")))
             self._copied.update(batch["index"].tolist())
 
-    def picture(self, paths: Mapping[int, Path], result: Result) -> Image.Image:
-        """The best, median and worst pairs, by the first score of `RANKED_BY` that there is."""
-        name = next(name for name in RANKED_BY if name in result.table[0])
+    def picture(self, paths: Mapping[int, Path], result: Result) -> Image.Image | None:
+        """The best, median and worst pairs, by the first score of `RANKED_BY` that there is; None without any."""
+        name = next((name for name in RANKED_BY if result.table and name in result.table[0]), None)
+        if name is None:
+            return None
         ranked = sorted(result.table, key=lambda row: row[name], reverse=not COLUMNS[name].lower_is_better)
         count, middle = min(SHOWN, len(ranked)), max(0, len(ranked) // 2 - SHOWN // 2)
         kinds = {"best": ranked[:count], "median": ranked[middle : middle + count], "worst": ranked[-count:]}
@@ -121,8 +125,9 @@ class FolderScores:
         write_scores(folder, result.scores, meta)
         rows = [{"file": file_name(self.pairs[row["index"]]), **row} for row in result.table]
         write_per_image(folder, [{name: value for name, value in row.items() if name != "index"} for row in rows])
-        with whole_file(folder / "best_median_worst.png") as partial:
-            self.picture(paths, result).save(partial, format="PNG")
+        if picture := self.picture(paths, result):
+            with whole_file(folder / "best_median_worst.png") as partial:
+                picture.save(partial, format="PNG")
 
     def _tiles(self, item: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         """Source, pose, target and generated image (3, H, W) uint8."""

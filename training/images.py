@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from configs.errors import InputError
 from configs.files import whole_file
 from datasets import Pair
 
@@ -18,6 +19,24 @@ HEADER, GAP = 24, 4  # pixels of the grid
 def file_name(pair: Pair) -> str:
     """`<source>_2_<target>_vis.png`, both names without extension."""
     return f"{Path(pair.source).stem}_2_{Path(pair.target).stem}_vis.png"
+
+
+def first_of_each_name(pairs: Sequence[Pair]) -> list[int]:
+    """For each pair the index of the first that is equal: they share an image, and so its noise.
+
+    Raises:
+        InputError: two different pairs would share a file.
+    """
+    first: dict[str, int] = {}
+    result = [first.setdefault(file_name(pair), index) for index, pair in enumerate(pairs)]
+    for index, other in enumerate(result):
+        one, two = ((pair.source, pair.target) for pair in (pairs[other], pairs[index]))
+        if one != two:
+            raise InputError(
+                f"rows {other + 1} and {index + 1} of the test pairs, {','.join(one)} and {','.join(two)}, have the "
+                f"same file for their images, {file_name(pairs[index])}; rename one of the photos"
+            )
+    return result
 
 
 def save_png(image: Tensor, path: Path) -> None:

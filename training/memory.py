@@ -47,11 +47,12 @@ def needs_checkpointing(accelerator: Accelerator, model: nn.Module, one_pair: di
         one_pair: a batch of one pair for `model`, to measure with.
         pairs: in a micro-batch of one process.
     """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    copies = 0 if accelerator.mixed_precision == "no" else 2 * trained  # autocast's, once a step
     try:
         with accelerator.autocast():
-            activations = pairs * saved_bytes(lambda: model(one_pair), model)
+            activations = copies + pairs * (saved_bytes(lambda: model(one_pair), model) - copies)
     except torch.OutOfMemoryError:  # not even one
         activations = math.inf
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     needed = MARGIN * (activations + BYTES_A_PARAMETER * trained)
     return any(gather_object([needed > free_bytes(accelerator.device)]))

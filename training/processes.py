@@ -36,6 +36,10 @@ DATA_PARALLEL = (
     *(DistributedType.FSDP, DistributedType.DEEPSPEED),
 )
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+NO_MEMORY = (
+    "not enough memory; choose smaller sizes, a smaller TEST.MICRO_BATCH_SIZE, or in training more "
+    "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"
+)
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
 LOST = 75  # exit status EX_TEMPFAIL: starting again helps
 PATIENCE = 10  # seconds for the first process to speak for all
@@ -72,12 +76,16 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
                     f"lost the other processes ({cause}); where one of them ended, its message is above; run again to "
                     "go on from the last checkpoint"
                 ) from None
+            if "DefaultCPUAllocator" in cause:
+                raise InputError(NO_MEMORY) from None
             if cause.startswith("DataLoader worker"):
                 raise InputError(
                     f"a process that loads data was ended ({cause}), as when memory is short; choose fewer "
                     "INPUT.NUM_WORKERS and TEST.NUM_WORKERS, and run again to go on from the last checkpoint"
                 ) from None
             raise
+        except MemoryError:
+            raise InputError(NO_MEMORY) from None
         except OSError as error:
             if error.errno not in DISK_ERRORS:
                 raise

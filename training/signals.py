@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+STEPS_LATE = {"cuda": 1}  # reports by kind of device; others give them at once
 IMPATIENT = 3  # seconds after the first signal; launchers repeat it at once, people later
 
 
@@ -80,15 +81,14 @@ class StepReports:
         """Send this process' part of a step's report; the reports that have arrived."""
         parts = [loss, norm.to(loss), *(loss.new_full((), wish) for wish in wishes)]
         numbers = self.accelerator.reduce(torch.stack(parts), "mean")
+        host, event = numbers, None
         if numbers.device.type == "cuda":
             host = torch.empty(len(parts), dtype=numbers.dtype, pin_memory=True)
             host.copy_(numbers, non_blocking=True)
             event = torch.cuda.Event()
             event.record()
-            self._pending.append((host, event))
-            return self._read(leave=1)
-        self._pending.append((numbers, None))
-        return self._read(leave=0)
+        self._pending.append((host, event))
+        return self._read(leave=STEPS_LATE.get(numbers.device.type, 0))
 
     def flush(self) -> list[Report]:
         """The reports still on their way."""

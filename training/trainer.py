@@ -6,7 +6,7 @@ import secrets
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -126,7 +126,7 @@ class Trainer:
         """Take up weights, optimizer, position and watch of a checkpoint."""
         load_checkpoint(self.model, checkpoint)
         position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
-        self.position = self.checkpoints.saved = self._check_position(position)
+        self.position = self.checkpoints.saved = self._check_position(position, facts.get("order", {}))
         self.steps.go_to(self.position.total_steps, Watch(**facts.get("watch", {})))
         self.tracker_id = facts.get("tracker_id", self.tracker_id)
         before, now = facts.get("arrangement"), self._arrangement()
@@ -142,14 +142,25 @@ class Trainer:
         """What the rounding of a step depends on, the result of which is else the same."""
         return {"processes": self.accelerator.num_processes, "accumulation": self.accumulation}
 
-    def _check_position(self, position: Position) -> Position:
-        if position.steps_per_epoch == self.steps_per_epoch or position.step == 0:
-            return Position(position.epoch, position.step, self.steps_per_epoch)
-        raise InputError(
-            f"{self.checkpoints.last}: stopped within an epoch of {position.steps_per_epoch} steps, this config "
-            f"has {self.steps_per_epoch} (INPUT.BATCH_SIZE or the dataset changed); restore it, or set "
-            "ACCELERATE.RESUME False"
-        )
+    def _order(self) -> dict[str, int]:
+        """What decides which pairs a step of an epoch trains on."""
+        return {
+            "ACCELERATE.SEED": self.cfg.ACCELERATE.SEED,
+            "INPUT.BATCH_SIZE": self.cfg.INPUT.BATCH_SIZE,
+            "the number of pairs": len(self.dataset),
+            "the number of steps": self.steps_per_epoch,
+        }
+
+    def _check_position(self, position: Position, order: Mapping[str, int]) -> Position:
+        now = self._order()
+        before = now | {"the number of steps": position.steps_per_epoch} | order  # older checkpoints know steps only
+        changes = [f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name]]
+        if position.step and changes:
+            raise InputError(
+                f"{self.checkpoints.last}: stopped within an epoch, of which {', '.join(changes)}; restore it, or set "
+                "ACCELERATE.RESUME False"
+            )
+        return Position(position.epoch, position.step, self.steps_per_epoch)
 
     def _choose_checkpointing(self) -> str:
         """Recompute activations where a step would not fit without it; what was chosen, for the log."""
@@ -283,10 +294,18 @@ class Trainer:
             self.position, save = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps), False
             for report in self.reports.push(loss, norm, self._wishes()):
                 ended, save = self._take(report) or ended, save or report.wishes.save
+            save = save or self.checkpoints.due(self.position)
+            if save:
+                ended = self._take_last() or ended  # the checkpoint is to know of its last step
             if ended:
                 break
-            if (save or self.checkpoints.due(self.position)) and not self.steps.watch.in_a_row:
+            if save and not self.steps.watch.in_a_row:
                 self._save()
+        return self._take_last() or ended
+
+    def _take_last(self) -> Report | None:
+        """Take in the reports still on their way; the one that ends the training, if one does."""
+        ended = None
         for report in self.reports.flush():
             ended = self._take(report) or ended
         return ended
@@ -379,6 +398,7 @@ class Trainer:
             self.ema,
             position=asdict(self.position),
             arrangement=self._arrangement(),
+            order=self._order(),
             tracker_id=self.tracker_id,
             watch=self.steps.watch.state(),
         )

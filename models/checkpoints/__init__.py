@@ -79,11 +79,11 @@ def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
     }
 
 
-def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) -> CfgNode:
+def checkpoint_config(config_file: str | Sequence[str], opts: Sequence[str]) -> CfgNode:
     """The config of a checkpoint: the files given, else the checkpoint's own, with `opts` on top.
 
     Args:
-        config_files: paths of YAML files, or empty.
+        config_file: paths of YAML files, or empty.
         opts: KEY VALUE pairs, MODEL.PRETRAINED_PATH among them.
 
     Raises:
@@ -91,9 +91,9 @@ def checkpoint_config(config_files: str | Sequence[str], opts: Sequence[str]) ->
     """
     checkpoint = dict(zip(opts[::2], opts[1::2])).get("MODEL.PRETRAINED_PATH", "")
     own = Path(checkpoint) / CONFIG
-    if not config_files and checkpoint and own.is_file():
-        config_files = str(own)
-    cfg = load_config(config_files, opts)
+    if not config_file and checkpoint and own.is_file():
+        config_file = str(own)
+    cfg = load_config(config_file, opts)
     if not cfg.MODEL.PRETRAINED_PATH:
         raise InputError(
             "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "

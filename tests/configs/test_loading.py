@@ -92,6 +92,8 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["OPTIMIZER.LR"], ("has no value",)),
         (["OPTIMIZER.LR", "fast"], ("OPTIMIZER.LR", "'fast'", "float")),
         (["OPTIMIZER.LR", "0"], ("OPTIMIZER.LR", "more than 0")),
+        (["OPTIMIZER.LR", "9" * 400], ("OPTIMIZER.LR", "float")),
+        (["INPUT.COND.PRED_ASPECT_RATIO", f"[0.3, {'9' * 400}]"], ("PRED_ASPECT_RATIO", "float")),
         (["OPTIMIZER.EPOCHS", "1.5"], ("OPTIMIZER.EPOCHS", "int")),
         (["INPUT.GT.IMG_SIZE", "[512]"], ("INPUT.GT.IMG_SIZE", "[height, width]")),
         (["INPUT.GT.IMG_SIZE", "['a', 'b']"], ("INPUT.GT.IMG_SIZE", "list of int")),
@@ -135,7 +137,11 @@ def test_mistakes_are_one_line_that_names_them(opts: list[str], words: tuple[str
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("content", ["- a", "a: [", "OPTIMIZER: 3", "text", "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    ["- a", "[]", "a: [", "OPTIMIZER: 3", "text", "\x00", "MODEL: &m\n  X: *m", "[" * 20000, "X: " + "9" * 5000],
+    ids=lambda content: content[:12],
+)
 def test_malformed_files_are_named(content: str, tmp_path: Path):
     path = tmp_path / "bad config.yaml"
     path.write_text(content)

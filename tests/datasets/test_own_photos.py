@@ -112,6 +112,14 @@ def test_other_shapes_get_bars_of_the_edges_colour(tmp_path):
         assert canvas.crop((0, 95, 200, 195)).tobytes() == photo.tobytes()
 
 
+def test_what_is_transparent_is_white_not_its_hidden_colour(tmp_path):
+    job = Job(tmp_path / "a.png", tmp_path / "b.png")
+    Image.new("RGBA", (100, 100), (200, 0, 0, 0)).save(job.source)
+    put_on_canvas(job, FRAME)
+    with Image.open(job.destination) as canvas:
+        assert canvas.size == (100, 145) and canvas.getpixel((50, 70)) == (255, 255, 255)
+
+
 def test_phones_photos_are_turned_upright(tmp_path):
     job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg")
     exif = Image.Exif()

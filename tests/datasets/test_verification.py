@@ -99,6 +99,11 @@ def truncate(root):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def link_outside(root):
+    path = root / "train" / TRAIN[0]
+    path.symlink_to(shutil.move(path, root.parent / "elsewhere.jpg"))
+
+
 def unlisted_and_damaged(root):
     (root / "train" / "0009_extra.jpg").write_bytes(b"x")
 
@@ -155,6 +160,7 @@ PAIRS, ANNOTATIONS = "market-pairs-train.csv", "market-annotation-train.csv"
             ],
         ),
         (lambda r: shutil.rmtree(r / "test"), ["error: test: 2 of 2 images are not in"]),
+        (link_outside, [f"error: train: 1 of 4 images are not in .*links that lead out of the dataset.*{TRAIN[0]}"]),
         (truncate, [f"error: train: 1 of 4 images cannot be read; replace them .{TRAIN[0]}"]),
         (unlisted_and_damaged, ["error: train: 1 of 5 images cannot be read.*0009_extra"]),
         (resize(TRAIN[0]), [f"warning: train: 1 of 4 images are not about 64 x 128 .{TRAIN[0]} 32 x 64"]),

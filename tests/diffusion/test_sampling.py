@@ -69,6 +69,22 @@ def test_scheduler_mistakes_are_named(folder: str):
         load_scheduler("ddim", folder + "/nowhere")
 
 
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "holds no settings by name"),
+        ('{"beta_schedule": "x"}', "cannot be used for the scheduler ddim"),
+        ('{"num_train_timesteps": "many"}', "cannot be used for the scheduler ddim"),
+    ],
+)
+def test_a_damaged_scheduler_config_is_one_line(tmp_path, text, message):
+    (tmp_path / "scheduler_config.json").write_text(text)
+    with pytest.raises(InputError, match=f"scheduler_config.json: {message}") as error:
+        load_scheduler("ddim", str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
 def test_pair_seeds_are_apart_and_repeat():
     seeds = {pair_seed(3407, epoch, index) for epoch in range(10) for index in range(100)}
     assert len(seeds) == 1000

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs import load_config
 from configs.errors import InputError
 from diffusion.guidance import EVERYTHING, NOTHING, Branch
 from models import CFLD, build_model
@@ -178,6 +179,21 @@ def test_sizes_that_do_not_fit_are_named(changes: dict, words: tuple[str, ...], 
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+def test_a_prediction_that_nothing_trains_is_refused(tmp_path: Path):
+    cfg = variant_config("default", tmp_path)
+    path = Path(cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH) / "scheduler_config.json"
+    path.write_text('{"prediction_type": "sample"}')
+    with pytest.raises(InputError, match="prediction_type is 'sample', expected one of epsilon, v_prediction"):
+        build_model(cfg)
+
+
+def test_the_names_that_other_programs_import():
+    from models import CFLDPipeline, load_checkpoint
+
+    assert callable(load_checkpoint) and CFLDPipeline.model_cpu_offload_seq
+    assert load_config(config_file="", opts=()) == load_config()
 
 
 def test_clip_reads_photos_of_its_own_size(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Parts from files that hold less, or more, than the part."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def test_a_file_that_lacks_tensors_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"1 tensors are missing \(decoder.conv_in.bias\)") as error:
         load_part(AutoencoderKL, str(tmp_path), random_weights=False)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("random_weights", [True, False])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"down_block_types": ["DownEncoderBlock2D"], "block_out_channels": [4, 4]}']
+)
+def test_a_damaged_config_is_one_line(tmp_path: Path, text, random_weights):
+    saved_vae(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))) as error:
+        load_part(AutoencoderKL, str(tmp_path), random_weights)
+    assert "\n" not in str(error.value)
 
 
 def test_the_published_clip_file_holds_a_text_model_too(tmp_path: Path, capfd):

@@ -1,5 +1,6 @@
 """Caches of a tiny training set: the same batches and loss, built once, mended and kept up to date."""
 
+import json
 import os
 import shutil
 
@@ -92,6 +93,10 @@ def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
         shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     mended = batch_of(dataset(tiny, model.vae, "latents", place))
     assert all(torch.equal(mended[name], expected[name]) for name in expected)
+    for index in ("[1]", json.dumps({str(path.resolve()): 3 for path in tiny[0].rglob("*.jpg")})):
+        (folder / place / "files.json").write_text(index)
+        again = batch_of(dataset(tiny, model.vae, "latents", place))
+        assert all(torch.equal(again[name], expected[name]) for name in expected)
     other = build_model(load_config(tiny[1]))
     assert not torch.equal(
         batch_of(dataset(tiny, other.vae, "latents", place))["posterior_src"], expected["posterior_src"]

@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from configs import InputError, load_config
-from datasets import fid_real_images
+from datasets import TestPairs, fid_real_images
 from metrics import PROTOCOLS
 from metrics.protocols import Network
 from models import build_model
@@ -75,6 +75,19 @@ def test_images_do_not_depend_on_batches_threads_or_processes(tiny, model, tmp_p
     assert len(found[0]) == 6 and None not in found[0].values()
     assert all(same(found[0], other) for other in found[1:])
     assert scores[0] == scores[1] == scores[2]
+
+
+def test_a_row_that_comes_twice_is_one_image(tiny, model, tmp_path):
+    scores = []
+    for batch in (1, 4):
+        test = evaluator(tiny, "TEST.MICRO_BATCH_SIZE", str(batch))
+        pairs = [test.dataset.pairs[index] for index in (0, 1, 0)]
+        repeated = TestPairs(pairs, test.dataset.sizes, test.size)
+        test = Evaluator(test.cfg, test.accelerator, repeated, list)
+        (tmp_path / str(batch)).mkdir()
+        scores.append(test.run(model, tmp_path / str(batch)).scores)
+    assert scores[0] == scores[1] and same(images(tmp_path / "1"), images(tmp_path / "4"))
+    assert len(images(tmp_path / "1")) == 2
 
 
 def test_images_that_are_there_are_scored_and_not_made_again(tiny, model, tmp_path):

@@ -1,14 +1,23 @@
 from pathlib import Path
 
+import pytest
 import torch
 
+from configs.errors import InputError
 from datasets import Pair
-from training.images import comparison_grid, file_name, read_png, save_png
+from training.images import comparison_grid, file_name, first_of_each_name, read_png, save_png
 
 
 def test_names():
     pair = Pair("a_1_front.jpg", "b.x_2_side.jpeg", Path(), Path(), None, None)
     assert file_name(pair) == "a_1_front_2_b.x_2_side_vis.png"
+
+
+def test_equal_pairs_share_an_image_and_different_ones_must_not():
+    pairs = [Pair(source, "b.jpg", Path(), Path(), None, None) for source in ("a.jpg", "c.jpg", "a.jpg")]
+    assert first_of_each_name(pairs) == [0, 1, 0]
+    with pytest.raises(InputError, match="rows 1 and 2 .*, a.jpg,b.jpg and a.png,b.jpg, .* a_2_b_vis.png; rename"):
+        first_of_each_name([pairs[0], pairs[0]._replace(source="a.png")])
 
 
 def test_png_round_trip_and_what_is_not_reused(tmp_path):

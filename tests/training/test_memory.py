@@ -1,8 +1,10 @@
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
+from models.execution import cast_frozen
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from training import memory
@@ -28,6 +30,23 @@ def test_checkpointing_is_chosen_by_what_is_free(tmp_path, monkeypatch):
         for free, expected in ((1.01 * needed, False), (0.99 * needed, True)):
             monkeypatch.setattr(memory, "free_bytes", lambda _, free=free: free)
             assert needs_checkpointing(accelerator, model, one_pair, pairs) is expected
+
+
+def test_the_copies_of_weights_in_16_bit_do_not_grow_with_the_batch(tmp_path, monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    cfg = variant_config("default", tmp_path)
+    model, batch = build(cfg), batch_of(cfg)
+    cast_frozen(model, torch.bfloat16)
+    with accelerator.autocast():
+        activations = saved_bytes(lambda: model(batch), model)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    needed = memory.MARGIN * (activations + memory.BYTES_A_PARAMETER * trained)
+    one_pair = {name: value[:1] for name, value in batch.items()}
+    for free, expected in ((1.03 * needed, False), (0.97 * needed, True)):
+        monkeypatch.setattr(memory, "free_bytes", lambda _, free=free: free)
+        assert needs_checkpointing(accelerator, model, one_pair, len(batch["img_cond"])) is expected
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_pair_that_does_not_fit_asks_for_checkpointing():

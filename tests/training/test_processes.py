@@ -50,6 +50,8 @@ def test_the_first_process_speaks_first(monkeypatch, capsys, rank, waits):
         (torch.distributed.DistBackendError("communicator was aborted on rank 1"), "lost the other processes"),
         (torch.distributed.DistNetworkError("Broken pipe\nsecond line"), "lost the other processes"),
         (torch.OutOfMemoryError("CUDA out of memory"), "not enough GPU memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't"), "not enough memory"),
+        (MemoryError(), "not enough memory"),
     ],
 )
 def test_errors_of_the_machine(capsys, error, line):
