@@ -71,7 +71,10 @@ def training(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Callable[[], Tens
     def ready(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         seeds = batch.pop("index").numpy()  # before the batch goes to a GPU, whence they would have to come back
         batch = unpack(to_device(batch, accelerator.device)) | {"seed": seeds}
-        return one_by_one(model, batch) if published else batch
+        if not published:
+            return batch
+        with accelerator.autocast():
+            return one_by_one(model, batch)
 
     def batches() -> Iterator[dict[str, Tensor]]:
         kept = loader(dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=order)
