@@ -68,7 +68,12 @@ WORK: dict = {}  # of this process: what it does
 
 
 def prepare(make, *args) -> float:
-    """Make the work of this process and do it once; the seconds of that first time, with compilation."""
+    """Make the work of this process and do it once; the seconds of that first time, with compilation.
+
+    What was compiled for earlier work is forgotten: translations of one kind of block are limited in number, and
+    beyond the limit the rest would run eagerly.
+    """
+    torch.compiler.reset()
     WORK["call"] = make(*args)
     return seconds()
 

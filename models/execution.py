@@ -9,7 +9,7 @@ from torch import nn
 from .cfld import CFLD
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
-TRANSLATIONS = 64  # of one kind of block: shapes of the levels, with and without gradients
+TRANSLATIONS = 256  # of one kind of block: shapes of the levels, with and without gradients, at every batch size
 REGIONS = (BasicTransformerBlock, ResnetBlock2D, SwinTransformerBlock)
 
 
@@ -50,6 +50,7 @@ def compile_regions(model: nn.Module, **options: object) -> None:
     Blocks with hooks, which hide changing numbers of copies, stay as they are.
     """
     torch._dynamo.config.recompile_limit = TRANSLATIONS
+    torch._dynamo.config.accumulated_recompile_limit = TRANSLATIONS
     for module in model.modules():
         if isinstance(module, REGIONS) and not module._forward_hooks:
             module.compile(dynamic=False, **options)

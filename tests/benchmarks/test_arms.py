@@ -27,6 +27,22 @@ def test_an_arm_works_in_processes_of_its_own_and_hands_on_what_goes_wrong():
         arm.close()
 
 
+def doubled(value: torch.Tensor) -> torch.Tensor:
+    return 2 * value
+
+
+def compiled_work(size: int):
+    call = torch.compile(doubled, backend="eager", dynamic=False)
+    return lambda: call(torch.ones(size))
+
+
+def test_work_is_compiled_however_much_was_compiled_before(monkeypatch):
+    monkeypatch.setattr(arms, "WORK", {})
+    with torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True):
+        for size in (2, 3):
+            arms.prepare(compiled_work, size)
+
+
 def test_the_matrix_rate_is_that_of_a_product():
     assert 1e-4 < arms.matrix_rate("no") < 100
 

@@ -5,6 +5,7 @@ from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs import InputError, load_config
+from models import execution
 from models.execution import compile_regions, prepare_execution
 from tests.models.test_cfld import batch_of, build
 from tests.models.test_unet import prepared
@@ -48,6 +49,22 @@ def test_compiled_blocks_of_one_shape_are_translated_once_and_give_the_same(tmp_
         compile_regions(model.unet.up_blocks[3].attentions, backend="eager")
         torch.testing.assert_close(model.denoise(latents, timestep, branches), expected)
     assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
+class Block(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+
+def test_a_kind_of_block_may_have_as_many_shapes_as_runs_have(monkeypatch):
+    monkeypatch.setattr(execution, "REGIONS", Block)
+    block, sizes = Block(), range(2, 102)
+    torch._dynamo.reset()
+    counters.clear()
+    compile_regions(nn.ModuleList([block]), backend="eager")
+    for size in sizes:
+        block(torch.zeros(size))
+    assert counters["stats"]["unique_graphs"] == len(sizes)
 
 
 def test_the_mode_reaches_every_block_and_graphs_end_with_a_step(tmp_path, monkeypatch):
