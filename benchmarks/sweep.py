@@ -172,10 +172,14 @@ def main(arguments: Sequence[str] | None = None, arms: Sequence[Arm] | None = No
     if options.pairs < 1:
         raise InputError(f"--pairs is {options.pairs}, expected 1 or more")
     cfg = checkpoint_config(options.config_file, options.opts)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scorer = Scorer(device, cfg.TEST.METRICS_PATH)
     if arms is None:
         arms = ARMS + SMALL_DECODER_ARMS * bool(cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH)
+    if cfg.MODEL.COMPILE == "reduce-overhead" and any(arm.deep_cache > 1 for arm in arms):
+        raise InputError(
+            "deep blocks at some steps only keep what CUDA graphs overwrite in every step: set MODEL.COMPILE default"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scorer = Scorer(device, cfg.TEST.METRICS_PATH)
     results = sweep(Sampler(cfg, options.pairs, device), arms, scorer)
     print(table(results))
     for line in skipped_lines(scorer.skipped):

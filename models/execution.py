@@ -57,9 +57,12 @@ def compile_regions(model: nn.Module, **options: object) -> None:
 
 
 def mark_graph_steps(model: CFLD) -> None:
-    """Tell CUDA graphs where outputs of before are no longer read: at every photo, and at every step of sampling."""
+    """Tell CUDA graphs where outputs of before are no longer read: at every photo, and at every step of sampling.
+
+    In training a U-Net runs again, also without gradient, before the backward pass has read what it computed first.
+    """
     first = model.appearance_encoder or model.prompt_decoder
     first.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
     model.unet.register_forward_pre_hook(
-        lambda *_: None if torch.is_grad_enabled() else torch.compiler.cudagraph_mark_step_begin()
+        lambda unet, _: None if unet.training else torch.compiler.cudagraph_mark_step_begin()
     )

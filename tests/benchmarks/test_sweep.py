@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from benchmarks import sweep
 from benchmarks.sweep import Arm
 from models.vae import load_vae
@@ -26,3 +28,9 @@ def test_arms_are_compared_with_the_exact_one(tmp_path, monkeypatch, capsys):
     assert all(result["fewer"] > 1 and result["SSIM"] < 0.999 for result in results.values())
     assert "deep blocks every 3" in capsys.readouterr().out
     assert (tmp_path / "sweep.png").stat().st_size > 1000
+
+
+def test_kept_features_and_cuda_graphs_do_not_go_together(capsys):
+    with pytest.raises(SystemExit, match="1"):
+        sweep.main(["MODEL.PRETRAINED_PATH", str(CHECKPOINT), "MODEL.COMPILE", "reduce-overhead"])
+    assert "set MODEL.COMPILE default" in capsys.readouterr().err

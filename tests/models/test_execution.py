@@ -8,6 +8,7 @@ from configs import InputError, load_config
 from models import execution
 from models.execution import compile_regions, prepare_execution
 from tests.models.test_cfld import batch_of, build
+from tests.models.test_consistency_student import student_of
 from tests.models.test_unet import prepared
 from tests.models.variants import variant_config
 
@@ -77,11 +78,22 @@ def test_the_mode_reaches_every_block_and_graphs_end_with_a_step(tmp_path, monke
     assert len(modes) > 20 and set(modes) == {"reduce-overhead"}
     model(batch).backward()
     assert len(marks) == 1  # the backward pass still reads what the encoder computed
+    model.eval()
     with torch.no_grad():
         conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         for timestep in (7, 6):
             model.denoise(torch.zeros(2, 4, 8, 8), torch.tensor(timestep), conditions)
     assert len(marks) == 4
+
+
+def test_no_graph_ends_between_the_passes_of_a_distillation_step(tmp_path, monkeypatch):
+    student, batch = student_of(tmp_path)
+    marks = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: None)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
+    prepare_execution(student, "no", channels_last=False, compiled="reduce-overhead")
+    student(batch).backward()  # reads what the student computed before it ran again without gradient
+    assert len(marks) == 1
 
 
 @pytest.mark.parametrize("given, mode", [("True", "default"), ("False", "off"), ("reduce-overhead", "reduce-overhead")])
