@@ -35,7 +35,7 @@ def main() -> None:
         raise InputError(f"{error.name} is not installed; pip install -r requirements-app.txt") from None
     pipe = pipeline_of(options)
     pipe.set_progress_bar_config(disable=True)
-    studio = Studio(pipe, options.outputs.resolve())
+    studio = Studio(pipe, options.outputs.resolve(), options.batch_size)
     try:
         serve(build_page(studio), options.host, options.port)
     except OSError:

@@ -27,7 +27,7 @@ from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.estimation import PoseEstimator, choose
 from poses.making import Choices, Person, fitted, make_pictures, presets, shown_size
-from poses.model_options import add_model_options, check_device, pipeline_of
+from poses.model_options import add_model_options, check_model_options, pipeline_of
 from poses.photos import read_photo
 from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4
 from poses.sources import PoseReader, files_in
@@ -71,7 +71,7 @@ def check(options: Namespace) -> None:
         raise InputError(f"--output is {options.output}, a file; give a folder, it is made where it is not there")
     if options.source_keypoints and not options.fit:
         raise InputError("--source-keypoints is read with --fit only; add --fit or leave it out")
-    check_device(options)
+    check_model_options(options)
 
 
 def read_people(options: Namespace, reader: PoseReader) -> list[Person]:
@@ -118,7 +118,7 @@ def with_own_names(items: list) -> list:
 
 def write_pictures(pipe: CFLDPipeline, people: list[Person], poses: list[NamedPose], options: Namespace) -> None:
     """Make everything and write it to the output folder."""
-    choices = Choices(options.seed, options.steps, options.guidance, options.preset)
+    choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
     folder, size = options.output, shown_size(pipe)
     own_poses = [fitted(person, poses) if options.fit else poses for person in people]
     rows = []

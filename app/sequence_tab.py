@@ -64,7 +64,7 @@ def sequence_tab(studio: Studio) -> None:
                 keypoints = in_between([pose.keypoints for pose in poses], int(between))
                 frames = [studio.pose_for(person, points, fit) for points in keypoints]
                 yield {strip: [draw_skeleton(pose.keypoints, THUMBNAIL) for pose in frames]}
-                choices = Choices(int(seed or 0), preset=preset)
+                choices = Choices(int(seed or 0), preset=preset, batch_size=studio.batch_size)
                 work = watched(lambda on_step: make_pictures(studio.pipe, person, frames, choices, on_step), stop)
                 pictures = yield from reported(work, status)
                 mp4, gif = (Path(folder) / f"{person.name}.{kind}" for kind in ("mp4", "gif"))

@@ -39,10 +39,12 @@ class Studio:
     Attributes:
         pipe: on its device.
         outputs: the folder under which runs lie.
+        batch_size: pictures computed at once on a GPU.
     """
 
     pipe: CFLDPipeline
     outputs: Path
+    batch_size: int = 8
     estimator: PoseEstimator = field(default_factory=PoseEstimator)
     visitors: Visitors = field(default_factory=Visitors)
 

@@ -122,20 +122,22 @@ class CFLDPipeline(DiffusionPipeline):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
         size = output_size or self.config.sampling["output_size"]
-        appearances = [self._encode(photo, device) for photo in images]
         batches = split(rows, 1 if device.type == "cpu" else batch_size)
         finished = []
         self._num_timesteps = len(batches) * settings.num_inference_steps
-        with self.progress_bar(total=self._num_timesteps) as bar:
-            for number, batch in enumerate(batches):
-                conditions = Conditions.cat(
-                    [self._add_pose(appearances[i], poses[k], pose_frame, device) for _, i, k in batch]
-                )
-                own = [generators[row] for row, _, _ in batch]
-                report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
-                samples = self._sample(conditions, settings, own, report, scheduler)
-                finished.append(PROTOCOLS["cfld"].at_size(samples, size))
-        self.maybe_free_model_hooks()
+        try:
+            appearances = [self._encode(photo, device) for photo in images]
+            with self.progress_bar(total=self._num_timesteps) as bar:
+                for number, batch in enumerate(batches):
+                    conditions = Conditions.cat(
+                        [self._add_pose(appearances[i], poses[k], pose_frame, device) for _, i, k in batch]
+                    )
+                    own = [generators[row] for row, _, _ in batch]
+                    report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
+                    samples = self._sample(conditions, settings, own, report, scheduler)
+                    finished.append(PROTOCOLS["cfld"].at_size(samples, size))
+        finally:
+            self.maybe_free_model_hooks()  # also where a callback cancelled it
         result = converted(torch.cat(finished), output_type)
         return ImagePipelineOutput(images=result) if return_dict else (result,)
 

@@ -18,6 +18,7 @@ from diffusion.randomness import pair_generators
 from models.pipeline import CFLDPipeline
 from poses.fitting import fit_pose, measurable
 from poses.library import NamedPose
+from poses.model_options import enough_memory
 from poses.photos import TOLERANCE, Framing
 
 PRESETS = Path(__file__).with_name("presets.yaml")
@@ -42,12 +43,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Choices:
-    """How to make pictures: None takes the pipeline's own."""
+    """How to make pictures, and how many at once on a GPU: None takes the pipeline's own."""
 
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
     preset: str = "standard"
+    batch_size: int = 8
 
 
 @cache
@@ -94,6 +96,7 @@ def fitted(person: Person, poses: Sequence[NamedPose]) -> list[NamedPose]:
     return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints)) for pose in poses]
 
 
+@enough_memory()
 def make_pictures(
     pipe: CFLDPipeline,
     person: Person,
@@ -107,7 +110,7 @@ def make_pictures(
         on_step: called with the number of finished steps and of all; what it raises ends the work.
 
     Raises:
-        InputError: a choice is out of range.
+        InputError: a choice is out of range, or a GPU has not enough memory.
     """
     steps = steps_of(pipe, choices)
 
@@ -124,5 +127,6 @@ def make_pictures(
         guidance_scales=None if choices.guidance is None else {"full": choices.guidance},
         generator=pair_generators([choices.seed] * len(poses)),
         output_size=shown_size(pipe),
+        batch_size=choices.batch_size,
         callback_on_step_end=report,
     ).images

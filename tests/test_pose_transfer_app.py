@@ -12,6 +12,7 @@ from tests.tiny import run_main
         (["--port", "x"], "argument --port: invalid int value"),
         (["--checkpoint", "nowhere"], "nowhere: no such folder"),
         (["--device", "cuda:77"], "--device is cuda:77"),
+        (["--device", "cpu", "--offload"], "--offload needs a GPU"),
     ],
 )
 def test_bad_input_is_one_line(capsys, options, message):

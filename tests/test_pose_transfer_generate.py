@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import pose_transfer_generate
 from datasets.drawn_people import draw, sample_person, sample_pose
 from datasets.keypoints import FRAME
 from datasets.pair_lists import ANNOTATION_HEADER
+from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.making import steps_of
 from poses.pictures import draw_skeleton
@@ -137,6 +139,8 @@ def test_names_of_poses(capsys):
         (["--device", "gpu"], "--device is gpu"),
         (["--device", "cuda:77"], "--device is cuda:77"),
         (["--device", "cpu", "--half"], "--half needs a GPU"),
+        (["--device", "cpu", "--offload"], "--offload needs a GPU"),
+        (["--batch-size", "0"], "--batch-size is 0, expected 1 or more"),
         (["--source-keypoints", "a.csv"], "--source-keypoints is read with --fit only"),
     ],
 )
@@ -147,6 +151,16 @@ def test_bad_input_is_one_line(photos, tmp_path, capsys, options, message):
     errors = [line for line in lines if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0] and errors[0] == lines[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_without_memory_is_one_line(photos, tmp_path, capsys, monkeypatch):
+    def full(*_, batch_size, **__):
+        raise torch.OutOfMemoryError(f"{batch_size} pictures")
+
+    monkeypatch.setattr(CFLDPipeline, "__call__", full)
+    arguments = ["--source", photos / "anna.jpg", "--pose", "standing_front", "--output", tmp_path / "out"]
+    assert run(*arguments, "--batch-size", "2") == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: not enough GPU memory; give --half")
 
 
 def test_an_output_that_is_a_file(photos, capsys):

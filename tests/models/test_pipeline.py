@@ -203,6 +203,18 @@ def test_the_unet_comes_before_its_layers_are_used(pairs):
     assert came
 
 
+def test_parts_go_back_to_the_cpu_also_after_a_call_that_was_cancelled(pairs, pipe, monkeypatch):
+    freed = []
+    monkeypatch.setattr(pipe, "maybe_free_model_hooks", lambda: freed.append(True))
+
+    def cancel(*_):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        pipe(Image.open(pairs[1][0].source_path), pairs[1][0].target_keypoints, callback_on_step_end=cancel)
+    assert freed == [True]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_parts_wait_on_the_cpu(pairs):
     pipe = load_pipeline(CHECKPOINT)
