@@ -8,9 +8,10 @@
     python pose_transfer_generate.py --list-poses
 
 A pose is a name of the library, a photo of somebody in it (found with rtmlib), a keypoint file (an annotation
-.csv, one of its rows as FILE.csv:NAME, or an OpenPose .json), or a folder of any of them. Every photo is made in
-every pose. The output folder gets <photo>_to_<pose>.png, skeletons/<pose>.png, grid.png, and for several poses
-<photo>.gif and <photo>.mp4. Without --checkpoint the demo weights are used, which know drawn people only.
+.csv in the frame of the checkpoint's training, one of its rows as FILE.csv:NAME, or an OpenPose .json), or a folder
+of any of them. Every photo is made in every pose. The output folder gets <photo>_to_<pose>.png, skeletons/<pose>.png,
+grid.png, and for several poses <photo>.gif and <photo>.mp4. Without --checkpoint the demo weights are used, which
+know drawn people only.
 """
 
 from argparse import Namespace
@@ -76,7 +77,7 @@ def check(options: Namespace) -> None:
 
 def read_people(options: Namespace, reader: PoseReader) -> list[Person]:
     """The sources, with their keypoints where --fit needs them."""
-    people = [Person(path.stem, read_photo(path)) for path in source_files(options.source)]
+    people = [Person(path.stem, read_photo(path), reader.frame) for path in source_files(options.source)]
     if not options.fit:
         return with_own_names(people)
     if options.source_keypoints:
@@ -131,12 +132,12 @@ def write_pictures(pipe: CFLDPipeline, people: list[Person], poses: list[NamedPo
         for pose, picture in zip(own, pictures):
             save_image(picture, folder / f"{person.name}_to_{pose.name}.png")
             skeleton = f"{person.name}_{pose.name}.png" if options.fit else f"{pose.name}.png"
-            save_image(draw_skeleton(pose.keypoints, size), folder / "skeletons" / skeleton)
+            save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), folder / "skeletons" / skeleton)
         if len(poses) > 1:
             save_gif(pictures, folder / f"{person.name}.gif", options.fps)
             save_mp4(pictures, folder / f"{person.name}.mp4", options.fps)
         rows.append((person.framed, pictures))
-    columns = [(pose.name, draw_skeleton(pose.keypoints, size)) for pose in poses]
+    columns = [(pose.name, draw_skeleton(pose.keypoints, size, pipe.pose_frame)) for pose in poses]
     save_image(picture_grid(columns, rows), folder / "grid.png")
 
 
@@ -147,10 +148,10 @@ def main() -> None:
         print("\n".join(library()))
         return
     check(options)
-    reader = PoseReader(PoseEstimator(), options.person)
+    pipe = pipeline_of(options)
+    reader = PoseReader(PoseEstimator(), pipe.pose_frame, options.person)
     poses = with_own_names(reader.read(options.pose))
     people = read_people(options, reader)
-    pipe = pipeline_of(options)
     try:
         write_pictures(pipe, people, poses, options)
     except OSError as error:

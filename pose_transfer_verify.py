@@ -16,9 +16,9 @@ from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import write_text
 from datasets.defects import ERROR, Finding, Split
+from datasets.layouts import keypoint_frame
 from datasets.placing import add_worker_argument, check_workers
 from datasets.verification import verify
-from training.data import keypoint_frame
 from training.processes import parse_arguments
 
 

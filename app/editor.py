@@ -6,15 +6,16 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from datasets.keypoints import BONES, COLOURS, FRAME, MISSING, NUM_KEYPOINTS
+from datasets.keypoints import BONES, COLOURS, MISSING, NUM_KEYPOINTS
 
 NAMES = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
     "right ear", "left ear",
 )  # fmt: skip
-TEMPLATE = f"""
-<svg viewBox="0 0 {FRAME[1]} {FRAME[0]}" role="img" aria-label="the pose; drag its joints"></svg>
+HEIGHT = 256  # of the drawing area, which has the shape of the model's frame; joints are drawn in its units
+TEMPLATE = """
+<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="the pose; drag its joints"></svg>
 <div class="tools">
   <button type="button" data-edit="undo" title="take the last change back">↶ Undo</button>
   <button type="button" data-edit="mirror" title="swap left and right">⇋ Mirror</button>
@@ -44,11 +45,17 @@ def twins() -> list[int]:
     return [NAMES.index(name) for name in mirrored]
 
 
-def skeleton_editor(keypoints: np.ndarray) -> gr.HTML:
+def drawing_area(frame: tuple[int, int]) -> tuple[float, float]:
+    """(height, width) of the editor's units for a frame."""
+    return HEIGHT, HEIGHT * frame[1] / frame[0]
+
+
+def skeleton_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> gr.HTML:
     """A component whose value is `to_editor` of keypoints; dragging a joint triggers `input`."""
+    height, width = drawing_area(frame)
     return gr.HTML(
-        to_editor(keypoints),
-        html_template=TEMPLATE,
+        to_editor(keypoints, frame),
+        html_template=TEMPLATE.format(height=height, width=width),
         css_template=CSS,
         js_on_load=Path(__file__).with_name("editor.js").read_text(encoding="utf-8"),
         elem_id="editor",
@@ -56,23 +63,24 @@ def skeleton_editor(keypoints: np.ndarray) -> gr.HTML:
         colours=["rgb({}, {}, {})".format(*colour) for colour in COLOURS],
         names=NAMES,
         twins=twins(),
-        frame=FRAME,
+        frame=[height, width],
     )
 
 
-def to_editor(keypoints: np.ndarray) -> str:
-    """Keypoints (18, 2) of (y, x) in `FRAME`, -1 for missing, as JSON."""
-    return json.dumps(np.asarray(keypoints, float).round(1).tolist())
+def to_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> str:
+    """Keypoints (18, 2) of (y, x) in a frame, -1 for missing, as JSON in the editor's units."""
+    points = np.asarray(keypoints, float)
+    return json.dumps(np.where(points == MISSING, MISSING, points * HEIGHT / frame[0]).round(1).tolist())
 
 
-def from_editor(text: str) -> np.ndarray:
-    """The keypoints of the editor's value; whatever is wrong in it counts as missing."""
+def from_editor(text: str, frame: tuple[int, int]) -> np.ndarray:
+    """The keypoints, in a frame, of the editor's value; whatever is wrong in it counts as missing."""
     keypoints = np.full((NUM_KEYPOINTS, 2), float(MISSING))
     try:
         points = np.array(json.loads(text), float)
     except (TypeError, ValueError):
         return keypoints
     if points.shape == keypoints.shape:
-        inside = np.isfinite(points).all(axis=1) & (points >= 0).all(axis=1) & (points < FRAME).all(axis=1)
-        keypoints[inside] = points[inside]
+        inside = (points >= 0).all(axis=1) & (points < drawing_area(frame)).all(axis=1)
+        keypoints[inside] = points[inside] * frame[0] / HEIGHT
     return keypoints

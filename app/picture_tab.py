@@ -22,13 +22,14 @@ START = "Drop a photo of one person, from head to hip at least, choose a pose, p
 
 def picture_tab(studio: Studio) -> None:
     """Lay the tab out and connect it."""
+    frame = studio.pipe.pose_frame
     with gr.Row(elem_classes="three"):
         with gr.Column(min_width=260):
             gr.Markdown("#### 1 · Photo")
             photo = photo_input("Photo", show_label=False, height=430, elem_id="photo")
         with gr.Column(min_width=260):
             gr.Markdown("#### 2 · Pose: drag its joints")
-            editor = skeleton_editor(library()[FIRST_POSE])
+            editor = skeleton_editor(library(frame)[FIRST_POSE], frame)
         with gr.Column(min_width=260):
             gr.Markdown("#### 3 · Picture")
             result = gr.Image(
@@ -76,7 +77,7 @@ def picture_tab(studio: Studio) -> None:
         with TemporaryDirectory() as folder:  # Gradio takes a copy, and deletes it in time
             try:
                 person = studio.person(path, known=fit)
-                pose = studio.pose_for(person, from_editor(skeleton), fit)
+                pose = studio.pose_for(person, from_editor(skeleton, frame), fit)
                 choices = Choices(int(seed or 0), int(steps) or None, guidance, preset)
                 work = watched(lambda on_step: make_pictures(studio.pipe, person, [pose], choices, on_step), stop)
                 [picture] = yield from reported(work, status)
@@ -102,14 +103,14 @@ def picture_tab(studio: Studio) -> None:
             pose = studio.poses_of(path)[0]
         except Exception as error:
             return {status: problem(error)}
-        return {editor: to_editor(pose.keypoints), status: note(f"Pose taken from {pose.name}.", "good")}
+        return {editor: to_editor(pose.keypoints, frame), status: note(f"Pose taken from {pose.name}.", "good")}
 
     def cancelled(request: gr.Request) -> dict:
         studio.visitors.stop(request.session_hash, PICTURE)
         return {status: problem(CancelledError()), generate: gr.Button(interactive=True)}
 
     def chosen_pose(event: gr.SelectData) -> str:
-        return to_editor(list(library().values())[event.index])
+        return to_editor(list(library(frame).values())[event.index], frame)
 
     work = generate.click(
         make, [photo, editor, preset, fit, seed, steps, guidance, made],

@@ -11,9 +11,9 @@ from configs.errors import InputError
 from datasets.keypoints import MISSING
 from poses import NamedPose, library
 from poses.making import Choices, make_pictures
-from poses.pictures import draw_skeleton, save_gif, save_mp4
+from poses.pictures import save_gif, save_mp4
 
-from .studio import MODEL_QUEUE, QUIET, THUMBNAIL, Studio, photo_input, preset_choice, readable, seed_choice
+from .studio import MODEL_QUEUE, QUIET, Studio, photo_input, preset_choice, readable, seed_choice, thumbnail
 from .work import CancelledError, note, problem, reported, watched
 
 SEQUENCE = "sequence"  # this tab's name among a visitor's pieces of work
@@ -23,6 +23,7 @@ MOST_FRAMES = 120
 
 def sequence_tab(studio: Studio) -> None:
     """Lay the tab out and connect it."""
+    frame = studio.pipe.pose_frame
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
             photo = photo_input("Photo", show_label=False, height=360, elem_id="sequence-photo")
@@ -59,11 +60,11 @@ def sequence_tab(studio: Studio) -> None:
         with TemporaryDirectory() as folder:  # Gradio takes copies, and deletes them in time
             try:
                 person = studio.person(path, known=fit)
-                poses = [NamedPose(name, library()[name]) for name in names or []]
+                poses = [NamedPose(name, library(frame)[name]) for name in names or []]
                 poses += [pose for file in files or [] for pose in studio.poses_of(file)]
                 keypoints = in_between([pose.keypoints for pose in poses], int(between))
                 frames = [studio.pose_for(person, points, fit) for points in keypoints]
-                yield {strip: [draw_skeleton(pose.keypoints, THUMBNAIL) for pose in frames]}
+                yield {strip: [thumbnail(pose.keypoints, frame) for pose in frames]}
                 choices = Choices(int(seed or 0), preset=preset, batch_size=studio.batch_size)
                 work = watched(lambda on_step: make_pictures(studio.pipe, person, frames, choices, on_step), stop)
                 pictures = yield from reported(work, status)

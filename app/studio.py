@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.keypoints import MISSING
+from datasets.keypoints import FRAME, MISSING
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.estimation import PoseEstimator, choose
@@ -20,7 +20,7 @@ from poses.sources import PoseReader
 from .work import Visitors
 
 LARGEST_SEED = 2**53 - 1  # the largest that a browser tells from its neighbours
-THUMBNAIL = 128, 88  # height, width of the gallery's skeletons
+THUMBNAIL = 128  # height of a skeleton in a gallery
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # of an event: the page shows its own progress
 MODEL_QUEUE = "model"  # one piece of work at a time goes through the model
 
@@ -59,7 +59,7 @@ class Studio:
         """
         if not path:
             raise InputError("choose a photo of a person first")
-        person = Person(Path(path).stem, read_photo(path))
+        person = Person(Path(path).stem, read_photo(path), self.pipe.pose_frame)
         if not known:
             return person
         found = choose(self.estimator.people(person.photo), None, person.name)
@@ -67,7 +67,7 @@ class Studio:
 
     def poses_of(self, path: str) -> list[NamedPose]:
         """The poses of an uploaded photo or keypoint file."""
-        return PoseReader(self.estimator).read_one(path)
+        return PoseReader(self.estimator, self.pipe.pose_frame).read_one(path)
 
     def pose_for(self, person: Person, keypoints: np.ndarray, fit: bool) -> NamedPose:
         """The pose asked for, fitted to the person where wanted.
@@ -95,7 +95,11 @@ def seed_choice(**options) -> gr.Number:
 
 def gallery_of_poses() -> list[Image.Image]:
     """A thumbnail of every pose of the library, in order."""
-    return [draw_skeleton(pose, THUMBNAIL) for pose in library().values()]
+    return [thumbnail(pose, FRAME) for pose in library().values()]
+
+
+def thumbnail(keypoints: np.ndarray, frame: tuple[int, int]) -> Image.Image:
+    return draw_skeleton(keypoints, (THUMBNAIL, round(THUMBNAIL * frame[1] / frame[0])), frame)
 
 
 def readable(name: str) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yacs.config import CfgNode
+
 from configs.errors import InputError
 from datasets.keypoints import FRAME
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, missing_images, read_pair_list
@@ -94,6 +96,11 @@ LAYOUTS = {
         person=r".+?(?=__)",
     ),
 }
+
+
+def keypoint_frame(cfg: CfgNode) -> Size:
+    """(height, width) of the frame in which the keypoints of INPUT.DATASET lie."""
+    return LAYOUTS[cfg.INPUT.DATASET].frame or tuple(cfg.INPUT.FRAME)
 
 
 def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairList:

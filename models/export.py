@@ -55,9 +55,10 @@ With the project's checkout on the path (`PYTHONPATH=/path/to/the/checkout`):
     from poses import library
 
     pipe = CFLDPipeline.from_pretrained("{folder}")
-    pipe(Image.open("me.jpg"), library()["standing_front"]).images[0].save("posed.png")
+    pose = library(pipe.pose_frame)["standing_front"]
+    pipe(Image.open("me.jpg"), pose).images[0].save("posed.png")
 
-`pose` is an array (18, 2) of (y, x) in the frame 256 x 176 in OpenPose order, -1 for a missing keypoint.
+`pose` is an array (18, 2) of (y, x) in the frame {frame[0]} x {frame[1]} in OpenPose order, -1 for a missing keypoint.
 
 ## Limits
 
@@ -114,6 +115,7 @@ def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str
         checkpoint=checkpoint,
         epochs=f" after {progress['epoch']} epochs" if progress.get("epoch") else "",
         cond=cfg.INPUT.COND.IMG_SIZE,
+        frame=pipe.pose_frame,
         gt=cfg.INPUT.GT.IMG_SIZE,
         output=sampling["output_size"],
         steps=sampling["num_inference_steps"],

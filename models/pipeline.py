@@ -22,6 +22,7 @@ from configs.defaults import default_config
 from configs.errors import InputError
 from datasets.inputs import normalize, resize_to_tensor, upright_rgb
 from datasets.keypoints import FRAME, pose_map
+from datasets.layouts import keypoint_frame
 from diffusion.guidance import GUIDANCE, Scales
 from diffusion.schedulers import most_steps, scheduler_like
 from metrics import PROTOCOLS
@@ -43,8 +44,8 @@ class CFLDPipeline(DiffusionPipeline):
     Args:
         conditioner, unet, vae, scheduler: the parts; any scheduler of diffusers will do.
         sampling: what a call takes unless told otherwise: `num_inference_steps`, `guidance_type`,
-            `guidance_scales` (by the names of `Scales`) and `output_size` (height, width); None for the defaults
-            of `configs.defaults`.
+            `guidance_scales` (by the names of `Scales`), `pose_frame` and `output_size` (height, width); None for
+            the defaults of `configs.defaults`.
     """
 
     model_cpu_offload_seq = "conditioner->unet->vae"
@@ -82,7 +83,7 @@ class CFLDPipeline(DiffusionPipeline):
         deep_cache_interval: int | None = None,
         scheduler: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        pose_frame: tuple[int, int] = FRAME,
+        pose_frame: tuple[int, int] | None = None,
         output_size: tuple[int, int] | None = None,
         batch_size: int = 8,
         output_type: str = "pil",
@@ -98,12 +99,12 @@ class CFLDPipeline(DiffusionPipeline):
             image: photos of any mode, shaped like `pose_frame`: they are turned upright, and stretched to what the
                 model reads.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
-            num_inference_steps, guidance_type, guidance_scales, guidance_interval, deep_cache_interval, output_size:
-                None for the pipeline's own; scales that are not named keep their values.
+            num_inference_steps, guidance_type, guidance_scales, guidance_interval, deep_cache_interval, pose_frame,
+                output_size: None for the pipeline's own; scales that are not named keep their values. Sizes are
+                (height, width).
             scheduler: a name of `diffusion.schedulers`, in place of the pipeline's.
             generator: one for each image, or one from which each image gets its own; None draws anew. Those of
                 a GPU give a seed for one of the CPU.
-            pose_frame: (height, width).
             batch_size: images computed at once on a GPU.
             output_type: `pil`, `np` (B, H, W, 3) or `pt` (B, 3, H, W), both float32 in [0, 1] of 8-bit values.
             callback_on_step_end: called after each denoising step of each batch with the pipeline, the number of
@@ -121,7 +122,7 @@ class CFLDPipeline(DiffusionPipeline):
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
-        size = output_size or self.config.sampling["output_size"]
+        frame, size = pose_frame or self.pose_frame, output_size or self.config.sampling["output_size"]
         batches = split(rows, 1 if device.type == "cpu" else batch_size)
         finished = []
         self._num_timesteps = len(batches) * settings.num_inference_steps
@@ -130,7 +131,7 @@ class CFLDPipeline(DiffusionPipeline):
             with self.progress_bar(total=self._num_timesteps) as bar:
                 for number, batch in enumerate(batches):
                     conditions = Conditions.cat(
-                        [self._add_pose(appearances[i], poses[k], pose_frame, device) for _, i, k in batch]
+                        [self._add_pose(appearances[i], poses[k], frame, device) for _, i, k in batch]
                     )
                     own = [generators[row] for row, _, _ in batch]
                     report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
@@ -140,6 +141,11 @@ class CFLDPipeline(DiffusionPipeline):
             self.maybe_free_model_hooks()  # also where a callback cancelled it
         result = converted(torch.cat(finished), output_type)
         return ImagePipelineOutput(images=result) if return_dict else (result,)
+
+    @property
+    def pose_frame(self) -> tuple[int, int]:
+        """(height, width) of the frame that photos and poses filled in training."""
+        return tuple(self.config.sampling.get("pose_frame", FRAME))  # folders of older versions have none
 
     @property
     def num_timesteps(self) -> int:
@@ -237,5 +243,6 @@ def sampling_of(cfg: CfgNode) -> dict[str, Any]:
         "guidance_scales": settings.scales._asdict(),
         "guidance_interval": list(settings.interval),
         "deep_cache_interval": settings.deep_cache_interval,
+        "pose_frame": list(keypoint_frame(cfg)),
         "output_size": list(cfg.TEST.IMG_SIZE),
     }

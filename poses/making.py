@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from configs.errors import InputError
-from datasets.keypoints import FRAME
 from diffusion.randomness import pair_generators
 from models.pipeline import CFLDPipeline
 from poses.fitting import fit_pose, measurable
@@ -26,15 +25,16 @@ PRESETS = Path(__file__).with_name("presets.yaml")
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody's photo, upright RGB, where it lies in the frame, and their keypoints in it where known."""
+    """Somebody's photo, upright RGB, where it lies in a model's frame, and their keypoints in it where known."""
 
     name: str
     photo: Image.Image
+    frame: tuple[int, int]
     keypoints: np.ndarray | None = None
 
     @property
     def framing(self) -> Framing:
-        return Framing.of((self.photo.height, self.photo.width))
+        return Framing.of((self.photo.height, self.photo.width), self.frame)
 
     @property
     def framed(self) -> Image.Image:
@@ -74,12 +74,12 @@ def scheduler_of(pipe: CFLDPipeline, choices: Choices) -> str | None:
 
 def shown_size(pipe: CFLDPipeline) -> tuple[int, int]:
     """(height, width) of the pictures: the model's own where they have the frame's shape, else the frame's."""
-    height, width = pipe.config.sampling["output_size"]
-    shape = height / width / (FRAME[0] / FRAME[1])
+    frame, (height, width) = pipe.pose_frame, pipe.config.sampling["output_size"]
+    shape = height / width / (frame[0] / frame[1])
     if abs(shape - 1) <= TOLERANCE:
         return height, width
-    height = max(height, FRAME[0])
-    return height, round(height * FRAME[1] / FRAME[0])
+    height = max(height, frame[0])
+    return height, round(height * frame[1] / frame[0])
 
 
 def fitted(person: Person, poses: Sequence[NamedPose]) -> list[NamedPose]:
@@ -93,7 +93,7 @@ def fitted(person: Person, poses: Sequence[NamedPose]) -> list[NamedPose]:
             f"{person.name}: no pose can be fitted without the person's neck (between both shoulders) and a bone of "
             "the body; use another photo, give its keypoints, or do not fit"
         )
-    return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints)) for pose in poses]
+    return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints, person.frame)) for pose in poses]
 
 
 @enough_memory()

@@ -15,9 +15,9 @@ GAP, HEADER = 4, 20  # pixels of the grid
 CODEC = "vp09"  # plays in browsers, and OpenCV's wheels can write it
 
 
-def draw_skeleton(keypoints: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """The pose (18, 2) of `FRAME` on black, of (height, width) `size`."""
-    return Image.fromarray(skeleton_image(keypoints, size, FRAME))
+def draw_skeleton(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int] = FRAME) -> Image.Image:
+    """The pose (18, 2) of a frame on black, of (height, width) `size`."""
+    return Image.fromarray(skeleton_image(keypoints, size, frame))
 
 
 def picture_grid(

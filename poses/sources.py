@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import InputError
-from datasets.keypoints import FRAME, MISSING
+from datasets.keypoints import MISSING
 from datasets.openpose import read_openpose
 from datasets.pair_lists import ANNOTATION_HEADER, IMAGE_EXTENSIONS, read_annotations
 from poses.estimation import PoseEstimator, choose
@@ -19,15 +19,16 @@ FIGURE_SHARE = 0.86  # of the frame's height, of a figure whose file does not sa
 
 
 class PoseReader:
-    """Reads poses.
+    """Reads poses into the frame of a model.
 
     Args:
         estimator: for photos.
+        frame: (height, width); rows of annotation files are taken to lie in it.
         person: which of several people, 1 the largest; None the largest.
     """
 
-    def __init__(self, estimator: PoseEstimator, person: int | None = None) -> None:
-        self.estimator, self.person = estimator, person
+    def __init__(self, estimator: PoseEstimator, frame: tuple[int, int], person: int | None = None) -> None:
+        self.estimator, self.frame, self.person = estimator, frame, person
 
     def read(self, texts: Sequence[str]) -> list[NamedPose]:
         """The poses of several arguments, in order.
@@ -40,7 +41,7 @@ class PoseReader:
     def read_one(self, text: str) -> list[NamedPose]:
         """The poses of one argument; an annotation file or a folder has many, `FILE.csv:NAME` is one of a file."""
         if text in library():
-            return [NamedPose(text, library()[text])]
+            return [NamedPose(text, library(self.frame)[text])]
         path, _, row = text.partition(".csv:")
         if row:
             return [pose for pose in self._annotations(Path(path + ".csv"), row)]
@@ -59,7 +60,7 @@ class PoseReader:
     def photo(self, path: Path) -> list[NamedPose]:
         photo = read_photo(path)
         keypoints = choose(self.estimator.people(photo), self.person, str(path))
-        return [NamedPose(path.stem, Framing.of((photo.height, photo.width)).points(keypoints))]
+        return [NamedPose(path.stem, Framing.of((photo.height, photo.width), self.frame).points(keypoints))]
 
     def _annotations(self, path: Path, name: str = "") -> list[NamedPose]:
         """All rows of an annotation file, or that of one image."""
@@ -75,8 +76,9 @@ class PoseReader:
         figures = read_openpose(path)
         people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
         keypoints = choose(people, self.person, str(path))
-        framed = Framing.of(figures.canvas).points(keypoints) if figures.canvas else centred(keypoints)
-        return [NamedPose(path.stem, framed)]
+        if not figures.canvas:
+            return [NamedPose(path.stem, centred(keypoints, self.frame))]
+        return [NamedPose(path.stem, Framing.of(figures.canvas, self.frame).points(keypoints))]
 
 
 READERS = {
@@ -107,7 +109,7 @@ def _counted(file: Path) -> list[tuple[str, int, str]]:
     return [(word, int(number or 0), number) for word, number in re.findall(r"(\D*)(\d*)", file.name.lower())]
 
 
-def centred(keypoints: np.ndarray, frame: tuple[int, int] = FRAME) -> np.ndarray:
+def centred(keypoints: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
     """Keypoints of an unknown picture, in the middle of the frame at the usual size."""
     found = (keypoints != MISSING).all(axis=1)
     low, high = keypoints[found].min(axis=0), keypoints[found].max(axis=0)

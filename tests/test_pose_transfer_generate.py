@@ -8,12 +8,14 @@ import torch
 from PIL import Image
 
 import pose_transfer_generate
+from configs import load_config
 from datasets.drawn_people import draw, sample_person, sample_pose
 from datasets.keypoints import FRAME
 from datasets.pair_lists import ANNOTATION_HEADER
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.making import steps_of
+from poses.model_options import DEMO
 from poses.pictures import draw_skeleton
 from tests.tiny import run_main
 
@@ -112,6 +114,25 @@ def test_fit_to_given_keypoints(photos, tmp_path):
         lit = np.argwhere(np.array(Image.open(output / "skeletons" / "anna_arms_out_front.png")).any(axis=2))
         sizes.append(np.ptp(lit[:, 0]))
     assert sizes[1] / sizes[0] == pytest.approx(0.6, abs=0.04)
+
+
+def test_everything_lies_in_the_frame_of_the_checkpoints_training(photos, tmp_path):
+    config = tmp_path / "narrow.yaml"
+    opts = ["INPUT.DATASET", "custom", "INPUT.FRAME", "[128, 64]", "TEST.IMG_SIZE", "[128, 64]"]
+    config.write_text(load_config(DEMO / "config.yaml", opts).dump())
+    y, x = ([side] * 8 + [other] * 10 for side, other in ((4, 123), (4, 59)))
+    (tmp_path / "corners.csv").write_text(f"{ANNOTATION_HEADER}\na.jpg:{y}:{x}\n")
+    arguments = ["--source", photos / "anna.jpg", "--pose", f"{tmp_path}/corners.csv:a.jpg", "standing_front"]
+    assert run(*arguments, "--output", tmp_path / "out", "--config_file", config, *FAST) == 0
+    assert Image.open(tmp_path / "out" / "anna_to_a.png").size == (64, 128)
+
+    def lit(name: str) -> np.ndarray:
+        return np.argwhere(np.array(Image.open(tmp_path / "out" / "skeletons" / f"{name}.png")).any(axis=2))
+
+    assert lit("a").min(axis=0).tolist() == [0, 0] and (lit("a").max(axis=0) >= (124, 60)).all()
+    sides = np.ptp(library()["standing_front"], axis=0)
+    drawn = np.ptp(lit("standing_front"), axis=0) - 6  # a joint's diameter
+    assert drawn[0] / drawn[1] == pytest.approx(sides[0] / sides[1], rel=0.1)
 
 
 def test_no_file_is_written_twice():

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
-from datasets import LAYOUTS, MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
+from datasets import MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
+from datasets.layouts import keypoint_frame
 
 
 def training_pairs(cfg: CfgNode) -> TrainPairs:
@@ -84,11 +85,6 @@ def _end_workers() -> None:
 
 def to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-
-
-def keypoint_frame(cfg: CfgNode) -> tuple[int, int]:
-    """(height, width) of the frame in which the keypoints of INPUT.DATASET lie."""
-    return LAYOUTS[cfg.INPUT.DATASET].frame or tuple(cfg.INPUT.FRAME)
 
 
 def pair_sizes(cfg: CfgNode) -> PairSizes:

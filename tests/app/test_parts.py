@@ -2,25 +2,26 @@
 
 import json
 import threading
+from argparse import Namespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.keypoints import MISSING
+from datasets.keypoints import FRAME, MISSING
 from poses import library
 
 pytest.importorskip("gradio")
 
 from app import editor, run_tab, sequence_tab, work  # noqa: E402  needs gradio
-from app.studio import Studio  # noqa: E402
+from app.studio import Studio, thumbnail  # noqa: E402
 from tests.poses.test_sources import OnePerson  # noqa: E402
 
 
 def test_the_editors_value_and_back():
     for pose in library().values():
-        assert np.allclose(editor.from_editor(editor.to_editor(pose)), pose)
+        assert np.allclose(editor.from_editor(editor.to_editor(pose, FRAME), FRAME), pose)
     assert editor.twins()[2] == 5 and editor.twins()[14] == 15 and editor.twins()[0] == 0
 
 
@@ -28,7 +29,17 @@ def test_the_editors_value_and_back():
     "text", [None, "", "{", "[]", "[[1, 2]]", json.dumps([[1, "a"]] * 18), json.dumps([[-5, 999]] * 18), "[[NaN, 1]]"]
 )
 def test_whatever_a_browser_sends(text):
-    assert (editor.from_editor(text) == MISSING).all()
+    assert (editor.from_editor(text, FRAME) == MISSING).all()
+
+
+def test_the_editor_has_the_shape_of_the_models_frame():
+    corners = np.full((18, 2), MISSING)
+    corners[:2] = [[0, 0], [127, 63]]
+    drawn = editor.to_editor(corners, (128, 64))
+    assert json.loads(drawn)[:3] == [[0, 0], [254, 126], [-1, -1]] and editor.drawing_area((128, 64)) == (256, 128)
+    assert np.array_equal(editor.from_editor(drawn, (128, 64)), corners)
+    assert 'viewBox="0 0 128 256"' in editor.skeleton_editor(corners, (128, 64)).html_template
+    assert 'viewBox="0 0 176 256"' in editor.skeleton_editor(corners, FRAME).html_template
 
 
 def test_work_reports_and_returns():
@@ -102,7 +113,7 @@ def test_runs_and_their_scores(tmp_path):
 def test_people_and_poses_of_uploads(tmp_path):
     Image.new("RGB", (176, 256)).save(tmp_path / "me.png")
     pose = library()["standing_front"]
-    studio = Studio(pipe=None, outputs=tmp_path, estimator=OnePerson(pose))
+    studio = Studio(Namespace(pose_frame=FRAME), tmp_path, estimator=OnePerson(pose))
     person = studio.person(str(tmp_path / "me.png"), known=True)
     assert np.allclose(person.keypoints, pose) and studio.person(str(tmp_path / "me.png")).keypoints is None
     assert np.allclose(studio.pose_for(person, pose, fit=True).keypoints[1], pose[1], atol=1)
@@ -110,3 +121,12 @@ def test_people_and_poses_of_uploads(tmp_path):
         studio.person(None)
     with pytest.raises(InputError, match="fewer than two joints"):
         studio.pose_for(person, np.full((18, 2), MISSING), fit=False)
+
+
+def test_people_and_poses_lie_in_the_models_frame(tmp_path):
+    Image.new("RGB", (176, 256)).save(tmp_path / "me.png")
+    studio = Studio(Namespace(pose_frame=(128, 64)), tmp_path, estimator=OnePerson(library()["standing_front"]))
+    expected = library((128, 64))["standing_front"]
+    assert np.allclose(studio.person(str(tmp_path / "me.png"), known=True).keypoints, expected)
+    assert np.allclose(studio.poses_of(str(tmp_path / "me.png"))[0].keypoints, expected)
+    assert thumbnail(expected, (128, 64)).size == (64, 128) and thumbnail(expected, FRAME).size == (88, 128)

@@ -3,8 +3,9 @@ import json
 import pytest
 from PIL import Image
 
+from configs import load_config
 from configs.errors import InputError
-from datasets.layouts import fid_real_images, load_pairs
+from datasets.layouts import fid_real_images, keypoint_frame, load_pairs
 from datasets.pair_lists import read_annotations
 from tests.shared import SHARED, needs_shared
 
@@ -102,6 +103,12 @@ def test_damaged_datasets_are_one_line_errors(tmp_path, damage, message):
     with pytest.raises(InputError, match=message) as error:
         load_pairs(tmp_path, "test")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dataset, frame", [("fashion", (256, 176)), ("market", (128, 64)), ("custom", (300, 200))])
+def test_keypoints_lie_in_the_frame_of_the_dataset_or_the_configs_own(dataset, frame):
+    cfg = load_config(opts=["INPUT.DATASET", dataset, "INPUT.FRAME", "[300, 200]"])
+    assert keypoint_frame(cfg) == frame
 
 
 def test_no_dataset(tmp_path):

@@ -118,6 +118,27 @@ def test_a_small_decoder_and_kept_features_reach_every_program(pairs, pipe, tmp_
     )
 
 
+def test_a_pipeline_knows_the_frame_of_its_training(pairs, pipe, tmp_path):
+    config = tmp_path / "narrow.yaml"
+    opts = ["INPUT.DATASET", "custom", "INPUT.FRAME", "[128, 64]"]
+    config.write_text(load_config(CHECKPOINT / "config.yaml", opts).dump())
+    export(str(CHECKPOINT), tmp_path / "exported", str(config))
+    assert "in the frame 128 x 64 in" in (tmp_path / "exported" / "README.md").read_text()
+    own = load_pipeline(tmp_path / "exported")
+    assert own.pose_frame == (128, 64) and pipe.pose_frame == (256, 176)
+    photo, pose = Image.open(pairs[1][0].source_path), np.array(pairs[1][0].target_keypoints) // 4
+
+    def image(pipe, **frame) -> np.ndarray:
+        return pipe(photo, pose, 1, generator=generators(1), output_type="np", **frame).images
+
+    assert np.array_equal(image(own), image(own, pose_frame=(128, 64)))
+    assert not np.array_equal(image(own), image(own, pose_frame=(256, 176)))
+    sampling = dict(own.config.sampling)
+    del sampling["pose_frame"]
+    own.register_to_config(sampling=sampling)  # as of an older version
+    assert own.pose_frame == (256, 176)
+
+
 def test_one_photo_in_several_poses_is_encoded_once(pairs, pipe, monkeypatch):
     photo, poses = Image.open(pairs[1][0].source_path), np.stack([pair.target_keypoints for pair in pairs[1]])
     encoded, whole = [], type(pipe.conditioner).encode_appearance

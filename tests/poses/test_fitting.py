@@ -78,4 +78,4 @@ def test_unknown_people_leave_the_pose_alone():
     assert np.array_equal(fit_pose(pose, lone), pose)
     for known in (None, lone):
         with pytest.raises(InputError, match="anna: no pose can be fitted without the person's neck"):
-            fitted(Person("anna", Image.new("RGB", (176, 256)), known), [NamedPose("pose", pose)])
+            fitted(Person("anna", Image.new("RGB", (176, 256)), FRAME, known), [NamedPose("pose", pose)])

@@ -28,6 +28,15 @@ def test_poses_of_every_kind():
     assert poses["walking_left"][0, 1] < poses["walking_left"][1, 1]  # looks to the left of the picture
 
 
+def test_nobody_is_stretched_into_a_frame_of_another_shape():
+    narrow = library((128, 64))
+    for name, pose in library().items():
+        found = (pose != MISSING).all(axis=1)
+        sides = np.ptp(narrow[name][found], axis=0) / np.ptp(pose[found], axis=0)
+        assert np.allclose(sides, 64 / FRAME[1]) and (narrow[name][~found] == MISSING).all(), name
+        assert (narrow[name][found] < (128, 64)).all(), name
+
+
 def test_poses_differ():
     poses = np.stack(list(library().values()))
     distances = np.abs(poses[:, None] - poses[None]).max(axis=(2, 3))

@@ -3,10 +3,11 @@ import torch
 from PIL import Image
 
 from configs.errors import InputError
+from datasets.keypoints import FRAME
 from poses import NamedPose, library
-from poses.making import Choices, Person, make_pictures
+from poses.making import Choices, Person, fitted, make_pictures, shown_size
 
-PERSON = Person("anna", Image.new("RGB", (176, 256)))
+PERSON = Person("anna", Image.new("RGB", (176, 256)), FRAME)
 POSES = [NamedPose("standing", library()["standing_front"])]
 
 
@@ -16,6 +17,7 @@ class Pipe:
     class config:
         sampling = {"num_inference_steps": 50, "output_size": [256, 176]}
 
+    pose_frame = FRAME
     scheduler = None
     images = ["picture"]
 
@@ -37,3 +39,29 @@ def test_a_gpu_without_memory_is_a_sentence():
 
     with pytest.raises(InputError, match="not enough GPU memory"):
         make_pictures(Full(), PERSON, POSES, Choices())
+
+
+@pytest.mark.parametrize(
+    "frame, output, shown",
+    [
+        (FRAME, [256, 176], (256, 176)),
+        (FRAME, [128, 128], (256, 176)),
+        ((128, 64), [128, 64], (128, 64)),
+        ((128, 64), [256, 256], (256, 128)),
+    ],
+)
+def test_pictures_have_the_shape_of_the_frame(frame, output, shown):
+    class Other(Pipe):
+        class config:
+            sampling = {"output_size": output}
+
+        pose_frame = frame
+
+    assert shown_size(Other()) == shown
+
+
+def test_a_person_lies_and_is_fitted_in_the_frame_of_the_model():
+    person = Person("anna", Image.new("RGB", (176, 256)), (128, 64), library()["standing_front"])  # larger than it
+    assert person.framed.size == (176, 352)  # bars above and below
+    [pose] = fitted(person, POSES)
+    assert (pose.keypoints < (128, 64)).all()  # what leaves the frame is missing

@@ -22,7 +22,8 @@ class OnePerson:
 
 
 STANDING = library()["standing_front"]
-READER = PoseReader(OnePerson(STANDING))
+READER = PoseReader(OnePerson(STANDING), FRAME)
+NARROW = 128, 64  # Market-1501's frame
 
 
 def openpose(points: np.ndarray, **more) -> dict:
@@ -104,7 +105,7 @@ def test_a_photo_and_a_folder(tmp_path):
     Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend.PNG")
     (tmp_path / "b.json").write_text(json.dumps(openpose(STANDING, canvas_height=FRAME[0], canvas_width=FRAME[1])))
     (tmp_path / "notes.txt").write_text("")
-    poses = PoseReader(OnePerson(STANDING * 4)).read([str(tmp_path), "seated_left"])
+    poses = PoseReader(OnePerson(STANDING * 4), FRAME).read([str(tmp_path), "seated_left"])
     assert [pose.name for pose in poses] == ["b", "friend", "seated_left"]
     assert np.allclose(poses[1].keypoints, STANDING)
     (tmp_path / "empty").mkdir()
@@ -122,5 +123,22 @@ def test_files_of_a_folder_in_the_order_people_count(tmp_path):
 
 def test_the_person_asked_for(tmp_path):
     Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "two.png")
-    reader = PoseReader(OnePerson(STANDING * 2, STANDING * 4), person=2)
+    reader = PoseReader(OnePerson(STANDING * 2, STANDING * 4), FRAME, person=2)
     assert np.allclose(reader.read([str(tmp_path / "two.png")])[0].keypoints, STANDING / 2)
+
+
+def test_rows_lie_in_the_frame_and_other_poses_are_put_into_it_unstretched(tmp_path):
+    y, x = np.linspace(2, 126, 18, dtype=int).tolist(), np.linspace(1, 62, 18, dtype=int).tolist()
+    (tmp_path / "rows.csv").write_text(f"{ANNOTATION_HEADER}\na.jpg:{json.dumps(y)}:{json.dumps(x)}")
+    Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend.png")
+    (tmp_path / "canvas.json").write_text(json.dumps(openpose(STANDING, canvas_height=FRAME[0], canvas_width=FRAME[1])))
+    (tmp_path / "alone.json").write_text(json.dumps(openpose(STANDING)))
+    reader = PoseReader(OnePerson(STANDING * 4), NARROW)
+    [row] = reader.read([str(tmp_path / "rows.csv")])
+    assert row.keypoints[:, 0].tolist() == y and row.keypoints[:, 1].tolist() == x
+    names = ["standing_front", *(str(tmp_path / name) for name in ("friend.png", "canvas.json", "alone.json"))]
+    for pose in reader.read(names):
+        sides = np.ptp(pose.keypoints, axis=0) / np.ptp(STANDING, axis=0)
+        assert sides[0] == pytest.approx(sides[1]), pose.name
+        middle = (pose.keypoints.min(axis=0) + pose.keypoints.max(axis=0)) / 2
+        assert (np.abs(middle - np.array(NARROW) / 2) < (8, 2)).all(), pose.name
