@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import torch
 from timm.layers import resize_rel_pos_bias_table_simple
-from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
+
+LEFT_OUT = re.compile(r"relative_position_index|attn_mask|^(head|norm)\.")  # of a weight file
 
 
 class AppearanceEncoder(nn.Module):
@@ -80,15 +82,17 @@ def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dic
     """Weights under Microsoft's names, or timm's, made to fit `swin`.
 
     Relative-position bias tables of square windows are resized by plain bicubic interpolation when the window
-    differs; the classifier and, where the model has none, the last norm are left out.
+    differs; what can be computed, the classifier and, where the model has none, the last norm are left out.
     """
-    weights = dict(weights.get("model", weights))
-    tables = {}  # timm's filter would take a table of a window that is not square for one of a square window
-    for key in [key for key in weights if key.endswith("relative_position_bias_table")]:
-        table, attention = weights.pop(key), swin.get_submodule(key.rpartition(".")[0])
-        wanted = attention.relative_position_bias_table.shape
-        same = table.shape == wanted
-        tables[key] = table if same else resize_rel_pos_bias_table_simple(table, attention.window_size, wanted)
-    weights = {**checkpoint_filter_fn(weights, swin), **tables}
-    known = swin.state_dict().keys()
-    return {k: v for k, v in weights.items() if k in known or not re.match(r"(head|norm)\.", k)}
+    weights, known = weights.get("model", weights), swin.state_dict()
+    published = "layers.0.downsample.reduction.weight" in weights  # it ends a stage, in timm it begins the next
+    result = {}
+    for key, value in weights.items():
+        if published:
+            key = re.sub(r"^layers\.(\d+)\.downsample", lambda match: f"layers.{int(match[1]) + 1}.downsample", key)
+        if key.endswith("relative_position_bias_table") and key in known and value.shape != known[key].shape:
+            window = swin.get_submodule(key.rpartition(".")[0]).window_size
+            value = resize_rel_pos_bias_table_simple(value, window, known[key].shape)
+        if key in known or not LEFT_OUT.search(key):
+            result[key] = value
+    return result
