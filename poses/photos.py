@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.inputs import upright_rgb
+from datasets.inputs import opened, upright_rgb
 from datasets.keypoints import FRAME, MISSING
 
-SMALLEST, LARGEST = 32, 2 * Image.MAX_IMAGE_PIXELS  # pixels: of a side, of all (more are refused by Pillow)
+SMALLEST = 32  # pixels of a side
 LONGEST = 2048  # pixels of the longer side: larger photos are shrunk, models read far smaller ones
 TOLERANCE = 0.03  # aspect ratios that differ by no more are stretched, as in training, not padded
 
@@ -23,27 +23,12 @@ def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
     Raises:
         InputError: no such file, no image, too small or too large.
     """
-    name = file if isinstance(file, str | Path) else getattr(file, "name", "photo")
-    try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            with Image.open(file) as image:
-                if min(image.size) < SMALLEST:
-                    size = f"{image.width} x {image.height}"
-                    raise InputError(f"{name}: {size} pixels, expected at least {SMALLEST} a side")
-                image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-                return upright_rgb(image)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file; expected a photo") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: more than {LARGEST:,} pixels; make it smaller") from None
-    except Image.UnidentifiedImageError:
-        raise InputError(
-            f"{name}: cannot be read as a photo (not an image in a known format); use a JPEG or PNG"
-        ) from None
-    except (OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{name}: cannot be read as a photo ({error}); use a JPEG or PNG") from None
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), opened(file) as image:
+        if min(image.size) < SMALLEST:
+            size = f"{image.width} x {image.height}"
+            raise InputError(f"{image.filename or 'photo'}: {size} pixels, expected at least {SMALLEST} a side")
+        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+        return upright_rgb(image)
 
 
 @dataclass(frozen=True)

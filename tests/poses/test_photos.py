@@ -1,7 +1,10 @@
 import io
+import struct
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from configs.errors import InputError
@@ -54,8 +57,8 @@ def test_cmyk():
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"no image", "not an image in a known format"),
-        (saved(Image.new("RGB", (400, 400))).read()[:60], "cannot be read as a photo"),
+        (b"no image", r"cannot be read as an image \(not JPEG, PNG, WEBP, BMP\)"),
+        (saved(Image.new("RGB", (400, 400))).read()[:60], "cannot be read as an image"),
         (saved(Image.new("RGB", (8, 400))).read(), "8 x 400 pixels, expected at least 32"),
     ],
 )
@@ -64,6 +67,37 @@ def test_what_is_no_photo(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"a.jpg: .*{message}"):
         read_photo(path)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "TIFF"])
+def test_only_the_documented_formats_are_decoded(tmp_path, kind):
+    """Others can start programs: Pillow hands EPS to Ghostscript."""
+    Image.new("RGB", (40, 40)).save(tmp_path / "me.jpg", kind)
+    for read in read_photo, open_image:
+        with pytest.raises(InputError, match="not JPEG, PNG, WEBP, BMP"):
+            read(tmp_path / "me.jpg")
+
+
+@given(st.integers(0, 10**9), st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_file_is_an_image_or_one_line(seed, changes):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    content = bytearray(saved(Image.new("RGB", (48, 40), (9, 200, 30)), "JPEG", exif=exif).read())
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(0, len(content), changes):
+        content[place] = rng.integers(256)
+    for read in read_photo, open_image:
+        try:
+            assert read(io.BytesIO(content)).mode == "RGB"
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_whole_photo_with_damaged_exif_is_read(monkeypatch):
+    file = saved(Image.new("RGB", (48, 40)), "JPEG")
+    monkeypatch.setattr(Image.Image, "getexif", lambda image: struct.unpack("I", b""))
+    assert read_photo(file).size == (48, 40)
 
 
 def test_files_that_are_missing_or_too_large(tmp_path, monkeypatch):
