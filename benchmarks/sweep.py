@@ -84,11 +84,12 @@ class Sampler:
         self.precision = cfg.ACCELERATE.MIXED_PRECISION if device.type == "cuda" else "no"
         self.model: CFLD = build_model(cfg).eval().requires_grad_(False)
         load_checkpoint(self.model, cfg.MODEL.PRETRAINED_PATH)
-        self.decoders: dict[bool, Decoder] = {False: self.model.vae}
-        use_small_decoder(self.model, cfg)
-        self.decoders[True] = self.model.vae  # small, where there is one
-        self.decoders[False].to(device)
-        prepare_execution(self.model.to(device), self.precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
+        self.decoders: dict[bool, Decoder] = {}
+        for small in (False, True):
+            if small:
+                use_small_decoder(self.model, cfg)  # where there is one
+            prepare_execution(self.model.to(device), self.precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
+            self.decoders[small] = self.model.vae
 
     def run(self, arm: Arm, bar: tqdm) -> tuple[Tensor, dict[str, float]]:
         """Images (N, 3, H, W) in [0, 1]; seconds and TFLOP of each."""
