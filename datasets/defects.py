@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.keypoints import MISSING
 from datasets.layouts import Layout, Size
-from datasets.pair_lists import Annotations, images_of
+from datasets.pair_lists import Annotations, file_name, images_of
 from datasets.placing import is_about
 
 ERROR, WARNING = "error", "warning"
@@ -58,7 +58,7 @@ class Split:
     Attributes:
         pairs: (source, target) names of the rows that could be read.
         annotations: keypoints of the rows that could be read.
-        images: named by pairs or, for training, in the folder of FID's real set; None for damaged ones.
+        images: named by pairs or in the split's folder, which may be FID's real set; None for damaged ones.
     """
 
     name: str
@@ -168,10 +168,19 @@ def check_pair_rows(split: Split) -> Iterator[Finding]:
         yield Finding(WARNING, split.name, f"{len(same)} pairs join an image with itself", same[:EXAMPLES])
 
 
+def check_file_names(split: Split) -> Iterator[Finding]:
+    first: dict[str, tuple[str, str]] = {}
+    others = [pair for pair in split.pairs if first.setdefault(file_name(pair), pair) != pair]
+    if others and split.name == "test":
+        shown = [f"{','.join(first[file_name(pair)])} and {','.join(pair)}" for pair in others[:EXAMPLES]]
+        what = f"{len(others)} pairs have the same file for their images as a different pair; rename one of the photos"
+        yield Finding(ERROR, split.name, what, shown)
+
+
 def check_counts(split: Split) -> Iterator[Finding]:
     counts = (
         ("pairs", len(split.pairs), split.layout.pairs_published),
-        ("images", len(split.images), split.layout.images_published if split.name == "train" else {}),
+        ("images", len(split.images), split.layout.images_published),
     )
     for kind, count, published in counts:
         if count and split.name in published and count != published[split.name]:
@@ -186,6 +195,7 @@ SPLIT_CHECKS: tuple[Callable[[Split], Iterator[Finding]], ...] = (
     check_sizes,
     check_keypoints,
     check_pair_rows,
+    check_file_names,
     check_counts,
 )
 

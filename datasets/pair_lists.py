@@ -40,6 +40,12 @@ def person_keypoints(pair: Pair, size: tuple[int, int], frame: tuple[int, int]) 
     return torch.from_numpy(np.stack([scale_keypoints(keypoints, size, frame) for keypoints in both]))
 
 
+def file_name(pair: Pair | tuple[str, str]) -> str:
+    """Of a pair's generated image: `<source>_2_<target>_vis.png`, both names without extension."""
+    source, target = pair[:2]
+    return f"{Path(source).stem}_2_{Path(target).stem}_vis.png"
+
+
 class Annotations(NamedTuple):
     """The keypoints of many images."""
 

@@ -68,7 +68,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
     wanted = images_of(pairs)
     missing = set(missing_images(wanted, folder)) if folder.is_dir() else set(wanted)
     named = [image for image in wanted if image not in missing]
-    also = sorted(there.difference(wanted)) if name == "train" else []
+    also = sorted(there.difference(wanted))
     images = scan([folder / image for image in [*named, *also]], workers, f"{name} images")
     return Split(name, layout, root, frame, pairs, annotations, images)
 

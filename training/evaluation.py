@@ -29,7 +29,7 @@ from configs.checks import value_at
 from configs.errors import InputError
 from configs.files import whole_file
 from datasets import TestPairs
-from datasets.pair_lists import person_keypoints
+from datasets.pair_lists import file_name, person_keypoints
 from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators, pair_seed
 from diffusion.sampling import OnStep, invert
@@ -41,7 +41,7 @@ from models.generation import SamplingSettings, generate, guided_denoiser, sampl
 from models.vae import encode_image
 
 from .data import loader, to_device
-from .images import comparison_grid, file_name, first_of_each_name, read_png, save_png
+from .images import comparison_grid, first_of_each_name, read_png, save_png
 from .processes import on_main
 
 GRID_PAIRS = 8  # rows of the grid

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from configs.files import whole_file
 from datasets import PairList, skeleton_image
+from datasets.pair_lists import file_name
 from datasets.pairs import Size
 from metrics import Scorer, confidence_intervals, write_per_image, write_scores
 from metrics.generated import GeneratedImages
@@ -19,7 +20,7 @@ from metrics.report import COLUMNS
 
 from .data import loader
 from .evaluation import give_real_set
-from .images import comparison_grid, file_name
+from .images import comparison_grid
 
 RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first one there is orders the picture's pairs
 SHOWN = 3  # pairs of each kind in the picture

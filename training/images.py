@@ -11,14 +11,10 @@ from torch import Tensor
 from configs.errors import InputError
 from configs.files import whole_file
 from datasets import Pair
+from datasets.pair_lists import file_name
 
 COLUMNS = ("source", "pose", "target", "generated")
 HEADER, GAP = 24, 4  # pixels of the grid
-
-
-def file_name(pair: Pair) -> str:
-    """`<source>_2_<target>_vis.png`, both names without extension."""
-    return f"{Path(pair.source).stem}_2_{Path(pair.target).stem}_vis.png"
 
 
 def first_of_each_name(pairs: Sequence[Pair]) -> list[int]:

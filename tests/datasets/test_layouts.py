@@ -6,7 +6,7 @@ from PIL import Image
 from configs import load_config
 from configs.errors import InputError
 from datasets.layouts import fid_real_images, keypoint_frame, load_pairs
-from datasets.pair_lists import read_annotations
+from datasets.pair_lists import file_name, read_annotations
 from tests.shared import SHARED, needs_shared
 
 KEYPOINTS = json.dumps(list(range(18)))
@@ -49,6 +49,10 @@ def test_both_spellings(tmp_path, spelling):
     (pair,) = load_pairs(tmp_path, "train")
     assert (pair.source, pair.target) == ("a.jpg", "b.jpg")
     assert [path.name for path in fid_real_images(tmp_path)] == ["a.jpg", "b.jpg"]
+
+
+def test_name_of_a_generated_image():
+    assert file_name(("a_1_front.jpg", "b.x_2_side.jpeg")) == "a_1_front_2_b.x_2_side_vis.png"
 
 
 def test_windows_line_ends_and_byte_order_mark(tmp_path):

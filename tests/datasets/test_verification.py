@@ -104,8 +104,16 @@ def link_outside(root):
     path.symlink_to(shutil.move(path, root.parent / "elsewhere.jpg"))
 
 
-def unlisted_and_damaged(root):
-    (root / "train" / "0009_extra.jpg").write_bytes(b"x")
+def unlisted_and_damaged(split):
+    return lambda root: (root / split / "0009_extra.jpg").write_bytes(b"x")
+
+
+def one_stem(root):
+    """Test pairs that differ in the extension of their source alone."""
+    name = f"{TEST[0][:-4]}.png"
+    Image.effect_noise((64, 128), 50).save(root / "test" / name)
+    append("market-annotation-test.csv", f"{name}:{list(range(18))}:{list(range(18))}")(root)
+    append("market-pairs-test.csv", f"{name},{TEST[1]}")(root)
 
 
 def resize(*names):
@@ -162,7 +170,8 @@ PAIRS, ANNOTATIONS = "market-pairs-train.csv", "market-annotation-train.csv"
         (lambda r: shutil.rmtree(r / "test"), ["error: test: 2 of 2 images are not in"]),
         (link_outside, [f"error: train: 1 of 4 images are not in .*links that lead out of the dataset.*{TRAIN[0]}"]),
         (truncate, [f"error: train: 1 of 4 images cannot be read; replace them .{TRAIN[0]}"]),
-        (unlisted_and_damaged, ["error: train: 1 of 5 images cannot be read.*0009_extra"]),
+        (unlisted_and_damaged("train"), ["error: train: 1 of 5 images cannot be read.*0009_extra"]),
+        (unlisted_and_damaged("test"), ["error: test: 1 of 3 images cannot be read.*0009_extra"]),
         (resize(TRAIN[0]), [f"warning: train: 1 of 4 images are not about 64 x 128 .{TRAIN[0]} 32 x 64"]),
         (resize(*TRAIN[:3]), ["error: train: 3 of 4 images .* another release than the published one"]),
         (move_keypoints("train", one_outside), [f"warning: train: 1 of .* outside the frame of 128 x 64.*{TRAIN[0]}"]),
@@ -171,6 +180,10 @@ PAIRS, ANNOTATIONS = "market-pairs-train.csv", "market-annotation-train.csv"
         (move_keypoints("test", none_found), [f"warning: test: 1 images have no keypoints at all .{TEST[1]}"]),
         (append(PAIRS, ",".join(TRAIN[:2])), ["warning: train: 1 pairs are repeated .*: 2 times"]),
         (append(PAIRS, f"{TRAIN[0]},{TRAIN[0]}"), [f"warning: train: 1 pairs join an image with itself .{TRAIN[0]}"]),
+        (
+            one_stem,
+            ["error: test: 1 pairs have the same file for their images .*0002_a.jpg,0002_b.jpg and 0002_a.png,0002_b"],
+        ),
         (cross, ["error: both: 2 images are in train and test", "error: both: 1 people are in train and test .*0002"]),
         (cross_person, ["error: both: 1 people are in train and test pairs .0001"]),
         (copy_to_test, [f"warning: both: 1 test images are copies of training images .{TRAIN[0]} = {TEST[0]}"]),
@@ -198,6 +211,19 @@ def test_the_low_resolution_release_of_deepfashion(tmp_path):
     write_set(tmp_path, "fashion", names, size=(256, 256), frame=(256, 176))
     found = findings(tmp_path, "fashion", (256, 176))
     assert len(found) == 2 and all("not about 750 x 1101: another release" in finding for finding in found)
+
+
+def test_images_in_no_pair_count_in_both_splits(tmp_path):
+    names = [
+        [f"fashion{kind}Dressesid0000000101_{view}.jpg" for view in ("1front", "3back", "7additional")]
+        for kind in ("WOMEN", "MEN")
+    ]
+    write_set(tmp_path, "fashion", names, size=(75, 110), frame=(256, 176))
+    splits, found = verify(tmp_path, "fashion", (256, 176), 1, workers=2)
+    assert {name: split.facts()["images"] for name, split in splits.items()} == {"train": 2, "test": 2}
+    counts = {finding.where: finding.what for finding in found if " images, the published" in finding.what}
+    assert counts["train"].startswith("3 images, the published benchmark has 48674")
+    assert counts["test"].startswith("3 images, the published benchmark has 4038")
 
 
 def test_own_photos_of_another_shape_are_a_warning(tmp_path):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import pose_transfer_test
 from configs import InputError, load_config
 from datasets import load_pairs
+from datasets.pair_lists import file_name
 from diffusion.randomness import pair_generators, pair_seed
 from models import build_model
 from models.checkpoints import __main__ as command
@@ -23,7 +24,6 @@ from models.export import export, load_pipeline
 from tests.models.test_vae import small_decoder
 from tests.shared import REPOSITORY
 from tests.tiny import run_main, write_dataset, write_tiny
-from training.images import file_name
 
 CHECKPOINT = REPOSITORY / "pretrained_models" / "demo" / "checkpoint"
 STEPS = 2

@@ -5,12 +5,7 @@ import torch
 
 from configs.errors import InputError
 from datasets import Pair
-from training.images import comparison_grid, file_name, first_of_each_name, read_png, save_png
-
-
-def test_names():
-    pair = Pair("a_1_front.jpg", "b.x_2_side.jpeg", Path(), Path(), None, None)
-    assert file_name(pair) == "a_1_front_2_b.x_2_side_vis.png"
+from training.images import comparison_grid, first_of_each_name, read_png, save_png
 
 
 def test_equal_pairs_share_an_image_and_different_ones_must_not():
