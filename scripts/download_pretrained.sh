@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Fetch the public weights into pretrained_models/, all of them or the named parts:
 #     bash scripts/download_pretrained.sh [all|unet|vae|swin|clip|metrics|pose ...]
-# Valid files are kept, broken-off downloads go on where they stopped. CFLD_DOWNLOAD_MIRROR=https://host/path
-# fetches https://host/path/huggingface.co/... in place of https://huggingface.co/...
+# Valid files are kept, broken-off downloads go on where they stopped if the server can do so.
+# CFLD_DOWNLOAD_MIRROR=https://host/path fetches https://host/path/huggingface.co/... in place of
+# https://huggingface.co/...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 STABLE_DIFFUSION=huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main
@@ -33,6 +34,8 @@ fetch() {
     fi
     mkdir -p "$(dirname "$file")"
     if [ ! -f "$file.part" ] || ! check "$file.part" "$sha256" >/dev/null; then
+        command -v curl >/dev/null ||
+            fail "cannot download $file without curl; on Debian and Ubuntu: apt-get install curl"
         echo "$file: downloading $address"
         download "$address" "$file.part" ||
             fail "cannot download $file; where there is a network, get $address and put it there"
@@ -45,11 +48,15 @@ fetch() {
 }
 
 download() {
-    local options=(--location --fail --retry 3 --continue-at - --write-out '%{http_code}') answer
+    local options=(--location --fail --retry 3 --continue-at - --write-out '%{http_code}') answer status=0
     if [ -t 2 ]; then options+=(--progress-bar); else options+=(--silent); fi
-    answer=$(curl "${options[@]}" --output "$2" "$1") && [ "$answer" != 416 ] && return
-    # 416: the part is no shorter than the whole, so it is of another file
-    [ "$answer" = 416 ] && rm "$2" && download "$1" "$2"
+    answer=$(curl "${options[@]}" --output "$2" "$1") || status=$?
+    # 416: the part is no shorter than the whole, so it is of another file; 33: the server cannot go on with a part
+    if [ "$answer" = 416 ] || [ "$status" = 33 ]; then
+        rm "$2" && download "$1" "$2"
+        return
+    fi
+    return "$status"
 }
 
 check() {

@@ -1,5 +1,7 @@
 """scripts/download_pretrained.sh against a server on this machine."""
 
+import shutil
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,11 +22,12 @@ WEIGHTS = save({"weight": np.arange(5000, dtype=np.float32)})
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`, from the byte that a client asks for, and notes the requests."""
+    """Serves `files`, with `ranges` from the byte that a client asks for, and notes the requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
+        self.ranges = True
         self.requests: list[tuple[str, str | None]] = []
 
 
@@ -32,7 +35,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append((self.path, self.headers["Range"]))
         content = self.server.files.get(self.path)
-        start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        wanted = self.headers["Range"] if self.server.ranges else None
+        start = int((wanted or "bytes=0-").removeprefix("bytes=").rstrip("-"))
         if content is None or start >= len(content):
             self.send_error(404 if content is None else 416)
             return
@@ -59,8 +63,8 @@ def server():
 def download(tmp_path, server):
     root = copy_scripts(tmp_path / "a folder", "PyYAML>=6")
 
-    def run(*parts: str, mirror: str = f"http://127.0.0.1:{server.server_port}"):
-        return run_bash(root, "scripts/download_pretrained.sh", *parts, CFLD_DOWNLOAD_MIRROR=mirror)
+    def run(*parts: str, mirror: str = f"http://127.0.0.1:{server.server_port}", **variables: str):
+        return run_bash(root, "scripts/download_pretrained.sh", *parts, CFLD_DOWNLOAD_MIRROR=mirror, **variables)
 
     run.folder = root / "pretrained_models"
     return run
@@ -94,6 +98,17 @@ def test_a_broken_off_download_goes_on(download, server):
     assert download("unet").returncode == 0
     assert server.requests == [(UNET, "bytes=7000-")]
     assert unet_file(download.folder).read_bytes() == WEIGHTS and not part.exists()
+
+
+def test_a_server_that_cannot_go_on_with_a_part_sends_the_whole_file(download, server):
+    server.files[UNET], server.ranges = WEIGHTS, False
+    part = unet_file(download.folder).with_suffix(".safetensors.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(WEIGHTS[:7000])
+    process = download("unet")
+    assert process.returncode == 0, process.stderr
+    assert server.requests == [(UNET, "bytes=7000-"), (UNET, None)]
+    assert files_below(download.folder) == [unet_file(download.folder)]
 
 
 @pytest.mark.parametrize("content, requests", [(WEIGHTS, 0), (b"\xff" * 2 * len(WEIGHTS), 2)])
@@ -143,6 +158,16 @@ def test_without_the_file_or_a_network_one_line_says_what_to_do(download, mirror
     assert process.stderr.startswith("error: cannot download pretrained_models/unet/diffusion_pytorch_model")
     assert UNET in process.stderr and process.stderr.count("\n") == 1
     assert files_below(download.folder) == []
+
+
+def test_without_curl_one_line_says_so(download, tmp_path):
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("bash", "dirname", "mkdir"):
+        (commands / name).symlink_to(shutil.which(name))
+    process = download("unet", PATH=f"{Path(sys.executable).parent}:{commands}")
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert process.stderr.endswith(".safetensors without curl; on Debian and Ubuntu: apt-get install curl\n")
 
 
 def test_an_unknown_part_is_one_line(download):
