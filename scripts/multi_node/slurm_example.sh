@@ -16,7 +16,9 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?submit this with sbatch, from the root of the repository}"
 
 status=0
-srun --kill-on-bad-exit=1 bash scripts/multi_node/pose_transfer_train.sh 0,1,2,3,4,5,6,7 \
+# since Slurm 22.05 srun does not take the number of CPUs from sbatch
+srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
+    bash scripts/multi_node/pose_transfer_train.sh 0,1,2,3,4,5,6,7 \
     ACCELERATE.RUN_NAME slurm ACCELERATE.CHECKPOINT_MINUTES 15 "$@" || status=$?
 case $status in
     143 | 75 | 137) scontrol requeue "$SLURM_JOB_ID" ;; # told to end, or another machine was lost
