@@ -11,7 +11,7 @@ from pathlib import Path
 from configs.errors import InputError, one_line_errors
 from datasets.layouts import LAYOUTS
 from datasets.market1501 import benchmark_pairs, is_person
-from datasets.pair_lists import SPLITS, Annotations, read_annotations, read_pairs, write_pairs
+from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, Annotations, read_annotations, read_pairs, write_pairs
 from datasets.placing import Job, place_benchmark, prepare_benchmark
 
 LAYOUT = LAYOUTS["market"]
@@ -21,9 +21,17 @@ def plan(root: Path, split: str, names: Iterable[str]) -> tuple[list[Job], list[
     """What to put where, and the annotated people of whom there is no image.
 
     An image whose raw file is not there counts as done when it is in place, as after renaming the folders.
+
+    Raises:
+        InputError: a name is not that of an image.
     """
     jobs, missing = [], []
     for name in filter(is_person, names):
+        if not name.lower().endswith(IMAGE_EXTENSIONS):
+            raise InputError(
+                f"{LAYOUT.list_file(root, 'annotation', split)}: {name[:80]!r} is no name of an image, expected names "
+                "such as 0002_c1s1_000451_03.jpg; correct its row"
+            )
         job = Job(root / f"bounding_box_{split}" / name, LAYOUT.images_folder(root, split) / name)
         if job.source.is_file():
             jobs.append(job)
@@ -57,7 +65,7 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
     """Prepare the dataset under `root`.
 
     Raises:
-        InputError: annotations are not there, or images are missing (the others are then in place).
+        InputError: annotations are not there or name no images, or images are missing (the others are then in place).
     """
     annotations = {split: read_annotations(LAYOUT.list_file(root, "annotation", split)) for split in SPLITS}
     plans = [plan(root, split, annotations[split].rows) for split in SPLITS]

@@ -1,6 +1,7 @@
 """Errors for the person at the terminal: one line, exit status 1."""
 
 import functools
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -35,11 +36,14 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
     """Decorate an entrypoint's `main`: an `InputError` is one line on stderr and its exit status,
     Ctrl-C one line and 130. Any other exception is a bug of ours and keeps its traceback.
 
-    What the failed calls held (data loaders and their processes) is let go at once.
+    What the failed calls held (data loaders and their processes) is let go at once. Names of files that are no
+    text are printed escaped, on stdout as Python does on stderr.
     """
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # not so in notebooks
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return main(*args, **kwargs)
         except InputError as error:

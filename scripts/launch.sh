@@ -65,7 +65,8 @@ read_nodes() {
     export MASTER_ADDR=${MASTER_ADDR:-} MASTER_PORT=${MASTER_PORT:-29500}
     [ -n "$NNODES" ] && [ -n "$NODE_RANK" ] && [ -n "$MASTER_ADDR" ] ||
         fail "multi_node needs NNODES, NODE_RANK (0 on the first machine), MASTER_ADDR; MASTER_PORT: 29500"
-    [[ "$NNODES $NODE_RANK $MASTER_PORT" =~ ^[1-9][0-9]*\ (0|[1-9][0-9]*)\ [1-9][0-9]*$ ]] &&
-        [ "$NODE_RANK" -lt "$NNODES" ] ||
-        fail "NNODES $NNODES, NODE_RANK $NODE_RANK, MASTER_PORT $MASTER_PORT: expected numbers, NODE_RANK below NNODES"
+    [[ "$NNODES $NODE_RANK $MASTER_PORT" =~ ^[1-9][0-9]{0,4}\ (0|[1-9][0-9]{0,4})\ [1-9][0-9]{0,4}$ ]] &&
+        [ "$NODE_RANK" -lt "$NNODES" ] && [ "$MASTER_PORT" -le 65535 ] ||
+        fail "NNODES $NNODES, NODE_RANK $NODE_RANK, MASTER_PORT $MASTER_PORT: expected numbers," \
+            "NODE_RANK below NNODES and MASTER_PORT up to 65535"
 }

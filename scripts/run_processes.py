@@ -4,9 +4,10 @@
     python scripts/run_processes.py accelerate --config_file configs/accelerate/fsdp.yaml --num_processes 2 \
         pose_transfer_train.py [KEY VALUE ...]
 
-Processes say themselves what is wrong; nothing is added, unless one was killed. The exit status is that of the
-process that failed first, or 128 + the number of the signal that ended it or this one. A signal is passed on to
-the processes, which have `SECONDS_TO_SAVE` to end on their own.
+Processes say themselves what is wrong; nothing is added, unless one was killed. An address or a file that the launcher
+itself cannot take is one line and exit status 1. Otherwise the exit status is that of the process that failed first,
+or 128 + the number of the signal that ended it or this one. A signal is passed on to the processes, which have
+`SECONDS_TO_SAVE` to end on their own.
 
 Where the processes of another machine are lost (exit status `LOST`), all of them are started again, as often as
 the environment variable RESTARTS says: they wait for the machine to be back.
@@ -20,6 +21,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import parse_args, run
+from yaml import YAMLError
 
 SECONDS_TO_SAVE = "600"
 LOST = 75  # as in training/processes.py, which takes seconds to import
@@ -41,6 +43,9 @@ def main(arguments: list[str]) -> int:
     except RendezvousError as error:
         print(f"error: the machines do not find each other: {' '.join(str(error).split())}", file=sys.stderr)
         return LOST
+    except (OSError, ValueError, YAMLError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     return 0
 
 

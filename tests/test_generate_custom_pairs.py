@@ -1,6 +1,7 @@
 """From a folder of photos to a fine-tuned model, on drawn people."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -111,6 +112,14 @@ def test_more_photos_and_fewer(photos, capsys):
     gone = {name for split in before for name in before[split]} - {n for names in images(root).values() for n in names}
     assert gone == {"person_0002__01_1_front.jpg"}
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items() if path.exists())
+
+
+def test_a_photo_whose_name_is_no_text(photos, capsys):
+    person = photos / "person_0001"
+    shutil.copy(person / "01_1_front.jpg", person / os.fsdecode(b"caf\xe9.jpg"))
+    run(photos)
+    note = "1 photos with fewer than 6 keypoints left out, first person_0001/caf\\udce9.jpg"
+    assert note in capsys.readouterr().out
 
 
 def edit(name, old, new):

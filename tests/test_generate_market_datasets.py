@@ -92,6 +92,13 @@ def test_what_is_missing_is_one_line(root, capsys):
     assert "expected market-annotation-train.csv in this folder; download" in run_failing(root, capsys)
 
 
+def test_an_annotation_of_what_is_no_image(root, capsys):
+    (root / "bounding_box_train" / "0001_notes").touch()
+    with open(root / "market-annotation-train.csv", "a") as file:
+        file.write(f"0001_notes:{[5] * 18}:{[5] * 18}\n")
+    assert "market-annotation-train.csv: '0001_notes' is no name of an image" in run_failing(root, capsys)
+
+
 def test_no_usable_person(root, capsys):
     annotation = root / "market-annotation-train.csv"
     annotation.write_text("\n".join(annotation.read_text().splitlines()[:2]) + "\n")

@@ -34,6 +34,11 @@ def test_an_interrupt_is_status_130(capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_a_name_that_is_no_text_is_printed_escaped(capsys):
+    one_line_errors(print)("caf\udce9.jpg")
+    assert capsys.readouterr().out == "caf\\udce9.jpg\n"
+
+
 def test_our_own_bugs_keep_their_traceback():
     @one_line_errors
     def main() -> None:

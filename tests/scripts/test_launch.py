@@ -216,7 +216,14 @@ def test_bad_devices_are_one_line(launch, script, arguments, message):
     assert process.stderr.startswith(f"error: {message}") and process.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("wrong", [{"NNODES": "two"}, {"NODE_RANK": "2"}, {"MASTER_PORT": "http"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"NNODES": value} for value in ("two", "9" * 30)),
+        {"NODE_RANK": "2"},
+        *({"MASTER_PORT": value} for value in ("http", "65536")),
+    ],
+)
 def test_numbers_of_machines_that_cannot_be(launch, wrong):
     variables = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1", **wrong}
     process, command, _ = launch("multi_node/pose_transfer_train.sh", "0", gpus=1, **variables)
@@ -279,6 +286,21 @@ def test_the_processes_speak_for_themselves(start, failure, status, line):
     output = process.communicate(timeout=120)
     assert process.returncode == status
     assert output == ("", line)
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:99999"], "port number of the rendezvous endpoint"),
+        (["accelerate", "--config_file", "nowhere.yaml"], "file `nowhere.yaml` does not exist"),
+        (["accelerate", "--config_file", "tests/scripts/repository.py"], 'in "tests/scripts/repository.py", line '),
+    ],
+)
+def test_what_the_launcher_does_not_take_is_one_line(start, options, problem):
+    process = start("", [RUNNER[0], *options])
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("error: ") and problem in errors
 
 
 def test_sharded_processes_speak_for_themselves(start):
