@@ -39,12 +39,14 @@ is_recent() {
 }
 
 use_own_environment() {
-    local python
+    local python problem
     if [ ! -f .venv/bin/activate ]; then # venv writes it last
         for python in python3 python3.11 python3.12 python3.13 none; do
             is_recent "$python" && break
         done
         [ "$python" != none ] || fail "found no Python 3.11 or newer (python3, python3.11, .12, .13)"
+        problem=$(mkdir -p .venv 2>&1) ||
+            fail "$PWD: ${problem#mkdir: }; make this folder writable, or activate an environment elsewhere"
         echo "making the virtual environment .venv with $("$python" --version)"
         "$python" -m venv --clear .venv >/dev/null ||
             fail "cannot make .venv; on Debian and Ubuntu: apt-get install python3-venv"

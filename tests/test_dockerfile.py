@@ -2,8 +2,10 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.programs import COMMANDS, parser_of
 from tests.shared import REPOSITORY
@@ -24,6 +26,14 @@ def test_examples_start_what_is_there(example):
     assert (REPOSITORY / arguments[0]).is_file()
     if f"{program} {arguments[0]}" in COMMANDS:
         parser_of(f"{program} {arguments[0]}").parse_args(arguments[1:])
+
+
+def test_data_sets_stay_out_of_images_and_of_the_repository():
+    configs = [yaml.safe_load(path.read_text()) for path in (REPOSITORY / "configs").glob("*.yaml")]
+    roots = {Path(config.get("INPUT", {}).get("ROOT_DIR", "fashion")).parts[0] for config in configs}
+    assert roots >= {"custom", "fashion", "market"}
+    assert roots <= set((REPOSITORY / ".dockerignore").read_text().split())
+    assert {f"/{root}/" for root in roots} <= set((REPOSITORY / ".gitignore").read_text().split())
 
 
 def test_weights_stay_out_of_images_as_out_of_the_repository():

@@ -78,6 +78,15 @@ def test_without_an_environment_one_is_made_with_the_pinned_versions_then_reused
     assert (process.returncode, process.stdout) == (0, f"{moved}/.venv\n"), process.stderr
 
 
+def test_no_place_for_an_environment_is_one_line(tmp_path, outside):
+    root = copy_scripts(tmp_path / "repository", "tiny")
+    (root / ".venv").touch()
+    process = run_bash(root, "-c", SCRIPT, **outside)
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.startswith(f"error: {root}: ") and "exists; make this folder writable" in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
 def test_no_python_is_one_line(tmp_path, outside):
     root = copy_scripts(tmp_path / "repository", "tiny")
     for name in ("python", "python3", "python3.11", "python3.12", "python3.13"):
