@@ -13,6 +13,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import diffusers
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None, presets: Mapping[str, Preset] =
     options = parser.parse_args(arguments)
     if options.plot and options.unit not in (*ITEM, "all"):
         raise InputError(f"--plot draws {' and '.join(ITEM)}, not {options.unit}; leave it out")
+    if options.unit in ("evaluate", "all") and not find_spec("skimage"):
+        raise InputError("evaluate compares with scikit-image: pip install -r requirements-dev.txt")
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     results: dict[str, dict] = {}

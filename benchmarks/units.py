@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import arms, evaluate, loader, parts, work
+from benchmarks import arms, loader, parts, work
 from benchmarks.counts import counted
 from benchmarks.memory import computed_memory
 from benchmarks.presets import FULL_SIZE, WAYS, Preset
@@ -183,6 +183,8 @@ def pair_loader(preset: Preset, folder: Path, tick: Tick) -> dict:
 
 def scores(preset: Preset, _: Path, tick: Tick) -> dict:
     """Time of the scores beside scikit-image's."""
+    from benchmarks import evaluate  # scikit-image is not among requirements.txt
+
     with arms.arms(["ours"]) as running:
         result = running["ours"](evaluate.measure, preset.scored_images, preset.rounds)
     tick("scoring")

@@ -1,6 +1,8 @@
 """Every unit on the tiny model, the arms' processes being this one."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import arms, loader, units
 from benchmarks.presets import Preset
 from configs.errors import InputError
+from tests.shared import REPOSITORY
 from tests.tiny import write_tiny
 
 
@@ -79,6 +82,14 @@ def test_a_plot_of_what_does_not_scale_is_refused(preset, capsys):
     with pytest.raises(SystemExit, match="1"):
         benchmarks.main(["parts", "--plot", "x.png"], {"cpu": preset, "full": preset})
     assert "--plot draws train and sample" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unit", ["evaluate", "all"])
+def test_scikit_image_is_asked_for_before_anything_is_measured(unit):
+    text = f"import sys; sys.modules['skimage'] = None; from benchmarks.__main__ import main; main(['{unit}'])"
+    process = subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    line = "error: evaluate compares with scikit-image: pip install -r requirements-dev.txt\n"
+    assert (process.returncode, process.stdout, process.stderr) == (1, "", line)
 
 
 def test_settings_of_a_preset_resize_every_image(preset):
