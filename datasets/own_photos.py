@@ -17,7 +17,7 @@ from configs.errors import InputError
 from datasets.inputs import upright_rgb
 from datasets.keypoints import MISSING
 from datasets.layouts import Size
-from datasets.placing import UNREADABLE, Job, write_image
+from datasets.placing import UNREADABLE, Job, finished_size, write_image
 
 RULES = {  # names for grouping rules: regular expressions whose first group is the person
     "folder": r"^(.+)/",
@@ -152,7 +152,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def put_on_canvas(job: Job, frame: Size) -> Size | None:
-    """Prepare one photo; a finished one that is younger than its source is left alone.
+    """Prepare one photo; one that is finished, of the source as it is now, is left alone.
 
     Returns:
         (height, width) of the source, None when it is not a whole image (and nothing was written).
@@ -160,21 +160,14 @@ def put_on_canvas(job: Job, frame: Size) -> Size | None:
     try:
         with Image.open(job.source) as image:
             place = fit(upright_size(image), frame)
-            if _is_done(job, place.canvas):
-                return place.photo
             unchanged = place.canvas == place.photo and _orientation(image) == 1
+            if finished_size(job, unchanged) == place.canvas:
+                return place.photo
             canvas = None if unchanged else _painted(upright_rgb(image), place)
     except UNREADABLE:
         return None
     write_image(job, canvas, link=False)
     return place.photo
-
-
-def _is_done(job: Job, size: Size) -> bool:
-    if not job.destination.exists() or job.destination.stat().st_mtime < job.source.stat().st_mtime:
-        return False
-    with Image.open(job.destination) as image:
-        return (image.height, image.width) == size
 
 
 def _painted(photo: Image.Image, place: Fit) -> Image.Image:

@@ -35,30 +35,48 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
     """Link, copy or, where the formats differ, convert one image; a finished one is left alone.
 
     Returns:
-        (height, width) of the source, None when it is not a whole image (and nothing was written).
+        (height, width) of what is in place, None when the source is not a whole image (and nothing was written).
     """
     source, destination = job
     same_format = image_format(source) == image_format(destination)
+    size = finished_size(job, same_format)
+    if size:
+        return size
     try:
         with Image.open(source) as image:  # reads the header only
-            size = image.height, image.width
-            if destination.exists() and (not same_format or destination.stat().st_size == source.stat().st_size):
-                return size
             pixels = None if same_format else image.convert("RGB")
     except UNREADABLE:
         return None
     write_image(job, pixels, link)
-    return size
+    return image.height, image.width
+
+
+def finished_size(job: Job, copied: bool) -> tuple[int, int] | None:
+    """(height, width) of what was made of the source as it is now, None where that is not in place.
+
+    It bears the source's time, since a renamed photo keeps its own, and has as many bytes where it was `copied`.
+    """
+    try:
+        made, source = job.destination.stat(), job.source.stat()
+        if made.st_mtime_ns != source.st_mtime_ns or (copied and made.st_size != source.st_size):
+            return None
+        with Image.open(job.destination) as image:
+            return image.height, image.width
+    except UNREADABLE:
+        return None
 
 
 def write_image(job: Job, pixels: Image.Image | None, link: bool) -> None:
-    """Write the pixels, or where there are none the source as it is, in one step."""
+    """Write the pixels, or where there are none the source as it is, in one step, with the source's time."""
     source, destination = job
     with whole_file(destination) as partial:
         if pixels:
             pixels.save(partial, image_format(destination), quality=95)
         else:
             link_or_copy(source, partial, link)
+        if not partial.samefile(source):
+            times = source.stat()
+            os.utime(partial, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def link_or_copy(source: Path, destination: Path, link: bool) -> None:

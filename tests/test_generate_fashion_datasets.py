@@ -68,7 +68,7 @@ def test_a_second_run_writes_nothing_and_an_interrupted_one_is_finished(root, mo
     run(root)
     kept, lost = (root / "train_highres" / flat_name(path) for path in TRAIN)
     lost.rename(lost.with_name(f".{lost.name}.partial"))
-    before = kept.stat().st_mtime_ns
+    before = kept.stat().st_ino
     written = []
     link_or_copy = placing.link_or_copy
 
@@ -78,7 +78,7 @@ def test_a_second_run_writes_nothing_and_an_interrupted_one_is_finished(root, mo
 
     monkeypatch.setattr(placing, "link_or_copy", record)
     run(root)
-    assert tree(root) == EXPECTED and written == [root / TRAIN[1]] and kept.stat().st_mtime_ns == before
+    assert tree(root) == EXPECTED and written == [root / TRAIN[1]] and kept.stat().st_ino == before
 
 
 def test_a_file_of_another_size_is_replaced(root):
@@ -87,6 +87,23 @@ def test_a_file_of_another_size_is_replaced(root):
     placed.write_bytes(b"half an image")
     run(root, "--link")
     assert placed.read_bytes() == (root / TRAIN[0]).read_bytes()
+
+
+@pytest.mark.parametrize("extension", [".bmp", ".jpg"])
+def test_images_that_swap_names_are_put_in_place_anew(root, extension):
+    first, second = (root / path for path in TRAIN)
+    for number, (raw, colour) in enumerate(((first, (255, 0, 0)), (second, (0, 0, 255)))):
+        raw.unlink()
+        save(raw.with_suffix(extension), colour=colour)
+        os.utime(raw.with_suffix(extension), (1e9 + number, 1e9 + number))
+    run(root)
+    first, second = first.with_suffix(extension), second.with_suffix(extension)
+    for old, new in ((first, root / "other"), (second, first), (root / "other", second)):
+        old.rename(new)
+    run(root)
+    with Image.open(root / "train_highres" / flat_name(TRAIN[0])) as image:
+        red, _, blue = image.getpixel((7, 7))
+        assert red < 10 and blue > 240
 
 
 def test_the_working_directory_does_not_matter(root, monkeypatch):

@@ -138,16 +138,32 @@ def test_phones_photos_are_turned_upright(tmp_path):
 def test_a_finished_photo_is_left_alone_until_photo_or_frame_change(tmp_path):
     job = Job(tmp_path / "a.png", tmp_path / "b.png")
     Image.new("RGB", (50, 50)).save(job.source)
-    os.utime(job.source, (1e9, 1e9))
 
     def prepare(frame):
-        os.utime(job.destination, (1.1e9, 1.1e9)) if job.destination.exists() else None
+        before = job.destination.stat().st_ino if job.destination.exists() else None
         put_on_canvas(job, frame)
-        return job.destination.stat().st_mtime != 1.1e9
+        return job.destination.stat().st_ino != before
 
     assert prepare(FRAME) and not prepare(FRAME) and prepare((128, 64)) and not prepare((128, 64))
-    os.utime(job.source)
-    assert prepare((128, 64))
+    os.utime(job.source, (1e9, 1e9))  # older than before
+    assert prepare((128, 64)) and not prepare((128, 64))
+
+
+@pytest.mark.parametrize("size", [(75, 110), (50, 50)])
+def test_photos_that_swap_names_are_prepared_anew(tmp_path, size):
+    jobs = [Job(tmp_path / f"{name}.png", tmp_path / "prepared" / f"{name}.png") for name in "ab"]
+    (tmp_path / "prepared").mkdir()
+    for number, (job, colour) in enumerate(zip(jobs, ("red", "blue"))):
+        Image.new("RGB", size, colour).save(job.source)
+        os.utime(job.source, (1e9 + number, 1e9 + number))
+        put_on_canvas(job, FRAME)
+    sources = [job.source for job in jobs]
+    for old, new in zip([*sources, tmp_path / "c"], [tmp_path / "c", *sources]):
+        old.rename(new)
+    for job in jobs:
+        put_on_canvas(job, FRAME)
+    colours = [Image.open(job.destination).getpixel((25, 25)) for job in jobs]
+    assert colours == [(0, 0, 255), (255, 0, 0)]
 
 
 def test_a_damaged_photo_is_none(tmp_path):
