@@ -163,6 +163,7 @@ def put_on_canvas(job: Job, frame: Size) -> Size | None:
             unchanged = place.canvas == place.photo and _orientation(image) == 1
             if finished_size(job, unchanged) == place.canvas:
                 return place.photo
+            image.load()  # all of it, also to be copied as it is
             canvas = None if unchanged else _painted(upright_rgb(image), place)
     except UNREADABLE:
         return None

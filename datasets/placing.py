@@ -43,7 +43,8 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
     if size:
         return size
     try:
-        with Image.open(source) as image:  # reads the header only
+        with Image.open(source) as image:
+            image.load()  # all of it, also to be copied as it is
             pixels = None if same_format else image.convert("RGB")
     except UNREADABLE:
         return None

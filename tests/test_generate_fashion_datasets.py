@@ -89,6 +89,21 @@ def test_a_file_of_another_size_is_replaced(root):
     assert placed.read_bytes() == (root / TRAIN[0]).read_bytes()
 
 
+def test_a_damaged_converted_image_is_made_again(root):
+    raw = root / TRAIN[0]
+    raw.unlink()
+    save(raw.with_suffix(".png"))
+    run(root)
+    placed = root / "train_highres" / flat_name(TRAIN[0])
+    whole = placed.read_bytes()
+    for keeps_its_time in (False, True):
+        placed.write_bytes(b"")
+        if keeps_its_time:
+            shutil.copystat(raw.with_suffix(".png"), placed)
+        run(root)
+        assert placed.read_bytes() == whole
+
+
 @pytest.mark.parametrize("extension", [".bmp", ".jpg"])
 def test_images_that_swap_names_are_put_in_place_anew(root, extension):
     first, second = (root / path for path in TRAIN)
@@ -142,9 +157,11 @@ def test_missing_images_are_listed_after_the_others_were_prepared(root, capsys):
 
 
 @pytest.mark.parametrize("path", [TRAIN[0], TRAIN[0].replace(".jpg", ".png")])
-def test_images_that_cannot_be_read_are_missing(root, capsys, path):
+@pytest.mark.parametrize("truncated", [False, True])
+def test_images_that_cannot_be_read_are_missing(root, capsys, path, truncated):
     (root / TRAIN[0]).unlink()
-    (root / path).write_bytes(b"\x89PNG broken")
+    save(root / path, (150, 220))
+    (root / path).write_bytes((root / path).read_bytes()[:-60] if truncated else b"\x89PNG broken")
     error = run_failing(root, capsys)
     assert "1 of them cannot be read" in error and str(root / path) in error
     assert tree(root) == {**EXPECTED, "train": [flat_name(TRAIN[1])]}

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -166,7 +167,24 @@ def test_photos_that_swap_names_are_prepared_anew(tmp_path, size):
     assert colours == [(0, 0, 255), (255, 0, 0)]
 
 
-def test_a_damaged_photo_is_none(tmp_path):
-    job = Job(tmp_path / "a.png", tmp_path / "b.png")
+@pytest.mark.parametrize("size", [(75, 110), (50, 50)])
+def test_a_damaged_photo_is_none(tmp_path, size):
+    job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg")
     job.source.write_bytes(b"no photo")
     assert put_on_canvas(job, FRAME) is None and not job.destination.exists()
+    Image.effect_noise(size, 50).save(job.source)
+    job.source.write_bytes(job.source.read_bytes()[:-100])
+    assert put_on_canvas(job, FRAME) is None and not job.destination.exists()
+
+
+@pytest.mark.parametrize("size", [(75, 110), (50, 50)])
+def test_a_damaged_prepared_photo_is_made_again(tmp_path, size):
+    job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    Image.new("RGB", size).save(job.source)
+    put_on_canvas(job, FRAME)
+    whole = job.destination.read_bytes()
+    for keeps_its_time in (False, True):
+        job.destination.write_bytes(b"")
+        if keeps_its_time:
+            shutil.copystat(job.source, job.destination)
+        assert put_on_canvas(job, FRAME) == size[::-1] and job.destination.read_bytes() == whole
