@@ -13,6 +13,7 @@ from tqdm import tqdm
 from configs.arguments import Parser
 from configs.errors import InputError
 from configs.files import PARTIAL, whole_file, write_text
+from datasets.inputs import upright_rgb
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # of PIL, for a damaged file
 MISSING_LIST = "missing_images.txt"
@@ -45,11 +46,12 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
     try:
         with Image.open(source) as image:
             image.load()  # all of it, also to be copied as it is
-            pixels = None if same_format else image.convert("RGB")
+            pixels = None if same_format else upright_rgb(image)
     except UNREADABLE:
         return None
     write_image(job, pixels, link)
-    return image.height, image.width
+    placed = pixels or image
+    return placed.height, placed.width
 
 
 def finished_size(job: Job, copied: bool) -> tuple[int, int] | None:

@@ -1,8 +1,9 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import generate_fashion_datasets
 from datasets import placing
@@ -136,6 +137,24 @@ def test_other_extensions(root, extension):
     with Image.open(root / "train_highres" / flat_name(TRAIN[0])) as image:
         assert image.format == "JPEG" and image.size == (15, 22)
         assert all(abs(a - b) < 4 for a, b in zip(image.getpixel((7, 7)), (200, 30, 30)))
+
+
+def test_converted_images_look_as_they_are_read_everywhere(root):
+    """Upright, what is transparent white, 16 bits of grey scaled to 8."""
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    half = Image.new("RGBA", (22, 15), (200, 0, 0, 0))
+    half.paste((0, 0, 0, 255), (11, 0, 22, 15))  # the right half, which becomes the lower one
+    grey = Image.fromarray(np.full((22, 15), 128 << 8, np.uint16))
+    for path, image, options in ((TRAIN[0], half, {"exif": turned}), (TRAIN[1], grey, {})):
+        (root / path).unlink()
+        image.save((root / path).with_suffix(".png"), **options)
+    run(root)
+    with Image.open(root / "train_highres" / flat_name(TRAIN[0])) as placed:
+        assert placed.size == (15, 22) and not placed.getexif()
+        assert placed.getpixel((7, 3)) == (255, 255, 255) and placed.getpixel((7, 18)) == (0, 0, 0)
+    with Image.open(root / "train_highres" / flat_name(TRAIN[1])) as placed:
+        assert placed.getpixel((7, 7)) == (128, 128, 128)
 
 
 def test_images_of_full_size_are_not_warned_about(root, capsys):
