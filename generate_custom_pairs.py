@@ -21,7 +21,15 @@ from configs.errors import InputError, one_line_errors
 from datasets.keypoints import MISSING
 from datasets.layouts import LAYOUTS, Size
 from datasets.openpose import read_openpose
-from datasets.own_photos import Grouping, choose_test_people, fit, prepared_name, put_on_canvas, upright_size
+from datasets.own_photos import (
+    Grouping,
+    choose_test_people,
+    fit,
+    prepared_name,
+    put_on_canvas,
+    refuse_mixed_people,
+    upright_size,
+)
 from datasets.pair_lists import (
     IMAGE_EXTENSIONS,
     SPLITS,
@@ -123,15 +131,16 @@ def read_photos(
     """The photos with enough keypoints, with their people.
 
     Raises:
-        InputError: a photo cannot be read, has no person, or shares its prepared name with another one; no photo
-            has keypoints, or most of them lie outside.
+        InputError: a photo cannot be read, has no person, or shares its prepared name with another one, or two people
+            share theirs; no photo has keypoints, or most of them lie outside.
     """
     paths, read = find_photos(folder), keypoint_reader(keypoints)
     points = {path: read(path) for path in tqdm(paths, desc="keypoints", unit="photo")}
+    people = {path: group.person(path) for path in paths if points[path] is not None}
+    refuse_mixed_people(people.values())
     photos = {
-        path: read_photo(folder, path, group.person(path), points[path], points_frame, frame)
-        for path in tqdm(paths, desc="photos", unit="photo")
-        if points[path] is not None
+        path: read_photo(folder, path, person, points[path], points_frame, frame)
+        for path, person in tqdm(people.items(), desc="photos", unit="photo")
     }
     if not photos:
         raise InputError(

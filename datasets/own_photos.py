@@ -76,6 +76,21 @@ def _plain(text: str) -> str:
     return re.sub(r"_{2,}", "_", re.sub(r"[^\w.-]+", "_", text)).strip("_")
 
 
+def refuse_mixed_people(people: Iterable[str]) -> None:
+    """Raise `InputError` when people cannot be told apart in the names of prepared photos, or one has no name there."""
+    seen: dict[str, str] = {}
+    for person in people:
+        name = _plain(person)
+        if not name:
+            raise InputError(
+                f"--group finds the person {person!r}, of whose name nothing is left in a file's name; rename it with "
+                "letters or digits"
+            )
+        other = seen.setdefault(name, person)
+        if other != person:
+            raise InputError(f"--group finds {other!r} and {person!r}, who both become {name}; rename one of them")
+
+
 def choose_test_people(people: Iterable[str], share: float) -> set[str]:
     """About `share` of the people, at least one, and not all of them.
 

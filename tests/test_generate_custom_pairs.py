@@ -138,6 +138,12 @@ def add_twin(photos):
         file.write(line.replace("01_1", "01__1") + "\n")
 
 
+def mix(photos):
+    for old, new in (("0001", " 0009"), ("0002", "+0009")):
+        (photos / f"person_{old}").rename(photos / f"person_{new}")
+        edit("keypoints.csv", f"person_{old}", f"person_{new}")(photos)
+
+
 def truncate(photos):
     path = photos / "person_0003" / "01_1_front.jpg"
     with Image.open(path) as image:
@@ -163,6 +169,7 @@ def truncate(photos):
         (edit("keypoints.csv", "person_", "photos/person_"), [], "no keypoints of any photo, such as person_0001/"),
         (lambda photos: (photos / "person_0001/01_1_front.jpg").write_bytes(b"x"), [], "cannot be read as an image"),
         (add_twin, [], "01__1_front.jpg both become person_0001__01_1_front"),
+        (mix, [], "--group finds 'person_ 0009' and 'person_+0009', who both become person_0009; rename one of them"),
         (truncate, [], "1 of 12 listed images are missing (1 of them cannot be read"),
     ],
 )

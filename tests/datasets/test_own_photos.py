@@ -17,6 +17,7 @@ from datasets.own_photos import (
     fit,
     prepared_name,
     put_on_canvas,
+    refuse_mixed_people,
     upright_size,
 )
 from datasets.placing import Job
@@ -61,6 +62,20 @@ def test_grouping_that_does_not_work():
 def test_prepared_names_begin_with_the_person(photo, person, name):
     assert prepared_name(photo, person) == name
     assert re.match(LAYOUTS["custom"].person, name)[0] == name.split("__")[0]
+
+
+@pytest.mark.parametrize(
+    "people, message",
+    [
+        (["anna (1)", "bob", "anna [1]"], r"'anna \(1\)' and 'anna \[1\]', who both become anna_1; rename one"),
+        (["x/y", "x_y"], "'x/y' and 'x_y', who both become x_y"),
+        (["bob", "+"], r"'\+', of whose name nothing is left"),
+    ],
+)
+def test_people_who_cannot_be_told_apart(people, message):
+    with pytest.raises(InputError, match=message):
+        refuse_mixed_people(people)
+    refuse_mixed_people(["anna", "anna", "x/y", "+1"])
 
 
 def test_test_people_stay_when_others_join():
