@@ -184,7 +184,8 @@ def prepare(
     """Write images and lists of both splits below `root`.
 
     Raises:
-        InputError: there are too few people, or a photo is damaged (the others are then in place).
+        InputError: there are too few people, a former list cannot be read, or a photo is damaged (the others are then
+            in place).
     """
     people: dict[str, list[Photo]] = {}
     for photo in photos:
@@ -193,7 +194,9 @@ def prepare(
     if alone:
         say(f"note: {len(alone)} people with a single usable photo left out, first {alone[0]}")
     people = {person: group for person, group in people.items() if len(group) > 1}
-    test_people = choose_test_people(people, test_share)
+    former = {split: former_photos(root, split) for split in SPLITS}
+    sides = {name.partition("__")[0]: split for split in SPLITS for name in former[split]}
+    test_people = choose_test_people(people, test_share, sides)
     chosen = {
         split: {person: group for person, group in people.items() if (person in test_people) == (split == "test")}
         for split in SPLITS
@@ -207,17 +210,30 @@ def prepare(
     sizes = place_all(jobs, lambda job: put_on_canvas(job, frame), workers)
     refuse_missing(root, jobs, sizes, [], "replace or remove them and run this again")
     for split in SPLITS:
-        say(write_split(root, split, chosen[split]))
+        say(write_split(root, split, chosen[split], former[split]))
 
 
-def write_split(root: Path, split: str, people: dict[str, list[Photo]]) -> str:
-    """Write the lists of a split, and remove images that only its former lists name; a line about it."""
+def annotation_file(root: Path, split: str) -> Path:
+    """Where the keypoints of a split are."""
+    return root / f"custom-annotation-{split}.csv"
+
+
+def former_photos(root: Path, split: str) -> list[str]:
+    """Names of the photos that a split had when it was last prepared.
+
+    Raises:
+        InputError: its annotation file cannot be read.
+    """
+    file = annotation_file(root, split)
+    return list(read_annotations(file).rows) if file.is_file() else []
+
+
+def write_split(root: Path, split: str, people: dict[str, list[Photo]], former: Iterable[str]) -> str:
+    """Write the lists of a split, and remove images of its `former` photos that it has no more; a line about it."""
     folder = LAYOUT.images_folder(root, split)
-    annotation_file = root / f"custom-annotation-{split}.csv"
-    former = read_annotations(annotation_file).rows if annotation_file.is_file() else ()
     keypoints = {photo.name: photo.keypoints for group in people.values() for photo in group}
     pairs = pairs_within([[photo.name for photo in group] for group in people.values()])
-    write_annotations(annotation_file, keypoints)
+    write_annotations(annotation_file(root, split), keypoints)
     write_pairs(root / f"custom-pairs-{split}.csv", pairs)
     for name in former:
         if name not in keypoints:
@@ -232,7 +248,8 @@ def add_options(parser: Parser) -> None:
                         "keypoints refer to, where that is not the photos' pixels")  # fmt: skip
     parser.add_argument("--group", default="folder", help="who is in a photo: folder (default), prefix (of the file's "
                         "name, up to the first _ or -) or a regular expression")  # fmt: skip
-    parser.add_argument("--test_share", type=float, default=0.1, help="share of the people for testing (0.1)")
+    parser.add_argument("--test_share", type=float, default=0.1, help="share of the people for testing (0.1); "
+                        "those of an earlier run stay where they are")  # fmt: skip
     add_worker_argument(parser)
 
 

@@ -6,7 +6,7 @@ frame's shape, filled with the colour of the photo's edge, so that nobody is str
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,18 +91,22 @@ def refuse_mixed_people(people: Iterable[str]) -> None:
             raise InputError(f"--group finds {other!r} and {person!r}, who both become {name}; rename one of them")
 
 
-def choose_test_people(people: Iterable[str], share: float) -> set[str]:
-    """About `share` of the people, at least one, and not all of them.
+def choose_test_people(people: Iterable[str], share: float, former: Mapping[str, str]) -> set[str]:
+    """About `share` of the new people and all former test people, at least one, and not everybody.
 
-    The choice follows from each person's name, so that nobody changes sides when others join (but for the first
-    test person of so few that the share gives none).
+    The choice of new people follows from each one's name. Somebody changes sides only when the other one would
+    be empty.
+
+    Args:
+        people: everybody.
+        share: of new people for testing.
+        former: the split, train or test, that people were in before.
 
     Raises:
         InputError: there are fewer than two people.
     """
-    position = {
-        person: int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "big") / 2**64 for person in people
-    }
+    before_or_after = {"test": -1, "train": 1}  # everybody new, whose positions are from 0 to 1
+    position = {person: _position(person) + before_or_after.get(former.get(person), 0) for person in people}
     if len(position) < 2:
         raise InputError(
             f"{len(position)} person(s) with two usable photos; expected at least 2, one of them for testing"
@@ -110,6 +114,10 @@ def choose_test_people(people: Iterable[str], share: float) -> set[str]:
     ordered = sorted(position, key=position.get)
     count = sum(value < share for value in position.values())
     return set(ordered[: min(max(count, 1), len(ordered) - 1)])
+
+
+def _position(person: str) -> float:
+    return int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,16 @@ def test_a_photo_whose_name_is_no_text(photos, capsys):
     assert note in capsys.readouterr().out
 
 
+def test_people_stay_on_their_side_when_others_join(photos):
+    share = ["--test_share", "0.05"]  # gives none of the four, but lea
+    sides = people(run(photos, *share))
+    shutil.copytree(photos / "person_0001", photos / "lea")
+    rows = (photos / "keypoints.csv").read_text()
+    added = [row for row in rows.splitlines() if row.startswith("person_0001")]
+    (photos / "keypoints.csv").write_text(rows + "\n".join(added).replace("person_0001", "lea"))
+    assert people(run(photos, *share)) == {"train": sides["train"], "test": sides["test"] | {"lea"}}
+
+
 def edit(name, old, new):
     def apply(photos):
         path = photos / name

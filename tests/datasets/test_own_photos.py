@@ -78,13 +78,27 @@ def test_people_who_cannot_be_told_apart(people, message):
     refuse_mixed_people(["anna", "anna", "x/y", "+1"])
 
 
-def test_test_people_stay_when_others_join():
+def test_test_people_follow_from_the_names():
     people = [f"person{i}" for i in range(100)]
-    few, many = choose_test_people(people[:50], 0.2), choose_test_people(people, 0.2)
+    few, many = choose_test_people(people[:50], 0.2, {}), choose_test_people(people, 0.2, {})
     assert few == many & set(people[:50]) and 10 < len(many) < 30
-    assert len(choose_test_people(people[:2], 1e-9)) == len(choose_test_people(people[:2], 0.999)) == 1
+    assert len(choose_test_people(people[:2], 1e-9, {})) == len(choose_test_people(people[:2], 0.999, {})) == 1
     with pytest.raises(InputError, match="1 person.s. with two usable photos; expected at least 2"):
-        choose_test_people(["anna"], 0.5)
+        choose_test_people(["anna"], 0.5, {})
+
+
+@given(st.integers(2, 12), st.integers(0, 12), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_people_stay_when_others_join(few, others, share, new_share):
+    people = [f"person{i}" for i in range(few + others)]
+    test = choose_test_people(people[:few], share, {})
+    former = {person: "test" if person in test else "train" for person in people[:few]}
+    assert choose_test_people(people, new_share, former) & set(people[:few]) == test
+
+
+def test_people_change_sides_only_when_one_would_be_empty():
+    assert choose_test_people(["anna", "bob"], 0.1, {"anna": "train", "carl": "test"}) == {"bob"}
+    assert len(choose_test_people(["anna", "bob"], 0.1, {"anna": "train", "bob": "train"})) == 1
+    assert len(choose_test_people(["anna", "bob"], 0.1, {"anna": "test", "bob": "test"})) == 1
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([(256, 176), (128, 64), (256, 256), (64, 128)]))
