@@ -53,6 +53,13 @@ LAYOUT = LAYOUTS["custom"]
 MIN_KEYPOINTS = 6  # a photo with fewer says too little about a pose
 
 
+class Given(NamedTuple):
+    """The keypoints of one photo as they were given."""
+
+    points: np.ndarray  # (18, 2) float (y, x), NaN where not found
+    frame: tuple[float, float] | None  # (height, width) that they refer to, where their file tells it
+
+
 class Photo(NamedTuple):
     """One usable photo."""
 
@@ -78,10 +85,8 @@ def find_photos(folder: Path) -> list[str]:
     return photos
 
 
-def keypoint_reader(source: Path) -> Callable[[str], np.ndarray | None]:
-    """A function from a photo's relative path to its keypoints (18, 2) (y, x), or to None where there are none.
-
-    NaN stands for a keypoint that was not found.
+def keypoint_reader(source: Path) -> Callable[[str], Given | None]:
+    """A function from a photo's relative path to its keypoints, or to None where there are none.
 
     Args:
         source: a CSV file as docs/your_own_photos.md says, or a folder of OpenPose's JSON files.
@@ -91,26 +96,32 @@ def keypoint_reader(source: Path) -> Callable[[str], np.ndarray | None]:
     """
     if source.is_dir():
 
-        def from_json(photo: str) -> np.ndarray | None:
+        def from_json(photo: str) -> Given | None:
             stem = (source / photo).with_suffix("")
             files = [stem.with_name(f"{stem.name}_keypoints.json"), stem.with_name(f"{stem.name}.json")]
-            return next((read_openpose(file).surest() for file in files if file.is_file()), None)
+            file = next(filter(Path.is_file, files), None)
+            figures = read_openpose(file) if file else None
+            return Given(figures.surest(), figures.canvas) if figures and figures.people else None
 
         return from_json
     annotations = read_annotations(source)
 
-    def from_csv(photo: str) -> np.ndarray | None:
+    def from_csv(photo: str) -> Given | None:
         row = annotations.rows.get(photo)
-        points = None if row is None else annotations.keypoints[row]
-        return None if points is None else np.where(points == MISSING, np.nan, points)
+        return None if row is None else Given(nan_for_missing(annotations.keypoints[row]), None)
 
     return from_csv
 
 
-def read_photo(
-    folder: Path, path: str, person: str, points: np.ndarray, points_frame: Size | None, frame: Size
-) -> Photo:
-    """One photo with its keypoints (18, 2) moved from `points_frame` (None for its pixels) to the prepared `frame`.
+def nan_for_missing(points: np.ndarray) -> np.ndarray:
+    """Keypoints as float, NaN in place of -1."""
+    return np.where(points == MISSING, np.nan, points)
+
+
+def read_photo(folder: Path, path: str, person: str, given: Given, points_frame: Size | None, frame: Size) -> Photo:
+    """One photo with its keypoints moved to the prepared `frame`.
+
+    They are moved from `points_frame`, where that is None from the frame that their file tells, else from its pixels.
 
     Raises:
         InputError: it cannot be read.
@@ -120,7 +131,7 @@ def read_photo(
             size = upright_size(image)
     except UNREADABLE as error:
         raise InputError(f"{folder / path}: cannot be read as an image ({error}); replace or remove it") from None
-    in_pixels = points * np.array(size) / np.array(points_frame or size)
+    in_pixels = given.points * np.array(size) / np.array(points_frame or given.frame or size)
     name = prepared_name(path, person)
     return Photo(folder / path, name.partition("__")[0], name, fit(size, frame).keypoints(in_pixels, frame))
 
@@ -135,18 +146,18 @@ def read_photos(
             share theirs; no photo has keypoints, or most of them lie outside.
     """
     paths, read = find_photos(folder), keypoint_reader(keypoints)
-    points = {path: read(path) for path in tqdm(paths, desc="keypoints", unit="photo")}
-    people = {path: group.person(path) for path in paths if points[path] is not None}
+    given = {path: read(path) for path in tqdm(paths, desc="keypoints", unit="photo")}
+    people = {path: group.person(path) for path in paths if given[path]}
     refuse_mixed_people(people.values())
     photos = {
-        path: read_photo(folder, path, person, points[path], points_frame, frame)
+        path: read_photo(folder, path, person, given[path], points_frame, frame)
         for path, person in tqdm(people.items(), desc="photos", unit="photo")
     }
     if not photos:
         raise InputError(
             f"{keypoints}: no keypoints of any photo, such as {paths[0]}; expected names relative to {folder}"
         )
-    found = sum(int((~np.isnan(points[path])).all(axis=1).sum()) for path in photos)
+    found = sum(int((~np.isnan(given[path].points)).all(axis=1).sum()) for path in photos)
     outside = found - sum(map(count_keypoints, photos.values()))
     if outside * 2 > found:
         raise InputError(
@@ -245,7 +256,8 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, with any folders in it")
     parser.add_argument("--keypoints", type=Path, required=True, help="CSV file, or folder of OpenPose's JSON files")
     parser.add_argument("--keypoint_frame", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="that the "
-                        "keypoints refer to, where that is not the photos' pixels")  # fmt: skip
+                        "keypoints refer to, where that is neither the photos' pixels nor the canvas that a JSON file "
+                        "tells")  # fmt: skip
     parser.add_argument("--group", default="folder", help="who is in a photo: folder (default), prefix (of the file's "
                         "name, up to the first _ or -) or a regular expression")  # fmt: skip
     parser.add_argument("--test_share", type=float, default=0.1, help="share of the people for testing (0.1); "

@@ -73,17 +73,30 @@ def test_photos_become_pairs_and_nobody_is_on_both_sides(photos, capsys):
     assert abs(original * [256 / 1101, 176 / 750] - pairs[0].source_keypoints)[original[:, 0] >= 0].max() <= 2
 
 
-def test_openpose_gives_the_same_as_the_csv(photos):
-    expected = run(photos)
-    lists = {path.name: path.read_text() for path in expected.glob("*.csv")}
+def write_openpose(photos, scale, **canvas):
+    """JSON files of the CSV's keypoints, times `scale`."""
     annotations = read_annotations(photos / "keypoints.csv")
     for name, row in annotations.rows.items():
-        triples = [(x, y, 0.0 if x < 0 else 0.9) for y, x in annotations.keypoints[row].tolist()]
+        triples = [(x * scale, y * scale, 0.0 if x < 0 else 0.9) for y, x in annotations.keypoints[row].tolist()]
         pose = {"pose_keypoints_2d": [value for triple in triples for value in triple]}
         file = photos / "json" / name.replace(".jpg", "_keypoints.json")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"people": [pose]}))
-    root = run(photos, keypoints="json")
+        file.write_text(json.dumps({"people": [pose], **canvas}))
+
+
+@pytest.mark.parametrize(
+    "scale, canvas, frame",
+    [
+        (1, {}, DRAWN_FRAME),
+        (2, {"canvas_height": 2202, "canvas_width": 1500}, []),
+        (1, {"canvas_height": 9, "canvas_width": 9}, DRAWN_FRAME),
+    ],
+)
+def test_openpose_gives_the_same_as_the_csv(photos, scale, canvas, frame):
+    expected = run(photos)
+    lists = {path.name: path.read_text() for path in expected.glob("*.csv")}
+    write_openpose(photos, scale, **canvas)
+    root = run(photos, keypoints="json", frame=frame)
     assert {path.name: path.read_text() for path in root.glob("*.csv")} == lists
 
 
