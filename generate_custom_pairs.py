@@ -18,6 +18,7 @@ from tqdm import tqdm
 from configs import load_config
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
+from datasets.inputs import open_image
 from datasets.keypoints import MISSING
 from datasets.layouts import LAYOUTS, Size
 from datasets.openpose import read_openpose
@@ -47,9 +48,11 @@ from datasets.placing import (
     place_all,
     refuse_missing,
 )
+from poses.estimation import PoseEstimator, choose
 from training.processes import parse_arguments
 
 LAYOUT = LAYOUTS["custom"]
+ESTIMATE = Path("estimate")  # --keypoints that are to be found in the photos
 MIN_KEYPOINTS = 6  # a photo with fewer says too little about a pose
 
 
@@ -85,15 +88,24 @@ def find_photos(folder: Path) -> list[str]:
     return photos
 
 
-def keypoint_reader(source: Path) -> Callable[[str], Given | None]:
+def keypoint_reader(source: Path, folder: Path) -> Callable[[str], Given | None]:
     """A function from a photo's relative path to its keypoints, or to None where there are none.
 
     Args:
-        source: a CSV file as docs/your_own_photos.md says, or a folder of OpenPose's JSON files.
+        source: a CSV file as docs/your_own_photos.md says, a folder of OpenPose's JSON files, or `ESTIMATE`.
+        folder: with the photos.
 
     Raises:
         InputError: there is no such file or folder, or the CSV has a bad row.
     """
+    if source == ESTIMATE:
+        estimator = PoseEstimator()
+
+        def from_photo(photo: str) -> Given | None:
+            people = estimator.people(open_image(folder / photo))
+            return Given(nan_for_missing(choose(people, None, photo)), None) if people else None
+
+        return from_photo
     if source.is_dir():
 
         def from_json(photo: str) -> Given | None:
@@ -145,7 +157,7 @@ def read_photos(
         InputError: a photo cannot be read, has no person, or shares its prepared name with another one, or two people
             share theirs; no photo has keypoints, or most of them lie outside.
     """
-    paths, read = find_photos(folder), keypoint_reader(keypoints)
+    paths, read = find_photos(folder), keypoint_reader(keypoints, folder)
     given = {path: read(path) for path in tqdm(paths, desc="keypoints", unit="photo")}
     people = {path: group.person(path) for path in paths if given[path]}
     refuse_mixed_people(people.values())
@@ -154,9 +166,8 @@ def read_photos(
         for path, person in tqdm(people.items(), desc="photos", unit="photo")
     }
     if not photos:
-        raise InputError(
-            f"{keypoints}: no keypoints of any photo, such as {paths[0]}; expected names relative to {folder}"
-        )
+        expected = "photos that show a person" if keypoints == ESTIMATE else f"names relative to {folder}"
+        raise InputError(f"{keypoints}: no keypoints of any photo, such as {paths[0]}; expected {expected}")
     found = sum(int((~np.isnan(given[path].points)).all(axis=1).sum()) for path in photos)
     outside = found - sum(map(count_keypoints, photos.values()))
     if outside * 2 > found:
@@ -254,7 +265,8 @@ def write_split(root: Path, split: str, people: dict[str, list[Photo]], former: 
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, with any folders in it")
-    parser.add_argument("--keypoints", type=Path, required=True, help="CSV file, or folder of OpenPose's JSON files")
+    parser.add_argument("--keypoints", type=Path, required=True, help="CSV file, folder of OpenPose's JSON files, "
+                        "or estimate: find them in the photos")  # fmt: skip
     parser.add_argument("--keypoint_frame", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="that the "
                         "keypoints refer to, where that is neither the photos' pixels nor the canvas that a JSON file "
                         "tells")  # fmt: skip
@@ -271,6 +283,8 @@ def main(arguments: list[str] | None = None) -> None:
     check_workers(options.workers)
     if not 0 < options.test_share < 1:
         raise InputError(f"--test_share is {options.test_share}; expected more than 0 and less than 1")
+    if options.keypoints == ESTIMATE and options.keypoint_frame:
+        raise InputError("--keypoint_frame is for keypoints from files; leave it out with --keypoints estimate")
     cfg = load_config(options.config_file or "configs/custom.yaml", options.opts)
     if cfg.INPUT.DATASET != "custom":
         raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")

@@ -13,6 +13,8 @@ import pose_transfer_train
 from datasets.drawn_people import draw_dataset
 from datasets.layouts import load_pairs
 from datasets.pair_lists import read_annotations, write_annotations
+from poses.estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator
+from tests.poses import networks
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 
@@ -33,6 +35,7 @@ def photos(drawn, tmp_path):
 
 
 DRAWN_FRAME = ["--keypoint_frame", "1101", "750"]
+ESTIMATED = ["--keypoints", "estimate"]
 
 
 def run(photos, *arguments, keypoints="keypoints.csv", frame=DRAWN_FRAME):
@@ -98,6 +101,46 @@ def test_openpose_gives_the_same_as_the_csv(photos, scale, canvas, frame):
     write_openpose(photos, scale, **canvas)
     root = run(photos, keypoints="json", frame=frame)
     assert {path.name: path.read_text() for path in root.glob("*.csv")} == lists
+
+
+@pytest.fixture
+def networks_of(tmp_path, monkeypatch):
+    """Puts small networks, which find the same people in every photo, in the place of the pose networks."""
+    pytest.importorskip("rtmlib")
+    pytest.importorskip("onnxruntime")
+    (tmp_path / POSE).write_bytes(networks.brightest_point(64, 48))
+    monkeypatch.setattr(generate_custom_pairs, "PoseEstimator", lambda: PoseEstimator(tmp_path))
+
+    def write(boxes):
+        (tmp_path / DETECTOR).write_bytes(networks.detector(boxes, DETECTOR_SIDE))
+
+    return write
+
+
+def test_keypoints_found_in_the_photos(photos, networks_of, capsys):
+    """All of a person's are at the brightest point; the detector's input shows the photos at 640 / 440."""
+    for path in photos.glob("*/*.jpg"):
+        Image.new("RGB", (300, 440)).save(path)
+    for person in ("person_0001", "person_0002"):
+        for path in (photos / person).iterdir():
+            photo = Image.new("RGB", (300, 440))
+            photo.paste((255, 255, 255), (120, 200, 127, 207))
+            photo.save(path, quality=95)
+    scale = DETECTOR_SIDE / 440
+    networks_of([tuple(scale * side for side in (60, 100, 180, 320))])
+    root = run(photos, *ESTIMATED, frame=[])
+    assert "6 photos with fewer than 6 keypoints left out, first person_0003" in capsys.readouterr().out
+    pairs = load_pairs(root, "test", "custom")
+    assert len(pairs) == 6
+    assert abs(pairs[0].source_keypoints - [203.5 * 256 / 440, 123.5 * 176 / 300]).max() < 4
+
+
+def test_nobody_found_in_the_photos(photos, networks_of, capsys):
+    networks_of([])
+    assert "/01_1_front.jpg; expected photos that show a person" in run_failing(photos, capsys, *ESTIMATED, frame=[])
+    assert "--keypoint_frame is for keypoints from files" in run_failing(photos, capsys, *ESTIMATED)
+    (photos / "person_0001" / "01_1_front.jpg").write_bytes(b"x")
+    assert "01_1_front.jpg: cannot be read as an image" in run_failing(photos, capsys, *ESTIMATED, frame=[])
 
 
 def test_more_photos_and_fewer(photos, capsys):
