@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from configs import load_config
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from datasets.inputs import open_image
+from datasets.inputs import open_image, opened
 from datasets.keypoints import MISSING
 from datasets.layouts import LAYOUTS, Size
 from datasets.openpose import read_openpose
@@ -40,7 +39,6 @@ from datasets.pair_lists import (
     write_pairs,
 )
 from datasets.placing import (
-    UNREADABLE,
     Job,
     add_worker_argument,
     cannot_write,
@@ -138,11 +136,8 @@ def read_photo(folder: Path, path: str, person: str, given: Given, points_frame:
     Raises:
         InputError: it cannot be read.
     """
-    try:
-        with Image.open(folder / path) as image:
-            size = upright_size(image)
-    except UNREADABLE as error:
-        raise InputError(f"{folder / path}: cannot be read as an image ({error}); replace or remove it") from None
+    with opened(folder / path) as image:
+        size = upright_size(image)
     in_pixels = given.points * np.array(size) / np.array(points_frame or given.frame or size)
     name = prepared_name(path, person)
     return Photo(folder / path, name.partition("__")[0], name, fit(size, frame).keypoints(in_pixels, frame))

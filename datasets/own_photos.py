@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from configs.errors import InputError
-from datasets.inputs import upright_rgb
+from datasets.inputs import opened, orientation, upright_rgb
 from datasets.keypoints import MISSING
 from datasets.layouts import Size
-from datasets.placing import UNREADABLE, Job, finished_size, write_image
+from datasets.placing import Job, finished_size, write_image
 
 RULES = {  # names for grouping rules: regular expressions whose first group is the person
     "folder": r"^(.+)/",
@@ -167,11 +167,7 @@ def fit(photo: Size, frame: Size) -> Fit:
 def upright_size(image: Image.Image) -> Size:
     """(height, width) of an opened photo as it is looked at, after the turn that its EXIF data ask for."""
     size = image.height, image.width
-    return size[::-1] if _orientation(image) in TURNED else size
-
-
-def _orientation(image: Image.Image) -> int:
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    return size[::-1] if orientation(image) in TURNED else size
 
 
 def put_on_canvas(job: Job, frame: Size) -> Size | None:
@@ -181,14 +177,14 @@ def put_on_canvas(job: Job, frame: Size) -> Size | None:
         (height, width) of the source, None when it is not a whole image (and nothing was written).
     """
     try:
-        with Image.open(job.source) as image:
+        with opened(job.source) as image:
             place = fit(upright_size(image), frame)
-            unchanged = place.canvas == place.photo and _orientation(image) == 1
+            unchanged = place.canvas == place.photo and orientation(image) == 1
             if finished_size(job, unchanged) == place.canvas:
                 return place.photo
             image.load()  # all of it, also to be copied as it is
             canvas = None if unchanged else _painted(upright_rgb(image), place)
-    except UNREADABLE:
+    except InputError:
         return None
     write_image(job, canvas, link=False)
     return place.photo

@@ -13,9 +13,8 @@ from tqdm import tqdm
 from configs.arguments import Parser
 from configs.errors import InputError
 from configs.files import PARTIAL, whole_file, write_text
-from datasets.inputs import upright_rgb
+from datasets.inputs import opened, upright_rgb
 
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # of PIL, for a damaged file
 MISSING_LIST = "missing_images.txt"
 T, R = TypeVar("T"), TypeVar("R")
 
@@ -44,10 +43,10 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
     if size:
         return size
     try:
-        with Image.open(source) as image:
+        with opened(source) as image:
             image.load()  # all of it, also to be copied as it is
             pixels = None if same_format else upright_rgb(image)
-    except UNREADABLE:
+    except InputError:
         return None
     write_image(job, pixels, link)
     placed = pixels or image
@@ -63,9 +62,9 @@ def finished_size(job: Job, copied: bool) -> tuple[int, int] | None:
         made, source = job.destination.stat(), job.source.stat()
         if made.st_mtime_ns != source.st_mtime_ns or (copied and made.st_size != source.st_size):
             return None
-        with Image.open(job.destination) as image:
+        with opened(job.destination) as image:
             return image.height, image.width
-    except UNREADABLE:
+    except (OSError, InputError):
         return None
 
 

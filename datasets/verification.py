@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from configs.errors import InputError
 from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, Finding, ImageFacts, Split, across
+from datasets.inputs import opened
 from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Layout, Size, listed_images
 from datasets.pair_lists import SPLITS, Annotations, images_of, missing_images, read_annotations, read_pairs
-from datasets.placing import UNREADABLE, in_parallel
+from datasets.placing import in_parallel
 
 
 def verify(
@@ -79,10 +79,10 @@ def scan(paths: Sequence[Path], workers: int, title: str) -> dict[str, ImageFact
     def facts(path: Path) -> ImageFacts | None:
         try:
             content = path.read_bytes()
-            with Image.open(io.BytesIO(content)) as image:
+            with opened(io.BytesIO(content)) as image:
                 image.load()
                 return ImageFacts((image.height, image.width), hashlib.blake2b(content, digest_size=16).digest())
-        except UNREADABLE:
+        except (OSError, InputError):
             return None
 
     return dict(zip((path.name for path in paths), in_parallel(facts, paths, workers, title)))

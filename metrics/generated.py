@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from configs.errors import InputError
 from datasets import Pair
+from datasets.inputs import opened
 from datasets.pair_lists import IMAGE_EXTENSIONS, person_keypoints
 from datasets.pairs import Size, open_image, resize_to_bytes, resize_to_tensor
 
@@ -107,7 +107,7 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
 
 def image_size(path: Path) -> Size:
     """(height, width) of an image file, its pixels unread."""
-    with Image.open(path) as image:
+    with opened(path) as image:
         return image.height, image.width
 
 
