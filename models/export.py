@@ -1,20 +1,26 @@
 """Pipelines from checkpoints, and writing them as folders that diffusers reads."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
+from safetensors import safe_open
+from torch import nn
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import PARTIAL, in_checkout
+from configs.files import PARTIAL, in_checkout, read_settings
 
 from .build import build_model, use_small_decoder
 from .checkpoints import CONFIG, checkpoint_config, load_checkpoint
 from .generation import sampling_scheduler
+from .manifest import check_files, file_records
+from .parts import one_line, quiet_libraries
 from .pipeline import CFLDPipeline
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
+FILES = "files.json"  # sizes and digests of an exported folder's files
 PATHS = (  # settings that name files
     "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH",
     "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH",
@@ -71,19 +77,29 @@ the result was generated.
 def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     """The pipeline of an exported folder, of one of our checkpoints, or of a published one.
 
+    Files of an exported folder are compared with the sizes and digests that the export wrote, where these are there.
+
     Args:
         folder: where it lies.
         config_file: YAML file a checkpoint was trained with, where it has none of its own.
 
     Raises:
-        InputError: nothing there, or it does not load.
+        InputError: nothing there, it does not load, or it is not what was written.
     """
-    if (Path(folder) / INDEX).is_file():
-        try:
-            return CFLDPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:  # of a damaged or foreign folder
-            raise InputError(f"{folder}: cannot be read as a pipeline: {' '.join(str(error).split())[:200]}") from None
-    return _from_checkpoint(folder, config_file)[0]
+    path = Path(folder)
+    if not (path / INDEX).is_file():
+        return _from_checkpoint(folder, config_file)[0]
+    if (path / FILES).is_file():
+        check_files(path, read_settings(path / FILES))
+    try:
+        with quiet_libraries():
+            pipe = CFLDPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+        for name, part in pipe.components.items():
+            if isinstance(part, nn.Module):
+                _check_tensors(path / name, part)
+    except Exception as error:  # the libraries raise many kinds for a damaged or foreign folder
+        raise InputError(f"{folder}: cannot be read as a pipeline: {one_line(error)}") from error
+    return pipe
 
 
 def export(checkpoint: str, output: Path, config_file: str = "") -> None:
@@ -99,6 +115,8 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         pipe.save_pretrained(partial)
+        files = file_records(partial, (path for path in partial.rglob("*") if path.is_file()))
+        (partial / FILES).write_text(json.dumps(files, indent=1) + "\n")
         (partial / "README.md").write_text(model_card(pipe, cfg, progress, checkpoint, output), encoding="utf-8")
         os.replace(partial, output)
     except OSError as error:
@@ -124,6 +142,16 @@ def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str
         scores=", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None) or "none kept",
         folder=folder,
     )
+
+
+def _check_tensors(folder: Path, part: nn.Module) -> None:
+    """Raise `InputError` where the files of a part hold other tensors than it has: the library only warns of them."""
+    found = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found.update(file.keys())
+    if wrong := sorted(found ^ part.state_dict().keys()):
+        raise InputError(f"{folder}: {len(wrong)} tensors are missing or unexpected ({', '.join(wrong[:3])})")
 
 
 def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:

@@ -1,4 +1,4 @@
-"""Sizes and digests of a checkpoint's files, to tell a damaged one from a whole one."""
+"""Sizes and digests of the files of a checkpoint or a pipeline, to tell a damaged one from a whole one."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -13,9 +13,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_records(paths: Iterable[Path]) -> dict[str, dict[str, str | int]]:
-    """{"bytes", "sha256"} of each file by its name."""
-    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(paths)}
+def file_records(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, str | int]]:
+    """{"bytes", "sha256"} of each file by its path in the folder."""
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(paths)
+    }
 
 
 def check_files(folder: Path, records: Mapping[str, Mapping[str, str | int]]) -> None:

@@ -30,7 +30,16 @@ from metrics import PROTOCOLS
 from .cfld import CFLD
 from .conditioner import Appearance, Conditions
 from .generation import SamplingSettings, generate, starting_noise
-from .pipeline_arguments import Photo, converted, generators_of, photos_of, poses_of, rows_of, split
+from .pipeline_arguments import (
+    Photo,
+    checked_sampling,
+    converted,
+    generators_of,
+    photos_of,
+    poses_of,
+    rows_of,
+    split,
+)
 from .pretrained_conditioner import PretrainedConditioner, conditioning_settings
 from .unet import prepare_unet
 from .vae import Decoder
@@ -46,6 +55,9 @@ class CFLDPipeline(DiffusionPipeline):
         sampling: what a call takes unless told otherwise: `num_inference_steps`, `guidance_type`,
             `guidance_scales` (by the names of `Scales`), `pose_frame` and `output_size` (height, width); None for
             the defaults of `configs.defaults`.
+
+    Raises:
+        InputError: `sampling` is something else.
     """
 
     model_cpu_offload_seq = "conditioner->unet->vae"
@@ -61,7 +73,8 @@ class CFLDPipeline(DiffusionPipeline):
         super().__init__()
         prepare_unet(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
-        self.register_to_config(sampling=sampling or sampling_of(default_config()))
+        usual = sampling_of(default_config())
+        self.register_to_config(sampling=usual if sampling is None else checked_sampling(sampling, usual))
 
     @classmethod
     def of(cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode) -> "CFLDPipeline":

@@ -1,6 +1,7 @@
 """What a call of the pipeline is given, checked and in one form; and what it gives back."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,41 @@ from torch import Tensor
 
 from configs.errors import InputError
 from datasets.keypoints import NUM_KEYPOINTS
+from diffusion.guidance import GUIDANCE
 from diffusion.randomness import pair_generators
 
 Photo = Image.Image
+NEWER = {"deep_cache_interval", "pose_frame"}  # folders of older versions have none
+
+
+def checked_sampling(sampling: Any, usual: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a pipeline, which have the names and the forms of the `usual` ones.
+
+    Raises:
+        InputError: they have not; names the first.
+    """
+    if not isinstance(sampling, Mapping):
+        raise InputError(f"sampling is {sampling!r}, expected settings by their names")
+    for name in sorted((usual.keys() - NEWER) | sampling.keys()):
+        if name not in usual:
+            raise InputError(f"sampling has an unknown setting {name!r}, expected {', '.join(usual)}")
+        if not _is_like(sampling.get(name), usual[name]):
+            raise InputError(f"sampling: {name} is {sampling.get(name)!r}, expected one like {usual[name]!r}")
+    return dict(sampling)
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Whether a setting can stand for `usual`; whole numbers are positive and texts name a guidance."""
+    if isinstance(usual, dict):
+        same = isinstance(value, Mapping) and value.keys() == usual.keys()
+        return same and all(_is_like(value[name], own) for name, own in usual.items())
+    if isinstance(usual, list):
+        return isinstance(value, list | tuple) and len(value) == len(usual) and all(map(_is_like, value, usual))
+    if isinstance(usual, str):
+        return isinstance(value, str) and value in GUIDANCE
+    if isinstance(usual, int):
+        return type(value) is int and value > 0
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def photos_of(image: Any) -> list[Photo]:

@@ -7,7 +7,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from yacs.config import CfgNode
 
+from configs.checks import check
 from configs.defaults import default_config
+from configs.errors import InputError
 from configs.files import in_checkout
 
 from .build import conditioning_parts
@@ -32,8 +34,16 @@ class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, folder: str, **options: Any) -> "PretrainedConditioner":
-        """As of every part; never built on the meta device, where timm's attention masks would have no values."""
-        return super().from_pretrained(folder, **{**options, "low_cpu_mem_usage": False})
+        """As of every part; never built on the meta device, where timm's attention masks would have no values.
+
+        Raises:
+            InputError: its weights are not those of its settings.
+        """
+        options |= {"low_cpu_mem_usage": False, "output_loading_info": True}
+        conditioner, info = super().from_pretrained(folder, **options)
+        if wrong := sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]):
+            raise InputError(f"{folder}: not the weights of its config.json: {', '.join(wrong[:3])}")
+        return conditioner
 
 
 def conditioning_settings(cfg: CfgNode) -> dict[str, Any]:
@@ -43,11 +53,12 @@ def conditioning_settings(cfg: CfgNode) -> dict[str, Any]:
 
 
 def config_of(settings: dict[str, Any]) -> CfgNode:
-    """A config with `conditioning_settings`, for parts whose weights are loaded afterwards."""
+    """A checked config with `conditioning_settings`, for parts whose weights are loaded afterwards."""
     cfg = default_config()
     cfg.merge_from_other_cfg(CfgNode(settings))
     cfg.MODEL.RANDOM_WEIGHTS = True
     decoder = cfg.MODEL.DECODER_CONFIG
     decoder.CLIP_PRETRAINED_PATH = in_checkout(decoder.CLIP_PRETRAINED_PATH)  # its config.json
+    check(cfg)
     cfg.freeze()
     return cfg

@@ -122,7 +122,7 @@ def write_checkpoint(
     """
     save_file(dict(weights), folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(cfg.dump())
-    files = file_records(path for path in folder.iterdir() if path.name != PROGRESS)
+    files = file_records(folder, (path for path in folder.iterdir() if path.name != PROGRESS))
     facts = {"format": 1, **progress, "scores": scores, "files": files}
     (folder / PROGRESS).write_text(json.dumps(facts, indent=1) + "\n")
 

@@ -18,7 +18,7 @@ def save(run, epoch, text="", step=0):
     folder = run.checkpoint(epoch, step)
     with new_folder(folder) as partial:
         (partial / "weights").write_text(text)
-        (partial / "checkpoint.json").write_text(json.dumps({"files": file_records([partial / "weights"])}))
+        (partial / "checkpoint.json").write_text(json.dumps({"files": file_records(partial, [partial / "weights"])}))
     run.set_newest(folder, keep=2)
     return folder
 
