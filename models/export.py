@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from yacs.config import CfgNode
 
@@ -119,8 +119,8 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
         (partial / FILES).write_text(json.dumps(files, indent=1) + "\n")
         (partial / "README.md").write_text(model_card(pipe, cfg, progress, checkpoint, output), encoding="utf-8")
         os.replace(partial, output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error})") from None
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{output}: cannot be written ({one_line(error)})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -68,7 +68,7 @@ def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
     """Write an MP4 of frames of one size; an odd side loses a pixel, as the codec wants.
 
     Raises:
-        InputError: this OpenCV cannot write it.
+        InputError: this OpenCV cannot write it, or the disk is full.
     """
     width, height = (side // 2 * 2 for side in frames[0].size)
     with whole_file(path) as partial:
@@ -80,6 +80,9 @@ def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
             for frame in frames:
                 writer.write(np.asarray(frame.convert("RGB"))[:height, :width, ::-1])
             writer.release()
+            film = cv2.VideoCapture(str(named))
+            if (written := sum(1 for _ in iter(film.grab, False))) < len(frames):  # of a full disk OpenCV says nothing
+                raise InputError(f"{path}: {written} of {len(frames)} frames could be written; is the disk full?")
             named.replace(partial)
         finally:
             named.unlink(missing_ok=True)

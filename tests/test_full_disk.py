@@ -18,10 +18,12 @@ from datasets import fid_real_images
 from metrics import PROTOCOLS, Scorer
 from metrics.protocols import Network
 from metrics.real_set import real_features
+from models.checkpoints import __main__ as checkpoints
 from tests.forked import run
 from tests.metrics.networks import Colours
+from tests.shared import REPOSITORY
 from tests.test_faults import check_files
-from tests.tiny import folder_of_run, short_run, write_tiny
+from tests.tiny import folder_of_run, run_main, short_run, write_tiny
 from training import caching
 from training.data import loader
 from training.trainer import Trainer
@@ -147,3 +149,14 @@ def test_features_of_the_real_set(tiny, disk, monkeypatch):
     (disk.root / "filler").unlink()
     assert torch.equal(features(), first) and len(list(disk.root.rglob("*.safetensors"))) == 1
     assert torch.equal(features(), first)
+
+
+def test_exports(disk, capsys):
+    demo = REPOSITORY / "pretrained_models" / "demo" / "checkpoint"
+    arguments = ["export", "--checkpoint", demo, "--output", disk.root / "exported"]
+    disk.leave(20_000)  # the conditioner has 12 MB, the U-Net 28
+    assert run_main(checkpoints, *arguments) == 1
+    assert "exported: cannot be written (" in one_error(capsys.readouterr().err)
+    assert [path.name for path in disk.root.iterdir()] == ["filler"]
+    (disk.root / "filler").unlink()
+    assert run_main(checkpoints, *arguments) == 0

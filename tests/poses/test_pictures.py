@@ -1,7 +1,11 @@
+import resource
+
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
 
+from configs.errors import InputError
 from poses import library
 from poses.pictures import GAP, HEADER, draw_skeleton, picture_grid, save_gif, save_mp4
 
@@ -51,3 +55,19 @@ def test_films(tmp_path):
     assert all(image.shape == (64, 44, 3) for image in shown)
     assert abs(int(shown[2][30, 20, 2]) - 240) < 25 and shown[2][30, 20, 0] < 40  # BGR
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.mp4"]
+
+
+@pytest.fixture
+def short_files():
+    """No file can have more than 2000 bytes, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_film_that_cannot_be_written_is_no_file(tmp_path, short_files):
+    frames = [Image.effect_noise((64, 64), 99) for _ in range(20)]
+    with pytest.raises(InputError, match="a.mp4: 0 of 20 frames could be written"):
+        save_mp4(frames, tmp_path / "a.mp4", fps=5)
+    assert not list(tmp_path.iterdir())
