@@ -1,5 +1,6 @@
 """Reading weight files safely: safetensors, or pickles with nothing but tensors in them."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -8,6 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import InputError
+
+# buffers that the published system stores and every build computes again
+COMPUTED = re.compile(r"\.(attn_mask|relative_position_index|position_ids)$")
 
 
 def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
@@ -18,7 +22,8 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
         setting: name of the setting that gave the path, for the message.
 
     Raises:
-        InputError: the file is missing, damaged, or holds anything else than tensors.
+        InputError: the file is missing, damaged, or holds anything else than dense tensors of floating-point numbers
+            and buffers of integers that are not read.
     """
     path = Path(path)
     if not path.is_file():
@@ -29,8 +34,9 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: damaged or not a weight file: {' '.join(str(error).split())[:200]}") from None
     except Exception as error:  # pickle.UnpicklingError and whatever a hostile file provokes
@@ -39,4 +45,16 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
         ) from None
     if not isinstance(weights, dict):
         raise InputError(f"{path}: expected tensors by name, found {type(weights).__name__}")
+    inner = weights.get("model")  # of Microsoft's files
+    for name, value in (inner if isinstance(inner, dict) else weights).items():
+        if not isinstance(name, str) or not _is_weight(value) and not COMPUTED.search(name):
+            found = (
+                f"{value.dtype}, {value.layout}, {value.device}" if isinstance(value, Tensor) else type(value).__name__
+            )
+            raise InputError(f"{path}: expected dense floating-point tensors by name, found {name!r}: {found}")
     return weights
+
+
+def _is_weight(value: object) -> bool:
+    dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+    return dense and value.is_floating_point()

@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from configs.files import PARTIAL, write_text
-from models.checkpoints import PUBLISHED_MODEL, PUBLISHED_UNET, WEIGHTS
+from models.checkpoints import WEIGHTS, published_files
 
 from .run_folder import make_folder
 from .settings import flat_settings
@@ -85,8 +85,7 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
 def _digest(checkpoint: Path) -> str:
     """SHA-256 of a checkpoint's weight files."""
     digest = hashlib.sha256()
-    for name in (WEIGHTS, PUBLISHED_MODEL, PUBLISHED_UNET):
-        if (checkpoint / name).is_file():
-            with open(checkpoint / name, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in published_files(checkpoint) or [checkpoint / WEIGHTS]:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

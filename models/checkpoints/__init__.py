@@ -2,8 +2,8 @@
 
 Ours is a folder with `model.safetensors` (every parameter that training changed; of a distilled student all),
 `config.yaml` and `checkpoint.json` (progress, scores, and sizes and digests of the other files). The published one
-is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net); `published_name` says how
-its names map to ours.
+is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net), or `model.safetensors` and
+`model_1.safetensors`, as newer versions of Accelerate call them; `published_name` says how its names map to ours.
 """
 
 import json
@@ -21,10 +21,10 @@ from configs.errors import InputError
 from ..cfld import CFLD
 from ..manifest import check_files, file_records
 from ..sharding import sharded_like
-from ..weights import read_weights
+from ..weights import COMPUTED, read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
-PUBLISHED_MODEL, PUBLISHED_UNET = "pytorch_model.bin", "pytorch_model_1.bin"
+PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
 
 # our name -> published name, tried in order; the U-Net's are in a file of their own
 RENAMES = [
@@ -48,8 +48,6 @@ RENAMES = [
     (r"^prompt_decoder\.feature_position$", "decoder.kv_pos_embed"),
     (r"^prompt_decoder\.", "decoder."),
 ]
-# buffers that the published system stores and every build computes again
-COMPUTED = re.compile(r"\.(attn_mask|relative_position_index|position_ids)$")
 
 
 def published_name(name: str, model: CFLD) -> str:
@@ -148,19 +146,26 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
         InputError: no checkpoint there, a damaged one, or one of another variant; names what did not fit.
     """
     folder = Path(folder)
+    if published := published_files(folder):
+        weights = {name: value for path in published for name, value in read_weights(path).items()}
+        load_published_weights(model, weights, folder)
+        return {}
     if (folder / WEIGHTS).is_file():
         weights = read_weights(folder / WEIGHTS)
         progress = read_progress(folder)
         check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
         _load(model, weights, set(trained_parameters(model)), folder)
         return progress
-    if (folder / PUBLISHED_MODEL).is_file() and (folder / PUBLISHED_UNET).is_file():
-        weights = {**read_weights(folder / PUBLISHED_MODEL), **read_weights(folder / PUBLISHED_UNET)}
-        load_published_weights(model, weights, folder)
-        return {}
-    raise InputError(
-        f"{folder}: no checkpoint; expected {WEIGHTS} (ours), or {PUBLISHED_MODEL} and {PUBLISHED_UNET} (published)"
-    )
+    pairs = ", or ".join(" and ".join(names) for names in PUBLISHED)
+    raise InputError(f"{folder}: no checkpoint; expected {WEIGHTS} and {PROGRESS} (ours), or {pairs} (published)")
+
+
+def published_files(folder: Path) -> list[Path]:
+    """The two files of a published checkpoint; none where there is another one or none."""
+    for names in PUBLISHED:
+        if not (folder / PROGRESS).is_file() and all((folder / name).is_file() for name in names):
+            return [folder / name for name in names]
+    return []
 
 
 def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str | Path = "checkpoint") -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from configs import load_config
 from configs.errors import InputError
@@ -84,11 +85,15 @@ def test_published_files_round_trip(tmp_path: Path):
         for file, weights in files.items():
             prefix = "module." if name == "swin" else ""  # as DistributedDataParallel leaves it
             torch.save({prefix + key: value for key, value in weights.items()}, folder / file)
-        torch.manual_seed(1)
-        other = build_model(cfg)
-        assert load_checkpoint(other, folder) == {}
-        for (n, a), (_, b) in zip(model.named_parameters(), other.named_parameters()):
-            assert n.startswith("vae.") or torch.equal(a, b), n
+        (folder / "newer").mkdir()  # as newer versions of Accelerate write them
+        for file, weights in zip(("model.safetensors", "model_1.safetensors"), files.values()):
+            save_file(weights, folder / "newer" / file)
+        for checkpoint in (folder, folder / "newer"):
+            torch.manual_seed(1)
+            other = build_model(cfg)
+            assert load_checkpoint(other, checkpoint) == {}
+            for (n, a), (_, b) in zip(model.named_parameters(), other.named_parameters()):
+                assert n.startswith("vae.") or torch.equal(a, b), n
 
 
 def test_another_variant_is_named(tmp_path: Path):
@@ -107,6 +112,13 @@ def test_damaged_and_missing_files_are_named(tmp_path: Path):
     weights = tmp_path / "checkpoint" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged"):
+        load_checkpoint(model, tmp_path / "checkpoint")
+
+
+def test_our_weights_without_progress_are_incomplete(tmp_path: Path):
+    _, model = saved(tmp_path)
+    (tmp_path / "checkpoint" / "checkpoint.json").unlink()
+    with pytest.raises(InputError, match="checkpoint.json: unreadable .* incomplete"):
         load_checkpoint(model, tmp_path / "checkpoint")
 
 
