@@ -1,10 +1,24 @@
-"""Sizes and digests of the files of a checkpoint or a pipeline, to tell a damaged one from a whole one."""
+"""Sizes and digests of files: to tell a damaged checkpoint or pipeline from a whole one, and parts from others."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
+from yacs.config import CfgNode
+
+from configs.checks import value_at
 from configs.errors import InputError
+
+from .parts import WEIGHT_NAMES
+
+FROZEN_PARTS = (  # settings that name folders of what a checkpoint does not hold
+    "MODEL.UNET_CONFIG.PRETRAINED_PATH",
+    "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH",
+    "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH",
+    "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH",
+    "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH",
+)
 
 
 def sha256(path: Path) -> str:
@@ -39,3 +53,31 @@ def check_files(folder: Path, records: Mapping[str, Mapping[str, str | int]]) ->
             raise InputError(f"{path}: damaged: cannot be read ({error.strerror})") from None
         except (KeyError, TypeError):
             raise InputError(f"{folder}: damaged: no size and digest of {name} in its list of files") from None
+
+
+def part_digests(cfg: CfgNode) -> dict[str, str]:
+    """SHA-256 of the settings and weights of each frozen part, by the setting that names its folder.
+
+    A file of known size and time is read once in a process.
+    """
+    folders = {setting: Path(folder) for setting in FROZEN_PARTS if (folder := value_at(cfg, setting))}
+    if cfg.MODEL.DECODER_CONFIG.DEPTH != 0:  # CLIP is not built
+        folders.pop("MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", None)
+    weights = () if cfg.MODEL.RANDOM_WEIGHTS else WEIGHT_NAMES
+    return {setting: _digest(folder, weights) for setting, folder in folders.items()}
+
+
+def _digest(folder: Path, weights: Iterable[str]) -> str:
+    """Of the settings in a folder, and the first of these weight files that is there."""
+    found = [folder / name for name in ("config.json", "scheduler_config.json") if (folder / name).is_file()]
+    found += [folder / name for name in weights if (folder / name).is_file()][:1]
+    total = hashlib.sha256()
+    for path in found:
+        stat = path.stat()
+        total.update(_known_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns).encode())
+    return total.hexdigest()
+
+
+@cache
+def _known_sha256(path: Path, size: int, time: int) -> str:
+    return sha256(path)

@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 from configs.files import PARTIAL, write_text
 from models.checkpoints import WEIGHTS, published_files
+from models.manifest import part_digests
 
 from .run_folder import make_folder
 from .settings import flat_settings
@@ -34,7 +35,7 @@ NEUTRAL = (
 
 
 def sampling_facts(cfg: CfgNode, precision: str) -> dict:
-    """Everything that the test images follow from.
+    """Everything that the test images follow from: settings, seed, precision, and digests of the weights in use.
 
     Args:
         cfg: a checked config with MODEL.PRETRAINED_PATH, which is loaded.
@@ -47,6 +48,7 @@ def sampling_facts(cfg: CfgNode, precision: str) -> dict:
         "ACCELERATE.SEED": cfg.ACCELERATE.SEED,
         "precision": precision,
         "weights": _digest(Path(cfg.MODEL.PRETRAINED_PATH)),
+        **{f"files of {setting}": digest for setting, digest in part_digests(cfg).items()},
     }
 
 
