@@ -1,6 +1,7 @@
 import csv
 import json
 import multiprocessing
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ import pose_transfer_train
 from configs import InputError, load_config
 from models import build_model, load_checkpoint
 from models.checkpoints import published_parameters
+from tests.forked import Program, wait_for
 from tests.tiny import run_main, write_tiny
+from training.evaluation import Evaluator
 from training.run_folder import RunFolder
 
 
@@ -136,3 +139,31 @@ def test_an_unreadable_image(trained, capsys):
     assert len(error) == 1 and str(path) in error[0]
     assert not list(generated(trained, "broken").glob("*.png"))
     assert not multiprocessing.active_children()
+
+
+def wait_to_sample(folder, rank):
+    """Sample when the file `go_on` is there."""
+    work = Evaluator.run
+
+    def waiting(self, model, images):
+        wait_for((folder / "go_on").exists, "no sign to go on")
+        return work(self, model, images)
+
+    Evaluator.run = waiting
+
+
+def test_two_tests_in_one_folder(trained, tmp_path, capsys):
+    opts = ["TEST.NUM_PAIRS", "1", "ACCELERATE.RUN_NAME", "two"]
+    first = Program(
+        "test", ["MODEL.PRETRAINED_PATH", trained[1], *opts], tmp_path, prepare=partial(wait_to_sample, tmp_path)
+    )
+    folder = generated(trained, "two")
+    wait_for((folder / "made_with.json").exists, first.output())
+    writing = folder / ".a_2_b_vis.png.17.partial"
+    writing.touch()
+    assert run_test(trained, *opts, "TEST.OVERWRITE", "True") == 1
+    assert f"error: {folder}: process {first.processes[0].pid} on " in capsys.readouterr().err
+    assert writing.exists() and (folder / "made_with.json").exists()
+    (tmp_path / "go_on").touch()
+    assert first.statuses() == [0] and "1 images (1 made now)" in first.output()
+    assert run_test(trained, *opts) == 0

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from configs import load_config
 from datasets import GlobalBatchSampler
-from tests.forked import Program, run
+from tests.forked import Program, run, wait_for
 from tests.tiny import SHORT, folder_of_run, short_run, write_tiny
 from training.run_folder import RunFolder
 from training.trainer import Trainer
@@ -142,3 +142,54 @@ def test_two_machines_that_share_no_folder(tiny):
     assert statuses == [0, 0] and "5 images (5 made now)" in output, output
     made = [{path.name for path in folder.rglob("*_vis.png")} for folder in own]
     assert [len(names) for names in made] == [3, 2] and made[0].isdisjoint(made[1])
+
+
+def wait_in(method: str, folder: Path, rank: int) -> None:
+    """Go on with a method of the trainer when the file `go_on` is there, and say so."""
+    work = getattr(Trainer, method)
+
+    def waiting(self):
+        (folder / "waits").touch()
+        wait_for((folder / "go_on").exists, "no sign to go on")
+        return work(self)
+
+    setattr(Trainer, method, waiting)
+
+
+def waiting_program(tiny: Path, method: str) -> tuple[Program, Path]:
+    """A run that waits before a method of its trainer, and its folder for signs."""
+    signs = tiny.parent / method
+    signs.mkdir()
+    program = Program("train", arguments(tiny, "one"), signs, prepare=partial(wait_in, method, signs))
+    wait_for((signs / "waits").exists, program.output())
+    return program, signs
+
+
+def test_a_run_of_two_programs_is_the_first_ones(tiny):
+    late, signs_of_late = waiting_program(tiny, "_begin")  # finds nothing yet
+    first, signs = waiting_program(tiny, "_train")
+    folder = folder_of_run(tiny, "one")
+    folder.epochs(1).mkdir()
+    (folder.epochs(1) / "checkpoints.partial").mkdir()  # as the first one writes it
+    before = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    (signs_of_late / "go_on").touch()
+    second = run("train", arguments(tiny, "one", "ACCELERATE.RESUME", "False"), tiny.parent)
+    for statuses, output in ((late.statuses(), late.output()), second):
+        assert statuses == [1] and output.count("\n") == 1, output
+        assert f"{folder.root}: process {first.processes[0].pid} on " in output
+        assert "choose another ACCELERATE.RUN_NAME" in output
+    assert before == {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    assert (folder.epochs(1) / "checkpoints.partial").is_dir()
+    (signs / "go_on").touch()
+    assert first.statuses() == [0], first.output()
+    assert run("train", arguments(tiny, "one"), tiny.parent)[0] == [0]
+
+
+def test_a_killed_run_can_be_gone_on_with_at_once(tiny):
+    opts = ["OPTIMIZER.EPOCHS", "1", "INPUT.NUM_WORKERS", "1"]
+    program = Program("train", arguments(tiny, "one", "ACCELERATE.CHECKPOINT_STEPS", "1", *opts), tiny.parent)
+    wait_for(lambda: folder_of_run(tiny, "one").newest(), program.output())
+    program.kill(signal.SIGKILL)
+    program.processes[0].join()  # its loader processes may still be there
+    statuses, output = run("train", arguments(tiny, "one", *opts), tiny.parent)
+    assert statuses == [0] and "going on from" in output, output

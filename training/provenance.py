@@ -11,7 +11,7 @@ from configs.files import PARTIAL, write_text
 from models.checkpoints import WEIGHTS, published_files
 from models.manifest import part_digests
 
-from .run_folder import make_folder
+from .run_folder import lock_folder, make_folder
 from .settings import flat_settings
 
 RECORD = "made_with.json"
@@ -55,11 +55,14 @@ def sampling_facts(cfg: CfgNode, precision: str) -> dict:
 def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
     """Make a folder for images of these facts, or make sure that the images in it are.
 
-    What an interrupted test was writing is removed.
+    Nobody else can claim it until this process ends. What an interrupted test was writing is removed.
 
     Raises:
-        InputError: the folder cannot be made, or it holds images made with something else, and `overwrite` is not set.
+        InputError: the folder cannot be made, another process writes to it, or it holds images made with something
+            else, and `overwrite` is not set.
     """
+    make_folder(folder)
+    lock_folder(folder)
     path = folder / RECORD
     if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):
         try:
@@ -78,7 +81,6 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
         path.unlink(missing_ok=True)
         for image in folder.glob("*_vis.png"):
             image.unlink()
-    make_folder(folder)
     for leftover in folder.glob(f".*{PARTIAL}"):
         leftover.unlink()
     write_text(path, json.dumps(facts, indent=1) + "\n")

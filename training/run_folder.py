@@ -8,9 +8,14 @@ OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
         checkpoints/                                     see models/checkpoints and training/state.py
         grid.png  metrics.json  metrics*.csv             of the evaluation after that epoch
     generated/<H>x<W>/                                   written by pose_transfer_test.py
+    .lock                                                held by the program that writes there; in generated/<H>x<W> too
 """
 
+import errno
+import fcntl
 import json
+import os
+import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +29,7 @@ from models.checkpoints import check_checkpoint
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
 REPLACED = ".replaced"  # ends the name of a checkpoint about to be replaced
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -53,6 +59,11 @@ class RunFolder:
             InputError: it cannot be made.
         """
         make_folder(self.root)
+
+    def lock(self) -> None:
+        """As `lock_folder`, where the folder is there: without it there is nothing to protect yet."""
+        if self.root.is_dir():
+            lock_folder(self.root)
 
     def log(self, rank: int) -> Path:
         return self.root / f"log_rank{rank}.txt"
@@ -168,6 +179,28 @@ def make_folder(folder: Path) -> None:
         raise InputError(
             f"{folder}: cannot be made ({error.strerror}); ACCELERATE.OUTPUT_DIR names its place"
         ) from None
+
+
+def lock_folder(folder: Path) -> None:
+    """Keep other programs from writing to a folder until this process ends, in whatever way.
+
+    The processes that it starts do not hold the lock. A file system that has no locks is written to without.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # stays open: closing it would give the lock up
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return
+        holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+        raise InputError(
+            f"{folder}: {holder} is writing there; wait until it has ended, or choose another ACCELERATE.RUN_NAME"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
 
 
 @contextmanager

@@ -197,6 +197,7 @@ class Trainer:
 
         def prepare() -> None:
             self.run.make()
+            self.run.lock()
             self.run.tidy()
             write_text(self.run.config, self.cfg.dump())
             if self.checkpoints.last:

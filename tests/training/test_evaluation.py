@@ -232,4 +232,4 @@ def test_images_of_other_weights_are_not_taken(tmp_path):
 def test_what_an_interrupted_test_was_writing_is_removed(tmp_path):
     (tmp_path / ".a_2_b_vis.png.17.partial").touch()
     claim_folder(tmp_path, {"seed": 1}, overwrite=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["made_with.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"made_with.json", ".lock"}

@@ -1,4 +1,7 @@
+import errno
+import fcntl
 import json
+import multiprocessing
 import shutil
 
 import pytest
@@ -6,7 +9,7 @@ import pytest
 from configs import InputError, load_config
 from configs.files import write_text
 from models.manifest import file_records
-from training.run_folder import RunFolder, new_folder
+from training.run_folder import LOCK, RunFolder, lock_folder, new_folder
 
 
 @pytest.fixture
@@ -126,3 +129,33 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         RunFolder(tmp_path / "file" / "run").make()
+
+
+def hold(folder, connection):
+    lock_folder(folder)
+    connection.send("held")
+    connection.recv()
+
+
+def test_a_folder_belongs_to_one_process_until_it_ends(tmp_path):
+    here, there = multiprocessing.Pipe()
+    other = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path, there))
+    other.start()
+    assert here.recv() == "held"
+    with pytest.raises(InputError, match=f"{tmp_path}: process {other.pid} on .* is writing there; wait until"):
+        lock_folder(tmp_path)
+    other.kill()
+    other.join()
+    lock_folder(tmp_path)
+    lock_folder(tmp_path)
+
+
+def test_a_file_system_without_locks(run, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", unsupported)
+    run.lock()
+    assert (run.root / LOCK).exists()
+    RunFolder(run.root / "new").lock()
+    assert not (run.root / "new").exists()
