@@ -5,6 +5,7 @@ from pathlib import Path
 import gradio as gr
 import pandas as pd
 
+from configs.files import by_numbers
 from datasets.pairs import open_image
 from metrics.report import read_scores
 
@@ -42,7 +43,7 @@ def run_tab(studio: Studio, tab: gr.Tab) -> None:
         try:
             scores = run_scores(run)
             drawn = open_image(picture) if picture.is_file() else None
-            grids_of = [(open_image(path), path.parent.name) for path in sorted(run.rglob("grid.png"))]
+            grids_of = [(open_image(path), path.parent.name) for path in sorted(run.rglob("grid.png"), key=by_numbers)]
         except Exception as error:
             return {status: problem(error), curves: None, table: None, grids: []}
         return {
@@ -71,7 +72,7 @@ def run_scores(run: Path) -> pd.DataFrame:
         InputError: a `metrics.json` cannot be read.
     """
     rows = []
-    for path in sorted(run.rglob("metrics.json")):
+    for path in sorted(run.rglob("metrics.json"), key=by_numbers):
         scores, _ = read_scores(path)
         rows.append(
             {"evaluation": path.parent.relative_to(run).as_posix(), **{k: round(v, 4) for k, v in scores.items()}}

@@ -1,16 +1,20 @@
-"""Files that appear whole or not at all, and reading JSON."""
+"""Files that appear whole or not at all, reading JSON, and the order of paths."""
 
 import json
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType, UnionType
+from typing import Any, get_args, get_origin
 
 from configs.errors import InputError
 
 PARTIAL = ".partial"  # ends the name of a file or folder that is being written
 CHECKOUT = Path(__file__).parents[1]
+ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with any names
 
 
 def in_checkout(path: str) -> str:
@@ -47,21 +51,56 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of a JSON file, by their names.
+def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "replace this file") -> dict[str, Any]:
+    """The values of a JSON file by their names.
+
+    Args:
+        form: see `fits`.
+        advice: what to do where the file is damaged.
 
     Raises:
-        InputError: it cannot be read or holds something else.
+        InputError: it cannot be read or is not of that form.
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: cannot be read as JSON ({' '.join(str(error).split())}); replace this file"
-        ) from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: holds no settings by name, but a {type(settings).__name__}; replace this file")
-    return settings
+        return parse_record(path.read_bytes(), form)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; {advice}") from None
+
+
+def parse_record(text: bytes, form: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a JSON text by their names; raises ValueError where it is not of that form (see `fits`)."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"cannot be read as JSON ({' '.join(str(error).split())})") from None
+    if not fits(record, form):
+        raise ValueError(f"holds no {', '.join(form) or 'settings'} by name as expected")
+    return record
+
+
+def fits(value: Any, form: Any) -> bool:
+    """Whether a value from JSON is of a form: a type (`float` is any finite number), `list[...]`, `dict[str, ...]`,
+    a union of them, or a mapping of names to forms. A name whose form takes None may be missing; others may be there.
+    """
+    parts = get_args(form)
+    if isinstance(form, Mapping):
+        return isinstance(value, dict) and all(fits(value.get(name), part) for name, part in form.items())
+    if isinstance(form, UnionType):
+        return any(fits(value, part) for part in parts)
+    if get_origin(form) is list:
+        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
+    if get_origin(form) is dict:
+        return isinstance(value, dict) and all(fits(item, parts[1]) for item in value.values())
+    if form is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) is form
+
+
+def by_numbers(path: Path) -> list[str | int]:
+    """A key to sort paths by in which epochs_999 comes before epochs_1000."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def sync(path: Path) -> None:

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from configs.files import write_text
+from configs.files import read_record, write_text
 from datasets.drawn_bodies import draw
 from datasets.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, Person, Pose, sample_person, sample_pose
 from datasets.drawn_layouts import DRAWN_LAYOUTS, PHOTOS, Photo, Row
@@ -74,15 +74,10 @@ def _is_complete(root: Path, record: dict) -> bool:
     """Whether `root` holds the data set of these arguments; InputError if it holds another one."""
     if not (root / RECORD).is_file():
         return False
-    try:
-        found = {"layout": "fashion", **json.loads((root / RECORD).read_text())}
-    except json.JSONDecodeError:
-        found = None
+    advice = "choose another root or delete this folder"
+    found = {"layout": "fashion", **read_record(root / RECORD, advice=advice)}
     if found != record:
-        raise InputError(
-            f"{root / RECORD}: drawn with other arguments ({found}), not {record}; "
-            f"choose another root or delete this folder"
-        )
+        raise InputError(f"{root / RECORD}: drawn with other arguments ({found}), not {record}; {advice}")
     layout = DRAWN_LAYOUTS[record["layout"]]
     drawn = record["photos_per_person"] * (record["train_people"] + record["test_people"])
     return len(list(root.glob(layout.images))) >= drawn and all((root / name).is_file() for name in layout.lists)

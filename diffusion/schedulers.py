@@ -18,7 +18,7 @@ from diffusers import (
 )
 
 from configs.errors import InputError
-from configs.files import read_settings
+from configs.files import read_record
 
 SCHEDULERS = {
     "ddpm": DDPMScheduler,
@@ -42,7 +42,7 @@ def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
     if not path.is_file():
         raise InputError(f"{path}: no such file; MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH names its folder")
     try:
-        return scheduler_like(name, read_settings(path) | settings)
+        return scheduler_like(name, read_record(path) | settings)
     except InputError:
         raise
     except Exception as error:  # of many kinds, for values that a scheduler cannot use

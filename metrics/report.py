@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
-from configs.errors import InputError
-from configs.files import write_text
+from configs.files import fits, read_record, write_text
 
 
 class Column(NamedTuple):
@@ -38,6 +37,7 @@ COLUMNS = {  # in their order
     "FaceSim": Column(False),
 }
 RESAMPLES, CONFIDENCE = 1000, 0.95
+DOCUMENT_FORM = {"scores": dict[str, float | None], "meta": dict}  # of metrics.json
 PER_IMAGE_DIGITS = 10  # beyond which the number of threads shows
 
 Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
@@ -129,11 +129,9 @@ def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
     Raises:
         InputError: the file is missing or something else.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        scores, meta = ({k: v for k, v in document[key].items() if v is not None} for key in ("scores", "meta"))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: no scores there ({error}); pose_transfer_test.py writes this file") from None
+    document = read_record(path, DOCUMENT_FORM, "pose_transfer_test.py writes this file")
+    scores = {name: value for name, value in document["scores"].items() if value is not None}
+    meta = {name: value for name, value in document["meta"].items() if fits(value, float)}
     return scores, {k.removeprefix("baseline_"): v for k, v in meta.items() if k.startswith("baseline_")}
 
 

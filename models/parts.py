@@ -8,7 +8,7 @@ import diffusers
 import transformers
 
 from configs.errors import InputError
-from configs.files import read_settings
+from configs.files import read_record
 
 LOGGING = (diffusers.utils.logging, transformers.utils.logging)
 WEIGHT_NAMES = (
@@ -34,7 +34,7 @@ def load_part(cls, folder: str, random_weights: bool):
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise InputError(f"{path}/config.json: no such file; {cls.__name__} is described there")
-    settings = read_settings(path / "config.json")
+    settings = read_record(path / "config.json")
     if random_weights:
         try:
             if getattr(cls, "config_class", None) is not None:

@@ -5,7 +5,9 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ import training.report
 from configs import InputError, load_config
 from configs.defaults import default_config
 from datasets import load_pairs
+from datasets.drawn_people import draw_dataset
 from datasets.pairs import open_image
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
@@ -30,6 +33,7 @@ from models.weights import read_weights
 from tests.programs import parser_of
 from tests.tiny import run_main, tiny_settings, write_tiny
 from training.processes import parse_arguments
+from training.provenance import claim_folder
 from training.run_folder import RunFolder
 from training.settings import flat_settings
 from training.state import Position, TrainingState, load_training_state
@@ -230,6 +234,49 @@ def test_checkpoints(checkpoint, name, edit):
         (folder / "checkpoint.json").write_text(json.dumps(facts))
     finally:
         (folder / name).write_bytes(original)
+
+
+def write_report(root: Path) -> None:
+    (root / "config.yaml").touch()
+    training.report.write_report(RunFolder(root))
+
+
+METRICS = {"scores": {"SSIM": 0.5}, "meta": {"baseline_SSIM": 0.4}}
+BEST = {"checkpoint": "epochs_001/checkpoints", "score": "SSIM", "value": 0.5}
+RECORDS = {  # what a file holds, and who reads it
+    "newest_checkpoint.json": ({"checkpoint": BEST["checkpoint"], "before": []}, lambda root: RunFolder(root).newest()),
+    "best_checkpoint.json": (BEST, lambda root: RunFolder(root).prune()),
+    "training_log.jsonl": ({"step": 3, "loss": 0.5, "lr": 1e-4, "scores": {"SSIM": 0.5}}, write_report),
+    "epochs_001/metrics.json": (METRICS, write_report),
+    "made_with.json": ({"seed": 1}, lambda root: claim_folder(root, {"seed": 1}, overwrite=False)),
+    "drawn_people.json": ({"seed": 0}, lambda root: draw_dataset(root, 0, 0)),
+}
+
+
+def with_value(content: dict, place: int, value) -> object:
+    """A record one of whose values is another, as is the whole record at the last place."""
+    places = [(content, name) for name in content]
+    places += [(inner, name) for inner in content.values() if isinstance(inner, dict) for name in inner]
+    if place >= len(places):
+        return value
+    record, name = places[place]
+    with patch.dict(record, {name: value}):
+        return deepcopy(content)
+
+
+@settings(many, max_examples=200)
+@given(name=st.sampled_from(sorted(RECORDS)), edit=edits | st.tuples(st.integers(0, 5), values))
+@example(name="best_checkpoint.json", edit=(0, 0, b"[" * 10**5))
+def test_records(tmp_path, name, edit):
+    content, read = RECORDS[name]
+    root = tmp_path / "run"
+    shutil.rmtree(root, ignore_errors=True)
+    (root / name).parent.mkdir(parents=True)
+    if len(edit) == 2:
+        (root / name).write_text(json.dumps(with_value(content, *edit)))
+    else:
+        (root / name).write_bytes(edited(json.dumps(content).encode(), edit))
+    answer(lambda: read(root), str(root))
 
 
 @many

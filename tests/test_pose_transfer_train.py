@@ -19,7 +19,7 @@ from configs import load_config
 from datasets import GlobalBatchSampler
 from models import CFLD
 from tests import forked
-from tests.tiny import run_main, write_tiny
+from tests.tiny import folder_of_run, run_main, write_tiny
 from training import processes, signals
 from training.checkpointing import Snapshot
 from training.data import training_pairs
@@ -419,6 +419,22 @@ def test_an_interrupted_evaluation_is_made_up_for(tiny, monkeypatch):
         assert status == 130 and run.newest() == run.checkpoint(1) and run.best() is None
     assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
     assert run.best()["checkpoint"] == "epochs_001/checkpoints"
+
+
+def test_damaged_records(tiny, capsys):
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
+    best = folder_of_run(tiny, "run").root / "best_checkpoint.json"
+    best.write_text('{"checkpoint": "epochs_001/checkpoints"}')
+    with open(folder_of_run(tiny, "run").training_log, "ab") as file:
+        file.write(b'5\n{"loss": 1}\n\xff\n')
+    capsys.readouterr()
+    status, run = train(tiny, "run")
+    assert status == 1 and capsys.readouterr().err.startswith(f"error: {best}: holds no checkpoint, score, value")
+    assert run.newest() == run.checkpoint(1)
+    best.unlink()
+    (run.epochs(1) / "metrics.json").write_text("[]")  # stops the report alone
+    assert train(tiny, "run")[0] == 0 and run.newest() == run.checkpoint(2)
+    assert "no report.html: " in run.log(0).read_text()
 
 
 def test_time_is_up(tiny):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import read_settings, write_text
+from configs.files import read_record, write_text
 from datasets import TrainPairs
 from datasets.inputs import CachedInputs, FileInputs, normalize, unit_range
 from datasets.row_cache import RowCache, digest, tensors_digest
@@ -166,7 +166,7 @@ def _name(path: Path) -> str:
 def _read_index(path: Path) -> dict[str, list]:
     """What is known of files already; nothing where the index is missing or damaged."""
     try:
-        return read_settings(path)
+        return read_record(path)
     except InputError:
         return {}
 

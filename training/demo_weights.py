@@ -29,7 +29,7 @@ from configs import load_config
 from configs.arguments import Parser
 from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
-from configs.files import write_text
+from configs.files import read_record, write_text
 from datasets import load_pairs
 from datasets.inputs import normalize, unit_range
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
@@ -196,7 +196,7 @@ def save_swin(model: CFLD, path: Path) -> None:
 def save_half(model: nn.Module, folder: Path) -> None:
     """Save a diffusers or transformers model with 16-bit weights; its config does not say where it came from."""
     model.to(memory_format=torch.contiguous_format).half().save_pretrained(folder, safe_serialization=True)
-    config = json.loads((folder / "config.json").read_text())
+    config = read_record(folder / "config.json")
     config.pop("_name_or_path", None)
     write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 

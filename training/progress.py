@@ -5,13 +5,16 @@ import logging
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
-from configs.files import whole_file, write_text
+from configs.files import parse_record, whole_file, write_text
 
 LOGGER = logging.getLogger("cfld")
+# of a training log
+LINE = {"step": int, "loss": float | None, "lr": float | None, "scores": dict[str, float | None] | None}
 
 
 def open_log(path: Path | None, console: bool) -> None:
@@ -124,13 +127,11 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict]:
-    """The lines of a `TrainingLog`; one that was cut short is left out."""
+    """The lines of a `TrainingLog`; those that were cut short or damaged are left out."""
     lines = []
-    for text in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
+    for text in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            lines.append(parse_record(text, LINE))
     return lines
 
 
@@ -141,7 +142,7 @@ def draw_training_curves(lines: Iterable[dict], path: Path) -> None:
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
-        numbers = {**{key: line[key] for key in ("loss", "lr") if key in line}, **line.get("scores", {})}
+        numbers = {**{key: line[key] for key in ("loss", "lr") if key in line}, **(line.get("scores") or {})}
         for name, value in numbers.items():
             if value is not None:
                 curves.setdefault(name, []).append((line["step"], value))

@@ -7,7 +7,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import PARTIAL, write_text
+from configs.files import PARTIAL, read_record, write_text
 from models.checkpoints import WEIGHTS, published_files
 from models.manifest import part_digests
 
@@ -58,24 +58,21 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
     Nobody else can claim it until this process ends. What an interrupted test was writing is removed.
 
     Raises:
-        InputError: the folder cannot be made, another process writes to it, or it holds images made with something
-            else, and `overwrite` is not set.
+        InputError: the folder cannot be made, another process writes to it, or `overwrite` is not set and it holds
+            images made with something else or a damaged record.
     """
     make_folder(folder)
     lock_folder(folder)
-    path = folder / RECORD
+    path, advice = folder / RECORD, "set TEST.OVERWRITE True to replace the images, or another RUN_NAME"
     if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):
-        try:
-            found = json.loads(path.read_text())
-        except (OSError, ValueError):
-            found = {}
+        found = read_record(path, advice=advice) if path.exists() else {}
         changed = sorted(key for key in facts.keys() | found.keys() if facts.get(key) != found.get(key))
         if changed:
             first = changed[0]
             raise InputError(
                 f"{folder}: holds images made with other {', '.join(changed[:4])}"
                 f"{', ...' if changed[4:] else ''} ({first} was {found.get(first)!r}, now "
-                f"{facts.get(first)!r}); set TEST.OVERWRITE True to replace them, or another RUN_NAME"
+                f"{facts.get(first)!r}); {advice}"
             )
     if overwrite:
         path.unlink(missing_ok=True)

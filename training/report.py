@@ -11,7 +11,7 @@ from pathlib import Path
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from configs.files import write_text
+from configs.files import by_numbers, write_text
 from datasets.pairs import open_image
 from metrics.report import COLUMNS, read_scores
 
@@ -41,7 +41,7 @@ def write_report(run: RunFolder) -> Path:
     if not run.config.is_file():
         raise InputError(f"{run.root}: no config.yaml there; expected the folder of a run")
     lines = read_log(run.training_log)
-    evaluations = [path.parent for path in sorted(run.root.rglob("metrics.json"))]
+    evaluations = [path.parent for path in sorted(run.root.rglob("metrics.json"), key=by_numbers)]
     title = html.escape("/".join(run.root.resolve().parts[-2:]))
     sections = [
         f"<h1>{title}</h1><p>{html.escape(_summary(lines))}</p>",
@@ -64,7 +64,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _summary(lines: Sequence[dict]) -> str:
-    losses = [line for line in lines if "loss" in line]
+    losses = [line for line in lines if line.get("loss") is not None]
     if not losses:
         return "Nothing was logged yet."
     return f"{losses[-1]['step']:,} optimizer steps; the last loss is {losses[-1]['loss']:.4f}."
@@ -116,7 +116,7 @@ def _name(run: RunFolder, folder: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    return html.escape(path.read_text(encoding="utf-8"))
+    return html.escape(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _embedded(path: Path, description: str) -> str:

@@ -16,20 +16,26 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import PARTIAL, sync, write_text
+from configs.files import PARTIAL, read_record, sync, write_text
 from models.checkpoints import check_checkpoint
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
 REPLACED = ".replaced"  # ends the name of a checkpoint about to be replaced
 LOCK = ".lock"
+NEWEST_FORM = {"checkpoint": str, "before": list[str] | None}
+BEST_FORM = {"checkpoint": str, "score": str, "value": float}
+# of a checkpoint in a run
+PLACE = re.compile(rf"epochs_\d{{3,9}}(_step_\d{{5,9}})?/checkpoints({re.escape(REPLACED)})?")
 
 
 class RunFolder:
@@ -104,12 +110,16 @@ class RunFolder:
 
     def _kept(self) -> list[Path]:
         """The checkpoints to go on from, newest first, whether they are whole or not."""
-        record = self._read(NEWEST)
-        return [self.root / name for name in [record["checkpoint"], *record.get("before", [])]] if record else []
+        record = self._read(NEWEST, NEWEST_FORM)
+        return [self.root / name for name in _places(record)] if record else []
 
     def best(self) -> dict | None:
-        """{"checkpoint", "score", "value"} of the best checkpoint; None when there is none yet."""
-        return self._read(BEST)
+        """{"checkpoint", "score", "value"} of the best checkpoint; None when there is none yet.
+
+        Raises:
+            InputError: the file that names it is damaged.
+        """
+        return self._read(BEST, BEST_FORM)
 
     def forget(self) -> None:
         """Begin again: earlier checkpoints stay until the first new one, but nothing goes on from them."""
@@ -151,20 +161,20 @@ class RunFolder:
         record = {"checkpoint": checkpoint.relative_to(self.root).as_posix(), **facts}
         write_text(self.root / name, json.dumps(record) + "\n")
 
-    def _read(self, name: str) -> dict | None:
-        path = self.root / name
-        try:
-            record = json.loads(path.read_text())
-            for place in [record["checkpoint"], *record.get("before", [])]:
-                if Path(place).is_absolute() or ".." in Path(place).parts:
-                    raise ValueError
-            return record
-        except (FileNotFoundError, NotADirectoryError):
+    def _read(self, name: str, form: Mapping[str, Any]) -> dict | None:
+        path, advice = self.root / name, "correct or remove it"
+        if not path.exists():
             return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise InputError(
-                f'{path}: damaged; expected {{"checkpoint": "epochs_XXX/checkpoints"}}; correct or remove it'
-            ) from None
+        record = read_record(path, form, advice)
+        for place in _places(record):
+            if not PLACE.fullmatch(place):
+                raise InputError(f"{path}: names {place!r}, expected epochs_XXX/checkpoints; {advice}")
+        return record
+
+
+def _places(record: Mapping[str, Any]) -> list[str]:
+    """The checkpoints that a record names, relative to the run folder."""
+    return [record["checkpoint"], *(record.get("before") or [])]
 
 
 def make_folder(folder: Path) -> None:

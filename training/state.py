@@ -21,11 +21,14 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from configs.errors import InputError
+from configs.files import read_record
 from models.sharding import sharded_like, to_cpu
 
 from .ema import EMA
 
 TENSORS, FACTS = "training_state.safetensors", "training_state.json"
+POSITION_FORM = {"epoch": int, "step": int, "steps_per_epoch": int}
+FACTS_FORM = {"position": POSITION_FORM}
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,18 @@ def load_training_state(
     Raises:
         InputError: the files are missing, damaged, or belong to other parameters.
     """
+    advice = (
+        f"to train on from the weights alone give {folder} as MODEL.PRETRAINED_PATH to a run with another "
+        "ACCELERATE.RUN_NAME"
+    )
     try:
-        tensors, facts = load_file(folder / TENSORS), json.loads((folder / FACTS).read_text())
-        position = Position(**facts["position"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        tensors = load_file(folder / TENSORS)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
-            f"{folder}: {TENSORS} and {FACTS} cannot be read ({' '.join(str(error).split())[:120]}); "
-            "to train on from the weights alone give this folder as MODEL.PRETRAINED_PATH to a run with another "
-            "ACCELERATE.RUN_NAME"
+            f"{folder / TENSORS}: cannot be read ({' '.join(str(error).split())[:120]}); {advice}"
         ) from None
+    facts = read_record(folder / FACTS, FACTS_FORM, advice)
+    position = Position(**{name: facts["position"][name] for name in POSITION_FORM})
     if ema:
         ema.restart()  # the checkpoint's weights are the average
     moments: dict[str, dict] = {}

@@ -201,6 +201,7 @@ class Trainer:
             self.run.tidy()
             write_text(self.run.config, self.cfg.dump())
             if self.checkpoints.last:
+                self.run.best()  # a damaged record of it is reported now, and not after hours
                 self.run.go_on_from(self.checkpoints.last)
             else:
                 self.run.forget()

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all."""
 
+import math
 from pathlib import Path
 
 import pytest
 
-from configs.files import whole_file, write_text
+from configs.errors import InputError
+from configs.files import by_numbers, fits, read_record, whole_file, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -25,3 +27,42 @@ def test_the_name_appears_with_the_whole_content(tmp_path: Path):
         partial.write_text("other")
         assert path.read_text() == "text"
     assert path.read_text() == "other"
+
+
+@pytest.mark.parametrize(
+    "value, form, expected",
+    [
+        (1, float, True),
+        (True, float, False),
+        (math.nan, float, False),
+        (10**400, float, False),
+        (1.0, int, False),
+        (None, float | None, True),
+        (["a", 1], list[str], False),
+        ({"a": 1, "b": None}, dict[str, float | None], True),
+        ({"a": "1"}, dict[str, float], False),
+        ({"more": 1}, {"name": str | None}, True),
+        ({}, {"name": str}, False),
+        ({"place": {"step": 1}}, {"place": {"step": int}}, True),
+        ({"place": {"step": "1"}}, {"place": {"step": int}}, False),
+        ([], {}, False),
+    ],
+)
+def test_forms(value, form, expected):
+    assert fits(value, form) is expected
+
+
+def test_a_record_says_what_is_wrong(tmp_path: Path):
+    path = tmp_path / "a.json"
+    for content, message in ((None, "cannot be read"), (b"\xff{", "as JSON"), (b"[]", "holds no step by name")):
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=f"a.json: .*{message}.*; remove it"):
+            read_record(path, {"step": int}, "remove it")
+    path.write_text('{"step": 1, "more": 2}')
+    assert read_record(path, {"step": int}) == {"step": 1, "more": 2}
+
+
+def test_the_order_of_numbered_paths():
+    names = ["epochs_001/a", "epochs_001_step_00005/a", "epochs_999/a", "epochs_1001/a", "generated/64x56/a"]
+    assert [str(path) for path in sorted(map(Path, reversed(names)), key=by_numbers)] == names

@@ -65,7 +65,10 @@ def test_several_tests_in_one_table(tmp_path, monkeypatch, capsys):
     assert lines == [["PSNR", "↑"], ["a", "20.000"], ["b", "21.500"], ["copy", "of", "the", "source", "16.000"]]
 
 
-@pytest.mark.parametrize("content", [None, "[", "{}", '{"scores": 1, "meta": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "[", "[" * 10**5, "[]", "{}", '{"scores": 1, "meta": {}}', '{"scores": {"SSIM": "x"}, "meta": {}}'],
+)
 def test_something_else_than_scores_is_one_line(content, tmp_path, monkeypatch, capsys):
     path = tmp_path / "metrics.json"
     if content is not None:

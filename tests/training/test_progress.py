@@ -23,6 +23,15 @@ def test_log_drops_the_steps_of_an_attempt_that_was_lost(tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} == {".jsonl", ".png"}
 
 
+def test_damaged_lines_are_left_out(tmp_path):
+    path, whole = tmp_path / "log.jsonl", b'{"step": 3, "loss": 0.5, "scores": {"SSIM": null}}\n'
+    path.write_bytes(
+        b'5\nnull\n{"loss": 1}\n{"step": "3"}\n{"step": 3, "loss": []}\n\xff\xfe\n' + b"[" * 10**5 + b"\n" + whole
+    )
+    TrainingLog(path, 3)
+    assert path.read_bytes() == whole
+
+
 def test_a_log_that_cannot_be_rewritten_stays_as_it_was(tmp_path, monkeypatch):
     TrainingLog(tmp_path / "log.jsonl", 0).write(step=1, loss=1.0)
 

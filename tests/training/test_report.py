@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import pytest
 from PIL import Image
@@ -39,6 +40,19 @@ def test_the_best_scores_are_marked(run):
     assert "PSNR" not in page
     newest = [line for line in page.split("<details") if "epochs_002" in line]
     assert newest[-1].startswith(" open")
+
+
+def test_the_newest_grid_is_that_of_the_highest_epoch(run):
+    for epoch in (999, 1001):
+        shutil.copytree(run.epochs(1), run.epochs(epoch))
+    page = write_report(run).read_text()
+    assert [part.startswith(" open") for part in page.split("<details")[1:-1]] == [False, False, False, True]
+    assert re.findall(r"<summary>(epochs_\d+)", page) == ["epochs_001", "epochs_002", "epochs_999", "epochs_1001"]
+
+
+def test_a_config_that_is_not_text(run):
+    run.config.write_bytes(b"NAME: \xff\n")
+    assert "NAME: \ufffd" in write_report(run).read_text()
 
 
 def test_a_run_that_has_just_begun(tmp_path):

@@ -108,12 +108,19 @@ def test_a_checkpoint_that_is_gone(run):
         run.newest()
 
 
+@pytest.mark.parametrize("text", ["[" * 10**5, "null", '{"checkpoint": "epochs_001/checkpoints"}', '{"score": []}'])
+def test_a_damaged_record_of_the_best(run, text):
+    write_text(run.root / "best_checkpoint.json", text)
+    with pytest.raises(InputError, match="best_checkpoint.json: .*; correct or remove it"):
+        run.best()
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"checkpoint"', '{"checkpoint": "../x"}', '{"checkpoint": "/x"}', '{"checkpoint": 3}']
 )
 def test_a_damaged_pointer(run, text):
     write_text(run.root / "newest_checkpoint.json", text)
-    with pytest.raises(InputError, match="newest_checkpoint.json: damaged"):
+    with pytest.raises(InputError, match="newest_checkpoint.json: .*; correct or remove it"):
         run.newest()
 
 
