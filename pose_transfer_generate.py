@@ -31,7 +31,7 @@ from poses.making import Choices, Person, fitted, make_pictures, presets, shown_
 from poses.model_options import add_model_options, check_model_options, pipeline_of
 from poses.photos import read_photo
 from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4
-from poses.sources import PoseReader, files_in
+from poses.sources import PoseReader, files_in, photo_size
 
 
 def arguments() -> Namespace:
@@ -47,7 +47,10 @@ def arguments() -> Namespace:
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other pictures (0)")
     parser.add_argument("--fit", action="store_true", help="give poses the person's bone lengths and place")
     parser.add_argument(
-        "--source-keypoints", nargs="+", default=[], help="keypoint files of the sources, in order, for --fit"
+        "--source-keypoints",
+        nargs="+",
+        default=[],
+        help="keypoint files of the sources, in order, for --fit; .json in their pixels",
     )
     parser.add_argument(
         "--person", type=int, help="which of several people in a photo or .json, 1 the largest (the largest)"
@@ -77,11 +80,12 @@ def check(options: Namespace) -> None:
 
 def read_people(options: Namespace, reader: PoseReader) -> list[Person]:
     """The sources, with their keypoints where --fit needs them."""
-    people = [Person(path.stem, read_photo(path), reader.frame) for path in source_files(options.source)]
+    files = source_files(options.source)
+    people = [Person(path.stem, read_photo(path), reader.frame) for path in files]
     if not options.fit:
         return with_own_names(people)
     if options.source_keypoints:
-        given = reader.read(options.source_keypoints)
+        given = reader.read(options.source_keypoints, [photo_size(path) for path in files])
         if len(given) != len(people):
             raise InputError(f"--source-keypoints has {len(given)} poses for {len(people)} photos; give one for each")
         keypoints = [pose.keypoints for pose in given]

@@ -1,20 +1,25 @@
 """Poses by what a person types: a name of the library, a keypoint file, a photo, or a folder of them."""
 
 import re
+import warnings
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from configs.errors import InputError
+from datasets.inputs import Size, opened
 from datasets.keypoints import MISSING
 from datasets.openpose import read_openpose
+from datasets.own_photos import upright_size
 from datasets.pair_lists import ANNOTATION_HEADER, IMAGE_EXTENSIONS, read_annotations
 from poses.estimation import PoseEstimator, choose
 from poses.library import NamedPose, library
 from poses.photos import Framing, read_photo
 
+EXTENSIONS = (".csv", ".json", *IMAGE_EXTENSIONS)
 FIGURE_SHARE = 0.86  # of the frame's height, of a figure whose file does not say how large its picture is
 
 
@@ -30,15 +35,22 @@ class PoseReader:
     def __init__(self, estimator: PoseEstimator, frame: tuple[int, int], person: int | None = None) -> None:
         self.estimator, self.frame, self.person = estimator, frame, person
 
-    def read(self, texts: Sequence[str]) -> list[NamedPose]:
+    def read(self, texts: Sequence[str], photos: Sequence[Size] = ()) -> list[NamedPose]:
         """The poses of several arguments, in order.
+
+        Args:
+            texts: the arguments.
+            photos: (height, width) of the photo of each pose, in which OpenPose files without a canvas then lie.
 
         Raises:
             InputError: one of them is nothing known, cannot be read, or shows nobody.
         """
-        return [pose for text in texts for pose in self.read_one(text)]
+        poses: list[NamedPose] = []
+        for text in texts:
+            poses += self.read_one(text, photos[len(poses) :])
+        return poses
 
-    def read_one(self, text: str) -> list[NamedPose]:
+    def read_one(self, text: str, photos: Sequence[Size] = ()) -> list[NamedPose]:
         """The poses of one argument; an annotation file or a folder has many, `FILE.csv:NAME` is one of a file."""
         if text in library():
             return [NamedPose(text, library(self.frame)[text])]
@@ -47,10 +59,14 @@ class PoseReader:
             return [pose for pose in self._annotations(Path(path + ".csv"), row)]
         path = Path(text)
         if path.is_dir():
-            files = files_in(path, READERS)
-            return [pose for file in files for pose in READERS[file.suffix.lower()](self, file)]
-        if path.suffix.lower() in READERS:
-            return READERS[path.suffix.lower()](self, path)
+            return self.read([str(file) for file in files_in(path, EXTENSIONS)], photos)
+        extension = path.suffix.lower()
+        if extension == ".csv":
+            return self._annotations(path)
+        if extension == ".json":
+            return self._openpose(path, *photos[:1])
+        if extension in IMAGE_EXTENSIONS:
+            return self.photo(path)
         close = get_close_matches(text, library(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise InputError(
@@ -72,20 +88,20 @@ class PoseReader:
             raise InputError(f"{path}: no rows after the header {ANNOTATION_HEADER}")
         return [NamedPose(Path(image).stem, keypoints[rows[image]].astype(float)) for image in wanted]
 
-    def _openpose(self, path: Path) -> list[NamedPose]:
+    def _openpose(self, path: Path, photo: Size | None = None) -> list[NamedPose]:
         figures = read_openpose(path)
         people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
         keypoints = choose(people, self.person, str(path))
-        if not figures.canvas:
+        canvas = figures.canvas or photo
+        if not canvas:
             return [NamedPose(path.stem, centred(keypoints, self.frame))]
-        return [NamedPose(path.stem, Framing.of(figures.canvas, self.frame).points(keypoints))]
+        return [NamedPose(path.stem, Framing.of(canvas, self.frame).points(keypoints))]
 
 
-READERS = {
-    ".csv": PoseReader._annotations,
-    ".json": PoseReader._openpose,
-    **{extension: PoseReader.photo for extension in IMAGE_EXTENSIONS},
-}
+def photo_size(path: Path) -> Size:
+    """(height, width) of a photo as it is looked at, in its own pixels."""
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), opened(path) as image:
+        return upright_size(image)
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:

@@ -116,6 +116,24 @@ def test_fit_to_given_keypoints(photos, tmp_path):
     assert sizes[1] / sizes[0] == pytest.approx(0.6, abs=0.04)
 
 
+def test_fit_to_openpose_keypoints_in_the_pixels_of_their_photo(tmp_path):
+    """The photo is larger than it is read, and turned: the keypoints belong to it as one sees it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned 90 degrees clockwise
+    Image.new("RGB", (2600, 2200)).save(tmp_path / "me.jpg", exif=exif)
+    points = library()["standing_front"] * 3 + (1700, 20)
+    person = {"pose_keypoints_2d": [value for y, x in points.tolist() for value in (x, y, 0.9)]}
+    skeletons = []
+    for name, size in (("plain", {}), ("sized", {"canvas_height": 2600, "canvas_width": 2200})):
+        keypoints = tmp_path / f"{name}.json"
+        keypoints.write_text(json.dumps({"people": [person], **size}))
+        output = tmp_path / name
+        arguments = ["--source", tmp_path / "me.jpg", "--pose", "standing_back", "--output", output, *FAST]
+        assert run(*arguments, "--fit", "--source-keypoints", keypoints) == 0
+        skeletons.append((output / "skeletons" / "me_standing_back.png").read_bytes())
+    assert skeletons[0] == skeletons[1]
+
+
 def test_everything_lies_in_the_frame_of_the_checkpoints_training(photos, tmp_path):
     config = tmp_path / "narrow.yaml"
     opts = ["INPUT.DATASET", "custom", "INPUT.FRAME", "[128, 64]", "TEST.IMG_SIZE", "[128, 64]"]
@@ -151,7 +169,7 @@ def test_names_of_poses(capsys):
     [
         (["--source"], "command line: argument --source: expected at least one argument"),
         (["--pose", "standing"], "standing: no pose of the library"),
-        (["--source", "none.jpg"], "none.jpg: no such file; expected a photo"),
+        (["--source", "none.jpg"], "none.jpg: cannot be read as an image (no such file)"),
         (["--checkpoint", "nowhere"], "nowhere: no such folder"),
         (["--preset", "slow"], "--preset is slow, expected one of fast, standard, fine"),
         (["--steps", "5000"], "num_inference_steps is 5000, expected 1 to 1000"),

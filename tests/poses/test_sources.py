@@ -77,6 +77,19 @@ def test_openpose_without_a_size_is_centred(tmp_path):
     assert not found[0] and found.sum() == (back != MISSING).all(axis=1).sum()
 
 
+def test_openpose_without_a_size_lies_in_its_photo(tmp_path):
+    photos = {"a": (900, 900), "b": (300, 100)}
+    for name, (height, width) in photos.items():
+        points = STANDING * 0.5 + (height / 2, 3)
+        for folder, size in (("plain", {}), ("sized", {"canvas_height": height, "canvas_width": width})):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}.json").write_text(json.dumps(openpose(points, **size)))
+    expected = [pose.keypoints for pose in READER.read([str(tmp_path / "sized")])]
+    for texts in ([str(tmp_path / "plain")], [str(tmp_path / "plain" / f"{name}.json") for name in "ab"]):
+        given = READER.read(["seated_left", *texts], [(50, 50), *photos.values()])[1:]
+        assert np.allclose([pose.keypoints for pose in given], expected)
+
+
 def test_openpose_of_25_points(tmp_path):
     points = np.zeros((25, 2))
     points[[0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]] = STANDING
