@@ -14,6 +14,7 @@ from datasets.keypoints import NUM_KEYPOINTS
 # the hips as its ninth, and the feet at the end.
 ORDERS = {NUM_KEYPOINTS: list(range(NUM_KEYPOINTS)), 25: [*range(8), *range(9, 19)]}
 LEAST_CONFIDENCE = 0.1  # below it OpenPose guesses
+FARTHEST = 10**7  # pixels: longer than a side of any picture
 
 
 class Figures(NamedTuple):
@@ -60,7 +61,11 @@ def read_openpose(path: Path) -> Figures:
     figures = []
     for pose in poses:
         places = pose[:, 1::-1]  # (18, 2) (y, x)
-        if canvas and places.max() <= 1:
+        if places.max() <= 1:
+            if not canvas:
+                raise InputError(
+                    f"{path}: coordinates in shares of a picture (0 to 1); add its canvas_height and canvas_width"
+                )
             places = places * canvas
         figures.append(np.where(pose[:, 2:] < LEAST_CONFIDENCE, np.nan, places))
     return Figures(figures, [pose[:, 2].sum() for pose in poses], canvas)
@@ -72,9 +77,9 @@ def _canvas(content: dict, path: Path) -> tuple[float, float] | None:
         return None
     try:
         height, width = map(float, sides)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         height = width = math.nan
-    if not (0 < height < math.inf and 0 < width < math.inf):
+    if not (1 <= height <= FARTHEST and 1 <= width <= FARTHEST):
         raise InputError(f"{path}: canvas_height or canvas_width is no number of pixels; correct it")
     return height, width
 
@@ -85,11 +90,13 @@ def _pose(person: object, where: str) -> np.ndarray:
     try:
         triples = np.array(values, dtype=float).reshape(-1, 3)
         order = ORDERS[len(triples)]
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, OverflowError, KeyError):
         order = []
     if not order or not np.isfinite(triples).all():
         raise InputError(
             f"{where}.pose_keypoints_2d is no list of 18 (COCO) or 25 (BODY_25) triples x, y, confidence; "
             "write the file again"
         )
+    if np.abs(triples).max() > FARTHEST:
+        raise InputError(f"{where}.pose_keypoints_2d has a value beyond {FARTHEST}; correct it")
     return triples[order]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from configs.errors import InputError
 from datasets.inputs import Size, opened
-from datasets.keypoints import MISSING
+from datasets.keypoints import MAX_COORDINATE, MISSING
 from datasets.openpose import read_openpose
 from datasets.own_photos import upright_size
 from datasets.pair_lists import ANNOTATION_HEADER, IMAGE_EXTENSIONS, read_annotations
@@ -95,7 +95,11 @@ class PoseReader:
         canvas = figures.canvas or photo
         if not canvas:
             return [NamedPose(path.stem, centred(keypoints, self.frame))]
-        return [NamedPose(path.stem, Framing.of(canvas, self.frame).points(keypoints))]
+        framed = Framing.of(canvas, self.frame).points(keypoints)
+        if np.abs(framed).max() > MAX_COORDINATE:
+            height, width = canvas
+            raise InputError(f"{path}: a keypoint lies far outside its picture of {width:g} x {height:g}; correct it")
+        return [NamedPose(path.stem, framed)]
 
 
 def photo_size(path: Path) -> Size:

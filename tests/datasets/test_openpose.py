@@ -63,6 +63,14 @@ def test_the_surest_of_several_people_and_nobody(tmp_path):
         (b'{"people": [{"pose_keypoints_2d": ["a"]}]}', "pose_keypoints_2d is no list"),
         (b'{"people": [], "canvas_height": -5, "canvas_width": 9}', "no number of pixels"),
         (b'{"people": [], "canvas_height": 9, "canvas_width": Infinity}', "no number of pixels"),
+        (b'{"people": [], "canvas_height": 1e-320, "canvas_width": 9}', "no number of pixels"),
+        (b'{"people": [], "canvas_height": 1%s, "canvas_width": 9}' % (b"0" * 400), "no number of pixels"),
+        (b'{"people": [{"pose_keypoints_2d": [%s1e308]}]}' % (b"9," * 53), "a value beyond 10000000; correct it"),
+        (b'{"people": [{"pose_keypoints_2d": [%s1%s]}]}' % (b"9," * 53, b"0" * 400), "pose_keypoints_2d is no list"),
+        (
+            b'{"people": [{"pose_keypoints_2d": [%s1]}]}' % (b"0.5," * 53),
+            "shares of a picture .*; add its canvas_height",
+        ),
         (b'{"people": [], "canvas_height": "x", "canvas_width": 9}', "no number of pixels"),
     ],
 )

@@ -114,6 +114,14 @@ def test_other_json(tmp_path, document):
         READER.read([str(path)])
 
 
+@pytest.mark.parametrize("size, photos", [({"canvas_height": 256, "canvas_width": 176}, []), ({}, [FRAME])])
+def test_keypoints_too_far_away_to_be_drawn(tmp_path, size, photos):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(openpose(np.vstack([STANDING[:17], [[9, 20_000]]]), **size)))
+    with pytest.raises(InputError, match="a.json: a keypoint lies far outside its picture of 176 x 256"):
+        READER.read([str(path)], photos)
+
+
 def test_a_photo_and_a_folder(tmp_path):
     Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend.PNG")
     (tmp_path / "b.json").write_text(json.dumps(openpose(STANDING, canvas_height=FRAME[0], canvas_width=FRAME[1])))
