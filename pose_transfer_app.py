@@ -28,6 +28,8 @@ def arguments() -> Namespace:
 @one_line_errors
 def main() -> None:
     options = arguments()
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise InputError(f"--port is {options.port}, expected 1 to 65535")
     try:
         from app.page import build_page, serve
         from app.studio import Studio

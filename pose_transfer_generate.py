@@ -17,6 +17,7 @@ know drawn people only.
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from os.path import isdir
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def arguments() -> Namespace:
         "--person", type=int, help="which of several people in a photo or .json, 1 the largest (the largest)"
     )
     parser.add_argument("--photo-shape", action="store_true", help="cut pictures to the shape of their photo")
-    parser.add_argument("--fps", type=float, default=4.0, help="poses a second of GIF and MP4 (4)")
+    parser.add_argument("--fps", type=float, default=4.0, help="poses a second of GIF and MP4, 0.1 to 60 (4)")
     return parser.parse_args()
 
 
@@ -67,12 +68,15 @@ def check(options: Namespace) -> None:
             raise InputError(f"command line: --{name} is missing; `--help` shows examples")
     if options.preset not in presets():
         raise InputError(f"--preset is {options.preset}, expected one of {', '.join(presets())}")
-    if not 0 < options.fps <= 60:
-        raise InputError(f"--fps is {options.fps:g}, expected more than 0 and at most 60")
+    if not 0.1 <= options.fps <= 60:
+        raise InputError(f"--fps is {options.fps:g}, expected 0.1 to 60")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed is {options.seed}, expected 0 or more")
-    if options.output.exists() and not options.output.is_dir():
-        raise InputError(f"--output is {options.output}, a file; give a folder, it is made where it is not there")
+    try:
+        if options.output.exists() and not options.output.is_dir():
+            raise InputError(f"--output is {options.output}, a file; give a folder, it is made where it is not there")
+    except OSError as error:
+        raise InputError(f"--output is {options.output}: {error.strerror}; give a folder") from None
     if options.source_keypoints and not options.fit:
         raise InputError("--source-keypoints is read with --fit only; add --fit or leave it out")
     check_model_options(options)
@@ -106,7 +110,7 @@ def source_files(texts: Sequence[str]) -> list[Path]:
         InputError: a folder has none.
     """
     paths = map(Path, texts)
-    return [file for path in paths for file in (files_in(path, IMAGE_EXTENSIONS) if path.is_dir() else [path])]
+    return [file for path in paths for file in (files_in(path, IMAGE_EXTENSIONS) if isdir(path) else [path])]
 
 
 def with_own_names(items: list) -> list:

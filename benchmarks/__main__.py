@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.presets import FEWER, PRESETS, Preset
-from benchmarks.report import ITEM, fewer, lines, plot
+from benchmarks.report import ITEM, check_outputs, fewer, lines, plot
 from benchmarks.units import UNITS
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None, presets: Mapping[str, Preset] =
         raise InputError(f"--plot draws {' and '.join(ITEM)}, not {options.unit}; leave it out")
     if options.unit in ("evaluate", "all") and not find_spec("skimage"):
         raise InputError("evaluate compares with scikit-image: pip install -r requirements-dev.txt")
+    check_outputs(options.json, options.plot)
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     results: dict[str, dict] = {}

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from benchmarks.counts import flop
+from benchmarks.report import check_outputs
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import write_text
@@ -172,6 +173,7 @@ def main(arguments: Sequence[str] | None = None, arms: Sequence[Arm] | None = No
     options = parser.parse_intermixed_args(arguments)
     if options.pairs < 1:
         raise InputError(f"--pairs is {options.pairs}, expected 1 or more")
+    check_outputs(options.json, options.plot)
     cfg = checkpoint_config(options.config_file, options.opts)
     if arms is None:
         arms = ARMS + SMALL_DECODER_ARMS * bool(cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH)

@@ -1,6 +1,7 @@
 """The options of a program that loads a pipeline, and loading it."""
 
 import argparse
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,14 +30,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def check_model_options(options: argparse.Namespace) -> None:
     """Raise `InputError` where --device, --half or --offload ask for what is not here, or --batch-size for nothing."""
-    try:
-        device = torch.device(options.device)
-    except RuntimeError:
-        raise InputError(f"--device is {options.device}, expected cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    device = re.fullmatch(r"cpu|cuda(?::(0|[1-9][0-9]{0,2}))?", options.device)
+    if not device:
+        raise InputError(f"--device is {options.device}, expected cpu, cuda or cuda:N")
+    if device[0] != "cpu" and int(device[1] or 0) >= torch.cuda.device_count():
         raise InputError(f"--device is {options.device}, but {torch.cuda.device_count()} GPUs are here; try cpu")
     for name in ("half", "offload"):
-        if getattr(options, name) and device.type == "cpu":
+        if getattr(options, name) and device[0] == "cpu":
             raise InputError(f"--{name} needs a GPU; leave it out on the CPU")
     if options.batch_size < 1:
         raise InputError(f"--batch-size is {options.batch_size}, expected 1 or more")

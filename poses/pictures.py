@@ -1,6 +1,7 @@
 """Skeletons, grids and films of pictures."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from configs.files import whole_file
 from datasets.keypoints import FRAME, skeleton_image
 
 GAP, HEADER = 4, 20  # pixels of the grid
+LONGEST_SHOWN = 655_350  # milliseconds that a GIF can show a frame
 CODEC = "vp09"  # plays in browsers, and OpenCV's wheels can write it
 
 
@@ -58,10 +60,17 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
-    """Write an endless GIF of frames of one size, 50 a second at most: players slow down what is faster."""
+    """Write an endless GIF of frames of one size, 50 a second at most: players slow down what is faster.
+
+    Equal frames in a row become one, shown as long as all of them, but not longer than `LONGEST_SHOWN`.
+    """
     duration = max(20, round(1000 / fps))  # milliseconds
+    coloured = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    runs = [list(run) for _, run in groupby(coloured, key=lambda frame: frame.convert("RGB").tobytes())]
+    durations = [min(duration * len(run), LONGEST_SHOWN) for run in runs]
+    first, *others = (run[0] for run in runs)
     with whole_file(path) as partial:
-        frames[0].save(partial, format="GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0)
+        first.save(partial, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from os.path import isdir
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ class PoseReader:
         if row:
             return [pose for pose in self._annotations(Path(path + ".csv"), row)]
         path = Path(text)
-        if path.is_dir():
+        if isdir(path):  # unlike `path.is_dir`, it bears names too long for a file
             return self.read([str(file) for file in files_in(path, EXTENSIONS)], photos)
         extension = path.suffix.lower()
         if extension == ".csv":

@@ -10,6 +10,9 @@ from tests.tiny import run_main
     "options, message",
     [
         (["--port", "x"], "argument --port: invalid int value"),
+        (["--port", "70000"], "--port is 70000, expected 1 to 65535"),
+        (["--port", "-5"], "--port is -5"),
+        (["--port", "0"], "--port is 0"),
         (["--checkpoint", "nowhere"], "nowhere: no such folder"),
         (["--device", "cuda:77"], "--device is cuda:77"),
         (["--device", "cpu", "--offload"], "--offload needs a GPU"),

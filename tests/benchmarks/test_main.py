@@ -10,6 +10,7 @@ import torch
 from benchmarks import __main__ as benchmarks
 from benchmarks import arms, loader, units
 from benchmarks.presets import Preset
+from benchmarks.report import check_outputs
 from configs.errors import InputError
 from tests.shared import REPOSITORY
 from tests.tiny import write_tiny
@@ -90,6 +91,33 @@ def test_scikit_image_is_asked_for_before_anything_is_measured(unit):
     process = subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     line = "error: evaluate compares with scikit-image: pip install -r requirements-dev.txt\n"
     assert (process.returncode, process.stdout, process.stderr) == (1, "", line)
+
+
+UNWRITABLE = [
+    (["--plot", "x.foo"], "--plot is x.foo, expected a PNG"),
+    (["--plot", "folder.png"], "folder.png: cannot be written"),
+    (["--plot", "file/x.png"], "file/x.png: cannot be written"),
+    (["--plot", "x" * 300 + ".png"], "x.png: cannot be written"),
+    (["--json", "file/x.json"], "file/x.json: cannot be written"),
+]
+
+
+@pytest.mark.parametrize("options, message", UNWRITABLE)
+def test_results_that_cannot_be_written_are_refused_before_anything_is_measured(
+    preset, tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="1"):
+        benchmarks.main(["train", *options], {"cpu": preset, "full": preset})
+    out, err = capsys.readouterr()
+    assert message in err and err.count("\n") == 1 and not out
+
+
+def test_folders_of_results_are_made(tmp_path):
+    check_outputs(tmp_path / "new" / "a.json", tmp_path / "other" / "a.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "other"]
 
 
 def test_settings_of_a_preset_resize_every_image(preset):

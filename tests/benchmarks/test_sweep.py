@@ -34,3 +34,9 @@ def test_kept_features_and_cuda_graphs_do_not_go_together(capsys):
     with pytest.raises(SystemExit, match="1"):
         sweep.main(["MODEL.PRETRAINED_PATH", str(CHECKPOINT), "MODEL.COMPILE", "reduce-overhead"])
     assert "set MODEL.COMPILE default" in capsys.readouterr().err
+
+
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_sampled(capsys):
+    with pytest.raises(SystemExit, match="1"):
+        sweep.main(["--plot", "x.foo", "MODEL.PRETRAINED_PATH", str(CHECKPOINT)])
+    assert "--plot is x.foo, expected a PNG" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 
 from configs.errors import InputError
 from poses import model_options
-from poses.model_options import add_model_options, enough_memory, pipeline_of
+from poses.model_options import add_model_options, check_model_options, enough_memory, pipeline_of
 
 
 class Pipe:
@@ -39,6 +39,14 @@ def test_the_pipeline_is_where_the_options_want_it(monkeypatch, options, asked):
     parser = argparse.ArgumentParser()
     add_model_options(parser)
     assert pipeline_of(parser.parse_args(["--device", "cuda:0", *options])).asked == asked
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xpu", "cpu:3", "cuda:x", "cuda:01", "gpu", ""])
+def test_devices_that_are_none_of_ours(device):
+    parser = argparse.ArgumentParser()
+    add_model_options(parser)
+    with pytest.raises(InputError, match=f"--device is {device}, expected cpu, cuda or cuda:N"):
+        check_model_options(parser.parse_args(["--device", device]))
 
 
 class Large:

@@ -3,7 +3,7 @@ import resource
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from configs.errors import InputError
 from poses import library
@@ -36,6 +36,14 @@ def test_long_names_do_not_run_into_each_other():
     grid = picture_grid([("", column), ("W" * 40, column), ("", column)], [])
     dark = np.argwhere(np.array(grid.convert("L"))[:HEADER].min(axis=0) < 128)
     assert 2 * (60 + GAP) <= dark.min() and dark.max() < 2 * (60 + GAP) + 60
+
+
+def test_a_gif_shows_no_frame_for_longer_than_it_can_say(tmp_path):
+    still, other = Image.new("RGB", (45, 65), "red"), Image.new("RGB", (45, 65), "blue")
+    for frames, shown in (([still] * 80, [655_350]), ([other, *[still] * 80, other, other], [10_000, 655_350, 20_000])):
+        save_gif(frames, tmp_path / "long.gif", fps=0.1)
+        with Image.open(tmp_path / "long.gif") as gif:
+            assert [frame.info["duration"] for frame in ImageSequence.Iterator(gif)] == shown
 
 
 def test_films(tmp_path):
