@@ -9,14 +9,15 @@
 
 A pose is a name of the library, a photo of somebody in it (found with rtmlib), a keypoint file (an annotation
 .csv in the frame of the checkpoint's training, one of its rows as FILE.csv:NAME, or an OpenPose .json), or a folder
-of any of them. Every photo is made in every pose. The output folder gets <photo>_to_<pose>.png, skeletons/<pose>.png,
-grid.png, and for several poses <photo>.gif and <photo>.mp4. Without --checkpoint the demo weights are used, which
-know drawn people only.
+of any of them. Every photo is made in every pose. The output folder gets <photo>_to_<pose>.png, skeletons/<pose>.png
+(with --fit skeletons/<photo>_to_<pose>.png), grid.png, and for several poses <photo>.gif and <photo>.mp4. Without
+--checkpoint the demo weights are used, which know drawn people only.
 """
 
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os.path import isdir
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from poses.estimation import PoseEstimator, choose
 from poses.making import Choices, Person, fitted, make_pictures, presets, shown_size
 from poses.model_options import add_model_options, check_model_options, pipeline_of
 from poses.photos import read_photo
-from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4
+from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4, tile
 from poses.sources import PoseReader, files_in, photo_size
 
 
@@ -82,20 +83,37 @@ def check(options: Namespace) -> None:
     check_model_options(options)
 
 
-def read_people(options: Namespace, reader: PoseReader) -> list[Person]:
-    """The sources, with their keypoints where --fit needs them."""
+@dataclass(frozen=True)
+class Source:
+    """A photo that can be read, what its pictures are called after, and the poses of its person."""
+
+    name: str
+    path: Path
+    poses: list[NamedPose]
+
+    def picture(self, pose: NamedPose) -> str:
+        """The file name of the picture in a pose."""
+        return f"{self.name}_to_{pose.name}.png"
+
+
+def read_sources(options: Namespace, reader: PoseReader, poses: list[NamedPose]) -> list[Source]:
+    """The photos, each read once by now but not kept, with the poses as --fit has them.
+
+    Raises:
+        InputError: a photo cannot be read, or the poses cannot be fitted to its person.
+    """
     files = source_files(options.source)
-    people = [Person(path.stem, read_photo(path), reader.frame) for path in files]
-    if not options.fit:
-        return with_own_names(people)
-    if options.source_keypoints:
-        given = reader.read(options.source_keypoints, [photo_size(path) for path in files])
-        if len(given) != len(people):
-            raise InputError(f"--source-keypoints has {len(given)} poses for {len(people)} photos; give one for each")
-        keypoints = [pose.keypoints for pose in given]
-    else:
-        keypoints = [own_keypoints(person, reader) for person in people]
-    return with_own_names([replace(person, keypoints=points) for person, points in zip(people, keypoints)])
+    given = reader.read(options.source_keypoints, [photo_size(file) for file in files])
+    if given and len(given) != len(files):
+        raise InputError(f"--source-keypoints has {len(given)} poses for {len(files)} photos; give one for each")
+    sources = []
+    for number, file in enumerate(files):
+        person, own = Person(file.stem, read_photo(file), reader.frame), poses
+        if options.fit:
+            keypoints = given[number].keypoints if given else own_keypoints(person, reader)
+            own = fitted(replace(person, keypoints=keypoints), poses)
+        sources.append(Source(file.stem, file, own))
+    return with_own_names(sources)
 
 
 def own_keypoints(person: Person, reader: PoseReader) -> np.ndarray:
@@ -114,7 +132,7 @@ def source_files(texts: Sequence[str]) -> list[Path]:
 
 
 def with_own_names(items: list) -> list:
-    """People or poses, those of equal names numbered: no file is written twice."""
+    """Sources or poses, those of equal names numbered: no file is written twice."""
     given, taken = {item.name for item in items}, {}
     for item in items:
         name, number = item.name, 1
@@ -125,26 +143,33 @@ def with_own_names(items: list) -> list:
     return list(taken.values())
 
 
-def write_pictures(pipe: CFLDPipeline, people: list[Person], poses: list[NamedPose], options: Namespace) -> None:
-    """Make everything and write it to the output folder."""
+def refuse_equal_names(sources: list[Source]) -> None:
+    """Raise `InputError` where two pictures would be one file: `a` to `b_to_c`, `a_to_b` to `c`."""
+    names = [source.picture(pose) for source in sources for pose in source.poses]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{twice[0]}: two pictures would have this name; rename the file of a photo or of a pose")
+
+
+def write_pictures(pipe: CFLDPipeline, sources: list[Source], poses: list[NamedPose], options: Namespace) -> None:
+    """Make everything and write it to the output folder; memory holds one photo at a time."""
     choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
     folder, size = options.output, shown_size(pipe)
-    own_poses = [fitted(person, poses) if options.fit else poses for person in people]
     rows = []
-    for number, (person, own) in enumerate(zip(people, own_poses), start=1):
-        pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(people)})", unit="step", leave=False)
-        pictures = make_pictures(pipe, person, own, choices)
+    for number, source in enumerate(sources, start=1):
+        person = Person(source.name, read_photo(source.path), pipe.pose_frame)
+        pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(sources)})", unit="step", leave=False)
+        pictures = make_pictures(pipe, person, source.poses, choices)
         if options.photo_shape:
             pictures = [person.framing.restore(picture) for picture in pictures]
         (folder / "skeletons").mkdir(parents=True, exist_ok=True)
-        for pose, picture in zip(own, pictures):
-            save_image(picture, folder / f"{person.name}_to_{pose.name}.png")
-            skeleton = f"{person.name}_{pose.name}.png" if options.fit else f"{pose.name}.png"
+        for pose, picture in zip(source.poses, pictures):
+            save_image(picture, folder / source.picture(pose))
+            skeleton = source.picture(pose) if options.fit else f"{pose.name}.png"
             save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), folder / "skeletons" / skeleton)
         if len(poses) > 1:
             save_gif(pictures, folder / f"{person.name}.gif", options.fps)
             save_mp4(pictures, folder / f"{person.name}.mp4", options.fps)
-        rows.append((person.framed, pictures))
+        rows.append((tile(person.framed, size), pictures))
     columns = [(pose.name, draw_skeleton(pose.keypoints, size, pipe.pose_frame)) for pose in poses]
     save_image(picture_grid(columns, rows), folder / "grid.png")
 
@@ -159,12 +184,13 @@ def main() -> None:
     pipe = pipeline_of(options)
     reader = PoseReader(PoseEstimator(), pipe.pose_frame, options.person)
     poses = with_own_names(reader.read(options.pose))
-    people = read_people(options, reader)
+    sources = read_sources(options, reader, poses)
+    refuse_equal_names(sources)
     try:
-        write_pictures(pipe, people, poses, options)
+        write_pictures(pipe, sources, poses, options)
     except OSError as error:
         raise InputError(f"{error.filename or options.output}: cannot be written ({error.strerror or error})") from None
-    print(f"{len(people) * len(poses)} pictures, skeletons and grid.png in {options.output}")
+    print(f"{len(sources) * len(poses)} pictures, skeletons and grid.png in {options.output}")
 
 
 if __name__ == "__main__":

@@ -41,9 +41,13 @@ def picture_grid(
         grid.paste(skeleton, (column * step[0], HEADER))
     for row, (photo, pictures) in enumerate(rows):
         for column, image in enumerate([photo, *pictures]):
-            tile = ImageOps.pad(image, (width, height), color="white")
-            grid.paste(tile, (column * step[0], top + row * step[1]))
+            grid.paste(tile(image, (height, width)), (column * step[0], top + row * step[1]))
     return grid
+
+
+def tile(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An image of the grid: as large as it fits in (height, width) `size`, in the middle."""
+    return ImageOps.pad(image, size[::-1], color="white")
 
 
 def _cut(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -1,6 +1,7 @@
 """Photos in, pictures out, on the demo weights."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.making import steps_of
 from poses.model_options import DEMO
+from poses.photos import read_photo
 from poses.pictures import draw_skeleton
 from tests.tiny import run_main
 
@@ -111,7 +113,7 @@ def test_fit_to_given_keypoints(photos, tmp_path):
         output = tmp_path / str(number)
         arguments = ["--source", photos / "anna.jpg", "--pose", "arms_out_front", "--output", output, *FAST]
         assert run(*arguments, "--fit", "--source-keypoints", file) == 0
-        lit = np.argwhere(np.array(Image.open(output / "skeletons" / "anna_arms_out_front.png")).any(axis=2))
+        lit = np.argwhere(np.array(Image.open(output / "skeletons" / "anna_to_arms_out_front.png")).any(axis=2))
         sizes.append(np.ptp(lit[:, 0]))
     assert sizes[1] / sizes[0] == pytest.approx(0.6, abs=0.04)
 
@@ -130,7 +132,7 @@ def test_fit_to_openpose_keypoints_in_the_pixels_of_their_photo(tmp_path):
         output = tmp_path / name
         arguments = ["--source", tmp_path / "me.jpg", "--pose", "standing_back", "--output", output, *FAST]
         assert run(*arguments, "--fit", "--source-keypoints", keypoints) == 0
-        skeletons.append((output / "skeletons" / "me_standing_back.png").read_bytes())
+        skeletons.append((output / "skeletons" / "me_to_standing_back.png").read_bytes())
     assert skeletons[0] == skeletons[1]
 
 
@@ -157,6 +159,51 @@ def test_no_file_is_written_twice():
     given = [NamedPose(name, library()["standing_front"]) for name in ("a", "a_2", "a", "a", "b", "a_2")]
     names = [pose.name for pose in pose_transfer_generate.with_own_names(given)]
     assert names == ["a", "a_2", "a_3", "a_4", "b", "a_2_2"]
+
+
+def test_fitted_skeletons_of_names_that_could_be_mixed_up(photos, tmp_path):
+    names, poses = ("me", "me_half"), ("half_standing_front", "standing_front")
+    for name in names:
+        Image.new("RGB", (176, 256)).save(tmp_path / f"{name}.png")
+    sources = [tmp_path / f"{name}.png" for name in names]
+    own = [photos / "own" / "keypoints.csv"] * 2
+    arguments = ["--source", *sources, "--pose", *poses, "--output", tmp_path / "out", *FAST]
+    assert run(*arguments, "--fit", "--source-keypoints", *own) == 0
+    expected = {f"{name}_to_{pose}.png" for name in names for pose in poses}
+    assert {path.name for path in (tmp_path / "out" / "skeletons").iterdir()} == expected
+
+
+def test_pictures_that_would_be_one_file_are_refused(photos, tmp_path, capsys):
+    for name in ("me", "me_to_a"):
+        Image.new("RGB", (176, 256)).save(tmp_path / f"{name}.png")
+    for name in ("b", "a_to_b"):
+        (tmp_path / f"{name}.csv").write_text((photos / "own" / "keypoints.csv").read_text().replace("anna", name))
+    sources, poses = ([tmp_path / name for name in two] for two in (("me.png", "me_to_a.png"), ("a_to_b.csv", "b.csv")))
+    assert run("--source", *sources, "--pose", *poses, "--output", tmp_path / "out") == 1
+    assert "error: me_to_a_to_b.png: two pictures would have this name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_holds_one_photo_at_a_time(photos, tmp_path, monkeypatch):
+    held = []
+
+    def read(path):
+        assert sum(photo() is not None for photo in held) <= 1  # the one before
+        photo = read_photo(path)
+        held.append(weakref.ref(photo))
+        return photo
+
+    monkeypatch.setattr(pose_transfer_generate, "read_photo", read)
+    sources = [photos / "anna.jpg"] * 3
+    assert run("--source", *sources, "--pose", "standing_front", "--output", tmp_path / "out", *FAST) == 0
+    assert len(held) == 2 * len(sources)
+
+
+def test_a_damaged_photo_is_noticed_before_any_picture_is_made(photos, tmp_path, capsys):
+    (tmp_path / "cut.jpg").write_bytes((photos / "anna.jpg").read_bytes()[:9000])
+    sources = [photos / "anna.jpg", tmp_path / "cut.jpg"]
+    assert run("--source", *sources, "--pose", "standing_front", "--output", tmp_path / "out", *FAST) == 1
+    assert "cut.jpg: cannot be read as an image" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_names_of_poses(capsys):
