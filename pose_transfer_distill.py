@@ -1,8 +1,8 @@
 """Distil a finished model into a student of 1, 2 or 4 steps, with the guidance folded in.
 
-    python pose_transfer_distill.py --config_file outputs/CFLD/baseline/epochs_100/checkpoints/config.yaml \
+    python pose_transfer_distill.py --config_file outputs/CFLD/baseline/epochs_100/checkpoints/config.yaml \\
         --config_file configs/distill.yaml MODEL.PRETRAINED_PATH outputs/CFLD/baseline/epochs_100/checkpoints
-    python pose_transfer_distill.py --config_file configs/demo.yaml --config_file configs/distill.yaml \
+    python pose_transfer_distill.py --config_file configs/demo.yaml --config_file configs/distill.yaml \\
         --config_file configs/demo_distill.yaml
 
 MODEL.PRETRAINED_PATH is the teacher: the first config says what it is, configs/distill.yaml what becomes of it, and

@@ -3,8 +3,8 @@
     python pose_transfer_generate.py --source me.jpg --pose standing_front --output outputs/me
     python pose_transfer_generate.py --source me.jpg --pose friend.jpg --fit --output outputs/me
     python pose_transfer_generate.py --source a.jpg b.jpg --pose walking_front dance.json --output outputs/us
-    python pose_transfer_generate.py --source photos --pose poses --checkpoint outputs/CFLD/run/epochs_100/checkpoints \
-        --preset fine --output outputs/all
+    python pose_transfer_generate.py --source photos --pose poses --preset fine --output outputs/all \\
+        --checkpoint outputs/CFLD/run/epochs_100/checkpoints
     python pose_transfer_generate.py --list-poses
 
 A pose is a name of the library, a photo of somebody in it (found with rtmlib), a keypoint file (an annotation

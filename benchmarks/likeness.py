@@ -1,6 +1,6 @@
 """How alike the images of some folders are to those of the same names in another: a student's, say, to its teacher's.
 
-    python -m benchmarks.likeness outputs/demo/teacher/generated/128x128 \
+    python -m benchmarks.likeness outputs/demo/teacher/generated/128x128 \\
         "student=outputs/demo/student/generated/128x128"
 
 Images are the PNGs that pose_transfer_test.py writes.
@@ -43,7 +43,7 @@ def likeness(reference: Path, folder: Path) -> dict[str, float]:
 
 @one_line_errors
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = Parser(__doc__)
+    parser = Parser(__doc__, prog="python -m benchmarks.likeness")
     parser.add_argument("reference", type=Path, help="folder of images")
     parser.add_argument("folders", nargs="+", metavar="LABEL=FOLDER", help="a row's name, and its folder of images")
     options = parser.parse_args(arguments)

@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,16 +21,19 @@ import generate_custom_pairs
 import generate_fashion_datasets
 import generate_market_datasets
 import pose_transfer_evaluate
+import pose_transfer_generate
 import pose_transfer_verify
 import training.report
 from configs import InputError, load_config
 from configs.defaults import default_config
 from datasets import load_pairs
 from datasets.drawn_people import draw_dataset
+from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from datasets.pairs import open_image
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
 from models.weights import read_weights
+from poses import library
 from tests.programs import parser_of
 from tests.tiny import run_main, tiny_settings, write_tiny
 from training.processes import parse_arguments
@@ -136,6 +140,7 @@ PROGRAMS = {  # which do nothing long without good arguments
     "generate_fashion_datasets": generate_fashion_datasets,
     "generate_market_datasets": generate_market_datasets,
     "pose_transfer_evaluate": pose_transfer_evaluate,
+    "pose_transfer_generate": pose_transfer_generate,
     "pose_transfer_verify": pose_transfer_verify,
     "training.report": training.report,
 }
@@ -147,7 +152,7 @@ arguments = st.sampled_from(["-1", "0", "nan", "", "x", "../x", "no/such", "a=b"
 def calls(draw) -> tuple[str, list[str]]:
     """A program and words after it: its own options and others, with anything in the place of their values."""
     name = draw(st.sampled_from(sorted(PROGRAMS)))
-    options = st.sampled_from([*(set(OPTIONS[name]) - {"-h", "--help"}), "--no-such"])
+    options = st.sampled_from([*(set(OPTIONS[name]) - {"-h", "--help", "--list-poses"}), "--no-such"])
     groups = draw(st.lists(st.tuples(options, st.lists(arguments, max_size=2)), max_size=3))
     return name, [word for option, values in groups for word in (option, *values)]
 
@@ -189,6 +194,73 @@ def test_images(tmp_path, format, edit):
     path.write_bytes(edited(buffer.getvalue(), edit))
     if image := answer(lambda: open_image(path), str(path)):
         assert image.mode == "RGB" and min(image.size) > 0
+
+
+class Pipe:
+    """Makes grey pictures of photos and skeletons that a model could read."""
+
+    class config:
+        sampling = {"num_inference_steps": 1, "output_size": FRAME}
+
+    pose_frame, scheduler = FRAME, None
+
+    def set_progress_bar_config(self, **_) -> None:
+        pass
+
+    def __call__(self, photo: Image.Image, poses: list[np.ndarray], **_) -> "Pipe":
+        assert photo.mode == "RGB" and all(pose_map(pose, FRAME, FRAME).isfinite().all() for pose in poses)
+        self.images = [Image.new("RGB", FRAME[::-1], "grey") for _ in poses]
+        return self
+
+
+@pytest.fixture
+def generate(tmp_path, monkeypatch, capsys):
+    """A function that calls the generator on the files written to a folder: whole, or one line."""
+    monkeypatch.setattr(pose_transfer_generate, "pipeline_of", lambda options: Pipe())
+    Image.linear_gradient("L").resize((60, 90)).convert("RGB").save(tmp_path / "me.jpg")
+    pose = np.column_stack([library()["standing_front"][:, ::-1], np.ones(NUM_KEYPOINTS)])  # x, y, confidence
+    document = {"people": [{"pose_keypoints_2d": pose.ravel().tolist()}], "canvas_height": 256, "canvas_width": 176}
+    (tmp_path / "pose.json").write_text(json.dumps(document))
+
+    def run(*more: str) -> None:
+        files = ["--source", tmp_path / "me.jpg", "--pose", tmp_path / "pose.json", "--output", tmp_path / "out"]
+        status, error = run_main(pose_transfer_generate, *files, *more), capsys.readouterr().err
+        assert (status, error) == (0, "") or (status == 1 and error.startswith("error: ") and error.count("\n") == 1)
+
+    return run
+
+
+@many
+@given(edit=edits)
+def test_openpose_files(generate, tmp_path, edit):
+    path = tmp_path / "pose.json"
+    original = path.read_bytes()
+    path.write_bytes(edited(original, edit))
+    generate()
+    generate("--fit", "--source-keypoints", str(path))
+    path.write_bytes(original)
+
+
+@many
+@given(values=st.lists(numbers, min_size=54, max_size=54), canvas=st.none() | st.tuples(numbers, numbers))
+@example(values=[1e308, -1e308, 1.0] * 18, canvas=None)
+@example(values=[1e12, 5, 1] * 18, canvas=(256, 176))
+@example(values=[0.5, 0.2, 1] * 18, canvas=None)
+def test_openpose_values(generate, tmp_path, values, canvas):
+    sides = dict(zip(("canvas_height", "canvas_width"), canvas or ()))
+    (tmp_path / "pose.json").write_text(json.dumps({"people": [{"pose_keypoints_2d": values}], **sides}))
+    generate()
+    generate("--fit", "--source-keypoints", str(tmp_path / "pose.json"))
+
+
+@many
+@given(edit=edits)
+def test_photos_to_generate_from(generate, tmp_path, edit):
+    path = tmp_path / "me.jpg"
+    original = path.read_bytes()
+    path.write_bytes(edited(original, edit))
+    generate()
+    path.write_bytes(original)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def test_every_option_has_words(parser):
 
 
 def test_there_are_examples_and_they_are_right(command, parser):
-    lines = [line.strip() for line in parser.description.replace("\\\n", " ").splitlines()]
+    lines = [line.strip() for line in re.sub(r"\\\n *", "", parser.description).splitlines()]
     examples = [line for line in lines if f"{line} ".startswith(f"{command} ")]
     assert examples
     for example in examples:

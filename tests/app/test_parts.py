@@ -43,15 +43,23 @@ def test_the_editor_has_the_shape_of_the_models_frame():
 
 
 def test_work_reports_and_returns():
-    seen, job = [], work.watched(lambda on_step: [on_step(i, 3) for i in (1, 2, 3)] and "done", threading.Event())
-    result = yield_all(job, seen)
-    assert result == "done" and seen == [(1, 3), (2, 3), (3, 3)][: len(seen)]
+    seen, shown = [], threading.Semaphore(0)
+
+    def job(on_step):
+        for step in (1, 2, 3):
+            on_step(step, 3)
+            assert shown.acquire(timeout=5), "not reported"
+        return "done"
+
+    assert yield_all(work.watched(job, threading.Event()), seen, shown.release) == "done"
+    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def yield_all(job, seen):
+def yield_all(job, seen, on_seen=lambda: None):
     while True:
         try:
             seen.append(next(job))
+            on_seen()
         except StopIteration as end:
             return end.value
 
