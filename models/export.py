@@ -10,7 +10,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import PARTIAL, in_checkout, read_settings
+from configs.files import PARTIAL, in_checkout, read_record
 
 from .build import build_model, use_small_decoder
 from .checkpoints import CONFIG, checkpoint_config, load_checkpoint
@@ -90,7 +90,7 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     if not (path / INDEX).is_file():
         return _from_checkpoint(folder, config_file)[0]
     if (path / FILES).is_file():
-        check_files(path, read_settings(path / FILES))
+        check_files(path, read_record(path / FILES))
     try:
         with quiet_libraries():
             pipe = CFLDPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
