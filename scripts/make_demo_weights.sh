@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How pretrained_models/demo was made: everything from drawn people, nothing from elsewhere.
 # About three and a half hours on two CPU cores. The weights that ship took a longer way: the U-Net had 6,562 steps with an
-# encoder from scratch, 1,798 with one pretrained on mean colours, 1,502 with a VAE of 16 channels in place of 8, and 6,387 with the
+# encoder from scratch, 1,798 with one pretrained on mean colours, 1,502 with a VAE of 16 channels in place of 8, and 11,480 with the
 # encoder pretrained for another 38 minutes as here. Files go to outputs/demo_weights; copy its parts over when they are better.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -42,7 +42,7 @@ UNIFORM=(MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING False) # later: of the steps that
 train 45
 train 50 "${UNIFORM[@]}"
 train 14 "${UNIFORM[@]}" OPTIMIZER.OVERRIDE_LR 2.5e-4
-train 9 "${UNIFORM[@]}" OPTIMIZER.OVERRIDE_LR 6e-5
+train 9 "${UNIFORM[@]}" OPTIMIZER.OVERRIDE_LR 4e-5
 newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
     "$WORK/demo/weights/newest_checkpoint.json")
 python -m training.demo_weights split --parts "$PARTS" --checkpoint "$WORK/demo/weights/$newest"
