@@ -87,7 +87,7 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
         InputError: nothing there, it does not load, or it is not what was written.
     """
     path = Path(folder)
-    if not (path / INDEX).is_file():
+    if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
     if (path / FILES).is_file():
         check_files(path, read_record(path / FILES))
@@ -155,7 +155,7 @@ def _check_tensors(folder: Path, part: nn.Module) -> None:
 
 
 def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; expected a checkpoint or an exported pipeline")
     if not config_file and not (Path(folder) / CONFIG).is_file():
         raise InputError(f"{folder}: has no {CONFIG}; give the config it was trained with as --config_file")

@@ -218,6 +218,7 @@ def test_names_of_poses(capsys):
         (["--pose", "standing"], "standing: no pose of the library"),
         (["--source", "none.jpg"], "none.jpg: cannot be read as an image (no such file)"),
         (["--checkpoint", "nowhere"], "nowhere: no such folder"),
+        (["--checkpoint", "x" * 300], "xxx: no such folder"),
         (["--preset", "slow"], "--preset is slow, expected one of fast, standard, fine"),
         (["--steps", "5000"], "num_inference_steps is 5000, expected 1 to 1000"),
         (["--source", "x" * 300], "xxx: cannot be read as an image ([Errno 36] File name too long"),

@@ -152,15 +152,13 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
     for name in config.TRACKERS:
         if not TRACKERS[name]():
             raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
+    precision, zero = config.MIXED_PRECISION, os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if zero and (not is_deepspeed_available() or compare_versions("deepspeed", "<", "0.19")):  # skips bad steps itself
+        raise InputError('Accelerate is configured for DeepSpeed: pip install "deepspeed>=0.19,<0.20"')
     timeout = timedelta(minutes=config.TIMEOUT_MINUTES)
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timeout)  # the group of processes
-    precision = config.MIXED_PRECISION
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-        if not is_deepspeed_available() or compare_versions("deepspeed", "<", "0.19"):  # which skips bad steps itself
-            raise InputError('Accelerate is configured for DeepSpeed: pip install "deepspeed>=0.19,<0.20"')
-        precision = "no"  # of the weights; see `configure_zero`
-    elif precision == "fp16" and state.device.type == "cpu":
-        precision = "no"
+    if zero or (precision == "fp16" and state.device.type == "cpu"):
+        precision = "no"  # of the weights; with DeepSpeed see `configure_zero`
     try:
         accelerator = Accelerator(
             mixed_precision=precision,

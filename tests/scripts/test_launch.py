@@ -253,7 +253,7 @@ def start(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("precision", ["no", "fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["no", "fp16"])
 def test_two_cpu_processes_find_each_other(start, precision):
     """What the scripts rest on: Accelerate takes the processes from run_processes.py, on the CPU too."""
     process = start(
@@ -267,6 +267,7 @@ def test_two_cpu_processes_find_each_other(start, precision):
         "assert ranks.tolist() == [0, 1]\n"
         "gloo = torch.distributed.group.WORLD._get_backend(accelerator.device)\n"
         "assert gloo.options._timeout.total_seconds() == 180\n"
+        "del gloo\n"
         "accelerator.end_training()\n"
     )
     errors = process.communicate(timeout=120)[1]
