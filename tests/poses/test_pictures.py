@@ -1,4 +1,5 @@
 import resource
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -65,17 +66,19 @@ def test_films(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.mp4"]
 
 
-@pytest.fixture
+@contextmanager
 def short_files():
-    """No file can have more than 2000 bytes, as on a disk that is full."""
+    """Inside, no file can have more than 2000 bytes, as on a disk that is full; nor can that of pytest's output."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_film_that_cannot_be_written_is_no_file(tmp_path, short_files):
+def test_a_film_that_cannot_be_written_is_no_file(tmp_path):
     frames = [Image.effect_noise((64, 64), 99) for _ in range(20)]
-    with pytest.raises(InputError, match="a.mp4: 0 of 20 frames could be written"):
+    with pytest.raises(InputError, match="a.mp4: 0 of 20 frames could be written"), short_files():
         save_mp4(frames, tmp_path / "a.mp4", fps=5)
     assert not list(tmp_path.iterdir())
