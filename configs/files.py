@@ -98,9 +98,9 @@ def fits(value: Any, form: Any) -> bool:
     return type(value) is form
 
 
-def by_numbers(path: Path) -> list[str | int]:
-    """A key to sort paths by in which epochs_999 comes before epochs_1000."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
+def by_numbers(path: Path) -> list[tuple[str, int, str]]:
+    """A key to sort paths by as people count: epochs_999 before epochs_1000, without regard to capitals."""
+    return [(word, int(number or 0), number) for word, number in re.findall(r"(\D*)(\d*)", str(path).lower())]
 
 
 def sync(path: Path) -> None:

@@ -15,20 +15,13 @@ from configs.files import PARTIAL, in_checkout, read_record
 from .build import build_model, use_small_decoder
 from .checkpoints import CONFIG, checkpoint_config, load_checkpoint
 from .generation import sampling_scheduler
-from .manifest import check_files, file_records
+from .manifest import FROZEN_PARTS, check_files, file_records
 from .parts import one_line, quiet_libraries
 from .pipeline import CFLDPipeline
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
 FILES = "files.json"  # sizes and digests of an exported folder's files
-PATHS = (  # settings that name files
-    "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH",
-    "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH",
-    "MODEL.UNET_CONFIG.PRETRAINED_PATH",
-    "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH",
-    "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH",
-    "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH",
-)
+PATHS = (*FROZEN_PARTS, "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH")  # settings that name files
 
 MODEL_CARD = """---
 library_name: diffusers

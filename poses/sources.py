@@ -1,6 +1,5 @@
 """Poses by what a person types: a name of the library, a keypoint file, a photo, or a folder of them."""
 
-import re
 import warnings
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import InputError
+from configs.files import by_numbers
 from datasets.inputs import Size, opened
 from datasets.keypoints import MAX_COORDINATE, MISSING
 from datasets.openpose import read_openpose
@@ -122,12 +122,7 @@ def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
     files = [file for file in files if not file.name.startswith(".")]  # what macOS puts beside files
     if not files:
         raise InputError(f"{folder}: no {', '.join(extensions)} files in this folder")
-    return sorted(files, key=_counted)
-
-
-def _counted(file: Path) -> list[tuple[str, int, str]]:
-    """A key to sort by: words and numbers of a name."""
-    return [(word, int(number or 0), number) for word, number in re.findall(r"(\D*)(\d*)", file.name.lower())]
+    return sorted(files, key=by_numbers)
 
 
 def centred(keypoints: np.ndarray, frame: tuple[int, int]) -> np.ndarray:

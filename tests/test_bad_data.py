@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from unittest.mock import patch
@@ -65,6 +66,17 @@ def edited(content: bytes, edit: tuple[int, int, bytes]) -> bytes:
     place, cut, inserted = edit
     place %= len(content) + 1
     return content[:place] + inserted + content[place + cut :]
+
+
+@contextmanager
+def damaged(path: Path, edit: tuple[int, int, bytes]):
+    """Inside, a file is `edited`."""
+    original = path.read_bytes()
+    path.write_bytes(edited(original, edit))
+    try:
+        yield
+    finally:
+        path.write_bytes(original)
 
 
 def answer(call: Callable, place: str = ""):
@@ -175,10 +187,8 @@ def test_lists_of_pairs_and_keypoints(tiny, tmp_path, kind, edit):
     root = tmp_path / "data"
     if not root.exists():
         shutil.copytree(tiny.parent / "data", root)
-    original = (tiny.parent / "data" / name).read_bytes()
-    (root / name).write_bytes(edited(original, edit))
-    pairs = answer(lambda: load_pairs(root, "test"), str(root))
-    (root / name).write_bytes(original)
+    with damaged(root / name, edit):
+        pairs = answer(lambda: load_pairs(root, "test"), str(root))
     for pair in pairs or []:
         assert pair.source_path.is_file() and pair.target_path.is_file()
         assert pair.source_path.resolve().parent == (root / "test_highres").resolve()
@@ -234,11 +244,9 @@ def generate(tmp_path, monkeypatch, capsys):
 @given(edit=edits)
 def test_openpose_files(generate, tmp_path, edit):
     path = tmp_path / "pose.json"
-    original = path.read_bytes()
-    path.write_bytes(edited(original, edit))
-    generate()
-    generate("--fit", "--source-keypoints", str(path))
-    path.write_bytes(original)
+    with damaged(path, edit):
+        generate()
+        generate("--fit", "--source-keypoints", str(path))
 
 
 @many
@@ -256,11 +264,8 @@ def test_openpose_values(generate, tmp_path, values, canvas):
 @many
 @given(edit=edits)
 def test_photos_to_generate_from(generate, tmp_path, edit):
-    path = tmp_path / "me.jpg"
-    original = path.read_bytes()
-    path.write_bytes(edited(original, edit))
-    generate()
-    path.write_bytes(original)
+    with damaged(tmp_path / "me.jpg", edit):
+        generate()
 
 
 @pytest.fixture(scope="module")

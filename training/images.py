@@ -25,7 +25,7 @@ def first_of_each_name(pairs: Sequence[Pair]) -> list[int]:
     """
     first: dict[str, int] = {}
     result = [first.setdefault(file_name(pair), index) for index, pair in enumerate(pairs)]
-    for index, other in enumerate(result):
+    for index, other in ((index, other) for index, other in enumerate(result) if index != other):
         one, two = ((pair.source, pair.target) for pair in (pairs[other], pairs[index]))
         if one != two:
             raise InputError(

@@ -162,10 +162,8 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
 
 def published_files(folder: Path) -> list[Path]:
     """The two files of a published checkpoint; none where there is another one or none."""
-    for names in PUBLISHED:
-        if not (folder / PROGRESS).is_file() and all((folder / name).is_file() for name in names):
-            return [folder / name for name in names]
-    return []
+    pairs = [] if (folder / PROGRESS).is_file() else [[folder / name for name in names] for names in PUBLISHED]
+    return next((pair for pair in pairs if all(map(Path.is_file, pair))), [])
 
 
 def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str | Path = "checkpoint") -> None:
