@@ -10,7 +10,7 @@ started by scripts/multi_gpu/. Files go to outputs/<project>/<run>/generated/<he
 from accelerate.utils import set_seed
 
 from datasets import fid_real_images
-from models import build_model, load_checkpoint
+from models import load_model
 from models.build import use_small_decoder
 from models.checkpoints import checkpoint_config
 from models.execution import prepare_execution
@@ -31,8 +31,7 @@ def main() -> None:
     open_log(None, console=accelerator.is_main_process)
     evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET))
     set_seed(cfg.ACCELERATE.SEED)
-    model = build_model(cfg)
-    progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
+    model, progress = load_model(cfg)
     use_small_decoder(model, cfg)
     model.to(accelerator.device).requires_grad_(False)
     prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)

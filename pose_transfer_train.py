@@ -10,17 +10,14 @@ run goes on from its newest checkpoint. Files are laid out as training/run_folde
 from yacs.config import CfgNode
 
 from configs import load_config
-from models import CFLD, build_model, load_checkpoint
+from models import CFLD, build_model, load_model
 from training.processes import entrypoint, parse_arguments
 from training.running import run_training
 
 
 def build(cfg: CfgNode) -> CFLD:
     """The model, with the weights of MODEL.PRETRAINED_PATH where that is given."""
-    model = build_model(cfg)
-    if cfg.MODEL.PRETRAINED_PATH:
-        load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
-    return model
+    return load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
 
 
 @entrypoint

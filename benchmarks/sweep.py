@@ -29,7 +29,7 @@ from configs.files import write_text
 from diffusion.randomness import pair_generators, pair_seed
 from diffusion.schedulers import load_scheduler
 from metrics import Scorer, json_numbers, skipped_lines
-from models import CFLD, build_model, load_checkpoint
+from models import CFLD, load_model
 from models.build import use_small_decoder
 from models.checkpoints import checkpoint_config
 from models.execution import AUTOCAST, prepare_execution
@@ -83,8 +83,7 @@ class Sampler:
         self.indices = [i * len(dataset) // pairs for i in range(min(pairs, len(dataset)))]
         self.items = [dataset[index] for index in self.indices]
         self.precision = cfg.ACCELERATE.MIXED_PRECISION if device.type == "cuda" else "no"
-        self.model: CFLD = build_model(cfg).eval().requires_grad_(False)
-        load_checkpoint(self.model, cfg.MODEL.PRETRAINED_PATH)
+        self.model: CFLD = load_model(cfg)[0].eval().requires_grad_(False)
         self.decoders: dict[bool, Decoder] = {}
         for small in (False, True):
             if small:

@@ -13,9 +13,9 @@ from diffusion.consistency import TeacherSteps, consistency_loss
 from diffusion.guidance import EVERYTHING, Branch, guidance_branches
 from diffusion.randomness import uniform
 
-from .build import build_model, select_trainable
+from .build import select_trainable
 from .cfld import CFLD
-from .checkpoints import load_checkpoint, trained_parameters
+from .checkpoints import load_model, trained_parameters
 from .generation import guided_denoiser, scales_of
 
 
@@ -83,8 +83,7 @@ def build_student(cfg: CfgNode) -> ConsistencyStudent:
     finished = cfg.clone()
     finished.defrost()
     finished.MODEL.UNET_CONFIG.TRAIN_ALL = False  # its checkpoint need not hold the whole U-Net
-    model = build_model(finished)
-    load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
+    model, _ = load_model(finished)
     select_trainable(model.unet, cfg.MODEL.UNET_CONFIG)
     guidance = guidance_branches(cfg.DISTILL.GUIDANCE_TYPE, scales_of(cfg.DISTILL))
     student = ConsistencyStudent(model, guidance, cfg.MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS)

@@ -12,8 +12,8 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 from configs.files import PARTIAL, in_checkout, read_record
 
-from .build import build_model, use_small_decoder
-from .checkpoints import CONFIG, checkpoint_config, load_checkpoint
+from .build import use_small_decoder
+from .checkpoints import CONFIG, checkpoint_config, load_model
 from .generation import sampling_scheduler
 from .manifest import FROZEN_PARTS, check_files, file_records
 from .parts import one_line, quiet_libraries
@@ -160,7 +160,6 @@ def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline
             node = node[name]
         node[key[-1]] = in_checkout(node[key[-1]])
     cfg.freeze()
-    model = build_model(cfg)
-    progress = load_checkpoint(model, folder)
+    model, progress = load_model(cfg)
     use_small_decoder(model, cfg)
     return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress

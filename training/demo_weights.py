@@ -33,6 +33,7 @@ from configs.files import read_record, write_text
 from datasets import load_pairs
 from datasets.inputs import normalize, unit_range
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
+from models.manifest import part_digests
 from models.parts import load_part
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
 
@@ -182,7 +183,7 @@ def split_checkpoint(cfg: CfgNode, checkpoint: Path, finished: Path) -> None:
     finished.mkdir(parents=True, exist_ok=True)
     small = build_model(cfg)
     small.load_state_dict(model.state_dict())
-    facts = {"epoch": progress["epoch"], "step": progress["step"]}
+    facts = {"epoch": progress["epoch"], "step": progress["step"], "parts": part_digests(cfg)}
     save_checkpoint(finished, small.half(), load_config(CONFIG), facts, {})
 
 

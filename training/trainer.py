@@ -26,7 +26,7 @@ from diffusion.randomness import pair_seed
 from metrics import json_numbers
 from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
-from models.checkpoints import PROGRESS, read_progress, trained_parameters
+from models.checkpoints import PROGRESS, other_parts, read_progress, trained_parameters
 from models.execution import prepare_execution
 from models.sharding import to_cpu, unsharded, whole
 
@@ -124,7 +124,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Path) -> None:
         """Take up weights, optimizer, position and watch of a checkpoint."""
-        load_checkpoint(self.model, checkpoint)
+        self.notes += other_parts(load_checkpoint(self.model, checkpoint), self.cfg)
         position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
         self.position = self.checkpoints.saved = self._check_position(position, facts.get("order", {}))
         self.steps.go_to(self.position.total_steps, Watch(**facts.get("watch", {})))

@@ -1,12 +1,14 @@
 """Checkpoints: our own format, and reading the published one.
 
 Ours is a folder with `model.safetensors` (every parameter that training changed; of a distilled student all),
-`config.yaml` and `checkpoint.json` (progress, scores, and sizes and digests of the other files). The published one
+`config.yaml` and `checkpoint.json` (progress, scores, digests of the frozen parts, and sizes and digests of the other
+files). The published one
 is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net), or `model.safetensors` and
 `model_1.safetensors`, as newer versions of Accelerate call them; `published_name` says how its names map to ours.
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +18,19 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from configs import load_config
+from configs.checks import value_at
 from configs.errors import InputError
 
+from ..build import build_model
 from ..cfld import CFLD
-from ..manifest import check_files, file_records
+from ..manifest import check_files, file_records, part_digests
 from ..sharding import sharded_like
 from ..weights import COMPUTED, read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
+
+LOGGER = logging.getLogger("cfld")
 
 # our name -> published name, tried in order; the U-Net's are in a file of their own
 RENAMES = [
@@ -116,12 +122,13 @@ def write_checkpoint(
 ) -> None:
     """Write weights on the CPU, the config, the progress and the scores into an existing folder.
 
-    `checkpoint.json` comes last and records every file that is then in the folder.
+    `checkpoint.json` comes last and records every file that is then in the folder. Its frozen parts are those that
+    the config names, unless `progress` has others under "parts".
     """
     save_file(dict(weights), folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(cfg.dump())
     files = file_records(folder, (path for path in folder.iterdir() if path.name != PROGRESS))
-    facts = {"format": 1, **progress, "scores": scores, "files": files}
+    facts = {"format": 1, "parts": part_digests(cfg), **progress, "scores": scores, "files": files}
     (folder / PROGRESS).write_text(json.dumps(facts, indent=1) + "\n")
 
 
@@ -134,6 +141,33 @@ def check_checkpoint(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     check_files(folder, read_progress(folder).get("files", {}))
+
+
+def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
+    """The model of a config with the weights of MODEL.PRETRAINED_PATH, and the contents of its `checkpoint.json`.
+
+    Warns of frozen parts that are not those the checkpoint was trained with.
+
+    Raises:
+        InputError: as `build_model` and `load_checkpoint`.
+    """
+    model = build_model(cfg)
+    progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
+    for line in other_parts(progress, cfg):
+        LOGGER.warning(line)
+    return model, progress
+
+
+def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
+    """A line for every frozen part whose files are not those that `progress`, of a checkpoint, was written with."""
+    before = progress.get("parts", {})
+    now = part_digests(cfg) if before else {}
+    return [
+        f"{setting} {value_at(cfg, setting)}: other files than the checkpoint was trained with; "
+        "if they hold other weights, its images will be wrong"
+        for setting, digest in before.items()
+        if now.get(setting, digest) != digest
+    ]
 
 
 def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
@@ -191,7 +225,7 @@ def read_progress(folder: Path) -> dict:
         facts = json.loads((folder / PROGRESS).read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
-    if not isinstance(facts, dict) or not isinstance(facts.get("files", {}), dict):
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(key, {}), dict) for key in ("files", "parts")):
         raise InputError(f"{folder / PROGRESS}: not the progress of a checkpoint; the checkpoint is damaged")
     return facts
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from configs import load_config
 from configs.errors import InputError
-from models import build_model, load_checkpoint, save_checkpoint
+from models import build_model, checkpoints, load_checkpoint, load_model, save_checkpoint
 from models.checkpoints import COMPUTED, load_published_weights, published_parameters
 from tests.models.variants import variant_config
 from tests.shared import SHARED, needs_shared
@@ -113,6 +113,25 @@ def test_damaged_and_missing_files_are_named(tmp_path: Path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged"):
         load_checkpoint(model, tmp_path / "checkpoint")
+
+
+def test_other_frozen_parts_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cfg, _ = saved(tmp_path)
+    cfg.defrost()
+    cfg.MODEL.PRETRAINED_PATH = str(tmp_path / "checkpoint")
+    cfg.freeze()
+    lines: list[str] = []
+    monkeypatch.setattr(checkpoints.LOGGER, "warning", lines.append)
+    load_model(cfg)
+    assert lines == []
+    config = Path(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH) / "config.json"
+    config.write_text(config.read_text() + "\n")
+    load_model(cfg)
+    (line,) = lines
+    assert line.startswith(f"MODEL.UNET_CONFIG.PRETRAINED_PATH {config.parent}: other files") and "\n" not in line
+    progress = json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())
+    del progress["parts"]  # of a checkpoint that does not say
+    assert checkpoints.other_parts(progress, cfg) == []
 
 
 def test_our_weights_without_progress_are_incomplete(tmp_path: Path):

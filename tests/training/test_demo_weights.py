@@ -9,6 +9,7 @@ from PIL import Image
 from configs import load_config
 from configs.checks import BRANCH_LISTS
 from models import build_model, load_checkpoint, save_checkpoint
+from models.checkpoints import other_parts
 from tests.tiny import write_dataset
 from training.demo_weights import CONFIG, PARTS, load_images, main
 
@@ -62,7 +63,8 @@ def test_split_keeps_the_model(parts: Path):
     main(["split", "--parts", str(parts), "--checkpoint", str(checkpoint)])
 
     small = build_model(demo_config(parts)).eval()
-    assert load_checkpoint(small, parts / "checkpoint")["step"] == 9
+    progress = load_checkpoint(small, parts / "checkpoint")
+    assert progress["step"] == 9 and other_parts(progress, demo_config(parts)) == []
     for (name, a), (_, b) in zip(whole.named_parameters(), small.named_parameters()):
         if not name.startswith("vae."):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
