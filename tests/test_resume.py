@@ -87,11 +87,15 @@ def test_two_processes_go_on_to_the_last_bit(tiny):
 
 
 def test_another_number_of_processes_goes_on_with_the_same_pairs(tiny):
+    unet = tiny.parent / "parts" / "unet" / "config.json"
     counts = ((2, stop_in_3, 143), (1, stop_in_8, 143), (4, never_stop, 0))
     for count, prepare, status in counts:
         statuses, output = run("train", arguments(tiny, "parts"), tiny.parent, count, prepare)
         assert statuses == [status] * count, output
         assert ("will not be the same to the last bit" in output) == (count != 2)
+        assert ("unet: other files than the checkpoint was trained with" in output) == (count == 4)
+        if count == 1:
+            unet.write_text(unet.read_text() + "\n")
     assert "was written by 1 process(es) with 1 accumulation step(s), this run has 4 with 1" in output
     run_of_parts = folder_of_run(tiny, "parts")
     seen = Counter()
