@@ -233,10 +233,13 @@ def _pick(rng: np.random.Generator, options):
 
 
 def _sample_cloth(rng: np.random.Generator, patterns: tuple[str, ...]) -> Cloth:
-    """Two colours that remain apart at 128 x 128, and a pattern of 54 to 84 pixels period."""
+    """Two colours that remain apart at 128 x 128, and a pattern whose period, 96 to 150 pixels, does too.
+
+    That is 11 to 17 pixels there, or 1.4 to 2.2 cells of the latents.
+    """
     ground = _pick(rng, CLOTH_COLOURS)
     contrasts = [c for c in CLOTH_COLOURS if np.abs(np.subtract(c, ground) * (0.5, 1.0, 0.4)).sum() > 120]
-    return Cloth(_pick(rng, patterns), ground, _pick(rng, contrasts), float(rng.uniform(54, 84)), _pick(rng, MOTIFS))
+    return Cloth(_pick(rng, patterns), ground, _pick(rng, contrasts), float(rng.uniform(96, 150)), _pick(rng, MOTIFS))
 
 
 def sample_person(rng: np.random.Generator) -> Person:
