@@ -28,7 +28,7 @@ python -m datasets.drawn_people --root "$DATA" --train_people 120 --test_people 
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 bash scripts/single_gpu/pose_transfer_distill.sh cpu --config_file configs/demo.yaml \
     --config_file configs/distill.yaml --config_file configs/demo_distill.yaml INPUT.ROOT_DIR "$DATA" \
-    ACCELERATE.OUTPUT_DIR "$WORK" MODEL.PRETRAINED_PATH "$TEACHER" "$@"
+    ACCELERATE.OUTPUT_DIR "$WORK" MODEL.PRETRAINED_PATH "$TEACHER" TEST.NUM_PAIRS "$PAIRS" "$@"
 newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
     "$WORK/demo/distilled/newest_checkpoint.json")
 

@@ -27,6 +27,7 @@ def test_distil_and_compare(tmp_path):
     assert not left.exists()  # of another teacher, perhaps
     _, _, distill, *tests, scores, likeness = (root / "commands.txt").read_text().splitlines()
     assert distill.startswith("pose_transfer_distill.py") and distill.endswith("OPTIMIZER.LR 1e-5")
+    assert "TEST.NUM_PAIRS 48" in distill  # the evaluation at its end would else take all pairs
     assert all(command.startswith("pose_transfer_test.py") for command in tests) and len(tests) == 13
     student = "MODEL.PRETRAINED_PATH outputs/demo_distill/demo/distilled/epochs_007/checkpoints"
     assert sum(student in command for command in tests) == 6
