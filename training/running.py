@@ -12,6 +12,7 @@ from .caching import cached_inputs
 from .data import evaluation_pairs, training_pairs
 from .evaluation import Evaluator
 from .processes import make_accelerator, on_main
+from .progress import open_log
 from .run_folder import RunFolder
 from .trainer import Trainer
 
@@ -28,6 +29,7 @@ def run_training(cfg: CfgNode, build: Callable[[CfgNode], CFLD]) -> int:
     run = RunFolder.of(cfg)
     dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
+    open_log(None, console=accelerator.is_main_process)  # until `Trainer.train` opens the run's own
     on_main(accelerator, run.lock)
     evaluator = Evaluator(
         cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)

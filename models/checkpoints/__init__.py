@@ -2,9 +2,9 @@
 
 Ours is a folder with `model.safetensors` (every parameter that training changed; of a distilled student all),
 `config.yaml` and `checkpoint.json` (progress, scores, digests of the frozen parts, and sizes and digests of the other
-files). The published one
-is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net), or `model.safetensors` and
-`model_1.safetensors`, as newer versions of Accelerate call them; `published_name` says how its names map to ours.
+files). The published one is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net), or
+`model.safetensors` and `model_1.safetensors`, as newer versions of Accelerate call them; `published_name` says how its
+names map to ours.
 """
 
 import json
