@@ -16,19 +16,19 @@ import numpy as np
 PATTERNS = ("plain", "horizontal", "vertical", "checked", "dotted", "print")
 MOTIFS = ("star", "heart", "disc", "bar", "letter", "ring")
 
-TILE = 64  # pixels of one period of a pattern
+PERIOD = 136.0  # of a pattern, pixels of the photo: 16 at 128 x 128, two cells of the latents; four go around a trunk
+TILE = 64  # pixels of one period of a pattern's picture
 MOTIF = 128  # pixels of a motif's square
 LIGHT = np.array([-0.42, -0.38, 0.82])  # towards the light: from the upper left, before the figure
 
 
 @dataclass(frozen=True)
 class Cloth:
-    """A cloth: ground colour with a pattern in a second colour, both RGB 0 to 255; `period` in pixels."""
+    """A cloth: ground colour with a pattern in a second colour, both RGB 0 to 255."""
 
     pattern: str
     ground: tuple[int, int, int]
     figure: tuple[int, int, int]
-    period: float
     motif: str
 
 
@@ -156,9 +156,9 @@ class Surface:
             )
             mix = mix * (np.abs(self.around) < np.pi / 2)
         else:
-            size = TILE / (cloth.period * scale)
+            size = TILE / (PERIOD * scale)
             # A whole number of periods around the body, so that the pattern closes behind it.
-            turns = max(2.0, np.round(2 * np.pi * self.radius / (cloth.period * scale)))
+            turns = max(2.0, np.round(2 * np.pi * self.radius / (PERIOD * scale)))
             mix = cv2.remap(
                 pattern_tile(cloth.pattern),
                 self.around * np.float32(turns * TILE / (2 * np.pi)) + np.float32(TILE / 2),

@@ -233,13 +233,10 @@ def _pick(rng: np.random.Generator, options):
 
 
 def _sample_cloth(rng: np.random.Generator, patterns: tuple[str, ...]) -> Cloth:
-    """Two colours that remain apart at 128 x 128, and a pattern whose period, 96 to 150 pixels, does too.
-
-    That is 11 to 17 pixels there, or 1.4 to 2.2 cells of the latents.
-    """
+    """A pattern, and two colours that remain apart at 128 x 128."""
     ground = _pick(rng, CLOTH_COLOURS)
     contrasts = [c for c in CLOTH_COLOURS if np.abs(np.subtract(c, ground) * (0.5, 1.0, 0.4)).sum() > 120]
-    return Cloth(_pick(rng, patterns), ground, _pick(rng, contrasts), float(rng.uniform(96, 150)), _pick(rng, MOTIFS))
+    return Cloth(_pick(rng, patterns), ground, _pick(rng, contrasts), _pick(rng, MOTIFS))
 
 
 def sample_person(rng: np.random.Generator) -> Person:
@@ -273,7 +270,7 @@ def sample_person(rng: np.random.Generator) -> Person:
         iris=_pick(rng, ((70, 44, 28), (54, 92, 140), (74, 104, 62), (40, 30, 26))),
         top=top,
         top_cloth=top_cloth,
-        inner_cloth=Cloth("plain", top_cloth.figure, top_cloth.figure, 60.0, "star"),
+        inner_cloth=Cloth("plain", top_cloth.figure, top_cloth.figure, "star"),
         bottom=_pick(rng, outfit.bottoms),
         bottom_cloth=top_cloth if outfit.one_piece else bottom_cloth,
         shoes=_pick(rng, CLOTH_COLOURS),

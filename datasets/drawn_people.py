@@ -28,6 +28,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -40,25 +41,54 @@ from datasets.drawn_bodies import draw
 from datasets.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, Person, Pose, sample_person, sample_pose
 from datasets.drawn_layouts import DRAWN_LAYOUTS, PHOTOS, Photo, Row
 from datasets.keypoints import MISSING
+from datasets.pair_lists import SPLITS
 
-__all__ = ["Person", "Pose", "draw", "draw_dataset", "sample_person", "sample_pose"]
+__all__ = ["Drawn", "Person", "Pose", "draw", "draw_dataset", "people_in", "sample_person", "sample_pose"]
 
 JPEG_QUALITY = 95
 RECORD = "drawn_people.json"
-VERSION = 2  # raise it when the same arguments give other images
+VERSION = 3  # raise it when the same arguments give other images
+
+
+class Drawn(NamedTuple):
+    """A person, and the pose of each photo of it."""
+
+    person: Person
+    poses: list[Pose]
+
+
+def _sample(seed: int, split: int, index: int, photos: int) -> Drawn:
+    rng = np.random.default_rng([seed, split, index])
+    person = sample_person(rng)
+    views = [PHOTOS[number % len(PHOTOS)][1] for number in range(photos)]
+    return Drawn(person, [sample_pose(rng, person, view) for view in views])
+
+
+def people_in(root: Path, split: str) -> list[Drawn]:
+    """The people of a split of the data set drawn into `root`, in the order of its annotations.
+
+    Raises:
+        InputError: nobody was drawn into `root`, or by another version of this module.
+    """
+    form = {"version": int, "seed": int, "photos_per_person": int, **{f"{name}_people": int for name in SPLITS}}
+    record = read_record(root / RECORD, form, "draw people with `python -m datasets.drawn_people`")
+    if record["version"] != VERSION:
+        raise InputError(f"{root / RECORD}: drawn by version {record['version']}, now {VERSION}; draw the people anew")
+    return [
+        _sample(record["seed"], SPLITS.index(split), index, record["photos_per_person"])
+        for index in range(record[f"{split}_people"])
+    ]
 
 
 def _draw_person(task: tuple[int, int], root: Path, photos: int, seed: int, layout: str) -> list[Row]:
     """Draw person (split, index); what the lists say of each photo."""
     cv2.setNumThreads(1)  # one process a core already
     split, index = task
-    rng = np.random.default_rng([seed, split, index])
-    person = sample_person(rng)
+    person, poses = _sample(seed, split, index, photos)
     target = DRAWN_LAYOUTS[layout]
     rows = []
-    for number in range(photos):
-        _, view = PHOTOS[number % len(PHOTOS)]
-        image, points = draw(person, sample_pose(rng, person, view))
+    for number, pose in enumerate(poses):
+        image, points = draw(person, pose)
         if target.size != image.shape[:2]:
             image = cv2.resize(image, target.size[::-1], interpolation=cv2.INTER_AREA)
         path = target.path(Photo(person, split, index, number))

@@ -10,6 +10,7 @@ from tests.tiny import run_main
 
 COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
     "python -m benchmarks",
+    "python -m benchmarks.cloth",
     "python -m benchmarks.likeness",
     "python -m benchmarks.sweep",
     "python -m datasets.drawn_people",

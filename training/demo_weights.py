@@ -31,13 +31,15 @@ from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
 from configs.files import read_record, write_text
 from datasets import load_pairs
+from datasets.drawn_people import people_in
 from datasets.inputs import normalize, unit_range
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.manifest import part_digests
 from models.parts import load_part
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
 
-from .limb_colours import LimbColours
+from .attributes import attribute_labels
+from .encoder_pretraining import EncoderPretraining
 
 CONFIG = "configs/demo.yaml"
 SIZE = 128  # pixels a side of the demo's images
@@ -79,8 +81,7 @@ def train(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[int]
             share = elapsed / (minutes * 60)
             warmup = min(1.0, (step + 1) / 50)
             optimizer.param_groups[0]["lr"] = lr * warmup * 0.5 * (1 + torch.cos(torch.tensor(share * torch.pi))).item()
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                loss = loss_of(step)
+            loss = loss_of(step)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -159,13 +160,14 @@ def init_parts(cfg: CfgNode) -> None:
     save_swin(build_model(random), Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
 
 
-def make_encoder(cfg: CfgNode, root: Path, start: Path, minutes: float, batch: int = 64) -> None:
+def make_encoder(cfg: CfgNode, root: Path, start: Path, minutes: float, batch: int = 32) -> None:
     """Pretrain the appearance encoder and the decoder; a checkpoint of the whole model, to train all of it from."""
     torch.manual_seed(cfg.ACCELERATE.SEED)
     cfg = load_config(CONFIG, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"])
     model, pairs = build_model(cfg).train(), load_pairs(root, "train", cfg.INPUT.DATASET)
     images = read_images([pairs.folder / name for name in pairs.annotations.rows])
-    task = LimbColours(model, pairs, images)
+    labels = attribute_labels([drawn.person for drawn in people_in(root, "train") for _ in drawn.poses])
+    task = EncoderPretraining(model, images, labels)
     train(task, minutes, 1e-3, lambda step: task(batch), "encoder")
     start.mkdir(parents=True, exist_ok=True)
     save_checkpoint(start, model, cfg, {"epoch": 0, "step": 0}, {})
