@@ -38,7 +38,7 @@ python -m datasets.drawn_people --root "$DATA" --train_people 1500 --test_people
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 python -m training.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 35
 python -m training.demo_weights init --parts "$PARTS"
-python -m training.demo_weights encoder --parts "$PARTS" --images "$DATA" --minutes 40
+python -m training.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
 UNIFORM=(MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING False) # later: of the steps that make patterns, cubic sampling sees few
 train 45
 train 50 "${UNIFORM[@]}"

@@ -1,11 +1,19 @@
 """What a drawn person looks like, as classes: what the demo's encoder is pretrained to tell."""
 
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
+from datasets.drawn_bodies import draw
 from datasets.drawn_cloth import MOTIFS, PATTERNS
 from datasets.drawn_figures import (
     BACKDROPS,
@@ -16,8 +24,11 @@ from datasets.drawn_figures import (
     SKIN_TONES,
     TOPS,
     Person,
+    sample_person,
+    sample_pose,
 )
 
+SEED = 5000
 UNKNOWN = -100  # label of what a person does not have, which cross-entropy ignores
 
 
@@ -68,3 +79,29 @@ ATTRIBUTES = (
 def attribute_labels(people: Sequence[Person]) -> Tensor:
     """Classes (N, len(ATTRIBUTES)) int64 of N people."""
     return torch.tensor([[attribute.of(person) for attribute in ATTRIBUTES] for person in people])
+
+
+def _person(index: int) -> tuple[Person, np.random.Generator]:
+    rng = np.random.default_rng([SEED, index])
+    return sample_person(rng), rng
+
+
+def _photo(index: int, size: int) -> np.ndarray:
+    cv2.setNumThreads(1)  # one process a core already
+    person, rng = _person(index)
+    picture, _ = draw(person, sample_pose(rng, person))
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def labelled_photos(people: int, size: int) -> tuple[Tensor, Tensor]:
+    """A photo of each of so many people, none of whom is in a drawn data set, and their labels.
+
+    Returns:
+        (people, 3, size, size) uint8, (people, len(ATTRIBUTES)) int64.
+    """
+    photos = torch.empty(people, 3, size, size, dtype=torch.uint8)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        drawn = pool.map(partial(_photo, size=size), range(people), chunksize=8)
+        for index, pixels in enumerate(tqdm(drawn, total=people, desc="drawing", unit="person", disable=None)):
+            photos[index] = torch.from_numpy(pixels).permute(2, 0, 1)
+    return photos, attribute_labels([_person(index)[0] for index in range(people)])

@@ -3,7 +3,7 @@
     python -m training.demo_weights vae     --images DIR --minutes 20
     python -m training.demo_weights clip    --images DIR --minutes 5
     python -m training.demo_weights init
-    python -m training.demo_weights encoder --images DIR --minutes 25
+    python -m training.demo_weights encoder --people 24000 --minutes 40
     python -m training.demo_weights split   --checkpoint DIR
 
 `scripts/make_demo_weights.sh` runs the whole of it; sizes are those of `pretrained_models/demo/*/config.json`.
@@ -11,7 +11,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -30,15 +30,13 @@ from configs.arguments import Parser
 from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
 from configs.files import read_record, write_text
-from datasets import load_pairs
-from datasets.drawn_people import people_in
 from datasets.inputs import normalize, unit_range
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.manifest import part_digests
 from models.parts import load_part
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
 
-from .attributes import attribute_labels
+from .attributes import labelled_photos
 from .encoder_pretraining import EncoderPretraining
 
 CONFIG = "configs/demo.yaml"
@@ -49,7 +47,7 @@ PARTS = {  # settings that name the parts, and where below the folder of the par
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH": "scheduler",
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": "swin/model.safetensors",
 }
-NEEDED = {"vae": "images", "clip": "images", "encoder": "images", "split": "checkpoint"}  # option without which no part
+NEEDED = {"vae": "images", "clip": "images", "split": "checkpoint"}  # option without which no part
 
 
 def load_images(folder: Path) -> tuple[Tensor, list[str]]:
@@ -57,18 +55,13 @@ def load_images(folder: Path) -> tuple[Tensor, list[str]]:
     paths = sorted(folder.rglob("*.jpg"))
     if not paths:
         raise InputError(f"{folder}: no .jpg below it; draw people with `python -m datasets.drawn_people`")
-    return read_images(paths), [path.parent.name for path in paths]
-
-
-def read_images(paths: Sequence[Path]) -> Tensor:
-    """JPEG files as (N, 3, SIZE, SIZE) uint8."""
     images = torch.empty(len(paths), 3, SIZE, SIZE, dtype=torch.uint8)
     for i, path in enumerate(tqdm(paths, desc="reading", unit="image")):
         with Image.open(path) as image:
             image.draft("RGB", (2 * SIZE, 2 * SIZE))
             small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         images[i] = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(SIZE, SIZE, 3).permute(2, 0, 1)
-    return images
+    return images, [path.parent.name for path in paths]
 
 
 def train(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[int], Tensor], name: str) -> None:
@@ -160,14 +153,12 @@ def init_parts(cfg: CfgNode) -> None:
     save_swin(build_model(random), Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
 
 
-def make_encoder(cfg: CfgNode, root: Path, start: Path, minutes: float, batch: int = 32) -> None:
+def make_encoder(cfg: CfgNode, people: int, start: Path, minutes: float, batch: int = 32) -> None:
     """Pretrain the appearance encoder and the decoder; a checkpoint of the whole model, to train all of it from."""
     torch.manual_seed(cfg.ACCELERATE.SEED)
     cfg = load_config(CONFIG, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"])
-    model, pairs = build_model(cfg).train(), load_pairs(root, "train", cfg.INPUT.DATASET)
-    images = read_images([pairs.folder / name for name in pairs.annotations.rows])
-    labels = attribute_labels([drawn.person for drawn in people_in(root, "train") for _ in drawn.poses])
-    task = EncoderPretraining(model, images, labels)
+    model = build_model(cfg).train()
+    task = EncoderPretraining(model, *labelled_photos(people, SIZE))
     train(task, minutes, 1e-3, lambda step: task(batch), "encoder")
     start.mkdir(parents=True, exist_ok=True)
     save_checkpoint(start, model, cfg, {"epoch": 0, "step": 0}, {})
@@ -213,9 +204,8 @@ def _flat(cfg: CfgNode) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(__doc__, prog="python -m training.demo_weights")
     parser.add_argument("part", choices=["vae", "clip", "init", "encoder", "split"], help="which parts to make")
-    parser.add_argument(
-        "--images", type=Path, help="folder with drawn photos (vae, clip), or the dataset's root (encoder)"
-    )
+    parser.add_argument("--images", type=Path, help="folder with drawn photos (vae, clip)")
+    parser.add_argument("--people", type=int, default=24_000, help="people to draw and learn from (encoder)")
     parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip, encoder)")
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
@@ -231,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif options.part == "init":
         init_parts(cfg)
     elif options.part == "encoder":
-        make_encoder(cfg, options.images, options.parts / "start", options.minutes)
+        make_encoder(cfg, options.people, options.parts / "start", options.minutes)
     else:
         split_checkpoint(cfg, options.checkpoint, options.parts / "checkpoint")
 

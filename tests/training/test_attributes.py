@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from datasets.drawn_cloth import MOTIFS, PATTERNS, Cloth
-from datasets.drawn_figures import CLOTH_COLOURS, sample_person
-from training.attributes import ATTRIBUTES, UNKNOWN, attribute_labels
+from datasets.drawn_figures import BACKDROPS, CLOTH_COLOURS, sample_person
+from training.attributes import ATTRIBUTES, UNKNOWN, attribute_labels, labelled_photos
 
 RED, GREY = 0, 12  # places in CLOTH_COLOURS
 
@@ -41,3 +42,14 @@ def test_every_person_has_labels_below_the_number_of_classes():
         known = column[column != UNKNOWN]
         assert 0 <= known.min() and known.max() < attribute.classes
         assert len(known.unique()) > 1, "an attribute that never differs teaches nothing"
+
+
+def test_photos_are_those_of_the_labels():
+    photos, labels = labelled_photos(3, 64)
+    assert photos.shape == (3, 3, 64, 64) and labels.shape == (3, len(ATTRIBUTES))
+    again, _ = labelled_photos(2, 64)
+    assert torch.equal(again, photos[:2])
+    for photo, backdrop in zip(photos, labels[:, -1], strict=True):
+        corner = photo[:, 0, 0].float() - torch.tensor(BACKDROPS[backdrop]).float()
+        others = [(photo[:, 0, 0].float() - torch.tensor(other).float()).norm() for other in BACKDROPS]
+        assert corner.norm() == min(others)
