@@ -1,6 +1,6 @@
 """How often generated drawn people wear the right cloth: each image is compared with its target in ten cloths.
 
-    python -m benchmarks.cloth outputs/demo/quickstart/generated/128x128 --dataset outputs/demo/fashion
+    python -m benchmarks.cloth outputs/demo/quickstart_finished/generated/128x128 --dataset outputs/demo/fashion
 
 The target is drawn anew with its top, or its bottom, in the right cloth and in nine of other people; the cloth is
 recognised when the image is nearest (squared error) to the right one. Chance gives 10 %.

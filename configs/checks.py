@@ -27,6 +27,10 @@ CHOICES = {
     "TEST.GUIDANCE_TYPE": GUIDANCE_TYPES,
     "DISTILL.GUIDANCE_TYPE": GUIDANCE_TYPES,
 }
+NAMES = {  # of which a list may hold any
+    "ACCELERATE.TRACKERS": ("tensorboard", "wandb"),
+    "MODEL.FROZEN_PARTS": ("appearance_encoder", "prompt_decoder", "hybrid_granularity_adapter", "pose_adapter"),
+}
 POSITIVE = (
     "ACCELERATE.GRADIENT_ACCUMULATION_STEPS",
     "ACCELERATE.LOG_PERIOD",
@@ -98,9 +102,16 @@ def check(cfg: CfgNode) -> None:
     _check_encoder(cfg)
     _check_prompt(cfg)
     _check_mask(cfg.INPUT.COND)
-    unknown = set(cfg.ACCELERATE.TRACKERS) - {"tensorboard", "wandb"}
-    if unknown:
-        raise InputError(f"ACCELERATE.TRACKERS names {sorted(unknown)}; known are tensorboard and wandb")
+    _check_names(cfg)
+
+
+def _check_names(cfg: CfgNode) -> None:
+    for key, known in NAMES.items():
+        unknown = [name for name in value_at(cfg, key) if name not in known]
+        if unknown:
+            raise InputError(f"{key} names {unknown}; known are {', '.join(known)}")
+    if "appearance_encoder" in cfg.MODEL.FROZEN_PARTS and not cfg.MODEL.COND_STAGE_CONFIG.DEPTHS:
+        raise InputError("MODEL.FROZEN_PARTS names appearance_encoder; MODEL.COND_STAGE_CONFIG.DEPTHS [] leaves it out")
 
 
 def value_at(cfg: CfgNode, key: str):

@@ -31,6 +31,7 @@ _C.MODEL = CN()
 _C.MODEL.PRETRAINED_PATH = ""  # a checkpoint folder, ours or of the published system
 _C.MODEL.LAST_EPOCH = 0  # epochs already trained when PRETRAINED_PATH is a checkpoint without a step count
 _C.MODEL.RANDOM_WEIGHTS = False  # (ours) build every part from its JSON config, for tests and benchmarks
+_C.MODEL.FROZEN_PARTS = []  # (ours) any of appearance_encoder, prompt_decoder, hybrid_granularity_adapter, pose_adapter
 _C.MODEL.GRADIENT_CHECKPOINTING = "auto"  # (ours) recompute U-Net activations: off, on, or auto (measures first)
 _C.MODEL.CHANNELS_LAST = False  # (ours) memory layout that convolutions of GPUs prefer
 _C.MODEL.COMPILE = "off"  # (ours) torch.compile of the repeated blocks: off, default, or reduce-overhead (CUDA graphs)

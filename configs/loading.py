@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from .checks import check, value_at
+from .checks import NAMES, check, value_at
 from .defaults import default_config
 from .errors import InputError
 
@@ -93,7 +93,8 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
     default = value_at(DEFAULTS, key)
     if parse and not isinstance(default, str):
         value = _parse(value)
-    value = _coerce(value, default, f"{where}: {key}")
+    element = type(default[0]) if isinstance(default, list) and default else str if key in NAMES else float
+    value = _coerce(value, default, element, f"{where}: {key}")
     node[leaf] = SWITCHES[key].get(value, value) if key in SWITCHES else value
 
 
@@ -105,8 +106,8 @@ def _as_float(value):
         return value
 
 
-def _coerce(value, default, where: str):
-    """`value` as the type of `default`: integers may stand for floats and tuples for lists."""
+def _coerce(value, default, element: type, where: str):
+    """`value` as the type of `default`, a list's as `element`: integers may stand for floats and tuples for lists."""
     if isinstance(default, CfgNode):
         raise InputError(f"{where} is a group of settings, not a setting")
     if isinstance(default, float):
@@ -120,8 +121,7 @@ def _coerce(value, default, where: str):
             f"{where} is {value!r} ({type(value).__name__}), expected {type(default).__name__} like {default!r}"
         )
     if isinstance(default, list) and value:
-        expected = type(default[0]) if default else float  # the lists that are empty by default hold shares
-        value = [_as_float(v) for v in value] if expected is float else value
-        if any(type(v) is not expected for v in value):
-            raise InputError(f"{where} is {value!r}, expected a list of {expected.__name__} like {default!r}")
+        value = [_as_float(v) for v in value] if element is float else value
+        if any(type(v) is not element for v in value):
+            raise InputError(f"{where} is {value!r}, expected a list of {element.__name__} like {default!r}")
     return value

@@ -56,7 +56,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
                 f"{m.SCHEDULER_CONFIG.PRETRAINED_PATH}/scheduler_config.json: prediction_type is "
                 f"{scheduler.config.prediction_type!r}, expected one of {', '.join(TARGETS)}"
             )
-        return CFLD(
+        model = CFLD(
             **conditioning_parts(cfg),
             unet=unet,
             vae=vae,
@@ -69,6 +69,8 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
                 drop_appearance=m.U_COND_UP_BLOCK_GUIDANCE,
             ),
         )
+        model.freeze(m.FROZEN_PARTS)
+        return model
 
 
 def use_small_decoder(model: CFLD, cfg: CfgNode) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +58,23 @@ class CFLD(Conditioner):
         self.unet = unet
         self.vae = vae
         self.settings = settings
+        self.frozen: tuple[str, ...] = ()
         self.inherited: dict[str, Tensor] = {}  # frozen weights that its checkpoints hold all the same
         self.register_buffer("alphas_cumprod", alphas_cumprod.clone(), persistent=False)
 
     def train(self, mode: bool = True) -> CFLD:
         super().train(mode)
-        self.vae.eval()
+        for name in ("vae", *self.frozen):
+            self.get_submodule(name).eval()
         return self
+
+    def freeze(self, parts: Iterable[str]) -> None:
+        """Keep parts as they are in training, where they compute as in sampling; checkpoints hold them all the same."""
+        self.frozen = tuple(parts)
+        for part in self.frozen:
+            for name, parameter in self.get_submodule(part).requires_grad_(False).named_parameters(part):
+                self.inherited[name] = parameter.detach()
+        self.train(self.training)
 
     def denoise(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         """Predicted noise (B, 4, h, w) in latents (B, 4, h, w) at timesteps (B,) or ()."""

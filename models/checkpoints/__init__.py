@@ -112,9 +112,9 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:
-    """Write the trained parameters of a model, as `write_checkpoint` does."""
-    trained = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(model).items()}
-    write_checkpoint(folder, trained, cfg, progress, scores)
+    """Write the trained and the inherited parameters of a model, as `write_checkpoint` does."""
+    held = {**model.inherited, **trained_parameters(model)}
+    write_checkpoint(folder, {name: p.detach().cpu().contiguous() for name, p in held.items()}, cfg, progress, scores)
 
 
 def write_checkpoint(
@@ -188,7 +188,9 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
         weights = read_weights(folder / WEIGHTS)
         progress = read_progress(folder)
         check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
-        _load(model, weights, set(trained_parameters(model)), folder)
+        elsewhere = {name for name in model.inherited if name.startswith("unet.")}  # in a file of their own
+        _load(model, weights, (trained_parameters(model).keys() | model.inherited.keys()) - elsewhere, folder)
+        model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())
         return progress
     pairs = ", or ".join(" and ".join(names) for names in PUBLISHED)
     raise InputError(f"{folder}: no checkpoint; expected {WEIGHTS} and {PROGRESS} (ours), or {pairs} (published)")

@@ -113,6 +113,8 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["INPUT.COND.PRED_RATIO", "[0.3]"], ("PRED_RATIO_VAR",)),
         (["ACCELERATE.RUN_NAME", "../x"], ("RUN_NAME", "folder name")),
         (["ACCELERATE.TRACKERS", "['comet']"], ("comet",)),
+        (["MODEL.FROZEN_PARTS", "['unet']"], ("FROZEN_PARTS names ['unet']", "pose_adapter")),
+        (["MODEL.FROZEN_PARTS", "[1]"], ("FROZEN_PARTS is [1]", "str")),
         (["ACCELERATE.SEED", "-1"], ("SEED", "0 to")),
         (["MODEL.DECODER_CONFIG.DEPTH", "0", "MODEL.DECODER_CONFIG.N_CTX", "1"], ("CLIP", "clip_model.yaml")),
         (["MODEL.COND_STAGE_CONFIG.LAST_NORM", "True", "MODEL.DECODER_CONFIG.DEPTH", "-2"], ("LAST_NORM",)),

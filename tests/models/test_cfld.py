@@ -8,7 +8,7 @@ import torch
 from configs import load_config
 from configs.errors import InputError
 from diffusion.guidance import EVERYTHING, NOTHING, Branch
-from models import CFLD, build_model
+from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from tests.models.variants import VARIANTS, variant_config
 
 
@@ -199,3 +199,38 @@ def test_the_names_that_other_programs_import():
 def test_clip_reads_photos_of_its_own_size(tmp_path: Path):
     with pytest.raises(InputError, match="32 x 32"):
         build_model(variant_config("clip_model", tmp_path, {"INPUT": {"COND": {"IMG_SIZE": [64, 64]}}}))
+
+
+def test_frozen_parts_stay_and_their_checkpoint_is_whole(tmp_path):
+    parts = ["appearance_encoder", "prompt_decoder"]
+    whole, cfg = (
+        variant_config("default", tmp_path),
+        variant_config("default", tmp_path, {"MODEL": {"FROZEN_PARTS": parts}}),
+    )
+    model = build(cfg)
+    model(batch_of(cfg)).backward()
+    assert {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None} == {
+        "learned_prompt", "hybrid_granularity_adapter", "pose_adapter", "unet",
+    }  # fmt: skip
+    assert {name for name, part in model.named_children() if not part.training} == {*parts, "vae"}
+
+    (tmp_path / "checkpoint").mkdir()
+    save_checkpoint(tmp_path / "checkpoint", model, cfg, {}, {})
+    for config in (whole, cfg):
+        again = build_model(config)
+        load_checkpoint(again, tmp_path / "checkpoint")
+        for (name, a), (_, b) in zip(model.named_parameters(), again.named_parameters(), strict=True):
+            assert torch.equal(a, b) or name.startswith(("unet.", "vae.")), (
+                name
+            )  # their frozen weights have other files
+    assert again.inherited.keys() == {name for name, _ in model.named_parameters() if name.split(".")[0] in parts}
+    assert all(torch.equal(value, dict(model.named_parameters())[name]) for name, value in again.inherited.items())
+
+
+def test_a_checkpoint_without_a_frozen_part_is_refused(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    without = variant_config("no_app", tmp_path)
+    save_checkpoint(tmp_path / "checkpoint", build(without), without, {}, {})
+    cfg = variant_config("default", tmp_path, {"MODEL": {"FROZEN_PARTS": ["hybrid_granularity_adapter"]}})
+    with pytest.raises(InputError, match="missing .hybrid_granularity_adapter"):
+        load_checkpoint(build_model(cfg), tmp_path / "checkpoint")
