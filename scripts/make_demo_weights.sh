@@ -10,19 +10,26 @@ WORK=outputs/demo_weights
 DATA=$WORK/fashion
 PARTS=$WORK/parts
 
-# train MINUTES KEY VALUE ...: the whole model, U-Net included; goes on where the last call ended
+# train RUN START MINUTES KEY VALUE ...: the U-Net and what leads to it; goes on where the last call for RUN ended.
+# Encoder and decoder stay as they were pretrained: gradients of a U-Net that cannot read them yet would undo that.
 train() {
-    local minutes=$1
-    shift
-    bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/demo.yaml \
-        ACCELERATE.OUTPUT_DIR "$WORK" ACCELERATE.RUN_NAME weights ACCELERATE.MIXED_PRECISION no \
+    local run=$1 start=$2 minutes=$3
+    shift 3
+    bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/demo.yaml "$@" \
+        ACCELERATE.OUTPUT_DIR "$WORK" ACCELERATE.RUN_NAME "$run" ACCELERATE.MIXED_PRECISION no \
         MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH "$PARTS/vae" MODEL.UNET_CONFIG.PRETRAINED_PATH "$PARTS/unet" \
         MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH "$PARTS/scheduler" \
         MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH "$PARTS/swin/model.safetensors" \
-        MODEL.PRETRAINED_PATH "$PARTS/start" MODEL.UNET_CONFIG.TRAIN_ALL True MODEL.U_COND_PERCENT 0.1 \
-        INPUT.ROOT_DIR "$DATA" INPUT.CACHE latents \
+        MODEL.PRETRAINED_PATH "$PARTS/$start" MODEL.UNET_CONFIG.TRAIN_ALL True MODEL.U_COND_PERCENT 0.1 \
+        MODEL.FROZEN_PARTS '["appearance_encoder", "prompt_decoder"]' INPUT.ROOT_DIR "$DATA" INPUT.CACHE latents \
         OPTIMIZER.LR 8e-4 OPTIMIZER.WARMUP_STEPS 100 OPTIMIZER.EMA_DECAY 0.998 TEST.NUM_PAIRS 32 \
-        OPTIMIZER.MAX_MINUTES "$minutes" "$@"
+        OPTIMIZER.MAX_MINUTES "$minutes"
+}
+
+# newest RUN: the folder of its newest checkpoint
+newest() {
+    python -c 'import json, sys; print(sys.argv[1] + json.load(open(sys.argv[1] + "newest_checkpoint.json"))["checkpoint"])' \
+        "$WORK/demo/$1/"
 }
 
 activate_environment
@@ -39,13 +46,11 @@ python generate_fashion_datasets.py --root_dir "$DATA" --link
 python -m training.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 35
 python -m training.demo_weights init --parts "$PARTS"
 python -m training.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
-UNIFORM=(MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING False) # later: of the steps that make patterns, cubic sampling sees few
-train 45
-train 50 "${UNIFORM[@]}"
-train 14 "${UNIFORM[@]}" OPTIMIZER.OVERRIDE_LR 2.5e-4
-train 9 "${UNIFORM[@]}" OPTIMIZER.OVERRIDE_LR 4e-5
-newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
-    "$WORK/demo/weights/newest_checkpoint.json")
-python -m training.demo_weights split --parts "$PARTS" --checkpoint "$WORK/demo/weights/$newest"
+train prompt start 60 --config_file configs/ablation_study/no_app.yaml # else the U-Net leaves the prompt unread
+python -m training.demo_weights branches --parts "$PARTS" --checkpoint "$(newest prompt)"
+train weights start_with_branches 60
+train weights start_with_branches 12 OPTIMIZER.OVERRIDE_LR 2.5e-4
+train weights start_with_branches 8 OPTIMIZER.OVERRIDE_LR 4e-5
+python -m training.demo_weights split --parts "$PARTS" --checkpoint "$(newest weights)"
 python -m training.demo_weights clip --parts "$PARTS" --images "$DATA/MEN" --minutes 2
 echo "the parts and the finished checkpoint are in $PARTS"

@@ -1,17 +1,18 @@
 """Making the demo weights from drawn people: the parts that stand for public weights, and the final split.
 
-    python -m training.demo_weights vae     --images DIR --minutes 20
-    python -m training.demo_weights clip    --images DIR --minutes 5
+    python -m training.demo_weights vae      --images DIR --minutes 20
+    python -m training.demo_weights clip     --images DIR --minutes 5
     python -m training.demo_weights init
-    python -m training.demo_weights encoder --people 24000 --minutes 40
-    python -m training.demo_weights split   --checkpoint DIR
+    python -m training.demo_weights encoder  --people 24000 --minutes 40
+    python -m training.demo_weights branches --checkpoint DIR
+    python -m training.demo_weights split    --checkpoint DIR
 
 `scripts/make_demo_weights.sh` runs the whole of it; sizes are those of `pretrained_models/demo/*/config.json`.
 """
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from .attributes import labelled_photos
 from .encoder_pretraining import EncoderPretraining
 
 CONFIG = "configs/demo.yaml"
+PROMPT_ALONE = (CONFIG, "configs/ablation_study/no_app.yaml")
 SIZE = 128  # pixels a side of the demo's images
 PARTS = {  # settings that name the parts, and where below the folder of the parts they lie
     "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH": "vae",
@@ -47,7 +49,12 @@ PARTS = {  # settings that name the parts, and where below the folder of the par
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH": "scheduler",
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": "swin/model.safetensors",
 }
-NEEDED = {"vae": "images", "clip": "images", "split": "checkpoint"}  # option without which no part
+NEEDED = {
+    "vae": "images",
+    "clip": "images",
+    "branches": "checkpoint",
+    "split": "checkpoint",
+}  # option without which no part
 
 
 def load_images(folder: Path) -> tuple[Tensor, list[str]]:
@@ -154,12 +161,23 @@ def init_parts(cfg: CfgNode) -> None:
 
 
 def make_encoder(cfg: CfgNode, people: int, start: Path, minutes: float, batch: int = 32) -> None:
-    """Pretrain the appearance encoder and the decoder; a checkpoint of the whole model, to train all of it from."""
+    """Pretrain the appearance encoder and the decoder; a checkpoint without branches, to train the U-Net from."""
     torch.manual_seed(cfg.ACCELERATE.SEED)
-    cfg = load_config(CONFIG, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"])
+    cfg = _whole(cfg, PROMPT_ALONE)
     model = build_model(cfg).train()
     task = EncoderPretraining(model, *labelled_photos(people, SIZE))
     train(task, minutes, 1e-3, lambda step: task(batch), "encoder")
+    start.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(start, model, cfg, {"epoch": 0, "step": 0}, {})
+
+
+def add_branches(cfg: CfgNode, checkpoint: Path, start: Path) -> None:
+    """Give a checkpoint without branches the ones of the config, which change nothing before they are trained."""
+    torch.manual_seed(cfg.ACCELERATE.SEED)
+    without, cfg = build_model(_whole(cfg, PROMPT_ALONE)), _whole(cfg, CONFIG)
+    load_checkpoint(without, checkpoint)
+    model = build_model(cfg)
+    model.load_state_dict(without.state_dict(), strict=False)
     start.mkdir(parents=True, exist_ok=True)
     save_checkpoint(start, model, cfg, {"epoch": 0, "step": 0}, {})
 
@@ -169,7 +187,7 @@ def split_checkpoint(cfg: CfgNode, checkpoint: Path, finished: Path) -> None:
 
     The finished checkpoint holds what `configs/demo.yaml` trains; the rest of the U-Net becomes its part.
     """
-    model = build_model(load_config(CONFIG, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"]))
+    model = build_model(_whole(cfg, CONFIG))
     progress = load_checkpoint(model, checkpoint)
     save_half(deepcopy(model.unet), Path(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH))
     save_swin(model, Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
@@ -200,14 +218,21 @@ def _flat(cfg: CfgNode) -> list[str]:
     return [item for key in PARTS for item in (key, str(value_at(cfg, key)))]
 
 
+def _whole(cfg: CfgNode, files: str | Sequence[str]) -> CfgNode:
+    """The config of files with the parts of another one, all of the U-Net trained."""
+    return load_config(files, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"])
+
+
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(__doc__, prog="python -m training.demo_weights")
-    parser.add_argument("part", choices=["vae", "clip", "init", "encoder", "split"], help="which parts to make")
+    parser.add_argument(
+        "part", choices=["vae", "clip", "init", "encoder", "branches", "split"], help="which parts to make"
+    )
     parser.add_argument("--images", type=Path, help="folder with drawn photos (vae, clip)")
     parser.add_argument("--people", type=int, default=24_000, help="people to draw and learn from (encoder)")
     parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip, encoder)")
-    parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (split)")
+    parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (branches, split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
     needed = NEEDED.get(options.part)
@@ -222,6 +247,8 @@ def main(arguments: list[str] | None = None) -> None:
         init_parts(cfg)
     elif options.part == "encoder":
         make_encoder(cfg, options.people, options.parts / "start", options.minutes)
+    elif options.part == "branches":
+        add_branches(cfg, options.checkpoint, options.parts / "start_with_branches")
     else:
         split_checkpoint(cfg, options.checkpoint, options.parts / "checkpoint")
 

@@ -83,14 +83,18 @@ def test_the_clip_part_serves_the_clip_variant(parts: Path):
 def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
     before = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(parts / place))])
     main(["encoder", "--parts", str(parts), "--people", "4", "--minutes", "0.01"])
+    main(["branches", "--parts", str(parts), "--checkpoint", str(parts / "start")])
     start, model = build_model(demo_config(parts, "MODEL.UNET_CONFIG.TRAIN_ALL", "True")), build_model(before)
-    load_checkpoint(start, parts / "start")
+    load_checkpoint(start, parts / "start_with_branches")
     changed = {
         name.split(".")[0]
         for (name, a), (_, b) in zip(start.named_parameters(), model.named_parameters())
         if name.startswith(("appearance_encoder.", "unet.", "vae.")) and not torch.equal(a, b)
     }
     assert changed == {"appearance_encoder"}
+    with torch.no_grad():
+        biases = start.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128)).appearance
+    assert len(biases) == 9 and not any(bias.any() for bias in biases.values())
 
 
 def test_no_images_is_one_line(tmp_path: Path, capsys):
@@ -100,7 +104,9 @@ def test_no_images_is_one_line(tmp_path: Path, capsys):
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}: no .jpg")
 
 
-@pytest.mark.parametrize(("part", "option"), [("vae", "--images"), ("split", "--checkpoint")])
+@pytest.mark.parametrize(
+    ("part", "option"), [("vae", "--images"), ("branches", "--checkpoint"), ("split", "--checkpoint")]
+)
 def test_a_missing_option_is_one_line(part: str, option: str, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([part])
