@@ -147,7 +147,9 @@ def test_sharded_training_in_16_bit_computes_what_autocast_does(plain):
     prepare = partial(by_fsdp, "fsdp_zero2.yaml")
     statuses, output = run("train", [*arguments(config, "fsdp_half"), *half], config.parent, 2, prepare)
     assert statuses == [0, 0], output
-    assert losses(config, "fsdp_half") == pytest.approx(losses(config, "half"), abs=2e-4)
+    sharded, whole = losses(config, "fsdp_half"), losses(config, "half")
+    assert sharded[0] == pytest.approx(whole[0], abs=1e-5)  # weights of 16 bit would be 5e-5 away
+    assert sharded == pytest.approx(whole, abs=1e-3)  # Adam makes steps of gradients that are rounding alone
     assert {tensor.dtype for file in files(config, "fsdp_half") for tensor in file.values()} == {torch.float32}
 
 
