@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # How pretrained_models/demo was made: everything from drawn people, nothing from elsewhere.
-# About three and a half hours on two CPU cores. The weights that ship took a longer way: the U-Net had 6,562 steps with an
-# encoder from scratch, 1,798 with one pretrained on mean colours, 1,502 with a VAE of 16 channels in place of 8, 11,744 with the
-# encoder pretrained for another 38 minutes as here, and 8,498 with the patterns of cloth as they are drawn now; the VAE saw smaller
-# ones only. Files go to outputs/demo_weights; copy its parts over when they are better.
+# About four and a half hours on two CPU cores. The weights that ship took a longer way to the same place: the VAE was trained on
+# smaller patterns, and U-Net and encoder began from ones that 30,104 steps had made in other ways (another encoder, another VAE,
+# smaller patterns); from them on it was as here: the encoder 28 minutes, the U-Net 3,022 steps with the prompt alone and
+# 3,449 with branches. Files go to outputs/demo_weights; copy its parts over when they are better.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights
