@@ -78,9 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     groups = defaultdict(list)
     for choice in choices(options.generated, options.dataset):
-        kind = "plain" if choice.pattern == "plain" else "patterned"
-        groups[choice.garment, kind].append(choice.right)
-        groups[choice.garment, choice.pattern].append(choice.right)
+        for kind in {choice.pattern, "plain" if choice.pattern == "plain" else "patterned"}:
+            groups[choice.garment, kind].append(choice.right)
     for (garment, kind), right in sorted(groups.items()):
         print(f"{garment:7} {kind:11} {np.mean(right):6.1%} of {len(right)}")
 

@@ -43,10 +43,13 @@ def shares(output: str) -> dict[tuple[str, str], float]:
     return {tuple(line.split()[:2]): float(line.split()[2].rstrip("%")) for line in output.splitlines()}
 
 
-def test_targets_wear_the_right_cloth(dataset, generate, capsys):
+def test_targets_wear_the_right_cloth(dataset, generate, tmp_path, capsys):
     assert run_main(cloth, generate(lambda person, other: person), "--dataset", dataset) == 0
-    found = shares(capsys.readouterr().out)
+    output = capsys.readouterr().out
+    found = shares(output)
     assert {garment for garment, _ in found} == {"top", "bottom"}
+    images = sum(int(line.split()[-1]) for line in output.splitlines() if line.split()[1] in ("plain", "patterned"))
+    assert images == 2 * len(list(tmp_path.glob("*.png")))  # a top and a bottom each
     assert set(found.values()) == {100.0}
 
 
