@@ -8,6 +8,13 @@ fail() {
     exit 1
 }
 
+# newest_checkpoint RUN: the folder of the newest checkpoint in a run's folder
+newest_checkpoint() {
+    local folder
+    folder=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' "$1/newest_checkpoint.json") &&
+        echo "$1/$folder"
+}
+
 # Activate an environment with the packages of requirements.txt, and of further requirement files if named.
 # An active environment is used as it is; else it is .venv here, made at the first use. A network is needed
 # only where a package is missing.

@@ -29,16 +29,15 @@ python generate_fashion_datasets.py --root_dir "$DATA" --link
 bash scripts/single_gpu/pose_transfer_distill.sh cpu --config_file configs/demo.yaml \
     --config_file configs/distill.yaml --config_file configs/demo_distill.yaml INPUT.ROOT_DIR "$DATA" \
     ACCELERATE.OUTPUT_DIR "$WORK" MODEL.PRETRAINED_PATH "$TEACHER" TEST.NUM_PAIRS "$PAIRS" "$@"
-newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
-    "$WORK/demo/distilled/newest_checkpoint.json")
+newest=$(newest_checkpoint "$WORK/demo/distilled")
 
 scores=() folders=()
 sample teacher_50 "$TEACHER" 50
 for steps in 4 2 1; do
     sample "teacher_ddim_$steps" "$TEACHER" "$steps"
     sample "teacher_unipc_$steps" "$TEACHER" "$steps" MODEL.SCHEDULER_CONFIG.NAME unipc
-    sample "student_$steps" "$WORK/demo/distilled/$newest" "$steps"
-    sample "student_ddim_$steps" "$WORK/demo/distilled/$newest" "$steps" MODEL.SCHEDULER_CONFIG.NAME ddim
+    sample "student_$steps" "$newest" "$steps"
+    sample "student_ddim_$steps" "$newest" "$steps" MODEL.SCHEDULER_CONFIG.NAME ddim
 done
 echo "$PAIRS pairs, scores against the ground truth:"
 python -m metrics "${scores[@]}"

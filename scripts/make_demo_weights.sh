@@ -26,12 +26,6 @@ train() {
         OPTIMIZER.MAX_MINUTES "$minutes"
 }
 
-# newest RUN: the folder of its newest checkpoint
-newest() {
-    python -c 'import json, sys; print(sys.argv[1] + json.load(open(sys.argv[1] + "newest_checkpoint.json"))["checkpoint"])' \
-        "$WORK/demo/$1/"
-}
-
 activate_environment
 mkdir -p "$PARTS"
 for part in unet vae clip; do
@@ -47,10 +41,10 @@ python -m training.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --mi
 python -m training.demo_weights init --parts "$PARTS"
 python -m training.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
 train prompt start 60 --config_file configs/ablation_study/no_app.yaml # else the U-Net leaves the prompt unread
-python -m training.demo_weights branches --parts "$PARTS" --checkpoint "$(newest prompt)"
+python -m training.demo_weights branches --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/prompt")"
 train weights start_with_branches 60
 train weights start_with_branches 12 OPTIMIZER.OVERRIDE_LR 2.5e-4
 train weights start_with_branches 8 OPTIMIZER.OVERRIDE_LR 4e-5
-python -m training.demo_weights split --parts "$PARTS" --checkpoint "$(newest weights)"
+python -m training.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
 python -m training.demo_weights clip --parts "$PARTS" --images "$DATA/MEN" --minutes 2
 echo "the parts and the finished checkpoint are in $PARTS"

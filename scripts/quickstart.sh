@@ -44,11 +44,10 @@ else
     on_device train --config_file "$CONFIG" ACCELERATE.RUN_NAME "$RUN"
     touch "$trained"
 fi
-newest=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' \
-    "outputs/demo/$RUN/newest_checkpoint.json")
+newest=$(newest_checkpoint "outputs/demo/$RUN")
 
 step "3/4 sample and score $TEST_PAIRS pairs of people it has not seen"
-on_device test MODEL.PRETRAINED_PATH "outputs/demo/$RUN/$newest" ACCELERATE.RUN_NAME "$RUN"
+on_device test MODEL.PRETRAINED_PATH "$newest" ACCELERATE.RUN_NAME "$RUN"
 
 step "4/4 the same with the finished checkpoint $FINISHED"
 on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_finished"

@@ -49,12 +49,8 @@ PARTS = {  # settings that name the parts, and where below the folder of the par
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH": "scheduler",
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": "swin/model.safetensors",
 }
-NEEDED = {
-    "vae": "images",
-    "clip": "images",
-    "branches": "checkpoint",
-    "split": "checkpoint",
-}  # option without which no part
+# option without which no part
+NEEDED = {"vae": "images", "clip": "images", "branches": "checkpoint", "split": "checkpoint"}
 
 
 def load_images(folder: Path) -> tuple[Tensor, list[str]]:

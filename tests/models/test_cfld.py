@@ -203,10 +203,8 @@ def test_clip_reads_photos_of_its_own_size(tmp_path: Path):
 
 def test_frozen_parts_stay_and_their_checkpoint_is_whole(tmp_path):
     parts = ["appearance_encoder", "prompt_decoder"]
-    whole, cfg = (
-        variant_config("default", tmp_path),
-        variant_config("default", tmp_path, {"MODEL": {"FROZEN_PARTS": parts}}),
-    )
+    whole = variant_config("default", tmp_path)
+    cfg = variant_config("default", tmp_path, {"MODEL": {"FROZEN_PARTS": parts}})
     model = build(cfg)
     model(batch_of(cfg)).backward()
     assert {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None} == {
@@ -220,9 +218,8 @@ def test_frozen_parts_stay_and_their_checkpoint_is_whole(tmp_path):
         again = build_model(config)
         load_checkpoint(again, tmp_path / "checkpoint")
         for (name, a), (_, b) in zip(model.named_parameters(), again.named_parameters(), strict=True):
-            assert torch.equal(a, b) or name.startswith(("unet.", "vae.")), (
-                name
-            )  # their frozen weights have other files
+            # frozen weights of U-Net and VAE have other files
+            assert torch.equal(a, b) or name.startswith(("unet.", "vae.")), name
     assert again.inherited.keys() == {name for name, _ in model.named_parameters() if name.split(".")[0] in parts}
     assert all(torch.equal(value, dict(model.named_parameters())[name]) for name, value in again.inherited.items())
 
