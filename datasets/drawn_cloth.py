@@ -16,7 +16,8 @@ import numpy as np
 PATTERNS = ("plain", "horizontal", "vertical", "checked", "dotted", "print")
 MOTIFS = ("star", "heart", "disc", "bar", "letter", "ring")
 
-PERIOD = 136.0  # of a pattern, pixels of the photo: 16 at 128 x 128, two cells of the latents; four go around a trunk
+PERIOD = 136.0  # of a pattern along a tube, pixels of the photo: 16 at 128 x 128, two cells of the latents
+TURNS = 4  # periods around a tube: the pattern lies the same way seen from the front, the sides and behind
 TILE = 64  # pixels of one period of a pattern's picture
 MOTIF = 128  # pixels of a motif's square
 LIGHT = np.array([-0.42, -0.38, 0.82])  # towards the light: from the upper left, before the figure
@@ -38,12 +39,13 @@ def pattern_tile(pattern: str) -> np.ndarray:
     phase = np.arange(TILE, dtype=np.float32) / TILE
     edge = np.clip((np.abs(phase - 0.5) - 0.25) * 16 + 0.5, 0, 1)  # half ground, half figure
     thin = np.clip((np.abs(phase - 0.5) - 0.20) * 16 + 0.5, 0, 1)
+    stripe = np.clip((0.20 - np.abs(phase - 0.5)) * 16 + 0.5, 0, 1)  # less than half, so that ground stays ground
     across, along = np.meshgrid(phase - 0.5, phase - 0.5)
     tiles = {
         "horizontal": np.repeat(edge[:, None], TILE, 1),
-        "vertical": np.repeat(edge[None], TILE, 0),
+        "vertical": np.repeat(stripe[None], TILE, 0),
         "checked": 0.5 * (thin[:, None] + thin[None]),
-        "dotted": np.clip((0.29 - np.hypot(across, along)) * 24 + 0.5, 0, 1),
+        "dotted": np.clip((0.32 - np.hypot(across, along)) * 24 + 0.5, 0, 1),
     }
     return np.ascontiguousarray(tiles[pattern], dtype=np.float32)
 
@@ -157,11 +159,9 @@ class Surface:
             mix = mix * (np.abs(self.around) < np.pi / 2)
         else:
             size = TILE / (PERIOD * scale)
-            # A whole number of periods around the body, so that the pattern closes behind it.
-            turns = max(2.0, np.round(2 * np.pi * self.radius / (PERIOD * scale)))
             mix = cv2.remap(
                 pattern_tile(cloth.pattern),
-                self.around * np.float32(turns * TILE / (2 * np.pi)) + np.float32(TILE / 2),
+                self.around * np.float32(TURNS * TILE / (2 * np.pi)) + np.float32(TILE / 2),
                 self.along * np.float32(stretch * size) + np.float32(offset * size),
                 cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_WRAP,

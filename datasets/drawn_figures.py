@@ -210,7 +210,7 @@ STANCE_WEIGHTS = {
 }
 
 # View: yaw range in degrees (its sign is tossed), and how far the head may turn against the body.
-VIEWS = {"front": ((0, 14), 10), "side": ((80, 96), 4), "back": ((164, 196), 6), "turned": ((28, 55), 14)}
+VIEWS = {"front": ((0, 8), 10), "side": ((84, 94), 4), "back": ((172, 188), 6), "turned": ((36, 48), 14)}
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ def sample_pose(rng: np.random.Generator, person: Person, view: str | None = Non
         float(np.radians(rng.uniform(-5, 5))),
         tuple(float(r) for r in np.radians(rolls)),
         np.radians(segments),
-        (float(rng.uniform(-36, 36)), float(rng.uniform(-12, 12))),
+        (float(rng.uniform(-12, 12)), float(rng.uniform(-12, 12))),
         float(rng.uniform(0.97, 1.02)),
     )
 

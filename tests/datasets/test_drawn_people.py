@@ -11,7 +11,7 @@ import pytest
 
 from datasets.deepfashion import flat_name
 from datasets.drawn_bodies import backdrop
-from datasets.drawn_cloth import MOTIFS, PATTERNS, motif_mask
+from datasets.drawn_cloth import MOTIFS, PATTERNS, Cloth, Surface, motif_mask
 from datasets.drawn_figures import (
     BOTTOMS,
     HAIR_STYLES,
@@ -152,6 +152,23 @@ def test_a_print_shows_on_the_front_only():
         colours.append((distance[1] < distance[0]).mean())
     front, back = colours
     assert front > 0.15 and back < 0.05
+
+
+@pytest.mark.parametrize("pattern", [name for name in PATTERNS if name not in ("plain", "print")])
+@pytest.mark.parametrize("radius", [20.0, 45.0, 110.0])
+def test_a_pattern_lies_the_same_way_in_every_view(pattern, radius):
+    cloth = Cloth(pattern, (0, 0, 0), (200, 200, 200), "star")
+    sine, along = np.meshgrid(np.linspace(-0.99, 0.99, 61, dtype=np.float32), np.arange(272, dtype=np.float32))
+
+    def seen(yaw: float) -> np.ndarray:
+        return Surface(along, sine, along / 272, radius, np.radians(yaw)).cloth(cloth)
+
+    front = seen(0)
+    assert np.ptp(front) == 200
+    for yaw in (90, -90, 180):
+        assert np.abs(seen(yaw) - front).max() < 1
+    if pattern != "horizontal":
+        assert np.abs(seen(45) - front).max() > 90
 
 
 def test_everything_can_be_drawn():
