@@ -38,12 +38,11 @@ def pattern_tile(pattern: str) -> np.ndarray:
     """One period of a pattern, (TILE, TILE) in [0, 1]: the share of the figure colour. Borders wrap."""
     phase = np.arange(TILE, dtype=np.float32) / TILE
     edge = np.clip((np.abs(phase - 0.5) - 0.25) * 16 + 0.5, 0, 1)  # half ground, half figure
-    thin = np.clip((np.abs(phase - 0.5) - 0.20) * 16 + 0.5, 0, 1)
-    stripe = np.clip((0.20 - np.abs(phase - 0.5)) * 16 + 0.5, 0, 1)  # less than half, so that ground stays ground
+    thin = np.clip((np.abs(phase - 0.5) - 0.20) * 16 + 0.5, 0, 1)  # .4 ground, .6 figure
     across, along = np.meshgrid(phase - 0.5, phase - 0.5)
     tiles = {
         "horizontal": np.repeat(edge[:, None], TILE, 1),
-        "vertical": np.repeat(stripe[None], TILE, 0),
+        "vertical": np.repeat(1 - thin[None], TILE, 0),  # .6 ground, so that it can be told from the figure
         "checked": 0.5 * (thin[:, None] + thin[None]),
         "dotted": np.clip((0.32 - np.hypot(across, along)) * 24 + 0.5, 0, 1),
     }

@@ -13,7 +13,7 @@ DATA=$WORK/fashion
 PARTS=$WORK/parts
 
 # train RUN START MINUTES KEY VALUE ...: the U-Net and what leads to it; goes on where the last call for RUN ended.
-# Two processes of one core each do a third more pairs a second here than one process of two.
+# Two processes of one core each do a third more pairs a second than one process of two.
 # Encoder and decoder stay as they were pretrained: gradients of a U-Net that cannot read them yet would undo that.
 train() {
     local run=$1 start=$2 minutes=$3
