@@ -35,6 +35,7 @@ _C.MODEL.FROZEN_PARTS = []  # (ours) any of appearance_encoder, prompt_decoder, 
 _C.MODEL.GRADIENT_CHECKPOINTING = "auto"  # (ours) recompute U-Net activations: off, on, or auto (measures first)
 _C.MODEL.CHANNELS_LAST = False  # (ours) memory layout that convolutions of GPUs prefer
 _C.MODEL.COMPILE = "off"  # (ours) torch.compile of the repeated blocks: off, default, or reduce-overhead (CUDA graphs)
+_C.MODEL.RECONSTRUCT_SOURCE = True  # (ours) False: the loss is the target's alone, without the source in its own pose
 _C.MODEL.U_COND_PERCENT = 0.2  # chance that the learned prompt replaces the coarse prompt in training
 _C.MODEL.U_COND_DOWN_BLOCK_GUIDANCE = False  # ... and the pose is dropped with it
 _C.MODEL.U_COND_UP_BLOCK_GUIDANCE = False  # ... and the appearance is dropped with it

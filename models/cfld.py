@@ -19,16 +19,21 @@ from .unet import predict_noise
 from .vae import posterior, sample_posterior
 
 
+SIDES = ("src", "tgt")  # of a pair: the photo in its own pose, and the target
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """What `CFLD` does beyond its parts.
 
     Attributes:
+        sides: those of a pair that are denoised, some of SIDES; the published loss has both.
         prediction_type: what the U-Net predicts, see `diffuse`.
         cubic_sampling: see `timesteps_from_uniform`.
         drop_share: share of samples whose prompt is dropped; drop_pose and drop_appearance go with it.
     """
 
+    sides: tuple[str, ...] = SIDES
     prediction_type: str = "epsilon"
     cubic_sampling: bool = True
     drop_share: float = 0.2
@@ -101,8 +106,8 @@ class CFLD(Conditioner):
         )
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The training loss of a batch of B pairs: each makes two denoising samples from the one photo,
-        the source in its own pose and the target in the target pose.
+        """The training loss of a batch of B pairs: each makes S denoising samples from the one photo, S = 2:
+        the source in its own pose and the target in the target pose; or what the settings' `sides` say.
 
         Args:
             batch: img_src, img_tgt (B, 3, H, W) and img_cond (B, 3, h, w) in [-1, 1]; pose_img_src,
@@ -118,12 +123,14 @@ class CFLD(Conditioner):
         return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
 
     def denoising_samples(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Conditions, list[Generator]]:
-        """What a training batch (see `forward`) is made of: latents and noise (2B, C, H/f, W/f), their conditions,
+        """What a training batch (see `forward`) is made of: latents and noise (SB, C, H/f, W/f), their conditions,
         and for each the generator of what is still to be drawn."""
         device = batch["img_cond"].device
-        moments = self._posteriors(batch)  # (2B, 2, C, H/f, W/f)
-        poses = torch.cat([batch["pose_img_src"], batch["pose_img_tgt"]])  # (2B, 21, h', w')
-        generators = pair_generators([pair_seed(seed, side) for side in (0, 1) for seed in batch["seed"].tolist()])
+        sides = self.settings.sides
+        moments = self._posteriors(batch)  # (SB, 2, C, H/f, W/f)
+        poses = torch.cat([batch[f"pose_img_{side}"] for side in sides])  # (SB, 21, h', w')
+        seeds = [pair_seed(seed, SIDES.index(side)) for side in sides for seed in batch["seed"].tolist()]
+        generators = pair_generators(seeds)
         shape = moments.shape[2:]
         latents = sample_posterior(self.vae, moments, normal(generators, shape, device)).float()
         noise = normal(generators, shape, device)
@@ -131,9 +138,10 @@ class CFLD(Conditioner):
 
     @torch.no_grad()
     def _posteriors(self, batch: dict[str, Tensor]) -> Tensor:
+        sides = self.settings.sides
         if "posterior_src" in batch:
-            return torch.cat([batch["posterior_src"].float(), batch["posterior_tgt"].float()])
-        return posterior(self.vae, torch.cat([batch["img_src"], batch["img_tgt"]]))
+            return torch.cat([batch[f"posterior_{side}"].float() for side in sides])
+        return posterior(self.vae, torch.cat([batch[f"img_{side}"] for side in sides]))
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         """Mean squared error of the prediction; latents, noise (B, 4, h, w), timesteps (B,)."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # How pretrained_models/demo was made: everything from drawn people, nothing from elsewhere.
-# About four and a half hours on two CPU cores. The weights that ship took a longer way to the same place: the VAE was trained on
+# About five and a half hours on two CPU cores. The weights that ship took a longer way to the same place: the VAE was trained on
 # smaller patterns, and U-Net and encoder began from ones that 30,104 steps had made in other ways (another encoder, another VAE,
 # smaller patterns); from them on it was as here, on patterns as they were then: the encoder 28 minutes, the U-Net 3,022 steps
 # with the prompt alone and 3,449 with branches, 8 pairs each. Then the patterns became what they are; the encoder learned them
@@ -46,9 +46,10 @@ python -m training.demo_weights init --parts "$PARTS"
 python -m training.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
 train prompt start 60 --config_file configs/ablation_study/no_app.yaml # else the U-Net leaves the prompt unread
 python -m training.demo_weights branches --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/prompt")"
-train weights start_with_branches 60
-train weights start_with_branches 12 OPTIMIZER.OVERRIDE_LR 2.5e-4
-train weights start_with_branches 8 OPTIMIZER.OVERRIDE_LR 4e-5
+# the target alone: a source in its own pose teaches to copy, and takes half of the time
+train weights start_with_branches 120 MODEL.RECONSTRUCT_SOURCE False
+train weights start_with_branches 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2.5e-4
+train weights start_with_branches 7 OPTIMIZER.OVERRIDE_LR 4e-5
 python -m training.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
 python -m training.demo_weights clip --parts "$PARTS" --images "$DATA/MEN" --minutes 2
 echo "the parts and the finished checkpoint are in $PARTS"
