@@ -18,7 +18,6 @@ from .conditioner import Conditioner, Conditions
 from .unet import predict_noise
 from .vae import posterior, sample_posterior
 
-
 SIDES = ("src", "tgt")  # of a pair: the photo in its own pose, and the target
 
 
