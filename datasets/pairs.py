@@ -21,6 +21,7 @@ from datasets.pair_lists import Pair
 
 Size = tuple[int, int]  # height, width
 
+SIDES = ("src", "tgt")  # of a pair: the source in its own pose, and the target
 ITEM_STREAM, ORDER_STREAM = 1, 2  # keep the random numbers of items and of batch order apart
 
 
@@ -139,6 +140,7 @@ class TrainPairs(Dataset):
         seed: of all random choices, together with the epoch and the index of an item.
         min_scale: least part of the source photo that the condition photo shows; 1 for all of it.
         mask: block masking of the condition photo; None for none.
+        sides: those of a pair that are trained, some of SIDES; items hold nothing of the others.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class TrainPairs(Dataset):
         seed: int,
         min_scale: float = 1.0,
         mask: MaskSettings | None = None,
+        sides: Sequence[str] = SIDES,
     ) -> None:
         if not 0 < min_scale <= 1:
             raise InputError(f"MIN_SCALE is {min_scale}; expected more than 0 and at most 1")
@@ -161,6 +164,7 @@ class TrainPairs(Dataset):
         self.seed = seed
         self.min_scale = min_scale
         self.mask = mask
+        self.sides = sides
         self.inputs: Inputs = FileInputs(sizes.gt, sizes.cond, sizes.pose, sizes.frame)  # or cached ones
         # In shared memory, so that workers that outlive an epoch see the next one's number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -190,10 +194,12 @@ class TrainPairs(Dataset):
         pair = self.pairs[index]
         rng = np.random.default_rng((ITEM_STREAM, self.seed, self._epoch.item(), index))
         item = {"img_cond": self._condition_photo(pair.source_path, rng), "flip": torch.tensor(rng.random() < 0.5)}
-        for side, path, keypoints in (
-            ("src", pair.source_path, pair.source_keypoints),
-            ("tgt", pair.target_path, pair.target_keypoints),
-        ):
+        photos = {
+            "src": (pair.source_path, pair.source_keypoints),
+            "tgt": (pair.target_path, pair.target_keypoints),
+        }
+        for side in self.sides:
+            path, keypoints = photos[side]
             truth = self.inputs.truth(path)
             item["img_" + side if truth.dtype == torch.uint8 else "posterior_" + side] = truth
             item["skeleton_" + side] = self.inputs.skeleton(path, keypoints)
@@ -226,6 +232,7 @@ def unpack(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     Returns:
         img_src, img_tgt (B, 3, *sizes.gt) and img_cond (B, 3, *sizes.cond): float32 in [-1, 1];
         pose_img_src, pose_img_tgt (B, 21, *sizes.pose): float32 in [0, 1]; what else is in `batch` as it is.
+        Of a side that the items do not hold, nothing.
     """
     batch = dict(batch)
     flip = batch.pop("flip").view(-1, 1, 1, 1)
@@ -233,10 +240,11 @@ def unpack(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if name in batch:
             batch[name] = normalize(unit_range(batch[name]))
     batch["img_cond"] = torch.where(flip, batch["img_cond"].flip(-1), batch["img_cond"])
-    for side in ("src", "tgt"):
-        skeleton = unit_range(batch.pop(f"skeleton_{side}"))  # (B, 3, h', w')
-        gaussians = gaussian_maps(batch.pop(f"keypoints_{side}"), skeleton.shape[2:])  # (B, 18, h', w')
-        batch[f"pose_img_{side}"] = torch.cat([skeleton, gaussians], dim=1)
+    for side in SIDES:
+        if f"skeleton_{side}" in batch:
+            skeleton = unit_range(batch.pop(f"skeleton_{side}"))  # (B, 3, h', w')
+            gaussians = gaussian_maps(batch.pop(f"keypoints_{side}"), skeleton.shape[2:])  # (B, 18, h', w')
+            batch[f"pose_img_{side}"] = torch.cat([skeleton, gaussians], dim=1)
     return batch
 
 

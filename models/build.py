@@ -16,7 +16,7 @@ from diffusion.objective import TARGETS
 from diffusion.schedulers import load_scheduler
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
-from .cfld import CFLD, SIDES, TrainingSettings
+from .cfld import CFLD, TrainingSettings
 from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
 from .parts import load_part
 from .perception_refined_decoder import (
@@ -62,7 +62,6 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
             vae=vae,
             alphas_cumprod=scheduler.alphas_cumprod,
             settings=TrainingSettings(
-                sides=SIDES if m.RECONSTRUCT_SOURCE else ("tgt",),
                 prediction_type=scheduler.config.prediction_type,
                 cubic_sampling=m.SCHEDULER_CONFIG.CUBIC_SAMPLING,
                 drop_share=m.U_COND_PERCENT,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Generator, Tensor
 
+from datasets.pairs import SIDES
 from diffusion.objective import diffuse, dropped, timesteps_from_uniform
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 
@@ -18,21 +19,17 @@ from .conditioner import Conditioner, Conditions
 from .unet import predict_noise
 from .vae import posterior, sample_posterior
 
-SIDES = ("src", "tgt")  # of a pair: the photo in its own pose, and the target
-
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """What `CFLD` does beyond its parts.
 
     Attributes:
-        sides: those of a pair that are denoised, some of SIDES; the published loss has both.
         prediction_type: what the U-Net predicts, see `diffuse`.
         cubic_sampling: see `timesteps_from_uniform`.
         drop_share: share of samples whose prompt is dropped; drop_pose and drop_appearance go with it.
     """
 
-    sides: tuple[str, ...] = SIDES
     prediction_type: str = "epsilon"
     cubic_sampling: bool = True
     drop_share: float = 0.2
@@ -105,8 +102,8 @@ class CFLD(Conditioner):
         )
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The training loss of a batch of B pairs: each makes S denoising samples from the one photo, S = 2:
-        the source in its own pose and the target in the target pose; or what the settings' `sides` say.
+        """The training loss of a batch of B pairs: each makes S = 2 denoising samples from the one photo,
+        the source in its own pose and the target in the target pose; S = 1 where the batch has only one of them.
 
         Args:
             batch: img_src, img_tgt (B, 3, H, W) and img_cond (B, 3, h, w) in [-1, 1]; pose_img_src,
@@ -125,8 +122,8 @@ class CFLD(Conditioner):
         """What a training batch (see `forward`) is made of: latents and noise (SB, C, H/f, W/f), their conditions,
         and for each the generator of what is still to be drawn."""
         device = batch["img_cond"].device
-        sides = self.settings.sides
-        moments = self._posteriors(batch)  # (SB, 2, C, H/f, W/f)
+        sides = [side for side in SIDES if f"pose_img_{side}" in batch]
+        moments = self._posteriors(batch, sides)  # (SB, 2, C, H/f, W/f)
         poses = torch.cat([batch[f"pose_img_{side}"] for side in sides])  # (SB, 21, h', w')
         seeds = [pair_seed(seed, SIDES.index(side)) for side in sides for seed in batch["seed"].tolist()]
         generators = pair_generators(seeds)
@@ -136,9 +133,8 @@ class CFLD(Conditioner):
         return latents, noise, self.encode(batch["img_cond"], poses, batch.get("mask")), generators
 
     @torch.no_grad()
-    def _posteriors(self, batch: dict[str, Tensor]) -> Tensor:
-        sides = self.settings.sides
-        if "posterior_src" in batch:
+    def _posteriors(self, batch: dict[str, Tensor], sides: list[str]) -> Tensor:
+        if f"posterior_{sides[0]}" in batch:
             return torch.cat([batch[f"posterior_{side}"].float() for side in sides])
         return posterior(self.vae, torch.cat([batch[f"img_{side}"] for side in sides]))
 

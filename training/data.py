@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 
 from datasets import MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
 from datasets.layouts import keypoint_frame
+from datasets.pairs import SIDES
 
 
 def training_pairs(cfg: CfgNode) -> TrainPairs:
@@ -30,7 +31,8 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
             tuple(cond.PRED_ASPECT_RATIO),
         )
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train", cfg.INPUT.DATASET)
-    return TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask)
+    sides = SIDES if cfg.MODEL.RECONSTRUCT_SOURCE else ("tgt",)
+    return TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, sides)
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:

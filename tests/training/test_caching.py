@@ -35,10 +35,10 @@ def model(tiny):
     return build_model(load_config(tiny[1])).eval()
 
 
-def dataset(tiny, vae, cache, place="cache"):
+def dataset(tiny, vae, cache, place="cache", *opts):
     """The training pairs with caches in a folder `place`, or without."""
     folder, config, accelerator = tiny
-    cfg = load_config(config, ["INPUT.CACHE", cache, "INPUT.CACHE_DIR", str(folder / place)])
+    cfg = load_config(config, ["INPUT.CACHE", cache, "INPUT.CACHE_DIR", str(folder / place), *opts])
     pairs = training_pairs(cfg)
     if cache != "off":
         pairs.inputs = cached_inputs(cfg, accelerator, pairs, vae)
@@ -54,6 +54,15 @@ def test_cached_photos_change_nothing(tiny, model):
     assert raw.keys() == cached.keys() and "pose_img_tgt" in raw
     for name in raw:
         assert torch.equal(raw[name], cached[name]), name
+
+
+@pytest.mark.parametrize("cache", ["off", "latents"])
+def test_without_reconstruction_items_hold_nothing_of_the_source_but_the_condition(tiny, model, cache):
+    whole = batch_of(dataset(tiny, model.vae, cache))
+    without = batch_of(dataset(tiny, model.vae, cache, "cache", "MODEL.RECONSTRUCT_SOURCE", "False"))
+    assert without.keys() == {name for name in whole if not name.endswith("_src")} < whole.keys()
+    for name in without:
+        assert torch.equal(whole[name], without[name]), name
 
 
 def test_cached_latents_have_the_same_posterior_and_loss(tiny, model):
