@@ -18,7 +18,7 @@ from configs import load_config
 from diffusion.guidance import GUIDANCE, Branch, guidance_branches
 from models import CFLD, build_model
 from models.generation import SamplingSettings
-from models.unet import predict_noise, with_projected_prompt
+from models.unet import predict_noise
 from models.vae import decode_latents, downscale_factor
 
 TERA = 1e12
@@ -69,25 +69,23 @@ def training_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
 
 @torch.no_grad()
 def sampling_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
-    """Of one image: all branches computed whole; then those that count, and what they share once."""
+    """Of one image: with all branches; then with those whose coefficient is not zero."""
     settings, model = SamplingSettings.of(cfg), model.eval()
     batch = batch_of(cfg, 1, True, model)
     latents = torch.zeros_like(batch["posterior_src"][:, 0])
     conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
 
-    def step(branches: Sequence[Branch], shared: bool) -> float:
-        stacked = model.branches(conditions, branches)
-        stacked = with_projected_prompt(model.unet, stacked) if shared else stacked
-        rows, copies = latents.repeat(len(branches), 1, 1, 1), len(branches) if shared else 1
-        return flop(lambda: predict_noise(model.unet, rows, torch.zeros(len(rows)), stacked, copies))
+    def step(branches: Sequence[Branch]) -> float:
+        stacked, rows = model.branches(conditions, branches), latents.repeat(len(branches), 1, 1, 1)
+        return flop(lambda: predict_noise(model.unet, rows, torch.zeros(len(rows)), stacked))
 
     once = flop(lambda: model.encode(batch["img_cond"], batch["pose_img_tgt"]))
     once += flop(lambda: decode_latents(model.vae, latents))
     everything = [branch for branch, _ in GUIDANCE[settings.guidance_type](settings.scales)]
     needed = [branch for branch, _ in guidance_branches(settings.guidance_type, settings.scales)]
     return {
-        name: once + settings.num_inference_steps * step(branches, shared)
-        for name, branches, shared in (("published", everything, False), ("ours", needed, True))
+        name: once + settings.num_inference_steps * step(branches)
+        for name, branches in (("published", everything), ("ours", needed))
     }
 
 

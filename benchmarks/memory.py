@@ -21,10 +21,10 @@ from yacs.config import CfgNode
 from benchmarks.counts import batch_of
 from diffusion.guidance import guidance_branches
 from models import CFLD, build_model
-from models.conditioner import Conditions
+from models.conditions import Conditions
 from models.execution import cast_frozen
 from models.generation import SamplingSettings
-from models.unet import predict_noise, with_projected_prompt
+from models.unet import predict_noise
 from models.vae import decode_latents
 from training.memory import BYTES_A_PARAMETER, saved_bytes
 
@@ -130,20 +130,20 @@ def _sampling_stages(cfg: CfgNode, model: CFLD, images: int) -> tuple[int, dict[
     kept: list[Conditions] = []
 
     def encode() -> None:
-        kept.append(with_projected_prompt(model.unet, model.branches(model.encode(photo, pose), branches)))
+        kept.append(model.branches(model.encode(photo, pose), branches))
 
     def decode() -> None:
         decode_latents(model.vae, latents)
 
     stages = {
         "encode": peak_bytes(encode),
-        "U-Net": peak_bytes(lambda: predict_noise(model.unet, rows, t, kept[0], len(branches))),
+        "U-Net": peak_bytes(lambda: predict_noise(model.unet, rows, t, kept[0])),
         "VAE decode": peak_bytes(decode),
     }
     model.vae.enable_slicing()
     stages["VAE decode, sliced"] = peak_bytes(decode)
     model.vae.disable_slicing()
-    return sum(x.nbytes for x in tree_leaves(vars(kept[0]))), stages
+    return sum(x.nbytes for x in tree_leaves(dict(kept[0]))), stages
 
 
 MEMORY = {"train": (training_memory, torch.float32), "sample": (sampling_memory, torch.bfloat16)}

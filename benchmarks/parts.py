@@ -26,7 +26,7 @@ def parts_of(cfg: CfgNode, model: CFLD, device: torch.device) -> dict[str, Forwa
         maps, _ = model.appearance_encoder(batch["img_cond"])
         conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
     maps = [feature.requires_grad_() for feature in maps]
-    conditions = conditions.map(*[lambda x: x.detach().requires_grad_()] * 3)
+    conditions = conditions.map(lambda kind, x: x.detach().requires_grad_())
     timestep = torch.zeros(1, device=device)
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from diffusion.guidance import GUIDANCE, guided
 from diffusion.randomness import pair_generators
 from diffusion.sampling import sample
 from models import CFLD, build_model
-from models.conditioner import Conditions
+from models.conditions import Conditions
 from models.execution import prepare_execution
 from models.generation import SamplingSettings, generate, sampling_scheduler, starting_noise
 from models.vae import decode_latents, posterior
@@ -122,7 +122,7 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Callable[[], Tensor]:
         stacked = model.branches(conditions, [branch for branch, _ in table])
 
         def copied(x: Tensor, t: Tensor) -> Tensor:
-            return model.denoise(x, t, stacked.map(lambda y: y, torch.clone, lambda y: y))
+            return model.denoise(x, t, stacked.map(lambda kind, y: y.clone() if kind == "pose" else y))
 
         denoise = guided(copied, [coefficient for _, coefficient in table])
         latents = sample(denoise, sampling_scheduler(cfg), noise, settings.num_inference_steps, generators)

@@ -46,7 +46,17 @@ _C.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH = ""  # (ours) folder of an Autoe
 
 _C.MODEL.UNET_CONFIG = CN()
 _C.MODEL.UNET_CONFIG.PRETRAINED_PATH = "pretrained_models/unet"
-_C.MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX = [11, 10, 9, 8, 7, 6, 5, 4, 3]  # up-block attentions, 3 a block
+_C.MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX = [
+    11,
+    10,
+    9,
+    8,
+    7,
+    6,
+    5,
+    4,
+    3,
+]  # up-block attentions, layers_per_block + 1 a block
 _C.MODEL.UNET_CONFIG.TRAIN_SELF_ATTN_Q = False
 _C.MODEL.UNET_CONFIG.TRAIN_SELF_ATTN_K = False
 _C.MODEL.UNET_CONFIG.TRAIN_SELF_ATTN_V = False
@@ -163,7 +173,6 @@ _C.TEST.DOWN_BLOCK_GUIDANCE_SCALE = 2.0  # d: pose
 _C.TEST.UP_BLOCK_GUIDANCE_SCALE = 2.0  # published, read by no guidance type; kept so that its files load
 _C.TEST.ALL_BLOCK_GUIDANCE_SCALE = 2.0  # a: appearance on top of pose
 _C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
-_C.TEST.DEEP_CACHE_INTERVAL = 1  # (ours) run the U-Net's deep blocks at every so many steps; 1 is exact
 _C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
 
 _C.DISTILL = CN()  # (ours) the teacher's guidance, which distillation folds into the student; as the keys of TEST

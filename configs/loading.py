@@ -18,7 +18,7 @@ SWITCHES = {  # settings that also take booleans, as `_coerce` and the command l
     "MODEL.GRADIENT_CHECKPOINTING": {"no": "off", "False": "off", "True": "on"},
     "MODEL.COMPILE": {"no": "off", "False": "off", "True": "default"},
 }
-RETIRED = {"INPUT.KEPT_PHOTOS"}  # in the config files of older checkpoints
+RETIRED = {"INPUT.KEPT_PHOTOS", "TEST.DEEP_CACHE_INTERVAL"}  # in the config files of older checkpoints
 
 
 def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Sequence[str] = ()) -> CfgNode:

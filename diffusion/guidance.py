@@ -1,7 +1,7 @@
 """Classifier-free guidance as a table: a type is a list of branches with coefficients (Sec. 3.5, Eq. 11).
 
-A branch says which prompt is used (learned or from the photo) and whether pose and appearance are on. The
-guided noise is the sum of coefficient x noise over the branches; branches with coefficient 0 are not run.
+A branch is the set of conditions that are on. The guided noise is the sum of coefficient x noise over the branches;
+branches with coefficient 0 are not run.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
-class Branch(NamedTuple):
-    """One way of running the U-Net."""
-
-    from_photo: bool
-    pose: bool
-    appearance: bool
+KINDS = ("prompt", "pose", "appearance")  # of conditions; the prompt's stand-in is learned, the others' is zero
+Branch = frozenset[str]  # the kinds that are on when the U-Net runs
 
 
 class Scales(NamedTuple):
@@ -28,8 +23,8 @@ class Scales(NamedTuple):
     full: float = 2.0
 
 
-NOTHING, POSE, POSE_APPEARANCE = Branch(0, 0, 0), Branch(0, 1, 0), Branch(0, 1, 1)
-PROMPT_POSE, EVERYTHING = Branch(1, 1, 0), Branch(1, 1, 1)
+NOTHING, EVERYTHING = Branch(), Branch(KINDS)
+POSE, POSE_APPEARANCE, PROMPT_POSE = Branch({"pose"}), Branch({"pose", "appearance"}), Branch({"prompt", "pose"})
 
 GUIDANCE: dict[str, Callable[[Scales], list[tuple[Branch, float]]]] = {
     "uc_full": lambda s: [(NOTHING, 1 - s.full), (EVERYTHING, s.full)],

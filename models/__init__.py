@@ -3,7 +3,7 @@
 from .build import build_model
 from .cfld import CFLD
 from .checkpoints import load_checkpoint, load_model, save_checkpoint
-from .conditioner import Conditions
+from .conditions import Conditions
 from .pipeline import CFLDPipeline
 
 __all__ = ["CFLD", "CFLDPipeline", "Conditions", "build_model", "load_checkpoint", "load_model", "save_checkpoint"]

@@ -1,7 +1,7 @@
 """From a config to the model: the one place where settings become parts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -28,8 +28,11 @@ from .perception_refined_decoder import (
 )
 from .pose_adapter import PoseAdapter
 from .unet import load_unet, set_trainable
+from .unet_geometry import Level, geometry
 from .vae import downscale_factor, load_small_decoder, load_vae
 from .weights import read_weights
+
+DROPPED_WITH_PROMPT = {"pose": "U_COND_DOWN_BLOCK_GUIDANCE", "appearance": "U_COND_UP_BLOCK_GUIDANCE"}
 
 
 def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
@@ -65,8 +68,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
                 prediction_type=scheduler.config.prediction_type,
                 cubic_sampling=m.SCHEDULER_CONFIG.CUBIC_SAMPLING,
                 drop_share=m.U_COND_PERCENT,
-                drop_pose=m.U_COND_DOWN_BLOCK_GUIDANCE,
-                drop_appearance=m.U_COND_UP_BLOCK_GUIDANCE,
+                dropped_kinds=("prompt", *(kind for kind, setting in DROPPED_WITH_PROMPT.items() if m[setting])),
             ),
         )
         model.freeze(m.FROZEN_PARTS)
@@ -189,11 +191,19 @@ def _build_adapter(config: CfgNode) -> HybridGranularityAdapter:
 def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
     """Raise `InputError` when widths or resolutions of the parts do not match."""
     prompt_dim, pose = cfg.MODEL.DECODER_CONFIG.CTX_DIM, cfg.MODEL.POSE_GUIDANCE_CONFIG
-    if len(unet.config.block_out_channels) != 4 or unet.config.layers_per_block != 2:
-        raise InputError(
-            f"{cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH}: expected a Stable Diffusion U-Net of four levels with two "
-            f"layers each, found levels {unet.config.block_out_channels}"
-        )
+    blocks = geometry(unet.config)
+    for name, chosen in (
+        (
+            "APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX",
+            cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX,
+        ),
+        ("UNET_CONFIG.TRAINABLE_BLOCK_IDX", cfg.MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX),
+    ):
+        if unknown := set(chosen) - blocks.up_attentions.keys():
+            raise InputError(
+                f"MODEL.{name} names {sorted(unknown)}; the attentions of the U-Net's up blocks are "
+                f"{', '.join(map(str, blocks.up_attentions))}"
+            )
     if unet.config.cross_attention_dim != prompt_dim:
         raise InputError(
             f"MODEL.DECODER_CONFIG.CTX_DIM is {prompt_dim}, the U-Net of {cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH} "
@@ -204,33 +214,35 @@ def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -
             f"the U-Net has {unet.config.in_channels} latent channels and the VAE {vae.config.latent_channels}; "
             "check MODEL.UNET_CONFIG.PRETRAINED_PATH and MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH"
         )
-    down_channels = list(unet.config.block_out_channels[: len(pose.CHANNELS)])
-    if down_channels != list(pose.CHANNELS):
+    down = list(blocks.down_blocks.values())
+    if [level.width for level in down] != list(pose.CHANNELS):
         raise InputError(
-            f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, the U-Net's down blocks have {down_channels}"
+            f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, expected the widths of the U-Net's "
+            f"cross-attention down blocks, {[level.width for level in down]}"
         )
     if any(width % 32 for width in (pose.IN_CHANNELS, *pose.CHANNELS)):
         raise InputError(
             f"MODEL.POSE_GUIDANCE_CONFIG: IN_CHANNELS {pose.IN_CHANNELS} and CHANNELS {pose.CHANNELS} must be "
             "multiples of 32, the groups of the pose adapter's normalisation"
         )
-    factor = downscale_factor(vae)
-    if any(side % (factor * 4) for side in cfg.INPUT.GT.IMG_SIZE):
+    factor, halvings = downscale_factor(vae), max(level.depth for level in down)
+    if any(side % (factor * 2**halvings) for side in cfg.INPUT.GT.IMG_SIZE):
         raise InputError(
-            f"INPUT.GT.IMG_SIZE is {cfg.INPUT.GT.IMG_SIZE}, expected multiples of {factor * 4} "
-            f"(VAE stride {factor}, then two halvings between the levels with attention)"
+            f"INPUT.GT.IMG_SIZE is {cfg.INPUT.GT.IMG_SIZE}, expected multiples of {factor * 2**halvings} "
+            f"(VAE stride {factor}, then {halvings} halvings to the U-Net's last level with attention)"
         )
     latent = [side // factor for side in cfg.INPUT.GT.IMG_SIZE]
+    first = [side // 2 ** down[0].depth for side in latent]
     pose_size = [side // pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE]
-    if latent != pose_size:
+    if first != pose_size:
         raise InputError(
             f"INPUT.POSE.IMG_SIZE {cfg.INPUT.POSE.IMG_SIZE} / {pose.DOWNSCALE_FACTOR} gives residuals of {pose_size}, "
-            f"the latents of INPUT.GT.IMG_SIZE {cfg.INPUT.GT.IMG_SIZE} are {latent}"
+            f"the U-Net's first cross-attention block has {first} for INPUT.GT.IMG_SIZE {cfg.INPUT.GT.IMG_SIZE}"
         )
-    _check_bias_sizes(cfg, unet, latent)
+    _check_bias_sizes(cfg, blocks.up_attentions, latent)
 
 
-def _check_bias_sizes(cfg: CfgNode, unet: UNet2DConditionModel, latent: Sequence[int]) -> None:
+def _check_bias_sizes(cfg: CfgNode, up_attentions: Mapping[int, Level], latent: Sequence[int]) -> None:
     config, decoder = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG, cfg.MODEL.DECODER_CONFIG
     site = bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
     stages = list(dict.fromkeys(config.INNER_DIMS))
@@ -238,9 +250,8 @@ def _check_bias_sizes(cfg: CfgNode, unet: UNet2DConditionModel, latent: Sequence
         stride = 4 * 2 ** stages.index(config.INNER_DIMS[i])
         spread = 2 * config.CONVIN_PADDING[i] - config.CONVIN_KERNEL_SIZE[i]
         cells = [(side // stride + spread) // config.CONVIN_STRIDE[i] + 1 for side in cfg.INPUT.COND.IMG_SIZE]
-        halvings = 3 - block // 3
-        queries = [side // 2**halvings for side in latent]
-        width = decoder.CTX_DIM if site.endswith("c") else unet.config.block_out_channels[halvings]
+        queries = [side // 2 ** up_attentions[block].depth for side in latent]
+        width = decoder.CTX_DIM if site.endswith("c") else up_attentions[block].width
         reads_queries = site.startswith("self") or site.endswith("q")
         # biases of queries lie on the image's grid; those of the prompt's keys and values need only be as many
         fits = cells == queries if reads_queries else math.prod(cells) == decoder.N_CTX

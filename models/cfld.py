@@ -15,7 +15,8 @@ from datasets.pairs import SIDES
 from diffusion.objective import diffuse, dropped, timesteps_from_uniform
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 
-from .conditioner import Conditioner, Conditions
+from .conditioner import Conditioner
+from .conditions import Conditions
 from .unet import predict_noise
 from .vae import posterior, sample_posterior
 
@@ -27,14 +28,14 @@ class TrainingSettings:
     Attributes:
         prediction_type: what the U-Net predicts, see `diffuse`.
         cubic_sampling: see `timesteps_from_uniform`.
-        drop_share: share of samples whose prompt is dropped; drop_pose and drop_appearance go with it.
+        drop_share: share of samples that lose conditions.
+        dropped_kinds: the kinds of condition that these lose.
     """
 
     prediction_type: str = "epsilon"
     cubic_sampling: bool = True
     drop_share: float = 0.2
-    drop_pose: bool = False
-    drop_appearance: bool = False
+    dropped_kinds: tuple[str, ...] = ("prompt",)
 
 
 class CFLD(Conditioner):
@@ -82,24 +83,18 @@ class CFLD(Conditioner):
         return predict_noise(self.unet, latents, timesteps, conditions)
 
     def drop_conditions(self, conditions: Conditions, drop: Tensor) -> Conditions:
-        """Replace the prompt by the learned one where drop (B,) is 1, and zero what the settings say.
+        """Leave out the kinds of `settings.dropped_kinds` where drop (B,) is 1.
 
         Multiplicative, so that every parameter takes part in every step, as DDP asks.
         """
-        keep = 1.0 - drop
-        settings = self.settings
 
-        def gate(x: Tensor) -> Tensor:
-            return x * keep.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+        def gate(kind: str, x: Tensor) -> Tensor:
+            if kind not in self.settings.dropped_kinds:
+                return x
+            share = drop.view(-1, *[1] * (x.ndim - 1))
+            return x * (1.0 - share).to(x.dtype) + self.absent(kind, x) * share.to(x.dtype)
 
-        def unchanged(x: Tensor) -> Tensor:
-            return x
-
-        return conditions.map(
-            lambda x: gate(x) + self.learned_prompt.to(x.dtype) * drop.to(x.dtype).view(-1, 1, 1),
-            gate if settings.drop_pose else unchanged,
-            gate if settings.drop_appearance else unchanged,
-        )
+        return conditions.map(gate)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """The training loss of a batch of B pairs: each makes S = 2 denoising samples from the one photo,

@@ -1,9 +1,9 @@
-"""What the U-Net is told about an image: the coarse prompt, the pose and the fine texture."""
+"""From source images and pose maps to the conditions of the U-Net (Fig. 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -12,68 +12,30 @@ from torch import Tensor, nn
 from diffusion.guidance import Branch
 
 from .appearance_encoder import AppearanceEncoder
-from .hybrid_granularity_attention import HybridGranularityAdapter, KeysValues
+from .conditions import PROMPT_SITE, Conditions, down_site
+from .hybrid_granularity_attention import HybridGranularityAdapter
 from .pose_adapter import PoseAdapter
-
-Change = Callable[[Tensor], Tensor]
 
 
 @dataclass
 class Appearance:
-    """What B photos alone determine, whatever the pose.
+    """What B source images alone determine, whatever the pose.
 
     Attributes:
-        prompt: (B, N, D); None where the pose gives the decoder's queries.
-        features: the encoder's last map (B, C, h, w) or pooled vector (B, C), for such queries; else None.
-        biases: attention biases by name, (B, tokens, dim) each.
+        conditions: the kinds that need no pose.
+        features: the encoder's last map (B, C, h, w) or pooled vector (B, C); None without an encoder.
     """
 
-    prompt: Tensor | None
+    conditions: Conditions
     features: Tensor | None
-    biases: dict[str, Tensor]
-
-
-@dataclass
-class Conditions:
-    """What the U-Net is told about B images: computed once, used at every step.
-
-    Attributes:
-        prompt: (B, N, D).
-        pose: residuals of the down blocks, (B, C_i, h_i, w_i) each.
-        appearance: attention biases by name, (B, tokens, dim) each.
-        keys_values: what `project_prompt` makes of prompt and biases, where it has been called; not kept by
-            `map` and `cat`.
-    """
-
-    prompt: Tensor
-    pose: list[Tensor]
-    appearance: dict[str, Tensor]
-    keys_values: dict[str, KeysValues] = field(default_factory=dict)
-
-    def map(self, on_prompt: Change, on_pose: Change, on_appearance: Change) -> Conditions:
-        """New conditions, each kind of tensor changed by its function."""
-        return Conditions(
-            on_prompt(self.prompt),
-            [on_pose(residual) for residual in self.pose],
-            {name: on_appearance(bias) for name, bias in self.appearance.items()},
-        )
-
-    @staticmethod
-    def cat(conditions: Sequence[Conditions]) -> Conditions:
-        """Several conditions as one batch."""
-        return Conditions(
-            torch.cat([c.prompt for c in conditions]),
-            [torch.cat(level) for level in zip(*(c.pose for c in conditions))],
-            {k: torch.cat([c.appearance[k] for c in conditions]) for k in conditions[0].appearance},
-        )
 
 
 class Conditioner(nn.Module):
-    """From photos and poses to conditions.
+    """From source images and pose maps to conditions.
 
     Args:
-        appearance_encoder: photo to feature maps; None when the prompt reads the photo itself (CLIP).
-        prompt_decoder: features, or the photo, to the coarse prompt.
+        appearance_encoder: image to feature maps; None when the prompt reads the image itself (CLIP).
+        prompt_decoder: features, or the image, to the coarse prompt.
         hybrid_granularity_adapter: feature maps to attention biases.
         pose_adapter: pose map to down-block residuals.
         prompt_shape: (N, D).
@@ -98,53 +60,51 @@ class Conditioner(nn.Module):
         self.pose_query = pose_query
 
     def encode(self, image: Tensor, pose: Tensor, mask: Tensor | None = None) -> Conditions:
-        """Everything the U-Net needs to know, computed once an image; arguments as of the two steps."""
+        """The conditions of images; arguments as of `encode_appearance` and `encode_pose`."""
         return self.encode_pose(self.encode_appearance(image, mask), pose)
 
     @apply_forward_hook
     def encode_appearance(self, image: Tensor, mask: Tensor | None = None) -> Appearance:
         """
         Args:
-            image: source photos (B, 3, h, w) in [-1, 1].
-            mask: (B, h/p, w/p) bool, hidden patches of the photos.
+            image: source images (B, 3, h, w) in [-1, 1].
+            mask: (B, h/p, w/p) bool, hidden patches of the images.
         """
         if self.appearance_encoder is None:
-            return Appearance(self.prompt_decoder(image), None, {})
+            return Appearance(Conditions(prompt={PROMPT_SITE: self.prompt_decoder(image)}, appearance={}), None)
         maps, pooled = self.appearance_encoder(image, mask)
         features = maps[-1] if pooled is None else pooled
-        biases = self.hybrid_granularity_adapter(maps)
-        if self.pose_query:
-            return Appearance(None, features, biases)
-        return Appearance(self.prompt_decoder(features), None, biases)
+        conditions = Conditions(appearance=self.hybrid_granularity_adapter(maps))
+        if not self.pose_query:
+            conditions["prompt"] = {PROMPT_SITE: self.prompt_decoder(features)}
+        return Appearance(conditions, features)
 
     @apply_forward_hook
     def encode_pose(self, appearance: Appearance, pose: Tensor) -> Conditions:
         """
         Args:
-            appearance: of B photos.
-            pose: pose maps (P, 21, h', w'); P is B, or a multiple kB for k poses of each photo, ordered
-                pose by pose (the B photos in the first pose, then in the second).
+            appearance: of B images.
+            pose: pose maps (P, 21, h', w'); P is B, or a multiple kB for k poses of each image, ordered
+                pose by pose (the B images in the first pose, then in the second).
 
         Returns:
             conditions of P images.
         """
-        residuals, prompt = self.pose_adapter(pose), appearance.prompt
-        if prompt is None:
+        residuals = self.pose_adapter(pose)
+        conditions = appearance.conditions.map(lambda kind, x: x.repeat(len(pose) // len(x), 1, 1))
+        if self.pose_query:
             prompt = self.prompt_decoder(appearance.features, residuals.pop())  # (P, N, D)
+            conditions["prompt"] = {PROMPT_SITE: prompt}
+        conditions["pose"] = {down_site(index): residual for index, residual in enumerate(residuals)}
+        return conditions
 
-        def for_each_pose(x: Tensor) -> Tensor:
-            return x.repeat(len(pose) // len(x), 1, 1)
-
-        biases = {name: for_each_pose(bias) for name, bias in appearance.biases.items()}
-        return Conditions(for_each_pose(prompt), residuals, biases)
+    def absent(self, kind: str, x: Tensor) -> Tensor:
+        """What stands for a condition of this kind that is left out, shaped like x: the learned prompt, or zeros."""
+        return self.learned_prompt.to(x).expand_as(x) if kind == "prompt" else torch.zeros_like(x)
 
     def branch(self, conditions: Conditions, branch: Branch) -> Conditions:
-        """The conditions of one guidance branch: what it leaves out is replaced or zeroed."""
-        return conditions.map(
-            lambda x: x if branch.from_photo else self.learned_prompt.to(x).expand_as(x),
-            lambda x: x if branch.pose else torch.zeros_like(x),
-            lambda x: x if branch.appearance else torch.zeros_like(x),
-        )
+        """The conditions of one guidance branch."""
+        return conditions.map(lambda kind, x: x if kind in branch else self.absent(kind, x))
 
     def branches(self, conditions: Conditions, branches: Iterable[Branch]) -> Conditions:
         """The conditions of several guidance branches in one batch, branch by branch."""

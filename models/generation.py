@@ -13,9 +13,9 @@ from diffusion.randomness import normal
 from diffusion.sampling import Denoiser, OnStep, sample
 from diffusion.schedulers import load_scheduler
 
-from .conditioner import Conditioner, Conditions
-from .deep_cache import with_deep_cache
-from .unet import predict_noise, with_projected_prompt
+from .conditioner import Conditioner
+from .conditions import Conditions
+from .unet import predict_noise
 from .vae import Decoder, decode_latents, downscale_factor
 
 
@@ -25,21 +25,19 @@ class SamplingSettings:
 
     Attributes:
         interval: first and last share of the steps in which guidance acts; outside, everything is on without it.
-        deep_cache_interval: above 1, the U-Net's deep blocks run at every so many steps only, see `deep_cache`.
     """
 
     num_inference_steps: int
     guidance_type: str
     scales: Scales
     interval: tuple[float, float] = (0.0, 1.0)
-    deep_cache_interval: int = 1
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "SamplingSettings":
         """Those of a config's TEST."""
         test = cfg.TEST
         interval = tuple(test.GUIDANCE_INTERVAL)
-        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales_of(test), interval, test.DEEP_CACHE_INTERVAL)
+        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales_of(test), interval)
 
 
 def scales_of(group: CfgNode) -> Scales:
@@ -73,8 +71,8 @@ def guided_denoiser(
         table: branches and their coefficients.
     """
     branches, coefficients = zip(*table)
-    stacked = with_projected_prompt(unet, conditioner.branches(conditions, branches))
-    return guided(lambda x, t: predict_noise(unet, x, t, stacked, len(branches)), list(coefficients))
+    stacked = conditioner.branches(conditions, branches)
+    return guided(lambda x, t: predict_noise(unet, x, t, stacked), list(coefficients))
 
 
 def starting_noise(
@@ -117,16 +115,12 @@ def generate(
     """
 
     def denoiser(table: list[tuple[Branch, float]]) -> Denoiser:
-        denoise = guided_denoiser(conditioner, unet, conditions, table)
-        return with_deep_cache(unet, denoise, whole) if settings.deep_cache_interval > 1 else denoise
+        return guided_denoiser(conditioner, unet, conditions, table)
 
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
-    timesteps = scheduler.timesteps.tolist()
-    first, last = (round(share * len(timesteps)) for share in settings.interval)
-    changes = {*timesteps[first : first + 1], *timesteps[last : last + 1]}  # where other branches begin to run
-    whole = changes | set(timesteps[:: settings.deep_cache_interval])
     denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
     if settings.interval != (0.0, 1.0):
+        first, last = (round(share * len(scheduler.timesteps)) for share in settings.interval)
         denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
     latents = latents * scheduler.init_noise_sigma
     latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)

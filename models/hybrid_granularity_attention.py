@@ -1,10 +1,9 @@
 """Hybrid-granularity attention (Sec. 3.4): fine texture as biases of the U-Net's up-block attentions.
 
-A bias is named `block_K_SITE`: K counts the attentions of the up blocks, three a block, and SITE is
-`cross_attn` or `self_attn`, then `q`, `k` or `v` (added after that projection) or `c` (added to the context).
+A bias is named `block_K_SITE`. K is an attention of the up blocks (`Geometry.up_attentions`). SITE is `cross_attn` or
+`self_attn`, then `q`, `k` or `v` (added after that projection) or `c` (added to the context).
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +15,9 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from .unet_geometry import geometry
+
 ZERO_CONTEXT = 1e-6  # a context whose mean is below this takes the bias, as in the published system
-UP_TRANSFORMER = re.compile(r"up_blocks\.(\d+)\.attentions\.(\d+)")
-FIRST_TRANSFORMER = "down_blocks.0.attentions.0"
-KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class HybridGranularityAdapter(nn.Module):
 
 
 class BiasedAttention:
-    """Attention processor that adds the biases of its layer.
+    """Attention processor without parameters that adds the biases of its layer.
 
     Args:
         kind: `self` or `cross`, as in the names of biases.
@@ -114,72 +112,31 @@ class BiasedAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         biases: dict[str, Tensor] | None = None,
-        keys_values: KeysValues | None = None,
-        copies: int = 1,
     ) -> Tensor:
         """hidden_states (B, T, C), encoder_hidden_states (B, S, D) or None for self-attention -> (B, T, C).
 
         Args:
             biases: those of this transformer, by SITE.
-            keys_values: what `project` gives for the cross-attention, to spare computing it.
-            copies: the batch is so many copies of one as far as self-attention can see.
         """
-        if self.kind == "self" and copies > 1:
-            once = hidden_states[: len(hidden_states) // copies]
-            return self(attn, once, None, attention_mask, biases).repeat(copies, 1, 1)
-        bias = at_sites(self.kind, biases or {})
-        query = attn.to_q(hidden_states)
-        if "q" in bias:
-            query = query + bias["q"]
-        if keys_values is None or self.kind == "self":
-            context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-            keys_values = project(attn, context, bias)
+        bias = {site[-1]: x for site, x in (biases or {}).items() if site.startswith(self.kind)}
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        if "c" in bias:
+            empty = context.mean(dim=(1, 2), keepdim=True) < ZERO_CONTEXT  # (B, 1, 1)
+            context = context + bias["c"] * empty
+        projected = {"q": attn.to_q(hidden_states), "k": attn.to_k(context), "v": attn.to_v(context)}
         query, key, value = (
-            x.unflatten(2, (attn.heads, -1)).transpose(1, 2) for x in (query, *keys_values)
+            (x + bias[letter] if letter in bias else x).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+            for letter, x in projected.items()
         )  # each (B, heads, tokens, C / heads)
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=attn.scale)
         x = attn.to_out[0](x.transpose(1, 2).flatten(2))  # (B, T, C)
         return attn.to_out[1](x)
 
 
-def project(attn: Attention, context: Tensor, bias: dict[str, Tensor]) -> KeysValues:
-    """Keys and values (B, S, C) of a context (B, S, D), with the biases of sites `k`, `v` and `c`."""
-    if "c" in bias:
-        empty = context.mean(dim=(1, 2), keepdim=True) < ZERO_CONTEXT  # (B, 1, 1)
-        context = context + bias["c"] * empty
-    key, value = attn.to_k(context), attn.to_v(context)
-    return key + bias["k"] if "k" in bias else key, value + bias["v"] if "v" in bias else value
-
-
-def project_prompt(unet: UNet2DConditionModel, prompt: Tensor, biases: dict[str, Tensor]) -> dict[str, KeysValues]:
-    """Keys and values of every cross-attention, by the name of its transformer; they are the same at all steps."""
-    projected = {}
-    for name, transformer in transformers(unet):
-        own = own_biases(name, biases)
-        projected[name] = project(transformer.transformer_blocks[0].attn2, prompt, at_sites("cross", own))
-    return projected
-
-
-def transformers(unet: UNet2DConditionModel) -> list[tuple[str, Transformer2DModel]]:
-    return [(name, module) for name, module in unet.named_modules() if isinstance(module, Transformer2DModel)]
-
-
-def own_biases(transformer: str, biases: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The biases of one of the U-Net's transformers, by SITE."""
-    match = UP_TRANSFORMER.fullmatch(transformer)
-    prefix = f"block_{3 * int(match[1]) + int(match[2])}_" if match else "no block"
-    return {name.removeprefix(prefix): bias for name, bias in biases.items() if name.startswith(prefix)}
-
-
-def at_sites(kind: str, biases: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those of a transformer's biases that go to its `self` or `cross` attention, by the letter of their site."""
-    return {name[-1]: bias for name, bias in biases.items() if name.startswith(kind)}
-
-
 def install_biased_attention(unet: UNet2DConditionModel) -> None:
     """Give every attention layer of `unet` a `BiasedAttention`, after checking what that leaves out; once.
 
-    Every transformer is handed its own part alone, so that those of one shape are one piece to `torch.compile`.
+    Every transformer receives its own biases alone, so that `torch.compile` compiles blocks of one shape once.
     """
     if all(isinstance(processor, BiasedAttention) for processor in unet.attn_processors.values()):
         return
@@ -191,15 +148,13 @@ def install_biased_attention(unet: UNet2DConditionModel) -> None:
             )
     kinds = {"attn1": "self", "attn2": "cross"}
     unet.set_attn_processor({name: BiasedAttention(kinds[name.split(".")[-2]]) for name in unet.attn_processors})
-    for name, transformer in transformers(unet):
-        transformer.register_forward_pre_hook(partial(_hand_own_part, name), with_kwargs=True)
+    prefixes = {name: f"block_{block}_" for block, name in geometry(unet.config).names.items()}
+    for name, module in unet.named_modules():
+        if isinstance(module, Transformer2DModel):
+            module.register_forward_pre_hook(partial(_pass_own_biases, prefixes.get(name)), with_kwargs=True)
 
 
-def _hand_own_part(name: str, transformer: Transformer2DModel, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    given = kwargs.get("cross_attention_kwargs") or {}
-    own = {
-        "biases": own_biases(name, given.get("biases", {})),
-        "keys_values": given.get("keys_values", {}).get(name),
-        "copies": given.get("copies", 1) if name == FIRST_TRANSFORMER else 1,
-    }
-    return args, {**kwargs, "cross_attention_kwargs": own}
+def _pass_own_biases(prefix: str | None, transformer: Transformer2DModel, args: tuple, kwargs: dict) -> tuple:
+    biases = (kwargs.get("cross_attention_kwargs") or {}).get("biases", {})
+    own = {name.removeprefix(prefix): bias for name, bias in biases.items() if prefix and name.startswith(prefix)}
+    return args, {**kwargs, "cross_attention_kwargs": {"biases": own}}

@@ -28,8 +28,10 @@ from diffusion.schedulers import most_steps, scheduler_like
 from metrics import PROTOCOLS
 
 from .cfld import CFLD
-from .conditioner import Appearance, Conditions
+from .conditioner import Appearance
+from .conditions import PROMPT_SITE, Conditions
 from .generation import SamplingSettings, generate, starting_noise
+from .hybrid_granularity_attention import install_biased_attention
 from .pipeline_arguments import (
     Photo,
     checked_sampling,
@@ -41,7 +43,6 @@ from .pipeline_arguments import (
     split,
 )
 from .pretrained_conditioner import PretrainedConditioner, conditioning_settings
-from .unet import prepare_unet
 from .vae import Decoder
 
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -71,7 +72,7 @@ class CFLDPipeline(DiffusionPipeline):
         sampling: dict[str, Any] | None = None,
     ):
         super().__init__()
-        prepare_unet(unet)
+        install_biased_attention(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
         usual = sampling_of(default_config())
         self.register_to_config(sampling=usual if sampling is None else checked_sampling(sampling, usual))
@@ -93,7 +94,6 @@ class CFLDPipeline(DiffusionPipeline):
         guidance_type: str | None = None,
         guidance_scales: Mapping[str, float] | None = None,
         guidance_interval: tuple[float, float] | None = None,
-        deep_cache_interval: int | None = None,
         scheduler: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         pose_frame: tuple[int, int] | None = None,
@@ -112,9 +112,8 @@ class CFLDPipeline(DiffusionPipeline):
             image: photos of any mode, shaped like `pose_frame`: they are turned upright, and stretched to what the
                 model reads.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
-            num_inference_steps, guidance_type, guidance_scales, guidance_interval, deep_cache_interval, pose_frame,
-                output_size: None for the pipeline's own; scales that are not named keep their values. Sizes are
-                (height, width).
+            num_inference_steps, guidance_type, guidance_scales, guidance_interval, pose_frame, output_size: None for
+                the pipeline's own; scales that are not named keep their values. Sizes are (height, width).
             scheduler: a name of `diffusion.schedulers`, in place of the pipeline's.
             generator: one for each image, or one from which each image gets its own; None draws anew. Those of
                 a GPU give a seed for one of the CPU.
@@ -129,9 +128,7 @@ class CFLDPipeline(DiffusionPipeline):
         """
         images, poses = photos_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
-        settings = self._settings(
-            num_inference_steps, guidance_type, guidance_scales, guidance_interval, deep_cache_interval
-        )
+        settings = self._settings(num_inference_steps, guidance_type, guidance_scales, guidance_interval)
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
@@ -171,7 +168,6 @@ class CFLDPipeline(DiffusionPipeline):
         guidance_type: str | None,
         scales: Mapping[str, float] | None,
         interval: tuple[float, float] | None,
-        deep_cache_interval: int | None,
     ) -> SamplingSettings:
         own = self.config.sampling
         unknown = set(scales or {}) - set(Scales._fields)
@@ -185,16 +181,11 @@ class CFLDPipeline(DiffusionPipeline):
         most = most_steps(self.scheduler)
         if not 1 <= steps <= most:
             raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
-        own_interval = own.get("deep_cache_interval", 1)  # folders of older versions have none
-        deep_cache_interval = own_interval if deep_cache_interval is None else deep_cache_interval
-        if deep_cache_interval < 1:
-            raise InputError(f"deep_cache_interval is {deep_cache_interval}, expected 1 (exact) or more")
         return SamplingSettings(
             steps,
             guidance_type or own["guidance_type"],
             Scales(**{**own["guidance_scales"], **(scales or {})}),
             tuple(own["guidance_interval"] if interval is None else interval),
-            deep_cache_interval,
         )
 
     def _encode(self, photo: Photo, device: torch.device) -> Appearance:
@@ -218,7 +209,10 @@ class CFLDPipeline(DiffusionPipeline):
         scheduler_name: str | None,
     ) -> Tensor:
         """(B, 3, H, W) in [0, 1]."""
-        size, device = self.conditioner.config.settings["INPUT"]["GT"]["IMG_SIZE"], conditions.prompt.device
+        size, device = (
+            self.conditioner.config.settings["INPUT"]["GT"]["IMG_SIZE"],
+            conditions["prompt"][PROMPT_SITE].device,
+        )
         latents = starting_noise(self.unet, self.vae, size, generators, device)
         own = self.scheduler
         scheduler = scheduler_like(scheduler_name, own.config) if scheduler_name else deepcopy(own)
@@ -255,7 +249,6 @@ def sampling_of(cfg: CfgNode) -> dict[str, Any]:
         "guidance_type": settings.guidance_type,
         "guidance_scales": settings.scales._asdict(),
         "guidance_interval": list(settings.interval),
-        "deep_cache_interval": settings.deep_cache_interval,
         "pose_frame": list(keypoint_frame(cfg)),
         "output_size": list(cfg.TEST.IMG_SIZE),
     }

@@ -15,7 +15,8 @@ from diffusion.guidance import GUIDANCE
 from diffusion.randomness import pair_generators
 
 Photo = Image.Image
-NEWER = {"deep_cache_interval", "pose_frame"}  # folders of older versions have none
+NEWER = {"pose_frame"}  # folders of older versions have none
+REMOVED = {"deep_cache_interval"}  # folders of older versions have it
 
 
 def checked_sampling(sampling: Any, usual: dict[str, Any]) -> dict[str, Any]:
@@ -26,12 +27,13 @@ def checked_sampling(sampling: Any, usual: dict[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(sampling, Mapping):
         raise InputError(f"sampling is {sampling!r}, expected settings by their names")
+    sampling = {name: value for name, value in sampling.items() if name not in REMOVED}
     for name in sorted((usual.keys() - NEWER) | sampling.keys()):
         if name not in usual:
             raise InputError(f"sampling has an unknown setting {name!r}, expected {', '.join(usual)}")
         if not _is_like(sampling.get(name), usual[name]):
             raise InputError(f"sampling: {name} is {sampling.get(name)!r}, expected one like {usual[name]!r}")
-    return dict(sampling)
+    return sampling
 
 
 def _is_like(value: Any, usual: Any) -> bool:

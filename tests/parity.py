@@ -19,7 +19,7 @@ from configs import load_config
 from configs.arguments import Parser
 from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
-from diffusion.guidance import Branch, Scales, guidance_branches, guided
+from diffusion.guidance import NOTHING, Scales, guidance_branches, guided
 from diffusion.sampling import invert, sample
 from diffusion.schedulers import load_scheduler
 from models import CFLD, Conditions, build_model, load_checkpoint
@@ -94,10 +94,11 @@ def swin_lines(model: CFLD, expected: dict[str, Tensor]) -> Iterator[Line]:
 
 
 def condition_lines(model: CFLD, conditions: Conditions, outputs: dict[str, Tensor]) -> Iterator[Line]:
-    prompt = torch.cat([model.learned_prompt.expand_as(conditions.prompt), conditions.prompt])
+    prompt = conditions["prompt"]["prompt"]
+    prompt = torch.cat([model.learned_prompt.expand_as(prompt), prompt])
     yield "c", tensor_error(prompt, outputs["c"]), TENSOR
-    ours = {f"down.{i}": residual for i, residual in enumerate(conditions.pose)}
-    ours |= {f"up.{name}": bias for name, bias in conditions.appearance.items()}
+    ours = {site.replace("_", "."): residual for site, residual in conditions["pose"].items()}
+    ours |= {f"up.{site}": bias for site, bias in conditions["appearance"].items()}
     theirs = {name: value for name, value in outputs.items() if name.startswith(("down.", "up."))}
     for name in sorted(ours.keys() | theirs.keys()):
         both = name in ours and name in theirs
@@ -136,7 +137,7 @@ def sample_lines(
 
 
 def inversion_lines(cfg, model: CFLD, conditions: Conditions, outputs: dict[str, Tensor], meta: dict) -> Iterator[Line]:
-    nothing = model.branch(conditions, Branch(False, False, False))
+    nothing = model.branch(conditions, NOTHING)
     scheduler = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
     start = outputs["vae.latents_mean_scaled"]
     result = invert(lambda x, t: model.denoise(x, t, nothing), scheduler, start, meta["ddim_inversion_steps"])

@@ -12,7 +12,6 @@ COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] +
     "python -m benchmarks",
     "python -m benchmarks.cloth",
     "python -m benchmarks.likeness",
-    "python -m benchmarks.sweep",
     "python -m datasets.drawn_people",
     "python -m metrics",
     "python -m models.checkpoints export",

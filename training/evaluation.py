@@ -85,11 +85,12 @@ def sample_batch(
 def _inverted_source(model: CFLD, batch: dict[str, Tensor], cfg: CfgNode) -> Tensor:
     """The noise (B, 4, h, w) that DDIM finds behind the sources' latents."""
     test = cfg.TEST
-    branch = Branch(
-        from_photo=not test.DDIM_INVERSION_UNCONDITIONAL,
-        pose=test.DDIM_INVERSION_DOWN_BLOCK_GUIDANCE,
-        appearance=test.DDIM_INVERSION_UP_BLOCK_GUIDANCE,
-    )
+    switches = {
+        "prompt": not test.DDIM_INVERSION_UNCONDITIONAL,
+        "pose": test.DDIM_INVERSION_DOWN_BLOCK_GUIDANCE,
+        "appearance": test.DDIM_INVERSION_UP_BLOCK_GUIDANCE,
+    }
+    branch = Branch(kind for kind, on in switches.items() if on)
     conditions = model.encode(batch["img_cond"], batch["pose_img_src"])
     inverse = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
     latents = encode_image(model.vae, batch["img_src"]).float()

@@ -7,8 +7,8 @@ import torch
 
 from configs import load_config
 from configs.errors import InputError
-from diffusion.guidance import EVERYTHING, NOTHING, Branch
-from models import CFLD, build_model, load_checkpoint, save_checkpoint
+from diffusion.guidance import EVERYTHING, NOTHING, POSE
+from models import CFLD, Conditions, build_model, load_checkpoint, save_checkpoint
 from tests.models.variants import VARIANTS, variant_config
 
 
@@ -80,7 +80,7 @@ def test_conditions_reach_the_prediction(name: str, tmp_path: Path):
         everything = model.denoise(latents, torch.tensor(500), conditions)
         nothing = model.denoise(latents, torch.tensor(500), model.branch(conditions, NOTHING))
     assert everything.shape == latents.shape
-    assert conditions.prompt.shape == (2, cfg.MODEL.DECODER_CONFIG.N_CTX, cfg.MODEL.DECODER_CONFIG.CTX_DIM)
+    assert conditions["prompt"]["prompt"].shape == (2, cfg.MODEL.DECODER_CONFIG.N_CTX, cfg.MODEL.DECODER_CONFIG.CTX_DIM)
     assert (everything - nothing).abs().max() > 1e-6
 
 
@@ -89,12 +89,35 @@ def test_branch_replaces_and_zeroes_what_it_leaves_out(tmp_path: Path):
     model = build(cfg).eval()
     batch = batch_of(cfg)
     conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
-    same = model.branch(conditions, EVERYTHING)
-    assert torch.equal(same.prompt, conditions.prompt)
-    pose_only = model.branch(conditions, Branch(False, True, False))
-    assert torch.equal(pose_only.prompt, model.learned_prompt.expand_as(conditions.prompt))
-    assert all(torch.equal(a, b) for a, b in zip(pose_only.pose, conditions.pose))
-    assert all(not bias.any() for bias in pose_only.appearance.values())
+    same, pose_only = model.branch(conditions, EVERYTHING), model.branch(conditions, POSE)
+    prompt = conditions["prompt"]["prompt"]
+    assert torch.equal(same["prompt"]["prompt"], prompt)
+    assert torch.equal(pose_only["prompt"]["prompt"], model.learned_prompt.expand_as(prompt))
+    assert all(torch.equal(residual, conditions["pose"][site]) for site, residual in pose_only["pose"].items())
+    assert pose_only["appearance"] and not any(bias.any() for bias in pose_only["appearance"].values())
+
+
+@pytest.mark.parametrize("dropped", [("prompt",), ("prompt", "pose"), ("prompt", "pose", "appearance")])
+def test_dropped_conditions_are_those_of_a_branch(dropped: tuple[str, ...], tmp_path: Path):
+    switches = {"U_COND_DOWN_BLOCK_GUIDANCE": "pose" in dropped, "U_COND_UP_BLOCK_GUIDANCE": "appearance" in dropped}
+    cfg = variant_config("default", tmp_path, {"MODEL": switches})
+    model, batch = build(cfg).eval(), batch_of(cfg)
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+    left = model.drop_conditions(conditions, torch.tensor([1.0, 0.0])).by_site()
+    kept, without = conditions.by_site(), model.branch(conditions, EVERYTHING.difference(dropped)).by_site()
+    for site, x in left.items():
+        assert torch.equal(x[0], without[site][0]) and torch.equal(x[1], kept[site][1])
+
+
+def test_kinds_that_meet_at_a_site_add_up(tmp_path: Path):
+    cfg = variant_config("default", tmp_path)
+    model, batch = build(cfg).eval(), batch_of(cfg)
+    with torch.no_grad():
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+        latents, halved = torch.randn(2, 4, 8, 8), conditions.map(lambda kind, x: x / 2 if kind == "pose" else x)
+        halved["garment"] = dict(halved["pose"])  # another adapter's residuals
+        whole, parts = (model.denoise(latents, torch.tensor(9), c) for c in (conditions, halved))
+    assert torch.equal(whole, parts)
 
 
 def test_one_photo_in_two_poses_equals_two_calls(tmp_path: Path):
@@ -106,11 +129,10 @@ def test_one_photo_in_two_poses_equals_two_calls(tmp_path: Path):
         with torch.no_grad():
             together = model.encode(batch["img_cond"], torch.cat(poses))
             apart = [model.encode(batch["img_cond"], pose) for pose in poses]
-        torch.testing.assert_close(together.prompt, torch.cat([c.prompt for c in apart]))
-        for level, residual in enumerate(together.pose):
-            torch.testing.assert_close(residual, torch.cat([c.pose[level] for c in apart]))
-        for key, bias in together.appearance.items():
-            torch.testing.assert_close(bias, torch.cat([c.appearance[key] for c in apart]))
+        both = Conditions.cat(apart)
+        for kind, tensors in together.items():
+            for site, x in tensors.items():
+                torch.testing.assert_close(x, both[kind][site])
 
 
 def test_loss_follows_from_the_seeds_alone(tmp_path: Path):
@@ -169,7 +191,7 @@ def test_hidden_patches_change_the_features(tmp_path: Path):
         ({"MODEL": {"DECODER_CONFIG": {"CTX_DIM": 32}}}, ("CTX_DIM", "16")),
         ({"MODEL": {"POSE_GUIDANCE_CONFIG": {"CHANNELS": [32, 32, 32]}}}, ("CHANNELS", "64")),
         ({"INPUT": {"GT": {"IMG_SIZE": [80, 64]}}}, ("GT.IMG_SIZE", "multiples of 32")),
-        ({"INPUT": {"POSE": {"IMG_SIZE": [64, 64]}}}, ("POSE.IMG_SIZE", "latents")),
+        ({"INPUT": {"POSE": {"IMG_SIZE": [64, 64]}}}, ("POSE.IMG_SIZE", "first cross-attention block")),
         ({"INPUT": {"COND": {"IMG_SIZE": [64, 64]}}}, ("branch of block 11", "tokens")),
         (  # as many tokens, but lying the other way
             {
@@ -180,6 +202,10 @@ def test_hidden_patches_change_the_features(tmp_path: Path):
                 }
             },
             ("branch of block 11", "8 x 16 tokens", "16 x 8"),
+        ),
+        (
+            {"MODEL": {"UNET_CONFIG": {"TRAINABLE_BLOCK_IDX": [2, 11, 12]}}},
+            ("UNET_CONFIG.TRAINABLE_BLOCK_IDX names [2, 12]", "are 3, 4, 5, 6, 7, 8, 9, 10, 11"),
         ),
         ({"MODEL": {"POSE_GUIDANCE_CONFIG": {"IN_CHANNELS": 40}}}, ("multiples of 32",)),
         ({"MODEL": {"RANDOM_WEIGHTS": False}}, ("no weights", "download_pretrained.sh")),

@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from models.conditioner import Conditions
+from models.conditions import Conditions
 from models.hybrid_granularity_attention import bias_site
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import merged, variant_config
@@ -32,7 +32,7 @@ def with_hooks(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, c
     """The prediction of a copy of `unet` as diffusers builds it."""
     plain = UNet2DConditionModel.from_config(unet.config)
     plain.load_state_dict(unet.state_dict())
-    for name, bias in conditions.appearance.items():
+    for name, bias in conditions["appearance"].items():
         _, block, kind, _, letter = name.split("_")
         transformer = plain.up_blocks[int(block) // 3].attentions[int(block) % 3]
         attention = getattr(transformer.transformer_blocks[0], {"self": "attn1", "cross": "attn2"}[kind])
@@ -49,8 +49,8 @@ def with_hooks(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, c
             attention.register_forward_pre_hook(add_to_empty, with_kwargs=True)
         else:
             getattr(attention, f"to_{letter}").register_forward_hook(add)
-    pose = list(conditions.pose)
-    return plain(latents, timesteps, conditions.prompt, down_intrablock_additional_residuals=pose).sample
+    prompt, pose = conditions["prompt"]["prompt"], list(conditions["pose"].values())
+    return plain(latents, timesteps, prompt, down_intrablock_additional_residuals=pose).sample
 
 
 @pytest.mark.parametrize("switches", SITES)
@@ -65,14 +65,15 @@ def test_biases_are_added_where_the_switches_say(switches, tmp_path):
     cfg = variant_config("default", tmp_path, changes)
     model, batch = build(cfg).eval(), batch_of(cfg)
     conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
-    for bias in conditions.appearance.values():
+    for bias in conditions["appearance"].values():
         bias *= 10
     if site == "cross_attn_c":
-        conditions.prompt[0] -= conditions.prompt[0].mean() - 1.0  # only the second is empty and takes the biases
-        conditions.prompt[1] = 0.0
+        prompt = conditions["prompt"]["prompt"]
+        prompt[0] -= prompt[0].mean() - 1.0  # only the second is empty and takes the biases
+        prompt[1] = 0.0
     latents, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([10, 700])
     result = model.denoise(latents, timesteps, conditions)
     torch.testing.assert_close(result, with_hooks(model.unet, latents, timesteps, conditions), rtol=0, atol=1e-5)
-    without = Conditions(conditions.prompt, conditions.pose, {})
+    without = Conditions({**conditions, "appearance": {}})
     changed = (result - model.denoise(latents, timesteps, without)).abs().amax(dim=(1, 2, 3)) > 1e-4
     assert changed.tolist() == [site != "cross_attn_c", True]

@@ -60,9 +60,10 @@ def test_generators_of_a_gpu():
 
 
 def test_settings_of_a_pipeline():
-    older = {name: value for name, value in SAMPLING.items() if name not in ("pose_frame", "deep_cache_interval")}
+    older = {name: value for name, value in SAMPLING.items() if name != "pose_frame"}
     for sampling in (SAMPLING, older, {**SAMPLING, "output_size": (64, 56), "guidance_interval": [0, 1]}):
         assert checked_sampling(sampling, SAMPLING) == sampling
+        assert checked_sampling({**sampling, "deep_cache_interval": 1}, SAMPLING) == sampling  # of a removed feature
 
 
 @pytest.mark.parametrize(

@@ -1,59 +1,96 @@
-"""What is computed once for all steps or branches, beside computing it each time."""
+"""U-Nets of other geometry than Stable Diffusion 1.5's."""
 
-import pytest
+import json
+from pathlib import Path
+
 import torch
-from diffusers.models.attention import BasicTransformerBlock
-from torch.utils.flop_counter import FlopCounterMode
+import yaml
+from diffusers import UNet2DConditionModel
+from yacs.config import CfgNode
 
 from diffusion.guidance import EVERYTHING, NOTHING
-from models.unet import predict_noise, prepare_unet, with_projected_prompt
+from diffusion.randomness import pair_generators
+from models.generation import SamplingSettings, generate, sampling_scheduler
+from models.hybrid_granularity_attention import install_biased_attention
+from models.unet import predict_noise
+from models.unet_geometry import Level, geometry
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
+from tests.tiny import PARTS
+
+THREE_LEVELS = {
+    **PARTS["unet"],
+    "block_out_channels": [32, 32, 64],
+    "transformer_layers_per_block": [1, 2, 3],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+}
 
 
-def prepared(name, folder):
-    """Model, latents of two images, and their conditions in two guidance branches."""
-    cfg = variant_config(name, folder)
+def three_level_config(folder: Path) -> CfgNode:
+    settings = yaml.safe_load(Path(__file__).with_name("three_level_unet.yaml").read_text())
+    cfg = variant_config("default", folder, settings)
+    (Path(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH) / "config.json").write_text(json.dumps(THREE_LEVELS))
+    return cfg
+
+
+def test_geometry_of_stable_diffusion_and_of_other_unets():
+    blocks = geometry(PARTS["unet"])
+    assert blocks.down_blocks == {0: Level(0, 32), 1: Level(1, 32), 2: Level(2, 64)}
+    assert blocks.up_attentions == {3: Level(2, 64), 4: Level(2, 64), 5: Level(2, 64)} | {
+        **{k: Level(1, 32) for k in (6, 7, 8)},
+        **{k: Level(0, 32) for k in (9, 10, 11)},
+    }
+    assert blocks.names[7] == "up_blocks.2.attentions.1"
+    deep = geometry({**THREE_LEVELS, "layers_per_block": [2, 1, 2]})
+    assert deep.down_blocks == {1: Level(1, 32), 2: Level(2, 64)}
+    assert list(deep.names.items())[-1] == (4, "up_blocks.1.attentions.1")
+
+
+def test_a_unet_of_three_levels_with_deep_transformers_trains_and_samples(tmp_path: Path):
+    cfg = three_level_config(tmp_path)
+    model, batch = build(cfg), batch_of(cfg)
+    loss = model(batch)
+    loss.backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert loss.isfinite() and not without
+    trained = {name for name, p in model.unet.named_parameters() if p.requires_grad}
+    assert len(trained) == 2 * (3 * 3 + 3 * 2)  # keys and values of every transformer block
+    torch.optim.Adam([p for p in model.parameters() if p.requires_grad]).step()
+    model.eval()
+    with torch.no_grad():
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+        assert list(conditions["pose"]) == ["down_0", "down_1"]
+        latents, t = torch.randn(2, 4, 8, 8), torch.tensor(500)
+        everything = model.denoise(latents, t, conditions)
+        for kind in conditions:
+            assert (everything - model.denoise(latents, t, model.branch(conditions, EVERYTHING - {kind}))).any(), kind
+        settings, generators = SamplingSettings.of(cfg), pair_generators([1, 2])
+        parts = model, model.unet, model.vae, sampling_scheduler(cfg)
+        images = generate(*parts, conditions, latents, settings, generators)
+    assert images.shape == (2, 3, 64, 64) and images.isfinite().all() and images.std() > 0
+
+
+@torch.no_grad()
+def test_residuals_reach_the_blocks_with_attention(tmp_path: Path):
+    cfg = three_level_config(tmp_path)
+    model, batch = build(cfg).eval(), batch_of(cfg)
+    conditions = model.branch(model.encode(batch["img_cond"], batch["pose_img_tgt"]), NOTHING | {"pose"})
+    latents, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 800])
+    plain = UNet2DConditionModel.from_config(model.unet.config)
+    plain.load_state_dict(model.unet.state_dict())
+    for block, residual in zip(plain.down_blocks[1:], conditions["pose"].values()):
+        block.attentions[-1].register_forward_hook(lambda module, args, output, r=residual: (output[0] + r,))
+    expected = plain(latents, t, conditions["prompt"]["prompt"]).sample
+    torch.testing.assert_close(predict_noise(model.unet, latents, t, conditions), expected, rtol=0, atol=1e-5)
+
+
+def test_installing_the_attention_twice_is_installing_it_once(tmp_path: Path):
+    cfg = variant_config("default", tmp_path)
     model, batch = build(cfg).eval(), batch_of(cfg)
     with torch.no_grad():
         conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
-        branches = model.branches(conditions, (NOTHING, EVERYTHING))
-    size = [side // 8 for side in cfg.INPUT.GT.IMG_SIZE]
-    latents = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(3))
-    return model, latents.repeat(2, 1, 1, 1), branches
-
-
-@pytest.mark.parametrize("name", ["default", "ape", "self_queries", "clip_model"])
-@torch.no_grad()
-def test_sharing_between_steps_and_branches_changes_nothing(name, tmp_path):
-    model, latents, branches = prepared(name, tmp_path)
-    timesteps = torch.full((4,), 300)
-    with FlopCounterMode(display=False) as every_time:
-        expected = predict_noise(model.unet, latents, timesteps, branches)
-    ready = with_projected_prompt(model.unet, branches)
-    with FlopCounterMode(display=False) as shared:
-        result = predict_noise(model.unet, latents, timesteps, ready, copies=2)
-    torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
-    saved = every_time.get_total_flops() - shared.get_total_flops()
-    assert saved == own_flops(model.unet, every_time, branches)
-    assert not (result[:2] - result[2:]).abs().max() < 1e-6  # the branches do differ
-
-
-def own_flops(unet, counted, branches):
-    """Half of what comes before the first conditions, and all projections of the prompt."""
-    flops = {name: sum(ops.values()) for name, ops in counted.get_flop_counts().items()}
-    once = ("conv_in", "down_blocks.0.resnets.0", "down_blocks.0.attentions.0.transformer_blocks.0.attn1")
-    tokens, width = branches.prompt.shape[0] * branches.prompt.shape[1], branches.prompt.shape[2]
-    blocks = [module for module in unet.modules() if isinstance(module, BasicTransformerBlock)]
-    projections = sum(2 * 2 * tokens * width * block.attn2.to_k.out_features for block in blocks)
-    return sum(flops[f"UNet2DConditionModel.{name}"] for name in once) // 2 + projections
-
-
-def test_preparing_twice_is_preparing_once(tmp_path):
-    model, latents, branches = prepared("default", tmp_path)
-    with torch.no_grad():
-        before = predict_noise(model.unet, latents, torch.tensor(5), branches, copies=2)
-        prepare_unet(model.unet)
-        after = predict_noise(model.unet, latents, torch.tensor(5), branches, copies=2)
+        before = model.denoise(torch.ones(2, 4, 8, 8), torch.tensor(5), conditions)
+        install_biased_attention(model.unet)
+        after = model.denoise(torch.ones(2, 4, 8, 8), torch.tensor(5), conditions)
     assert torch.equal(before, after)
-    assert len(model.unet.conv_in._forward_hooks) == 1

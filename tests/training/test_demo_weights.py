@@ -93,7 +93,7 @@ def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
     }
     assert changed == {"appearance_encoder"}
     with torch.no_grad():
-        biases = start.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128)).appearance
+        biases = start.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128))["appearance"]
     assert len(biases) == 9 and not any(bias.any() for bias in biases.values())
 
 
