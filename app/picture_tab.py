@@ -62,7 +62,7 @@ def picture_tab(studio: Studio) -> None:
             with gr.Accordion("Advanced", open=False):
                 seed = seed_choice(elem_id="seed")
                 steps = gr.Slider(0, 100, 0, step=1, label="Denoising steps (0: as the preset says)")
-                own = studio.pipe.config.sampling["guidance_scales"]["full"]
+                own = studio.pipe.sampling.guidance_scales.full
                 guidance = gr.Slider(1, 8, own, step=0.1, label="Guidance")
             gr.Markdown("#### History")
             history = gr.Gallery(

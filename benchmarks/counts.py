@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from configs import load_config
 from diffusion.guidance import GUIDANCE, Branch, guidance_branches
 from models import CFLD, build_model
-from models.generation import SamplingSettings
+from models.sampling_settings import SamplingSettings
 from models.unet import predict_noise
 from models.vae import decode_latents, downscale_factor
 

@@ -23,7 +23,7 @@ from diffusion.guidance import guidance_branches
 from models import CFLD, build_model
 from models.conditions import Conditions
 from models.execution import cast_frozen
-from models.generation import SamplingSettings
+from models.sampling_settings import SamplingSettings
 from models.unet import predict_noise
 from models.vae import decode_latents
 from training.memory import BYTES_A_PARAMETER, saved_bytes

@@ -21,7 +21,8 @@ from diffusion.sampling import sample
 from models import CFLD, build_model
 from models.conditions import Conditions
 from models.execution import prepare_execution
-from models.generation import SamplingSettings, generate, sampling_scheduler, starting_noise
+from models.generation import generate, sampling_scheduler, starting_noise
+from models.sampling_settings import SamplingSettings
 from models.vae import decode_latents, posterior
 from training.caching import cached_inputs
 from training.data import loader, pair_sizes, to_device

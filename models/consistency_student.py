@@ -16,7 +16,8 @@ from diffusion.randomness import uniform
 from .build import select_trainable
 from .cfld import CFLD
 from .checkpoints import load_model, trained_parameters
-from .generation import guided_denoiser, scales_of
+from .generation import guided_denoiser
+from .sampling_settings import scales_of
 
 
 class ConsistencyStudent(CFLD):

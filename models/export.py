@@ -120,18 +120,18 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
 
 def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str, folder: Path) -> str:
     """README.md of an exported folder."""
-    sampling, scores = pipe.config.sampling, progress.get("scores") or {}
-    scales = ", ".join(f"{name} {value:g}" for name, value in sampling["guidance_scales"].items())
+    sampling, scores = pipe.sampling, progress.get("scores") or {}
+    scales = ", ".join(f"{name} {value:g}" for name, value in sampling.guidance_scales._asdict().items())
     return MODEL_CARD.format(
         checkpoint=checkpoint,
         epochs=f" after {progress['epoch']} epochs" if progress.get("epoch") else "",
         cond=cfg.INPUT.COND.IMG_SIZE,
-        frame=pipe.pose_frame,
+        frame=sampling.pose_frame,
         gt=cfg.INPUT.GT.IMG_SIZE,
-        output=sampling["output_size"],
-        steps=sampling["num_inference_steps"],
+        output=sampling.output_size,
+        steps=sampling.num_inference_steps,
         scheduler=type(pipe.scheduler).__name__,
-        guidance=f"{sampling['guidance_type']} ({scales})",
+        guidance=f"{sampling.guidance_type} ({scales})",
         scores=", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None) or "none kept",
         folder=folder,
     )

@@ -1,53 +1,22 @@
 """From conditions and noise to images: the one way in which this project samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from yacs.config import CfgNode
 
-from diffusion.guidance import EVERYTHING, Branch, Scales, guidance_branches, guided, within
+from diffusion.guidance import EVERYTHING, Branch, guidance_branches, guided, within
 from diffusion.randomness import normal
 from diffusion.sampling import Denoiser, OnStep, sample
 from diffusion.schedulers import load_scheduler
 
 from .conditioner import Conditioner
 from .conditions import Conditions
+from .sampling_settings import SamplingSettings
 from .unet import predict_noise
 from .vae import Decoder, decode_latents, downscale_factor
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How an image is sampled: denoising steps, and the guidance of `diffusion.guidance`.
-
-    Attributes:
-        interval: first and last share of the steps in which guidance acts; outside, everything is on without it.
-    """
-
-    num_inference_steps: int
-    guidance_type: str
-    scales: Scales
-    interval: tuple[float, float] = (0.0, 1.0)
-
-    @classmethod
-    def of(cls, cfg: CfgNode) -> "SamplingSettings":
-        """Those of a config's TEST."""
-        test = cfg.TEST
-        interval = tuple(test.GUIDANCE_INTERVAL)
-        return cls(test.NUM_INFERENCE_STEPS, test.GUIDANCE_TYPE, scales_of(test), interval)
-
-
-def scales_of(group: CfgNode) -> Scales:
-    """The guidance scales of a config's TEST or DISTILL."""
-    return Scales(
-        down=group.DOWN_BLOCK_GUIDANCE_SCALE,
-        all=group.ALL_BLOCK_GUIDANCE_SCALE,
-        plain=group.GUIDANCE_SCALE,
-        full=group.FULL_GUIDANCE_SCALE,
-    )
 
 
 def sampling_scheduler(cfg: CfgNode) -> SchedulerMixin:
@@ -118,9 +87,9 @@ def generate(
         return guided_denoiser(conditioner, unet, conditions, table)
 
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
-    denoise = denoiser(guidance_branches(settings.guidance_type, settings.scales))
-    if settings.interval != (0.0, 1.0):
-        first, last = (round(share * len(scheduler.timesteps)) for share in settings.interval)
+    denoise = denoiser(guidance_branches(settings.guidance_type, settings.guidance_scales))
+    if settings.guidance_interval != (0.0, 1.0):
+        first, last = (round(share * len(scheduler.timesteps)) for share in settings.guidance_interval)
         denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
     latents = latents * scheduler.init_noise_sigma
     latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)

@@ -7,7 +7,6 @@ A folder of it holds `conditioner`, `unet`, `vae` and `scheduler`; `python -m mo
 one of a checkpoint.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -21,20 +20,17 @@ from yacs.config import CfgNode
 from configs.defaults import default_config
 from configs.errors import InputError
 from datasets.inputs import normalize, resize_to_tensor, upright_rgb
-from datasets.keypoints import FRAME, pose_map
-from datasets.layouts import keypoint_frame
-from diffusion.guidance import GUIDANCE, Scales
+from datasets.keypoints import pose_map
 from diffusion.schedulers import most_steps, scheduler_like
 from metrics import PROTOCOLS
 
 from .cfld import CFLD
 from .conditioner import Appearance
 from .conditions import PROMPT_SITE, Conditions
-from .generation import SamplingSettings, generate, starting_noise
+from .generation import generate, starting_noise
 from .hybrid_granularity_attention import install_biased_attention
 from .pipeline_arguments import (
     Photo,
-    checked_sampling,
     converted,
     generators_of,
     photos_of,
@@ -43,6 +39,7 @@ from .pipeline_arguments import (
     split,
 )
 from .pretrained_conditioner import PretrainedConditioner, conditioning_settings
+from .sampling_settings import SamplingSettings
 from .vae import Decoder
 
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -53,9 +50,8 @@ class CFLDPipeline(DiffusionPipeline):
 
     Args:
         conditioner, unet, vae, scheduler: the parts; any scheduler of diffusers will do.
-        sampling: what a call takes unless told otherwise: `num_inference_steps`, `guidance_type`,
-            `guidance_scales` (by the names of `Scales`), `pose_frame` and `output_size` (height, width); None for
-            the defaults of `configs.defaults`.
+        sampling: what a call uses unless told otherwise, as `SamplingSettings.to_record` gives it; None for the
+            defaults of `configs.defaults`.
 
     Raises:
         InputError: `sampling` is something else.
@@ -74,8 +70,8 @@ class CFLDPipeline(DiffusionPipeline):
         super().__init__()
         install_biased_attention(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
-        usual = sampling_of(default_config())
-        self.register_to_config(sampling=usual if sampling is None else checked_sampling(sampling, usual))
+        settings = SamplingSettings.of(default_config()) if sampling is None else SamplingSettings.from_record(sampling)
+        self.register_to_config(sampling=settings.to_record())
 
     @classmethod
     def of(cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode) -> "CFLDPipeline":
@@ -83,7 +79,9 @@ class CFLDPipeline(DiffusionPipeline):
         conditioner = PretrainedConditioner(conditioning_settings(cfg))
         weights = model.state_dict()
         conditioner.load_state_dict({name: weights[name] for name in conditioner.state_dict()})
-        return cls(conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, sampling_of(cfg))
+        return cls(
+            conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, SamplingSettings.of(cfg).to_record()
+        )
 
     @torch.no_grad()
     def __call__(
@@ -128,11 +126,18 @@ class CFLDPipeline(DiffusionPipeline):
         """
         images, poses = photos_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
-        settings = self._settings(num_inference_steps, guidance_type, guidance_scales, guidance_interval)
+        settings = self.sampling.updated(
+            num_inference_steps=num_inference_steps,
+            guidance_type=guidance_type,
+            guidance_scales=guidance_scales,
+            guidance_interval=guidance_interval,
+            pose_frame=pose_frame,
+            output_size=output_size,
+        )
+        self._check_steps(settings.num_inference_steps)
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
-        frame, size = pose_frame or self.pose_frame, output_size or self.config.sampling["output_size"]
         batches = split(rows, 1 if device.type == "cpu" else batch_size)
         finished = []
         self._num_timesteps = len(batches) * settings.num_inference_steps
@@ -141,52 +146,35 @@ class CFLDPipeline(DiffusionPipeline):
             with self.progress_bar(total=self._num_timesteps) as bar:
                 for number, batch in enumerate(batches):
                     conditions = Conditions.cat(
-                        [self._add_pose(appearances[i], poses[k], frame, device) for _, i, k in batch]
+                        [self._add_pose(appearances[i], poses[k], settings.pose_frame, device) for _, i, k in batch]
                     )
                     own = [generators[row] for row, _, _ in batch]
                     report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
                     samples = self._sample(conditions, settings, own, report, scheduler)
-                    finished.append(PROTOCOLS["cfld"].at_size(samples, size))
+                    finished.append(PROTOCOLS["cfld"].at_size(samples, settings.output_size))
         finally:
             self.maybe_free_model_hooks()  # also where a callback cancelled it
         result = converted(torch.cat(finished), output_type)
         return ImagePipelineOutput(images=result) if return_dict else (result,)
 
     @property
+    def sampling(self) -> SamplingSettings:
+        """What a call uses unless told otherwise."""
+        return SamplingSettings.from_record(self.config.sampling)
+
+    @property
     def pose_frame(self) -> tuple[int, int]:
-        """(height, width) of the frame that photos and poses filled in training."""
-        return tuple(self.config.sampling.get("pose_frame", FRAME))  # folders of older versions have none
+        """(height, width) of the frame that source images and keypoints filled in training."""
+        return self.sampling.pose_frame
 
     @property
     def num_timesteps(self) -> int:
         """Denoising steps of the call that runs, over all its batches."""
         return self._num_timesteps
 
-    def _settings(
-        self,
-        steps: int | None,
-        guidance_type: str | None,
-        scales: Mapping[str, float] | None,
-        interval: tuple[float, float] | None,
-    ) -> SamplingSettings:
-        own = self.config.sampling
-        unknown = set(scales or {}) - set(Scales._fields)
-        if unknown:
-            raise InputError(f"unknown guidance scale {min(unknown)!r}, expected some of {', '.join(Scales._fields)}")
-        if not all(math.isfinite(scale) for scale in (scales or {}).values()):
-            raise InputError(f"guidance_scales is {dict(scales)}, expected finite numbers")
-        if guidance_type is not None and guidance_type not in GUIDANCE:
-            raise InputError(f"guidance_type is {guidance_type!r}, expected one of {', '.join(GUIDANCE)}")
-        steps = own["num_inference_steps"] if steps is None else steps
-        most = most_steps(self.scheduler)
-        if not 1 <= steps <= most:
+    def _check_steps(self, steps: int) -> None:
+        if steps > (most := most_steps(self.scheduler)):
             raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
-        return SamplingSettings(
-            steps,
-            guidance_type or own["guidance_type"],
-            Scales(**{**own["guidance_scales"], **(scales or {})}),
-            tuple(own["guidance_interval"] if interval is None else interval),
-        )
 
     def _encode(self, photo: Photo, device: torch.device) -> Appearance:
         size = self.conditioner.config.settings["INPUT"]["COND"]["IMG_SIZE"]
@@ -239,16 +227,3 @@ class CFLDPipeline(DiffusionPipeline):
             return (callback(self, before + step - 1, timestep, {"latents": latents}) or {}).get("latents")
 
         return report
-
-
-def sampling_of(cfg: CfgNode) -> dict[str, Any]:
-    """How a config samples, as plain values."""
-    settings = SamplingSettings.of(cfg)
-    return {
-        "num_inference_steps": settings.num_inference_steps,
-        "guidance_type": settings.guidance_type,
-        "guidance_scales": settings.scales._asdict(),
-        "guidance_interval": list(settings.interval),
-        "pose_frame": list(keypoint_frame(cfg)),
-        "output_size": list(cfg.TEST.IMG_SIZE),
-    }

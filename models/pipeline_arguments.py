@@ -1,7 +1,6 @@
 """What a call of the pipeline is given, checked and in one form; and what it gives back."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,43 +10,9 @@ from torch import Tensor
 
 from configs.errors import InputError
 from datasets.keypoints import NUM_KEYPOINTS
-from diffusion.guidance import GUIDANCE
 from diffusion.randomness import pair_generators
 
 Photo = Image.Image
-NEWER = {"pose_frame"}  # folders of older versions have none
-REMOVED = {"deep_cache_interval"}  # folders of older versions have it
-
-
-def checked_sampling(sampling: Any, usual: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a pipeline, which have the names and the forms of the `usual` ones.
-
-    Raises:
-        InputError: they have not; names the first.
-    """
-    if not isinstance(sampling, Mapping):
-        raise InputError(f"sampling is {sampling!r}, expected settings by their names")
-    sampling = {name: value for name, value in sampling.items() if name not in REMOVED}
-    for name in sorted((usual.keys() - NEWER) | sampling.keys()):
-        if name not in usual:
-            raise InputError(f"sampling has an unknown setting {name!r}, expected {', '.join(usual)}")
-        if not _is_like(sampling.get(name), usual[name]):
-            raise InputError(f"sampling: {name} is {sampling.get(name)!r}, expected one like {usual[name]!r}")
-    return sampling
-
-
-def _is_like(value: Any, usual: Any) -> bool:
-    """Whether a setting can stand for `usual`; whole numbers are positive and texts name a guidance."""
-    if isinstance(usual, dict):
-        same = isinstance(value, Mapping) and value.keys() == usual.keys()
-        return same and all(_is_like(value[name], own) for name, own in usual.items())
-    if isinstance(usual, list):
-        return isinstance(value, list | tuple) and len(value) == len(usual) and all(map(_is_like, value, usual))
-    if isinstance(usual, str):
-        return isinstance(value, str) and value in GUIDANCE
-    if isinstance(usual, int):
-        return type(value) is int and value > 0
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def photos_of(image: Any) -> list[Photo]:
@@ -75,8 +40,10 @@ def poses_of(pose: Any) -> np.ndarray:
 
 def rows_of(photos: int, poses: int) -> list[tuple[int, int, int]]:
     """(number, photo, pose) of every image."""
-    if not photos or not poses or (photos != poses and 1 not in (photos, poses)):
-        raise InputError(f"{photos} photos and {poses} poses; expected the same number, or one of either")
+    if not photos or not poses:
+        raise InputError(f"expected at least one image and one pose, got {photos} and {poses}")
+    if photos != poses and 1 not in (photos, poses):
+        raise InputError(f"expected 1 or {photos} poses for {photos} images, got {poses}")
     return [(row, row % photos, row % poses) for row in range(max(photos, poses))]
 
 
@@ -85,7 +52,7 @@ def generators_of(generator: Any, count: int) -> list[torch.Generator]:
     if not isinstance(generator, Sequence):
         return pair_generators(_seeds(generator, count))
     if len(generator) != count:
-        raise InputError(f"{len(generator)} generators for {count} images; expected one for each")
+        raise InputError(f"expected {count} generators for {count} images, got {len(generator)}")
     return [own if own.device.type == "cpu" else pair_generators(_seeds(own, 1))[0] for own in generator]
 
 

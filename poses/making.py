@@ -64,7 +64,7 @@ def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
         raise InputError(f"there is no preset {choices.preset!r}, expected one of {', '.join(presets())}")
     if choices.steps is not None:
         return choices.steps
-    return max(1, round(presets()[choices.preset]["steps"] * pipe.config.sampling["num_inference_steps"]))
+    return max(1, round(presets()[choices.preset]["steps"] * pipe.sampling.num_inference_steps))
 
 
 def scheduler_of(pipe: CFLDPipeline, choices: Choices) -> str | None:
@@ -74,7 +74,7 @@ def scheduler_of(pipe: CFLDPipeline, choices: Choices) -> str | None:
 
 def shown_size(pipe: CFLDPipeline) -> tuple[int, int]:
     """(height, width) of the pictures: the model's own where they have the frame's shape, else the frame's."""
-    frame, (height, width) = pipe.pose_frame, pipe.config.sampling["output_size"]
+    frame, (height, width) = pipe.pose_frame, pipe.sampling.output_size
     shape = height / width / (frame[0] / frame[1])
     if abs(shape - 1) <= TOLERANCE:
         return height, width

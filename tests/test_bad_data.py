@@ -33,6 +33,7 @@ from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from datasets.pairs import open_image
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
+from models.sampling_settings import SamplingSettings
 from models.weights import read_weights
 from poses import library
 from tests.programs import parser_of
@@ -209,10 +210,7 @@ def test_images(tmp_path, format, edit):
 class Pipe:
     """Makes grey pictures of photos and skeletons that a model could read."""
 
-    class config:
-        sampling = {"num_inference_steps": 1, "output_size": FRAME}
-
-    pose_frame, scheduler = FRAME, None
+    sampling, pose_frame, scheduler = SamplingSettings(1), FRAME, None
 
     def set_progress_bar_config(self, **_) -> None:
         pass

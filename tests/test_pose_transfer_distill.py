@@ -16,7 +16,7 @@ import pose_transfer_train
 from configs import load_config
 from diffusion.guidance import EVERYTHING, guidance_branches
 from models.export import load_pipeline
-from models.generation import scales_of
+from models.sampling_settings import scales_of
 from poses.making import Choices, scheduler_of, steps_of
 from tests.shared import REPOSITORY
 from tests.test_pose_transfer_train import stop_at
@@ -100,7 +100,7 @@ def test_images_do_not_depend_on_the_batch(taught, student):
 
 def test_a_pipeline_of_it_keeps_its_scheduler_at_every_care(student):
     pipe = load_pipeline(student)
-    assert isinstance(pipe.scheduler, LCMScheduler) and pipe.config.sampling["guidance_type"] == "uc_full"
+    assert isinstance(pipe.scheduler, LCMScheduler) and pipe.sampling.guidance_type == "uc_full"
     assert [steps_of(pipe, Choices(preset=name)) for name in ("fast", "standard", "fine")] == [2, 4, 10]
     assert scheduler_of(pipe, Choices(preset="fast")) is None
     demo = load_pipeline(REPOSITORY / "pretrained_models" / "demo" / "checkpoint")

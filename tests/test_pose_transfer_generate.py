@@ -14,6 +14,7 @@ from datasets.drawn_people import draw, sample_person, sample_pose
 from datasets.keypoints import FRAME
 from datasets.pair_lists import ANNOTATION_HEADER
 from models.pipeline import CFLDPipeline
+from models.sampling_settings import SamplingSettings
 from poses import NamedPose, library
 from poses.making import steps_of
 from poses.model_options import DEMO
@@ -94,8 +95,7 @@ def test_seeds_presets_and_the_shape_of_the_photo(photos, tmp_path):
 
 def test_presets_are_factors_of_the_checkpoints_steps():
     class Pipe:
-        class config:
-            sampling = {"num_inference_steps": 50}
+        sampling = SamplingSettings(50)
 
     of = {name: steps_of(Pipe, pose_transfer_generate.Choices(preset=name)) for name in ("fast", "standard", "fine")}
     assert of == {"fast": 20, "standard": 50, "fine": 125}

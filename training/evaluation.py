@@ -37,7 +37,8 @@ from diffusion.schedulers import load_scheduler, most_steps
 from metrics import Scorer, json_numbers, real_features, score_table, skipped_lines, write_per_image, write_scores
 from metrics.protocols import SET_DISTANCES
 from models import CFLD
-from models.generation import SamplingSettings, generate, guided_denoiser, sampling_scheduler, starting_noise
+from models.generation import generate, guided_denoiser, sampling_scheduler, starting_noise
+from models.sampling_settings import SamplingSettings
 from models.vae import encode_image
 
 from .data import loader, to_device

@@ -4,7 +4,8 @@ from diffusion.guidance import GUIDANCE, Scales, guided
 from diffusion.randomness import pair_generators
 from diffusion.sampling import sample
 from diffusion.schedulers import load_scheduler
-from models.generation import SamplingSettings, generate
+from models.generation import generate
+from models.sampling_settings import SamplingSettings
 from models.vae import decode_latents
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config

@@ -3,15 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.defaults import default_config
 from configs.errors import InputError
-from models.pipeline import sampling_of
-from models.pipeline_arguments import checked_sampling, generators_of, photos_of, poses_of
+from models.pipeline_arguments import generators_of, photos_of, poses_of
 from poses import library
 
 POSE = library()["standing_front"]
 PHOTO = Image.new("RGB", (88, 128))
-SAMPLING = sampling_of(default_config())
 
 
 @pytest.mark.parametrize("pose", [POSE, POSE.tolist(), torch.from_numpy(POSE), [POSE], POSE[None].astype(int)])
@@ -57,31 +54,3 @@ def test_generators_of_a_gpu():
         return [own.initial_seed() for own in generators_of(generator, 1) if own.device.type == "cpu"]
 
     assert seeds(torch.Generator("cuda").manual_seed(3)) == seeds([torch.Generator("cuda").manual_seed(3)]) != []
-
-
-def test_settings_of_a_pipeline():
-    older = {name: value for name, value in SAMPLING.items() if name != "pose_frame"}
-    for sampling in (SAMPLING, older, {**SAMPLING, "output_size": (64, 56), "guidance_interval": [0, 1]}):
-        assert checked_sampling(sampling, SAMPLING) == sampling
-        assert checked_sampling({**sampling, "deep_cache_interval": 1}, SAMPLING) == sampling  # of a removed feature
-
-
-@pytest.mark.parametrize(
-    "sampling, message",
-    [
-        ([4], "sampling is \\[4\\], expected settings"),
-        ({}, "guidance_interval is None"),
-        ({**SAMPLING, "steps": 4}, "unknown setting 'steps'"),
-        ({**SAMPLING, "num_inference_steps": "4"}, "num_inference_steps is '4', expected one like"),
-        ({**SAMPLING, "num_inference_steps": True}, "num_inference_steps is True"),
-        ({**SAMPLING, "output_size": [256]}, "output_size is"),
-        ({**SAMPLING, "pose_frame": [0, 176]}, "pose_frame is"),
-        ({**SAMPLING, "guidance_type": "full"}, "guidance_type is 'full'"),
-        ({**SAMPLING, "guidance_type": ["uc_full"]}, "guidance_type is"),
-        ({**SAMPLING, "guidance_scales": {"full": 2.0}}, "guidance_scales is"),
-        ({**SAMPLING, "guidance_scales": {**SAMPLING["guidance_scales"], "full": float("nan")}}, "guidance_scales is"),
-    ],
-)
-def test_what_are_no_settings_of_a_pipeline(sampling, message):
-    with pytest.raises(InputError, match=message):
-        checked_sampling(sampling, SAMPLING)

@@ -4,6 +4,7 @@ from PIL import Image
 
 from configs.errors import InputError
 from datasets.keypoints import FRAME
+from models.sampling_settings import SamplingSettings
 from poses import NamedPose, library
 from poses.making import Choices, Person, fitted, make_pictures, shown_size
 
@@ -14,9 +15,7 @@ POSES = [NamedPose("standing", library()["standing_front"])]
 class Pipe:
     """Keeps what it is called with."""
 
-    class config:
-        sampling = {"num_inference_steps": 50, "output_size": [256, 176]}
-
+    sampling = SamplingSettings(50)
     pose_frame = FRAME
     scheduler = None
     images = ["picture"]
@@ -44,17 +43,15 @@ def test_a_gpu_without_memory_is_a_sentence():
 @pytest.mark.parametrize(
     "frame, output, shown",
     [
-        (FRAME, [256, 176], (256, 176)),
-        (FRAME, [128, 128], (256, 176)),
-        ((128, 64), [128, 64], (128, 64)),
-        ((128, 64), [256, 256], (256, 128)),
+        (FRAME, (256, 176), (256, 176)),
+        (FRAME, (128, 128), (256, 176)),
+        ((128, 64), (128, 64), (128, 64)),
+        ((128, 64), (256, 256), (256, 128)),
     ],
 )
 def test_pictures_have_the_shape_of_the_frame(frame, output, shown):
     class Other(Pipe):
-        class config:
-            sampling = {"output_size": output}
-
+        sampling = SamplingSettings(50, output_size=output)
         pose_frame = frame
 
     assert shown_size(Other()) == shown
