@@ -77,7 +77,7 @@ def test_the_clip_part_serves_the_clip_variant(parts: Path):
     model = build_model(demo_config(parts, *empty, *depth)).eval()
     with torch.no_grad():
         conditions = model.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128))
-    assert conditions.prompt.shape == (1, 1, 128)
+    assert conditions["prompt"]["prompt"].shape == (1, 1, 128)
 
 
 def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
