@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -302,6 +303,15 @@ def test_what_the_launcher_does_not_take_is_one_line(start, options, problem):
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, output, errors.count("\n")) == (1, "", 1)
     assert errors.startswith("error: ") and problem in errors
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="its package is there")
+def test_a_launcher_whose_package_is_missing_is_one_line(start, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("{compute_environment: LOCAL_MACHINE, distributed_type: DEEPSPEED, deepspeed_config: {}}")
+    process = start("", [RUNNER[0], "accelerate", "--config_file", config, "--num_processes", "2"])
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output, errors.count("\n")) == (1, "", 1) and errors.startswith("error: DeepSpeed is")
 
 
 def test_sharded_processes_speak_for_themselves(start):
