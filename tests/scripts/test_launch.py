@@ -84,9 +84,9 @@ def launch(tmp_path):
         ("single_gpu/pose_transfer_test.sh", ["0", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("single_gpu/pose_transfer_test.sh", ["0", *QUOTED], ["pose_transfer_test.py", *QUOTED]),
         (
-            "single_gpu/pose_transfer_distill.sh",
+            "single_gpu/pose_transfer_train.sh",
             ["0", *DISTILL, *CHECKPOINT],
-            ["pose_transfer_distill.py", *DISTILL, *CHECKPOINT],
+            ["pose_transfer_train.py", *DISTILL, *CHECKPOINT],
         ),
         ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
         ("single_gpu/pose_transfer_test.sh", [f"GPU-{UUID}", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
@@ -109,7 +109,6 @@ def test_one_gpu_is_plain_python(launch, script, arguments, expected):
     [
         ("multi_gpu/pose_transfer_train.sh", ["0,1,2,3,4,5,6,7"], ["pose_transfer_train.py", *DEFAULT]),
         ("multi_gpu/pose_transfer_train.sh", ["0,1", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
-        ("multi_gpu/pose_transfer_distill.sh", ["0,1", *DISTILL], ["pose_transfer_distill.py", *DISTILL]),
         ("multi_gpu/pose_transfer_test.sh", ["0,1", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("multi_gpu/pose_transfer_train.sh", [f"GPU-{UUID},GPU-6e92"], ["pose_transfer_train.py", *DEFAULT]),
     ],
