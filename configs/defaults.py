@@ -176,6 +176,7 @@ _C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
 _C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
 
 _C.DISTILL = CN()  # (ours) the teacher's guidance, which distillation folds into the student; as the keys of TEST
+_C.DISTILL.ENABLED = False  # train a student of the checkpoint MODEL.PRETRAINED_PATH, see configs/distill.yaml
 _C.DISTILL.GUIDANCE_TYPE = "uc_down_full"
 _C.DISTILL.GUIDANCE_SCALE = 2.0
 _C.DISTILL.DOWN_BLOCK_GUIDANCE_SCALE = 2.0

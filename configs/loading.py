@@ -1,10 +1,13 @@
 """Merging a YAML file and command-line pairs into the defaults."""
 
+import os
+import sys
 from ast import literal_eval
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from yacs.config import CfgNode
@@ -18,10 +21,23 @@ SWITCHES = {  # settings that also take booleans, as `_coerce` and the command l
     "MODEL.GRADIENT_CHECKPOINTING": {"no": "off", "False": "off", "True": "on"},
     "MODEL.COMPILE": {"no": "off", "False": "off", "True": "default"},
 }
-RETIRED = {"INPUT.KEPT_PHOTOS", "TEST.DEEP_CACHE_INTERVAL"}  # in the config files of older checkpoints
+RETIRED = {  # settings of earlier versions, which the configs of their checkpoints name, and what does their work
+    "INPUT.KEPT_PHOTOS": "INPUT.CACHE keeps photos",
+    "TEST.DEEP_CACHE_INTERVAL": "distilled students are faster, see configs/distill.yaml",
+}
 
 
-def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Sequence[str] = ()) -> CfgNode:
+class ConfigFile(NamedTuple):
+    """The dotted keys and values of a YAML file, which may be a pipe that cannot be read twice."""
+
+    path: str
+    settings: list[tuple[str, Any]]
+
+
+ConfigFiles = str | Path | Sequence[str | Path | ConfigFile]
+
+
+def load_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> CfgNode:
     """The defaults, overridden by YAML files and then by `KEY VALUE` pairs; checked and frozen.
 
     Args:
@@ -33,21 +49,36 @@ def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Seque
         InputError: the file is missing or malformed, a key is unknown, a value has another type than its
             default, or settings do not fit together.
     """
-    cfg = default_config()
-    for path in filter(None, [config_file] if isinstance(config_file, str | Path) else config_file):
-        for key, value in _read(Path(path)):
-            _assign(cfg, key, value, str(path))
-    if len(opts) % 2:
-        raise InputError(f"command line: {opts[-1]!r} has no value; settings are given as KEY VALUE pairs")
-    for key, text in zip(opts[::2], opts[1::2]):
-        _assign(cfg, key, text, "command line", parse=True)
+    cfg = merge_config(config_file, opts)
     check(cfg)
     cfg.freeze()
     return cfg
 
 
-def _read(path: Path) -> list[tuple[str, Any]]:
-    """Dotted keys and values of a config file."""
+def merge_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> CfgNode:
+    """As `load_config`, but neither checked nor frozen: for settings that decide what else is loaded."""
+    cfg = default_config()
+    for path, settings in read_config_files(config_file):
+        for key, value in settings:
+            _assign(cfg, key, value, path)
+    if len(opts) % 2:
+        raise InputError(f"command line: {opts[-1]!r} has no value; settings are given as KEY VALUE pairs")
+    for key, text in zip(opts[::2], opts[1::2]):
+        _assign(cfg, key, text, "command line", parse=True)
+    return cfg
+
+
+def read_config_files(config_file: ConfigFiles) -> list[ConfigFile]:
+    """The files that `load_config` takes, those that are not yet read; without empty names.
+
+    Raises:
+        InputError: a file is missing or malformed.
+    """
+    files = filter(None, [config_file] if isinstance(config_file, str | Path) else config_file)
+    return [file if isinstance(file, ConfigFile) else _read(Path(file)) for file in files]
+
+
+def _read(path: Path) -> ConfigFile:
     try:
         content = yaml.safe_load(path.read_text())
         settings = list(_flatten(content)) if isinstance(content, dict) else []
@@ -57,7 +88,7 @@ def _read(path: Path) -> list[tuple[str, Any]]:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
-    return settings
+    return ConfigFile(str(path), settings)
 
 
 def _flatten(node: dict, prefix: str = ""):
@@ -78,14 +109,15 @@ def _parse(text: str):
 
 
 def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
-    """Set a dotted key that is not one of `RETIRED`; `parse` reads the value as a Python literal unless it is text."""
-    if key in RETIRED:
-        return
+    """Set a dotted key, unless it is `RETIRED`; `parse` reads the value as a Python literal unless it is text."""
     *parents, leaf = str(key).split(".")
     node = cfg
     for name in parents:
         node = node.get(name) if isinstance(node, CfgNode) else None
     if not isinstance(node, CfgNode) or leaf not in node:
+        if key in RETIRED:
+            _note(f"{where}: {key} was removed ({RETIRED[key]}); ignored")
+            return
         known = [name for name, _ in _flatten(DEFAULTS)]
         close = get_close_matches(str(key), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; configs/defaults.py lists every setting"
@@ -96,6 +128,13 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
     element = type(default[0]) if isinstance(default, list) and default else str if key in NAMES else float
     value = _coerce(value, default, element, f"{where}: {key}")
     node[leaf] = SWITCHES[key].get(value, value) if key in SWITCHES else value
+
+
+@cache
+def _note(text: str) -> None:
+    """Tell the person at the terminal, once in a program of any number of processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _as_float(value):

@@ -26,9 +26,9 @@ rm -rf "$WORK/demo"
 # the test people of scripts/make_demo_weights.sh
 python -m datasets.drawn_people --root "$DATA" --train_people 120 --test_people 50 --photos_per_person 6 --seed 1000
 python generate_fashion_datasets.py --root_dir "$DATA" --link
-bash scripts/single_gpu/pose_transfer_distill.sh cpu --config_file configs/demo.yaml \
-    --config_file configs/distill.yaml --config_file configs/demo_distill.yaml INPUT.ROOT_DIR "$DATA" \
-    ACCELERATE.OUTPUT_DIR "$WORK" MODEL.PRETRAINED_PATH "$TEACHER" TEST.NUM_PAIRS "$PAIRS" "$@"
+bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/distill.yaml \
+    --config_file configs/demo_distill.yaml INPUT.ROOT_DIR "$DATA" ACCELERATE.OUTPUT_DIR "$WORK" \
+    MODEL.PRETRAINED_PATH "$TEACHER" TEST.NUM_PAIRS "$PAIRS" "$@"
 newest=$(newest_checkpoint "$WORK/demo/distilled")
 
 scores=() folders=()

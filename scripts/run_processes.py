@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     except RendezvousError as error:
         print(f"error: the machines do not find each other: {' '.join(str(error).split())}", file=sys.stderr)
         return LOST
-    except (OSError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, ImportError, YAMLError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0

@@ -19,8 +19,6 @@ from accelerate.utils import (
     DistributedType,
     GradientAccumulationPlugin,
     broadcast_object_list,
-    compare_versions,
-    is_deepspeed_available,
     is_tensorboard_available,
     is_wandb_available,
     parse_flag_from_env,
@@ -31,10 +29,9 @@ from yacs.config import CfgNode
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 
-DATA_PARALLEL = (
-    *(DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU),
-    *(DistributedType.FSDP, DistributedType.DEEPSPEED),
-)
+DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
+OTHER_WAYS = ("DEEPSPEED", "MEGATRON_LM")  # whose packages Accelerate imports before anything is known of them
+TWO_WAYS = "training is data parallel or sharded by FSDP 2: see configs/accelerate/fsdp.yaml"
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 NO_MEMORY = (
     "not enough memory; choose smaller sizes, a smaller TEST.MICRO_BATCH_SIZE, or in training more "
@@ -146,19 +143,21 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
     """The accelerator of a config; fp16 falls back to no on the CPU.
 
     Raises:
-        InputError: the device cannot do ACCELERATE.MIXED_PRECISION, or a tracker's package is missing.
+        InputError: the device cannot do ACCELERATE.MIXED_PRECISION, a tracker's package is missing, or Accelerate
+            is configured for another way to distribute than data parallelism and FSDP.
     """
     config = cfg.ACCELERATE
     for name in config.TRACKERS:
         if not TRACKERS[name]():
             raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
-    precision, zero = config.MIXED_PRECISION, os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-    if zero and (not is_deepspeed_available() or compare_versions("deepspeed", "<", "0.19")):  # skips bad steps itself
-        raise InputError('Accelerate is configured for DeepSpeed: pip install "deepspeed>=0.19,<0.20"')
+    for way in OTHER_WAYS:
+        if parse_flag_from_env(f"ACCELERATE_USE_{way}"):
+            raise InputError(f"Accelerate is configured for {way}; {TWO_WAYS}")
+    precision = config.MIXED_PRECISION
     timeout = timedelta(minutes=config.TIMEOUT_MINUTES)
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timeout)  # the group of processes
-    if zero or (precision == "fp16" and state.device.type == "cpu"):
-        precision = "no"  # of the weights; with DeepSpeed see `configure_zero`
+    if precision == "fp16" and state.device.type == "cpu":
+        precision = "no"
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
@@ -176,10 +175,7 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
     except ValueError as error:
         raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {' '.join(str(error).split())}") from None
     if accelerator.distributed_type not in DATA_PARALLEL:
-        raise InputError(
-            f"Accelerate is configured for {accelerator.distributed_type.value}; training here is data parallel or "
-            "sharded by FSDP 2 or DeepSpeed: see configs/accelerate/"
-        )
+        raise InputError(f"Accelerate is configured for {accelerator.distributed_type.value}; {TWO_WAYS}")
     if accelerator.is_fsdp2:  # autocast chooses what is computed in 16 bit, as without shards
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     torch.backends.cuda.matmul.allow_tf32 = config.ALLOW_TF32

@@ -1,7 +1,9 @@
 """What a person sees of training: progress bar, log files, a record of numbers and a picture of it."""
 
+import io
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable
@@ -52,8 +54,10 @@ class _Console(logging.Handler):
             tqdm.write(self.format(record), file=sys.stderr)
 
 
-class ProgressBar:
+class ProgressBar(tqdm):
     """Steps of the whole training with loss, learning rate, images/s and time left.
+
+    It counts where it is not shown, too: the log has its `format_dict`.
 
     Args:
         total, done: optimizer steps in all, and those of earlier runs.
@@ -63,49 +67,45 @@ class ProgressBar:
     """
 
     def __init__(self, total: int, done: int, images: int, deadline: float, hidden: bool) -> None:
-        self.total, self.images, self.deadline = total, images, deadline
-        self.step, self.seconds = done, 0.0
-        self.bar = tqdm(
+        self.images, self.deadline = images, deadline
+        super().__init__(
             total=total,
             initial=done,
             desc="training",
-            disable=True if hidden else None,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
+            disable=False,
+            file=sys.stderr if sys.stderr.isatty() and not hidden else _Nowhere(),
+            mininterval=0,
+            miniters=1,  # every step counts for the rate
+            smoothing=0.1,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, "
+            "{images_per_second:.1f} images/s, {left} left",
         )
-        self.resume()
 
-    def resume(self) -> None:
-        """Start the clock of the next step, after a pause that is none of training's."""
-        self.last = time.monotonic()
+    @property
+    def format_dict(self) -> dict:
+        """As of tqdm, with `images_per_second` and the time `left`, which ends at the deadline."""
+        facts = super().format_dict
+        rate = facts["rate"] or (self.n - self.initial) / (facts["elapsed"] or 1)  # None before and after training
+        seconds = min((self.total - self.n) / rate if rate else math.inf, self.deadline - time.monotonic())
+        left = tqdm.format_interval(max(0, seconds)) if math.isfinite(seconds) else "?"
+        return {**facts, "images_per_second": rate * self.images, "left": left}
 
-    def update(self, loss: float, lr: float) -> None:
+    def step(self, loss: float, lr: float) -> None:
         """One more step."""
-        now = time.monotonic()
-        taken, self.last = now - self.last, now
-        self.seconds = taken if not self.seconds else 0.9 * self.seconds + 0.1 * taken
-        self.step += 1
-        self.bar.set_postfix_str(
-            f"loss {loss:.4f}, lr {lr:.2e}, {self.images_per_second:.1f} images/s, {self.left()} left",
-            refresh=False,
-        )
-        self.bar.update()
+        self.set_postfix_str(f"loss {loss:.4f}, lr {lr:.2e}", refresh=False)
+        self.update()
 
     def go_to(self, step: int) -> None:
         """Go back to so many steps."""
-        self.step = self.bar.n = step
-        self.bar.refresh()
+        self.n = self.last_print_n = step
+        self.refresh()
 
-    @property
-    def images_per_second(self) -> float:
-        return self.images / self.seconds if self.seconds else 0.0
 
-    def left(self) -> str:
-        """Time left, hours:minutes:seconds."""
-        seconds = min((self.total - self.step) * self.seconds, self.deadline - time.monotonic())
-        return tqdm.format_interval(max(0, seconds))
+class _Nowhere(io.TextIOBase):
+    """Takes any text."""
 
-    def close(self) -> None:
-        self.bar.close()
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class TrainingLog:

@@ -1,15 +1,14 @@
 """A whole training run, from the config to the exit status."""
 
-from collections.abc import Callable
-
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
 from datasets import fid_real_images
-from models import CFLD
+from models import CFLD, build_model, load_model
 
 from .caching import cached_inputs
 from .data import evaluation_pairs, training_pairs
+from .distillation import build_student
 from .evaluation import Evaluator
 from .processes import make_accelerator, on_main
 from .progress import open_log
@@ -17,8 +16,15 @@ from .run_folder import RunFolder
 from .trainer import Trainer
 
 
-def run_training(cfg: CfgNode, build: Callable[[CfgNode], CFLD]) -> int:
-    """Train what `build` makes of a checked config, in the run folder of that config.
+def build_to_train(cfg: CfgNode) -> CFLD:
+    """The model that a run begins with: a student, the checkpoint of MODEL.PRETRAINED_PATH, or the pretrained parts."""
+    if cfg.DISTILL.ENABLED:
+        return build_student(cfg)
+    return load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
+
+
+def run_training(cfg: CfgNode) -> int:
+    """Train the model of a checked config, in the run folder of that config.
 
     Returns:
         exit status, as of `Trainer.train`.
@@ -36,7 +42,7 @@ def run_training(cfg: CfgNode, build: Callable[[CfgNode], CFLD]) -> int:
     )
     evaluator.check_best_score()
     set_seed(cfg.ACCELERATE.SEED)
-    model = build(cfg)
+    model = build_to_train(cfg)
     if cfg.INPUT.CACHE != "off":
         dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
     status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()

@@ -72,18 +72,16 @@ class StepLog:
             BadSteps: OPTIMIZER.MAX_BAD_STEPS steps in a row were not finite.
         """
         self.done += 1
+        self.bar.step(report.loss, lr)
         if self.watch.take(report.loss, report.norm):
             if self.watch.is_spike(report.loss, self.cfg.ACCELERATE.SPIKE_SIGMA):
                 self._report_spike(report.loss)
-            self.bar.update(report.loss, lr)
             self._losses.append(report.loss)
-        else:
-            self.bar.go_to(self.done)
-            if self.watch.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
-                raise BadSteps(
-                    f"loss {report.loss} and gradient norm {report.norm} at optimizer step {self.done}, and "
-                    f"{self.watch.in_a_row} step(s) in a row were not finite; {self._name_pairs('not finite')}"
-                )
+        elif self.watch.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
+            raise BadSteps(
+                f"loss {report.loss} and gradient norm {report.norm} at optimizer step {self.done}, and "
+                f"{self.watch.in_a_row} step(s) in a row were not finite; {self._name_pairs('not finite')}"
+            )
         if self.done % self.cfg.ACCELERATE.LOG_PERIOD == 0 and self._losses:
             self._log(lr)
 
@@ -102,12 +100,13 @@ class StepLog:
         )
 
     def _log(self, lr: float) -> None:
-        loss, speed = sum(self._losses) / len(self._losses), self.bar.images_per_second
+        loss, bar = sum(self._losses) / len(self._losses), self.bar.format_dict
+        speed = bar["images_per_second"]
         self._losses = []
         skipped = f", {self.watch.skipped} steps skipped" if self.watch.skipped else ""
         LOGGER.info(
             f"step {self.done} (epoch {(self.done - 1) // self.steps_per_epoch + 1}): "
-            f"loss {loss:.5f}, lr {lr:.3e}, {speed:.2f} images/s, {self.bar.left()} left{skipped}",
+            f"loss {loss:.5f}, lr {lr:.3e}, {speed:.2f} images/s, {bar['left']} left{skipped}",
             extra={"file_only": True},
         )
         self.accelerator.log({"loss": loss, "lr": lr, "images_per_second": speed}, step=self.done)

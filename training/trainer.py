@@ -45,7 +45,6 @@ from .signals import Report, StepReports, StopSignals, Wishes
 from .state import Position, TrainingState, load_training_state
 from .step_log import StepLog
 from .watch import BadSteps, Watch
-from .zero import ZeroAdam, configure_zero, is_zero
 
 
 class Trainer:
@@ -98,14 +97,10 @@ class Trainer:
         self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # can skip a step by itself
-        if is_zero(accelerator):
-            configure_zero(accelerator, cfg)
         with warnings.catch_warnings():  # torch 2.15 has another name for it, which 2.11 does not know
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.parameters = trained_parameters(model)  # sharded now where Accelerate is configured so
-        if is_zero(accelerator):
-            self.adam = ZeroAdam(self.optimizer, self.parameters)
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
@@ -290,7 +285,7 @@ class Trainer:
         self.sampler.set_epoch(epoch)
         self.sampler.skip(first)
         batches, ended = iter(self.loader), None
-        self.steps.bar.resume()
+        self.steps.bar.unpause()
         for step in range(first, steps):
             loss, norm = self._step(batches, epoch, step)
             self.position, save = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps), False
@@ -341,8 +336,7 @@ class Trainer:
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
-                    norm = self.accelerator.clip_grad_norm_(self.parameters.values(), limit)
-                    norm = whole(torch.as_tensor(norm))  # DeepSpeed, which has already stepped or not, gives a float
+                    norm = whole(self.accelerator.clip_grad_norm_(self.parameters.values(), limit))
                     self.adam.found_inf = (~torch.isfinite(norm)).float()  # a gradient scaler puts its own there
                 self.optimizer.step()
                 self.optimizer.zero_grad()

@@ -20,6 +20,7 @@ from yacs.config import CfgNode
 from configs import load_config
 from configs.checks import value_at
 from configs.errors import InputError
+from configs.loading import ConfigFiles, merge_config, read_config_files
 
 from ..build import build_model
 from ..cfld import CFLD
@@ -83,27 +84,28 @@ def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
     }
 
 
-def checkpoint_config(config_file: str | Sequence[str], opts: Sequence[str]) -> CfgNode:
-    """The config of a checkpoint: the files given, else the checkpoint's own, with `opts` on top.
+def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
+    """The config of a checkpoint: the files given, else the checkpoint's own, with `changes` and then `opts` on top.
 
     Args:
-        config_file: paths of YAML files, or empty.
-        opts: KEY VALUE pairs, MODEL.PRETRAINED_PATH among them.
+        config_file: YAML files that describe the checkpoint, or empty.
+        opts: KEY VALUE pairs; these or a file name the checkpoint, as MODEL.PRETRAINED_PATH.
+        changes: YAML files with differences from its config.
 
     Raises:
         InputError: as `load_config`, or no checkpoint is named.
     """
-    checkpoint = dict(zip(opts[::2], opts[1::2])).get("MODEL.PRETRAINED_PATH", "")
-    own = Path(checkpoint) / CONFIG
-    if not config_file and checkpoint and own.is_file():
-        config_file = str(own)
-    cfg = load_config(config_file, opts)
-    if not cfg.MODEL.PRETRAINED_PATH:
+    files, changes = read_config_files(config_file), read_config_files(changes)
+    checkpoint = merge_config([*files, *changes], opts).MODEL.PRETRAINED_PATH
+    if not checkpoint:
         raise InputError(
             "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
             "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
         )
-    return cfg
+    own = Path(checkpoint) / CONFIG
+    if not files and own.is_file():
+        files = [own]
+    return load_config([*files, *changes], opts)
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from datasets.drawn_people import draw, sample_person, sample_pose
 from tests.shared import REPOSITORY
+from training.report import write_report
+from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("gradio")
@@ -32,6 +34,7 @@ def outputs(tmp_path_factory):
         Image.new("RGB", (60, 40), "green").save(folder / "grid.png")
     (run / "config.yaml").write_text("")
     Image.new("RGB", (300, 100), "white").save(run / "training_curves.png")
+    write_report(RunFolder(run))
     return run.parents[1]
 
 
@@ -243,10 +246,9 @@ def test_a_run(page):
     page.click("button[role=tab]:has-text('Training runs')")
     page.click("#run input")
     page.click("[role=option]:has-text('demo/run')")
-    page.wait_for_selector("#run-status .good:has-text('demo/run: evaluations so far: 2.')")
-    page.wait_for_selector("#run-curves img")
-    assert page.locator("#run-grids .thumbnail-item").count() == 2
-    assert "0.75" in page.inner_text("#run-scores")
+    report = page.frame_locator("#run-report iframe")
+    report.locator("h1:has-text('demo/run')").wait_for()
+    assert report.locator("img").count() == 3 and "0.7500" in report.locator("table").inner_text()
 
 
 def test_screenshots(address, browser, photo, tmp_path):

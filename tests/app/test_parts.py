@@ -3,6 +3,7 @@
 import json
 import threading
 from argparse import Namespace
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ pytest.importorskip("gradio")
 from app import editor, run_tab, sequence_tab, work  # noqa: E402  needs gradio
 from app.studio import Studio, thumbnail  # noqa: E402
 from tests.poses.test_sources import OnePerson  # noqa: E402
+from training.report import write_report  # noqa: E402
+from training.run_folder import RunFolder  # noqa: E402
 
 
 def test_the_editors_value_and_back():
@@ -105,17 +108,33 @@ def test_between_poses():
         sequence_tab.in_between([a] * 16, 7)
 
 
-def test_runs_and_their_scores(tmp_path):
-    for name, score in (("epochs_001", 0.5), ("epochs_002", 0.61239)):
-        folder = tmp_path / "demo" / "run" / name
-        folder.mkdir(parents=True)
-        (folder / "metrics.json").write_text(json.dumps({"scores": {"SSIM": score}, "meta": {}}))
-    (tmp_path / "demo" / "run" / "config.yaml").write_text("")
+def test_runs_and_their_reports(tmp_path):
+    run = tmp_path / "demo" / "run"
+    (run / "epochs_001").mkdir(parents=True)
+    (run / "epochs_001" / "metrics.json").write_text(json.dumps({"scores": {"SSIM": 0.61239}, "meta": {}}))
+    (run / "config.yaml").write_text("A: <script>alert(1)</script>\n")
     (tmp_path / "demo" / "fashion").mkdir()
     assert run_tab.run_names(tmp_path) == ["demo/run"]
-    table = run_tab.run_scores(tmp_path / "demo" / "run")
-    assert table.to_dict("list") == {"evaluation": ["epochs_001", "epochs_002"], "SSIM": [0.5, 0.6124]}
-    assert list(run_tab.run_scores(tmp_path / "demo" / "fashion").columns) == ["evaluation"]
+    assert f"No report.html yet. Evaluations write it; python -m training.report {run}" in run_tab.report_of(run)
+    document = write_report(RunFolder(run)).read_text()
+    [(name, attributes)] = Elements(run_tab.report_of(run)).found  # nothing of the report is of the page itself
+    assert name == "iframe" and attributes["srcdoc"] == document and "0.6124" in document
+    assert attributes["sandbox"] is None  # that is, nothing is allowed
+    (run / "report.html").unlink()
+    (run / "report.html").mkdir()
+    assert "report.html: cannot be read" in run_tab.report_of(run)
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
 
 
 def test_people_and_poses_of_uploads(tmp_path):

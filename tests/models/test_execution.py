@@ -9,8 +9,8 @@ from diffusion.guidance import EVERYTHING, NOTHING
 from models import execution
 from models.execution import compile_regions, prepare_execution
 from tests.models.test_cfld import batch_of, build
-from tests.models.test_consistency_student import student_of
 from tests.models.variants import variant_config
+from tests.training.test_distillation import student_of
 
 
 @pytest.mark.parametrize("trained", [False, True])

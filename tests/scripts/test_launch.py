@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -83,9 +84,9 @@ def launch(tmp_path):
         ("single_gpu/pose_transfer_test.sh", ["0", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("single_gpu/pose_transfer_test.sh", ["0", *QUOTED], ["pose_transfer_test.py", *QUOTED]),
         (
-            "single_gpu/pose_transfer_distill.sh",
+            "single_gpu/pose_transfer_train.sh",
             ["0", *DISTILL, *CHECKPOINT],
-            ["pose_transfer_distill.py", *DISTILL, *CHECKPOINT],
+            ["pose_transfer_train.py", *DISTILL, *CHECKPOINT],
         ),
         ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
         ("single_gpu/pose_transfer_test.sh", [f"GPU-{UUID}", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
@@ -108,7 +109,6 @@ def test_one_gpu_is_plain_python(launch, script, arguments, expected):
     [
         ("multi_gpu/pose_transfer_train.sh", ["0,1,2,3,4,5,6,7"], ["pose_transfer_train.py", *DEFAULT]),
         ("multi_gpu/pose_transfer_train.sh", ["0,1", *NO_APP], ["pose_transfer_train.py", *NO_APP]),
-        ("multi_gpu/pose_transfer_distill.sh", ["0,1", *DISTILL], ["pose_transfer_distill.py", *DISTILL]),
         ("multi_gpu/pose_transfer_test.sh", ["0,1", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("multi_gpu/pose_transfer_train.sh", [f"GPU-{UUID},GPU-6e92"], ["pose_transfer_train.py", *DEFAULT]),
     ],
@@ -302,6 +302,15 @@ def test_what_the_launcher_does_not_take_is_one_line(start, options, problem):
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, output, errors.count("\n")) == (1, "", 1)
     assert errors.startswith("error: ") and problem in errors
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="its package is there")
+def test_a_launcher_whose_package_is_missing_is_one_line(start, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("{compute_environment: LOCAL_MACHINE, distributed_type: DEEPSPEED, deepspeed_config: {}}")
+    process = start("", [RUNNER[0], "accelerate", "--config_file", config, "--num_processes", "2"])
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output, errors.count("\n")) == (1, "", 1) and errors.startswith("error: DeepSpeed is")
 
 
 def test_sharded_processes_speak_for_themselves(start):

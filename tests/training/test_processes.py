@@ -107,3 +107,11 @@ def test_other_ways_to_distribute_are_refused(tmp_path, monkeypatch):
     AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.raises(InputError, match="Accelerate is configured for NO; .* configs/accelerate"):
         make_accelerator(load_config(opts=["ACCELERATE.MIXED_PRECISION", "no"]))
+
+
+@pytest.mark.parametrize("way", ["DEEPSPEED", "MEGATRON_LM"])
+def test_other_ways_whose_package_is_missing_are_refused_in_one_line(way, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{way}", "true")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(InputError, match=f"Accelerate is configured for {way}; .* configs/accelerate/fsdp.yaml"):
+        make_accelerator(load_config(opts=["ACCELERATE.MIXED_PRECISION", "no"]))

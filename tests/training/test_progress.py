@@ -47,9 +47,44 @@ def test_a_log_that_cannot_be_rewritten_stays_as_it_was(tmp_path, monkeypatch):
     assert len(read_log(tmp_path / "log.jsonl")) == 1
 
 
-def test_time_left_ends_at_the_deadline():
-    bar = ProgressBar(1000, 0, 8, time.monotonic() + 5, hidden=True)
-    bar.seconds = 1.0
-    assert bar.left() in ("00:04", "00:05") and bar.images_per_second == 8
-    bar.deadline = math.inf
-    assert bar.left() == "16:40"
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds of tqdm's clock, in a list."""
+    seconds = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: seconds[0])
+    return seconds
+
+
+def steps(bar, clock, count, seconds):
+    for _ in range(count):
+        clock[0] += seconds
+        bar.step(0.5, 1e-4)
+
+
+@pytest.mark.parametrize("hidden", [False, True])  # without a terminal, it is not shown in either case
+def test_rate_and_time_left(clock, hidden, capsys):
+    bar = ProgressBar(1000, 0, 8, math.inf, hidden)
+    assert (bar.format_dict["images_per_second"], bar.format_dict["left"]) == (0, "?")
+    steps(bar, clock, 10, 1.0)
+    assert (bar.format_dict["images_per_second"], bar.format_dict["left"]) == (pytest.approx(8), "16:30")
+    clock[0] += 10_000  # an evaluation
+    bar.unpause()
+    steps(bar, clock, 10, 1.0)
+    assert (bar.format_dict["images_per_second"], bar.format_dict["left"]) == (pytest.approx(8), "16:20")
+    bar.deadline = time.monotonic() + 5
+    assert bar.format_dict["left"] in ("00:04", "00:05")
+    bar.close()
+    assert bar.format_dict["images_per_second"] == pytest.approx(8)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bar_is_shown_in_a_terminal_and_goes_on_after_going_back(clock, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    bar = ProgressBar(100, 40, 8, math.inf, hidden=False)
+    steps(bar, clock, 10, 2.0)
+    bar.go_to(20)
+    steps(bar, clock, 1, 2.0)
+    bar.close()
+    lines = capsys.readouterr().err.split("\r")
+    assert "| 50/100, loss 0.5000, lr 1.00e-04, 4.0 images/s, 01:40 left" in lines[-4]
+    assert ["| 20/100, loss" in lines[-3], "| 21/100, loss" in lines[-2]] == [True, True]

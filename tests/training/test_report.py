@@ -50,6 +50,14 @@ def test_the_newest_grid_is_that_of_the_highest_epoch(run):
     assert re.findall(r"<summary>(epochs_\d+)", page) == ["epochs_001", "epochs_002", "epochs_999", "epochs_1001"]
 
 
+def test_names_are_no_markup(run):
+    shutil.copytree(run.epochs(1), run.root / "<i>epochs")
+    run.root.rename(run.root.with_name("<b>&run"))
+    page = write_report(RunFolder(run.root.with_name("<b>&run"))).read_text()
+    assert "<h1>project/&lt;b&gt;&amp;run</h1>" in page and page.count("&lt;i&gt;epochs") == 2  # scores and grids
+    assert "<b>" not in page and "<i>" not in page
+
+
 def test_a_config_that_is_not_text(run):
     run.config.write_bytes(b"NAME: \xff\n")
     assert "NAME: \ufffd" in write_report(run).read_text()

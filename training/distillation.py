@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
+from itertools import takewhile
 
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from configs import load_config
 from configs.errors import InputError
+from configs.loading import merge_config, read_config_files
 from diffusion.consistency import TeacherSteps, consistency_loss
 from diffusion.guidance import EVERYTHING, Branch, guidance_branches
 from diffusion.randomness import uniform
+from models import CFLD, load_model
+from models.build import select_trainable
+from models.checkpoints import checkpoint_config, trained_parameters
+from models.generation import guided_denoiser
+from models.sampling_settings import scales_of
 
-from .build import select_trainable
-from .cfld import CFLD
-from .checkpoints import load_model, trained_parameters
-from .generation import guided_denoiser
-from .sampling_settings import scales_of
+
+def training_config(config_files: Sequence[str], opts: Sequence[str]) -> CfgNode:
+    """The config of a training run. For distillation, files and pairs are differences from the teacher's config.
+
+    That is the config of its checkpoint, or the files before the first one that sets DISTILL.ENABLED.
+
+    Args:
+        config_files: paths of YAML files.
+        opts: KEY VALUE pairs.
+
+    Raises:
+        InputError: as `load_config`; for distillation also, no teacher is named.
+    """
+    files = read_config_files(config_files)
+    if not merge_config(files, opts).DISTILL.ENABLED:
+        return load_config(files, opts)
+    teacher = list(takewhile(lambda file: not merge_config([file]).DISTILL.ENABLED, files))
+    return checkpoint_config(teacher, opts, files[len(teacher) :])
 
 
 class ConsistencyStudent(CFLD):
@@ -79,7 +101,7 @@ def build_student(cfg: CfgNode) -> ConsistencyStudent:
     if guidance_branches(cfg.TEST.GUIDANCE_TYPE, scales_of(cfg.TEST)) != [(EVERYTHING, 1.0)]:
         raise InputError(
             f"TEST.GUIDANCE_TYPE {cfg.TEST.GUIDANCE_TYPE} and its scales sample with guidance, which a student has "
-            "folded in; give --config_file configs/distill.yaml after the teacher's config"
+            "folded in; give --config_file configs/distill.yaml"
         )
     finished = cfg.clone()
     finished.defrost()

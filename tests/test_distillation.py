@@ -1,5 +1,6 @@
 """Distilling a checkpoint, and what samples from its student."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -10,10 +11,9 @@ from diffusers import LCMScheduler
 from PIL import Image
 from safetensors.torch import load_file
 
-import pose_transfer_distill
 import pose_transfer_test
 import pose_transfer_train
-from configs import load_config
+from configs import InputError, load_config
 from diffusion.guidance import EVERYTHING, guidance_branches
 from models.export import load_pipeline
 from models.sampling_settings import scales_of
@@ -21,6 +21,7 @@ from poses.making import Choices, scheduler_of, steps_of
 from tests.shared import REPOSITORY
 from tests.test_pose_transfer_train import stop_at
 from tests.tiny import SHORT, folder_of_run, run_main, short_run, write_tiny
+from training.distillation import training_config
 
 DISTILL = REPOSITORY / "configs" / "distill.yaml"
 
@@ -35,11 +36,11 @@ def taught(tmp_path_factory):
 
 def distil(taught, name, *more) -> int:
     """Exit status of a run of 5 steps."""
-    config, teacher = taught
+    _, teacher = taught
     settings = [*SHORT, "TEST.NUM_INFERENCE_STEPS", "4", "OPTIMIZER.EPOCHS", "1", "OPTIMIZER.LR", "1e-3"]
     settings += ["OPTIMIZER.WARMUP_STEPS", "0", "OPTIMIZER.EMA_DECAY", "0.5", "ACCELERATE.RUN_NAME", name]
-    arguments = ["--config_file", config, "--config_file", DISTILL, *settings, "MODEL.PRETRAINED_PATH", teacher, *more]
-    return run_main(pose_transfer_distill, *arguments)
+    arguments = ["--config_file", DISTILL, *settings, "MODEL.PRETRAINED_PATH", teacher, *more]
+    return run_main(pose_transfer_train, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +133,50 @@ def test_mistakes_are_one_line(taught, settings, message, capsys):
     assert not folder_of_run(taught[0], "mistake").root.exists()
 
 
-def test_the_demo_config_folds_in_the_guidance_of_the_demo_checkpoint():
-    files = [REPOSITORY / "configs" / name for name in ("demo.yaml", "distill.yaml", "demo_distill.yaml")]
-    cfg, teacher = load_config(files), load_config(REPOSITORY / "pretrained_models/demo/checkpoint/config.yaml")
+def test_the_config_is_the_teachers_with_differences(taught):
+    config, teacher = taught
+    opts = ["MODEL.PRETRAINED_PATH", str(teacher)]
+    own, given, ordinary = (training_config(files, opts) for files in ([DISTILL], [config, DISTILL], [config]))
+    assert own.MODEL.DECODER_CONFIG == given.MODEL.DECODER_CONFIG == load_config(config).MODEL.DECODER_CONFIG
+    assert (own.TEST.NUM_PAIRS, given.TEST.NUM_PAIRS, ordinary.TEST.NUM_PAIRS) == (1, 0, 0)  # 1 in the teacher's own
+    names = [cfg.ACCELERATE.RUN_NAME for cfg in (own, given, ordinary, training_config([DISTILL, config], opts))]
+    assert names == ["distilled", "distilled", "run", "run"]
+    assert training_config([DISTILL, config], opts).TEST.NUM_PAIRS == 1
+    assert training_config([config], [*opts, "DISTILL.ENABLED", "True"]).TEST.NUM_PAIRS == 0
+    assert training_config([DISTILL], [*opts, "DISTILL.ENABLED", "False"]).TEST.NUM_PAIRS == 0
+
+
+def test_nothing_of_the_teachers_schedule_is_left(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "{ACCELERATE: {RESUME: False}, MODEL: {LAST_EPOCH: 9}, OPTIMIZER: {SCALE_LR: True, OVERRIDE_LR: 0.1, "
+        "MAX_MINUTES: 2.5, DECAY_EPOCHS: [1]}, INPUT: {BATCH_SIZE: 7}}"
+    )
+    cfg, alone = (training_config([DISTILL], ["MODEL.PRETRAINED_PATH", path]) for path in (str(tmp_path), "nowhere"))
+    assert cfg.OPTIMIZER == alone.OPTIMIZER and cfg.ACCELERATE == alone.ACCELERATE and cfg.MODEL.LAST_EPOCH == 0
+    assert cfg.INPUT.BATCH_SIZE == 7
+
+
+def test_a_config_from_a_pipe_is_read_once(taught):
+    read, write = os.pipe()
+    os.write(write, DISTILL.read_bytes())
+    os.close(write)
+    cfg = training_config([f"/dev/fd/{read}"], ["MODEL.PRETRAINED_PATH", str(taught[1])])
+    os.close(read)
+    assert cfg.DISTILL.ENABLED and cfg.ACCELERATE.RUN_NAME == "distilled" and cfg.TEST.NUM_PAIRS == 1
+
+
+def test_a_published_teacher_is_described_by_a_file(taught, tmp_path):
+    (tmp_path / "config.yaml").write_text("half")  # of something else
+    cfg = training_config([taught[0], DISTILL], ["MODEL.PRETRAINED_PATH", str(tmp_path)])
+    assert cfg.MODEL.DECODER_CONFIG.CTX_DIM == 16 and cfg.MODEL.UNET_CONFIG.TRAIN_ALL
+    with pytest.raises(InputError, match="config.yaml: expected a mapping"):
+        training_config([DISTILL], ["MODEL.PRETRAINED_PATH", str(tmp_path)])
+
+
+def test_the_demo_config_folds_in_the_guidance_of_the_demo_checkpoint(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    cfg = training_config(["configs/distill.yaml", "configs/demo_distill.yaml"], [])
+    teacher = load_config("pretrained_models/demo/checkpoint/config.yaml")
+    assert cfg.MODEL.COND_STAGE_CONFIG == teacher.MODEL.COND_STAGE_CONFIG and cfg.OPTIMIZER.MAX_MINUTES == 10
     folded, own = (guidance_branches(group.GUIDANCE_TYPE, scales_of(group)) for group in (cfg.DISTILL, teacher.TEST))
     assert folded == own and own != [(EVERYTHING, 1.0)]
