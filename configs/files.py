@@ -1,14 +1,17 @@
-"""Files that appear whole or not at all, reading JSON, and the order of paths."""
+"""Files that appear whole or not at all, folders that can be written to, reading JSON, and the order of paths."""
 
+import errno
 import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin
+from uuid import uuid4
 
 from configs.errors import InputError
 
@@ -17,10 +20,42 @@ CHECKOUT = Path(__file__).parents[1]
 ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with any names
 
 
-def in_checkout(path: str) -> str:
+def in_checkout(path: str | Path) -> Path:
     """A path as it is where it exists; else, where it is there, relative to this project's root."""
     elsewhere = CHECKOUT / path
-    return str(elsewhere) if not Path(path).exists() and elsewhere.exists() else path
+    return elsewhere if not os.path.exists(path) and os.path.exists(elsewhere) else Path(path)
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Make sure that files can be written to a folder, which is made later if it is not there; nothing is left there.
+
+    Args:
+        option: the option or setting that names the folder, for the message.
+
+    Raises:
+        InputError: files cannot be written there.
+    """
+    try:
+        with TemporaryFile(dir=next(filter(_is_there, (folder, *folder.parents)), folder)):
+            pass
+    except OSError as error:
+        raise InputError(f"{option} {folder}: cannot be written to ({error.strerror}); choose another folder") from None
+
+
+def check_new_file(path: Path, option: str) -> None:
+    """Raise `InputError` where a file could not be written; arguments as of `check_writable`."""
+    check_writable(path.parent, option)
+    if _is_there(path) and path.is_dir():
+        raise InputError(f"{option} {path}: is a folder; give the name of a file")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file, a folder or a link; `OSError` where that cannot be told, as of too long a name."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @contextmanager
@@ -31,8 +66,11 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
         path: in an existing folder.
         synced: have the content on the disk before the name, so that a power failure leaves the old file or
             the new one.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    partial = path.with_name(f".{uuid4().hex}{PARTIAL}")  # a plain name, whatever that of `path` is
     try:
         yield partial
         if synced:
@@ -40,8 +78,13 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
         os.replace(partial, path)
         if synced:
             sync(path.parent)
+    except OSError as error:
+        if error.filename not in (None, partial, str(partial)):  # it is about another file
+            raise
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

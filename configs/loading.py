@@ -1,5 +1,6 @@
 """Merging a YAML file and command-line pairs into the defaults."""
 
+import os
 from ast import literal_eval
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from yacs.config import CfgNode
 from .checks import NAMES, check, value_at
 from .defaults import default_config
 from .errors import InputError
+from .files import in_checkout
 
 DEFAULTS = default_config()
 SWITCHES = {  # settings that also take booleans, as `_coerce` and the command line write them
@@ -19,6 +21,7 @@ SWITCHES = {  # settings that also take booleans, as `_coerce` and the command l
     "MODEL.COMPILE": {"no": "off", "False": "off", "True": "default"},
 }
 RETIRED = {"INPUT.KEPT_PHOTOS"}  # in the config files of older checkpoints
+PATHS = ("_PATH", "_DIR")  # end the names of settings that are paths
 
 
 def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Sequence[str] = ()) -> CfgNode:
@@ -26,7 +29,7 @@ def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Seque
 
     Args:
         config_file: path of a YAML file with differences from the defaults, or several; later ones
-            override. Empty for none.
+            override. Empty for none. One that is not there may be a file of this project.
         opts: alternating dotted keys and values, as on the command line.
 
     Raises:
@@ -49,7 +52,7 @@ def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Seque
 def _read(path: Path) -> list[tuple[str, Any]]:
     """Dotted keys and values of a config file."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(in_checkout(path).read_text())
         settings = list(_flatten(content)) if isinstance(content, dict) else []
     except OSError as error:
         raise InputError(f"{path}: cannot read the config file ({error.strerror})") from None
@@ -95,6 +98,8 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
         value = _parse(value)
     element = type(default[0]) if isinstance(default, list) and default else str if key in NAMES else float
     value = _coerce(value, default, element, f"{where}: {key}")
+    if leaf.endswith(PATHS):
+        value = os.path.expanduser(value)
     node[leaf] = SWITCHES[key].get(value, value) if key in SWITCHES else value
 
 

@@ -20,6 +20,7 @@ from yacs.config import CfgNode
 from configs import load_config
 from configs.checks import value_at
 from configs.errors import InputError
+from configs.files import in_checkout
 
 from ..build import build_model
 from ..cfld import CFLD
@@ -94,7 +95,7 @@ def checkpoint_config(config_file: str | Sequence[str], opts: Sequence[str]) -> 
         InputError: as `load_config`, or no checkpoint is named.
     """
     checkpoint = dict(zip(opts[::2], opts[1::2])).get("MODEL.PRETRAINED_PATH", "")
-    own = Path(checkpoint) / CONFIG
+    own = in_checkout(checkpoint) / CONFIG
     if not config_file and checkpoint and own.is_file():
         config_file = str(own)
     cfg = load_config(config_file, opts)
@@ -179,7 +180,7 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     Raises:
         InputError: no checkpoint there, a damaged one, or one of another variant; names what did not fit.
     """
-    folder = Path(folder)
+    folder = in_checkout(folder)
     if published := published_files(folder):
         weights = {name: value for path in published for name, value in read_weights(path).items()}
         load_published_weights(model, weights, folder)
