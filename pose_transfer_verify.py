@@ -14,7 +14,7 @@ from pathlib import Path
 from configs import load_config
 from configs.arguments import Parser
 from configs.errors import one_line_errors
-from configs.files import check_new_file, write_text
+from configs.files import check_writable, write_text
 from datasets.defects import ERROR, Finding, Split
 from datasets.layouts import keypoint_frame
 from datasets.placing import add_worker_argument, check_workers
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(__doc__, arguments, add_options)
     check_workers(options.workers)
     if options.report:
-        check_new_file(options.report, "--report")
+        check_writable(options.report, "--report", is_file=True)
     cfg = load_config(options.config_file, options.opts)
     root, dataset, frame = Path(cfg.INPUT.ROOT_DIR), cfg.INPUT.DATASET, keypoint_frame(cfg)
     splits, findings = verify(root, dataset, frame, cfg.INPUT.BATCH_SIZE, options.workers)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.presets import WAYS
 from configs.errors import InputError
-from configs.files import check_new_file
+from configs.files import check_writable
 
 ITEM = {"train": "pair", "sample": "image"}
 
@@ -19,7 +19,7 @@ def check_outputs(json: Path | None, plot: Path | None) -> None:
         raise InputError(f"--plot is {plot}, expected a PNG: a name that ends in .png")
     for option, path in (("--json", json), ("--plot", plot)):
         if path:
-            check_new_file(path, option)
+            check_writable(path, option, is_file=True)
             path.parent.mkdir(parents=True, exist_ok=True)
 
 

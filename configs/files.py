@@ -26,27 +26,24 @@ def in_checkout(path: str | Path) -> Path:
     return elsewhere if not os.path.exists(path) and os.path.exists(elsewhere) else Path(path)
 
 
-def check_writable(folder: Path, option: str) -> None:
-    """Make sure that files can be written to a folder, which is made later if it is not there; nothing is left there.
+def check_writable(path: Path, option: str, is_file: bool = False) -> None:
+    """Make sure that files can be written to a folder, or a file can be written; nothing is left there.
 
     Args:
-        option: the option or setting that names the folder, for the message.
+        path: of the folder or the file. Folders that are not there are made later.
+        option: the option or setting that names it, for the message.
 
     Raises:
-        InputError: files cannot be written there.
+        InputError: nothing can be written there.
     """
+    folder = path.parent if is_file else path
     try:
+        if is_file and _is_there(path) and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         with TemporaryFile(dir=next(filter(_is_there, (folder, *folder.parents)), folder)):
             pass
     except OSError as error:
-        raise InputError(f"{option} {folder}: cannot be written to ({error.strerror}); choose another folder") from None
-
-
-def check_new_file(path: Path, option: str) -> None:
-    """Raise `InputError` where a file could not be written; arguments as of `check_writable`."""
-    check_writable(path.parent, option)
-    if _is_there(path) and path.is_dir():
-        raise InputError(f"{option} {path}: is a folder; give the name of a file")
+        raise InputError(f"{option} {path}: cannot be written ({error.strerror}); choose another place") from None
 
 
 def _is_there(path: Path) -> bool:

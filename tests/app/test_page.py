@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from argparse import Namespace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,7 @@ import pytest
 
 import pose_transfer_app
 from datasets.keypoints import FRAME
+from tests.shared import REPOSITORY
 from tests.tiny import run_main
 
 gr = pytest.importorskip("gradio")
@@ -105,6 +108,15 @@ def test_a_proxy_in_the_environment(started, server, monkeypatch, proxy):
     assert "window.gradio_config" in pages[0] and "no_proxy" not in os.environ
 
 
+def test_gradio_is_imported_without_proxies_and_writes_where_it_can():
+    """The folder of uploads is looked at after the import, and before anything is loaded."""
+    environment = {**os.environ, "ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_TEMP_DIR": "/dev/null/x"}
+    program = [sys.executable, REPOSITORY / "pose_transfer_app.py", "--checkpoint", "nowhere"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    reason = "cannot be written (Not a directory); choose another place"
+    assert (done.returncode, done.stderr) == (1, f"error: GRADIO_TEMP_DIR /dev/null/x: {reason}\n")
+
+
 def test_behind_a_reverse_proxy(started, server):
     def look(address: str) -> None:
         Prefix.behind = address
@@ -113,8 +125,7 @@ def test_behind_a_reverse_proxy(started, server):
         config = json.loads(re.search(r"window.gradio_config = (\{.*?\});</script>", page)[1])
         assert config["root"] == shown
         scripts = set(re.findall(r'<script[^>]* src="([^"]*\.js)"', page))
-        print(scripts)
-        assert all(len(get(urljoin(f"{shown}/", script))) > 100 for script in scripts)
+        assert scripts and all(len(get(urljoin(f"{shown}/", script))) > 100 for script in scripts)
         form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nme\r\n--x--\r\n'
         kind = {"Content-Type": "multipart/form-data; boundary=x"}
         [file] = json.loads(get(f"{config['root']}{config['api_prefix']}/upload", form, **kind))
