@@ -17,6 +17,7 @@ from tqdm import tqdm
 from configs import load_config
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
+from configs.files import check_writable
 from datasets.inputs import open_image, opened
 from datasets.keypoints import MISSING
 from datasets.layouts import LAYOUTS, Size
@@ -41,7 +42,6 @@ from datasets.pair_lists import (
 from datasets.placing import (
     Job,
     add_worker_argument,
-    cannot_write,
     check_workers,
     place_all,
     refuse_missing,
@@ -286,12 +286,10 @@ def main(arguments: list[str] | None = None) -> None:
     root, frame = Path(cfg.INPUT.ROOT_DIR), tuple(cfg.INPUT.FRAME)
     if root.resolve().is_relative_to(options.photos.resolve()):
         raise InputError(f"INPUT.ROOT_DIR {root} lies in --photos {options.photos}; choose a folder outside of it")
+    check_writable(root, "INPUT.ROOT_DIR")
     group = Grouping(options.group)
-    try:
-        photos = read_photos(options.photos, options.keypoints, options.keypoint_frame, group, frame, print)
-        prepare(root, photos, options.test_share, frame, options.workers, print)
-    except OSError as error:
-        raise cannot_write(error, root) from None
+    photos = read_photos(options.photos, options.keypoints, options.keypoint_frame, group, frame, print)
+    prepare(root, photos, options.test_share, frame, options.workers, print)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 from configs import InputError
 from configs.arguments import Parser
+from configs.files import check_writable, in_checkout
 from datasets import LAYOUTS, fid_real_images, load_pairs
 from datasets.layouts import find_layout
 from datasets.pairs import Size
@@ -107,7 +108,8 @@ def arguments_of(parser: Parser) -> Namespace:
 def main() -> None:
     arguments = arguments_of(Parser(__doc__))
     split = arguments.real or protocol(arguments.protocol).real
-    folders = labelled(arguments.generated)
+    folders, output = labelled(arguments.generated), Path(arguments.output)
+    check_writable(output, "--output")
     root, size = Path(arguments.dataset), BENCHMARKS.get(arguments.dataset)
     if arguments.size:
         size = parse_size(arguments.size, "--size")
@@ -132,14 +134,14 @@ def main() -> None:
         size,
         arguments.protocol,
         lambda: fid_real_images(root, dataset, split),
-        Path(arguments.weights),
+        in_checkout(arguments.weights),
         arguments.batch_size,
         arguments.num_workers,
     )
     results = {label: scores.score(paths[label], label) for label in found}
     baseline = scores.baseline()
     rows = {**{label: result.scores for label, result in results.items()}, BASELINE: baseline}
-    output = Path(arguments.output) / f"{arguments.protocol}_{size[0]}x{size[1]}"
+    output = output / f"{arguments.protocol}_{size[0]}x{size[1]}"
     meta = {"protocol": arguments.protocol, "height": size[0], "width": size[1], "dataset": str(root), "real": split}
     meta |= {f"baseline_{name}": value for name, value in json_numbers(baseline).items()}
 

@@ -14,6 +14,8 @@ of any of them. Every photo is made in every pose. The output folder gets <photo
 --checkpoint the demo weights are used, which know drawn people only.
 """
 
+import os
+import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ import numpy as np
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
+from configs.files import check_writable
 from datasets.pair_lists import IMAGE_EXTENSIONS
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
@@ -32,8 +35,10 @@ from poses.estimation import PoseEstimator, choose
 from poses.making import Choices, Person, fitted, make_pictures, presets, shown_size
 from poses.model_options import add_model_options, check_model_options, pipeline_of
 from poses.photos import read_photo
-from poses.pictures import draw_skeleton, picture_grid, save_gif, save_image, save_mp4, tile
+from poses.pictures import draw_skeleton, picture_grid, save_films, save_image, tile
 from poses.sources import PoseReader, files_in, photo_size
+
+LONGEST_NAME = 255  # bytes of a file's name
 
 
 def arguments() -> Namespace:
@@ -73,11 +78,7 @@ def check(options: Namespace) -> None:
         raise InputError(f"--fps is {options.fps:g}, expected 0.1 to 60")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed is {options.seed}, expected 0 or more")
-    try:
-        if options.output.exists() and not options.output.is_dir():
-            raise InputError(f"--output is {options.output}, a file; give a folder, it is made where it is not there")
-    except OSError as error:
-        raise InputError(f"--output is {options.output}: {error.strerror}; give a folder") from None
+    check_writable(options.output, "--output")
     if options.source_keypoints and not options.fit:
         raise InputError("--source-keypoints is read with --fit only; add --fit or leave it out")
     check_model_options(options)
@@ -143,9 +144,14 @@ def with_own_names(items: list) -> list:
     return list(taken.values())
 
 
-def refuse_equal_names(sources: list[Source]) -> None:
-    """Raise `InputError` where two pictures would be one file: `a` to `b_to_c`, `a_to_b` to `c`."""
+def check_names(sources: list[Source]) -> None:
+    """Raise `InputError` where a picture's name is too long, or two would be one file: `a` to `b_to_c`, `a_to_b` to
+    `c`.
+    """
     names = [source.picture(pose) for source in sources for pose in source.poses]
+    for name in names:
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            raise InputError(f"{name}: too long for the name of a file; rename the file of the photo or of the pose")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{twice[0]}: two pictures would have this name; rename the file of a photo or of a pose")
 
@@ -167,8 +173,8 @@ def write_pictures(pipe: CFLDPipeline, sources: list[Source], poses: list[NamedP
             skeleton = source.picture(pose) if options.fit else f"{pose.name}.png"
             save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), folder / "skeletons" / skeleton)
         if len(poses) > 1:
-            save_gif(pictures, folder / f"{person.name}.gif", options.fps)
-            save_mp4(pictures, folder / f"{person.name}.mp4", options.fps)
+            for problem in save_films(pictures, folder, person.name, options.fps).values():
+                print(f"warning: {problem}", file=sys.stderr)
         rows.append((tile(person.framed, size), pictures))
     columns = [(pose.name, draw_skeleton(pose.keypoints, size, pipe.pose_frame)) for pose in poses]
     save_image(picture_grid(columns, rows), folder / "grid.png")
@@ -185,11 +191,8 @@ def main() -> None:
     reader = PoseReader(PoseEstimator(), pipe.pose_frame, options.person)
     poses = with_own_names(reader.read(options.pose))
     sources = read_sources(options, reader, poses)
-    refuse_equal_names(sources)
-    try:
-        write_pictures(pipe, sources, poses, options)
-    except OSError as error:
-        raise InputError(f"{error.filename or options.output}: cannot be written ({error.strerror or error})") from None
+    check_names(sources)
+    write_pictures(pipe, sources, poses, options)
     print(f"{len(sources) * len(poses)} pictures, skeletons and grid.png in {options.output}")
 
 

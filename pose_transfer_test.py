@@ -19,13 +19,15 @@ from training.evaluation import Evaluator
 from training.processes import entrypoint, make_accelerator, on_main, parse_arguments
 from training.progress import LOGGER, open_log
 from training.provenance import claim_folder, sampling_facts
-from training.run_folder import RunFolder, make_folder
+from training.run_folder import RunFolder
 
 
 @entrypoint
 def main() -> None:
     arguments = parse_arguments(__doc__)
     cfg = checkpoint_config(arguments.config_file, arguments.opts)
+    run = RunFolder.of(cfg)
+    run.check_writable()
     dataset = evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg)
     open_log(None, console=accelerator.is_main_process)
@@ -35,10 +37,10 @@ def main() -> None:
     use_small_decoder(model, cfg)
     model.to(accelerator.device).requires_grad_(False)
     prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
-    folder = RunFolder.of(cfg).generated(cfg.TEST.IMG_SIZE)
+    folder = run.generated(cfg.TEST.IMG_SIZE)
     facts = sampling_facts(cfg, accelerator.mixed_precision)
     on_main(accelerator, lambda: claim_folder(folder, facts, cfg.TEST.OVERWRITE))
-    make_folder(folder)  # on a machine that does not share it
+    folder.mkdir(parents=True, exist_ok=True)  # on a machine that does not share it
     evaluation = evaluator.run(model, folder)
     meta = {"checkpoint": cfg.MODEL.PRETRAINED_PATH, "epoch": progress.get("epoch"), "protocol": "cfld"}
     meta |= {"height": cfg.TEST.IMG_SIZE[0], "width": cfg.TEST.IMG_SIZE[1], "seed": cfg.ACCELERATE.SEED}

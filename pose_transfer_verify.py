@@ -13,8 +13,8 @@ from pathlib import Path
 
 from configs import load_config
 from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
-from configs.files import write_text
+from configs.errors import one_line_errors
+from configs.files import check_writable, write_text
 from datasets.defects import ERROR, Finding, Split
 from datasets.layouts import keypoint_frame
 from datasets.placing import add_worker_argument, check_workers
@@ -44,6 +44,8 @@ def add_options(parser: Parser) -> None:
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(__doc__, arguments, add_options)
     check_workers(options.workers)
+    if options.report:
+        check_writable(options.report, "--report", is_file=True)
     cfg = load_config(options.config_file, options.opts)
     root, dataset, frame = Path(cfg.INPUT.ROOT_DIR), cfg.INPUT.DATASET, keypoint_frame(cfg)
     splits, findings = verify(root, dataset, frame, cfg.INPUT.BATCH_SIZE, options.workers)
@@ -58,10 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
             "findings": [asdict(finding) for finding in findings],
             "ready": all(finding.level != ERROR for finding in findings),
         }
-        try:
-            write_text(options.report, json.dumps(report, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(f"{options.report}: cannot be written ({error.strerror})") from None
+        write_text(options.report, json.dumps(report, indent=1) + "\n")
     raise SystemExit(int(any(finding.level == ERROR for finding in findings)))
 
 

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
+from .network import without_proxies
 from .picture_tab import picture_tab
 from .run_tab import run_tab
 from .sequence_tab import sequence_tab
 from .studio import Studio
 
 FOLDER = Path(__file__).parent
+UPLOADS = Path(get_upload_folder())
 TITLE = "Pose transfer"
 HEAD = f'<div class="head"><h1>{TITLE}</h1><p>Your photo, in the pose you draw.</p></div>'
 LARGEST_UPLOAD = 20  # MB
@@ -34,22 +37,28 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page.queue(max_size=LONGEST_QUEUE)
 
 
-def serve(page: gr.Blocks, host: str, port: int | None, block: bool = True) -> str:
-    """Start the page and give its address; returns when it ends, or at once where it is not to `block`."""
+def serve(page: gr.Blocks, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:
+    """Start the page and give its address; returns when it ends, or at once where it is not to `block`.
+
+    Args:
+        root_path: the path, or the whole address, under which a reverse proxy shows the page.
+    """
     script = (FOLDER / "uploads.js").read_text(encoding="utf-8").partition("\n")[2].strip()  # without the remark
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        max_file_size=f"{LARGEST_UPLOAD}mb",
-        theme=THEME,
-        css_paths=FOLDER / "page.css",
-        js=f"() => ({script})({LARGEST_UPLOAD})",
-        footer_links=[],
-        ssr_mode=False,
-    )
+    with without_proxies():
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            root_path=root_path,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=f"{LARGEST_UPLOAD}mb",
+            theme=THEME,
+            css_paths=FOLDER / "page.css",
+            js=f"() => ({script})({LARGEST_UPLOAD})",
+            footer_links=[],
+            ssr_mode=False,
+        )
     if block:
         print(f"{TITLE}: {address} (Ctrl-C ends it)", flush=True)
         page.block_thread()

@@ -11,7 +11,7 @@ from configs.errors import InputError
 from datasets.keypoints import MISSING
 from poses import NamedPose, library
 from poses.making import Choices, make_pictures
-from poses.pictures import save_gif, save_mp4
+from poses.pictures import save_films
 
 from .studio import MODEL_QUEUE, QUIET, Studio, photo_input, preset_choice, readable, seed_choice, thumbnail
 from .work import CancelledError, note, problem, reported, watched
@@ -68,16 +68,16 @@ def sequence_tab(studio: Studio) -> None:
                 choices = Choices(int(seed or 0), preset=preset, batch_size=studio.batch_size)
                 work = watched(lambda on_step: make_pictures(studio.pipe, person, frames, choices, on_step), stop)
                 pictures = yield from reported(work, status)
-                mp4, gif = (Path(folder) / f"{person.name}.{kind}" for kind in ("mp4", "gif"))
-                save_mp4(pictures, mp4, fps)
-                save_gif(pictures, gif, fps)
+                problems = save_films(pictures, Path(folder), person.name, fps)
             except Exception as error:
                 yield {status: problem(error), generate: gr.Button(interactive=True)}
                 return
+            mp4, gif = (None if kind in problems else f"{folder}/{person.name}.{kind}" for kind in ("mp4", "gif"))
+            done = note(f"Done: {len(pictures)} pictures.", "good")
             yield {
-                film: str(mp4),
-                download: gr.DownloadButton(value=str(gif), interactive=True),
-                status: note(f"Done: {len(pictures)} pictures.", "good"),
+                film: mp4,
+                download: gr.DownloadButton(value=gif, interactive=gif is not None),
+                status: note("; ".join(problems.values()), "bad") if problems else done,
                 generate: gr.Button(interactive=True),
             }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from configs.errors import InputError
+from configs.errors import InputError, file_error
 
 T = TypeVar("T")
 UPLOADED = re.compile(r"\S*/gradio/\S*/")  # where Gradio puts uploaded files
@@ -96,6 +96,8 @@ def problem(error: Exception) -> str:
     """What a person reads of an error; of one that nobody foresaw the terminal gets everything."""
     if isinstance(error, CancelledError):
         return note("Cancelled.")
+    if isinstance(error, OSError):
+        error = file_error(error) or error
     if isinstance(error, InputError):
         text = UPLOADED.sub("", str(error).strip().splitlines()[-1])
         return note(text[:1].upper() + text[1:] + ".", "bad")

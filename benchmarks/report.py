@@ -1,6 +1,5 @@
 """Results of the benchmarks as text and as a plot."""
 
-import os
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.presets import WAYS
 from configs.errors import InputError
+from configs.files import check_writable
 
 ITEM = {"train": "pair", "sample": "image"}
 
@@ -17,14 +17,10 @@ def check_outputs(json: Path | None, plot: Path | None) -> None:
     """Raise `InputError` where results could not be written once all is measured; the folders are made."""
     if plot and plot.suffix.lower() != ".png":
         raise InputError(f"--plot is {plot}, expected a PNG: a name that ends in .png")
-    for path in filter(None, (json, plot)):
-        try:
+    for option, path in (("--json", json), ("--plot", plot)):
+        if path:
+            check_writable(path, option, is_file=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            writable = not path.is_dir() and os.access(path.parent, os.W_OK)
-        except OSError:
-            writable = False
-        if not writable:
-            raise InputError(f"{path}: cannot be written; choose another file")
 
 
 def lines(unit: str, result: dict) -> Iterator[str]:

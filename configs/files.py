@@ -1,14 +1,17 @@
-"""Files that appear whole or not at all, reading JSON, and the order of paths."""
+"""Files that appear whole or not at all, folders that can be written to, reading JSON, and the order of paths."""
 
+import errno
 import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin
+from uuid import uuid4
 
 from configs.errors import InputError
 
@@ -17,10 +20,39 @@ CHECKOUT = Path(__file__).parents[1]
 ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with any names
 
 
-def in_checkout(path: str) -> str:
+def in_checkout(path: str | Path) -> Path:
     """A path as it is where it exists; else, where it is there, relative to this project's root."""
     elsewhere = CHECKOUT / path
-    return str(elsewhere) if not Path(path).exists() and elsewhere.exists() else path
+    return elsewhere if not os.path.exists(path) and os.path.exists(elsewhere) else Path(path)
+
+
+def check_writable(path: Path, option: str, is_file: bool = False) -> None:
+    """Make sure that files can be written to a folder, or a file can be written; nothing is left there.
+
+    Args:
+        path: of the folder or the file. Folders that are not there are made later.
+        option: the option or setting that names it, for the message.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    folder = path.parent if is_file else path
+    try:
+        if is_file and _is_there(path) and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with TemporaryFile(dir=next(filter(_is_there, (folder, *folder.parents)), folder)):
+            pass
+    except OSError as error:
+        raise InputError(f"{option} {path}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file, a folder or a link; `OSError` where that cannot be told, as of too long a name."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @contextmanager
@@ -31,8 +63,11 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
         path: in an existing folder.
         synced: have the content on the disk before the name, so that a power failure leaves the old file or
             the new one.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    partial = path.with_name(f".{uuid4().hex}{PARTIAL}")  # a plain name, whatever that of `path` is
     try:
         yield partial
         if synced:
@@ -40,8 +75,13 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
         os.replace(partial, path)
         if synced:
             sync(path.parent)
+    except OSError as error:
+        if error.filename not in (None, partial, str(partial)):  # it is about another file
+            raise
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 from .checks import NAMES, check, value_at
 from .defaults import default_config
 from .errors import InputError
+from .files import in_checkout
 
 DEFAULTS = default_config()
 SWITCHES = {  # settings that also take booleans, as `_coerce` and the command line write them
@@ -25,6 +26,7 @@ RETIRED = {  # settings of earlier versions, which the configs of their checkpoi
     "INPUT.KEPT_PHOTOS": "INPUT.CACHE keeps photos",
     "TEST.DEEP_CACHE_INTERVAL": "distilled students are faster, see configs/distill.yaml",
 }
+PATHS = ("_PATH", "_DIR")  # end the names of settings that are paths
 
 
 class ConfigFile(NamedTuple):
@@ -42,7 +44,7 @@ def load_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> CfgN
 
     Args:
         config_file: path of a YAML file with differences from the defaults, or several; later ones
-            override. Empty for none.
+            override. Empty for none. One that is not there may be a file of this project.
         opts: alternating dotted keys and values, as on the command line.
 
     Raises:
@@ -80,7 +82,7 @@ def read_config_files(config_file: ConfigFiles) -> list[ConfigFile]:
 
 def _read(path: Path) -> ConfigFile:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(in_checkout(path).read_text())
         settings = list(_flatten(content)) if isinstance(content, dict) else []
     except OSError as error:
         raise InputError(f"{path}: cannot read the config file ({error.strerror})") from None
@@ -127,6 +129,8 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
         value = _parse(value)
     element = type(default[0]) if isinstance(default, list) and default else str if key in NAMES else float
     value = _coerce(value, default, element, f"{where}: {key}")
+    if leaf.endswith(PATHS):
+        value = os.path.expanduser(value)
     node[leaf] = SWITCHES[key].get(value, value) if key in SWITCHES else value
 
 

@@ -22,6 +22,7 @@ and ROOT/drawn_people.json, the arguments, written last.
 The image follows from the person and the pose alone, so it can be predicted from another photo and keypoints.
 """
 
+import errno
 import json
 import multiprocessing
 import os
@@ -36,7 +37,7 @@ from tqdm import tqdm
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from configs.files import read_record, write_text
+from configs.files import check_writable, read_record, write_text
 from datasets.drawn_bodies import draw
 from datasets.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, Person, Pose, sample_person, sample_pose
 from datasets.drawn_layouts import DRAWN_LAYOUTS, PHOTOS, Photo, Row
@@ -94,7 +95,7 @@ def _draw_person(task: tuple[int, int], root: Path, photos: int, seed: int, layo
         path = target.path(Photo(person, split, index, number))
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(root / path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-            raise OSError(f"{root / path}: could not be written")
+            raise OSError(errno.EIO, "OpenCV could not write it", str(root / path))
         frame = points[:, ::-1] * (np.array(target.frame) / (IMAGE_HEIGHT, IMAGE_WIDTH))  # (18, 2) (y, x)
         rows.append(Row(target.name(path), np.where(np.isnan(frame), MISSING, np.floor(frame)).astype(int)))
     return rows
@@ -186,10 +187,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other people (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes (one per CPU core)")
     args = parser.parse_args()
-    try:
-        draw_dataset(**vars(args))
-    except OSError as error:
-        raise InputError(f"{args.root}: cannot be written ({error})") from None
+    check_writable(Path(args.root), "--root")
+    draw_dataset(**vars(args))
     print(f"{args.root}: {args.train_people} + {args.test_people} people, {args.photos_per_person} photos each")
 
 

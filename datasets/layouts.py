@@ -16,6 +16,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from configs.errors import InputError
+from configs.files import in_checkout
 from datasets.keypoints import FRAME
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, missing_images, read_pair_list
 
@@ -114,10 +115,10 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
     Raises:
         InputError: a file is missing or has a bad row; a pair names an image without keypoints or file.
     """
-    layout = LAYOUTS[dataset]
+    layout, root = LAYOUTS[dataset], in_checkout(root)
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
-    if not Path(root).is_dir():
+    if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
     pairs_file, annotation_file = (layout.list_file(root, kind, split) for kind in ("pairs", "annotation"))
     folder = layout.images_folder(root, split)
@@ -131,7 +132,7 @@ def find_layout(root: str | Path) -> str:
         InputError: none does.
     """
     for dataset, layout in LAYOUTS.items():
-        if any((Path(root) / name.format(kind="pairs", split="test")).is_file() for name in layout.lists):
+        if any((in_checkout(root) / name.format(kind="pairs", split="test")).is_file() for name in layout.lists):
             return dataset
     names = (layout.lists[0].format(kind="pairs", split="test") for layout in LAYOUTS.values())
     raise InputError(f"{root}: no prepared dataset; expected one of {', '.join(names)} in this folder")
@@ -143,7 +144,7 @@ def fid_real_images(root: str | Path, dataset: str = "fashion", split: str = "tr
     Raises:
         InputError: the folder of images is missing or empty, or one of them is a link that leads out of the dataset.
     """
-    layout = LAYOUTS[dataset]
+    layout, root = LAYOUTS[dataset], in_checkout(root)
     folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
     images = listed_images(folder)
     if not images:

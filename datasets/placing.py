@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from configs.arguments import Parser
 from configs.errors import InputError
-from configs.files import PARTIAL, whole_file, write_text
+from configs.files import PARTIAL, check_writable, whole_file, write_text
 from datasets.inputs import opened, upright_rgb
 
 MISSING_LIST = "missing_images.txt"
@@ -245,7 +245,7 @@ def prepare_benchmark(
         arguments: of the command line; None for this process's.
 
     Raises:
-        InputError: as `generate`, or a file cannot be written.
+        InputError: as `generate`, or its folder cannot be written to.
     """
     parser = Parser(description)
     parser.add_argument(
@@ -257,19 +257,11 @@ def prepare_benchmark(
     )
     options = parser.parse_args(arguments)
     check_workers(options.workers)
-    try:
-        generate(options.root_dir, options.workers, options.link)
-    except OSError as error:
-        raise cannot_write(error, options.root_dir) from None
+    check_writable(options.root_dir, "--root_dir")
+    generate(options.root_dir, options.workers, options.link)
 
 
 def check_workers(workers: int) -> None:
     """Raise `InputError` unless there is one."""
     if workers < 1:
         raise InputError(f"--workers is {workers}; expected at least 1")
-
-
-def cannot_write(error: OSError, root: Path) -> InputError:
-    """What a program that prepares `root` says when the disk is full or a folder not its own."""
-    place = error.filename2 or error.filename or root
-    return InputError(f"{place}: {error.strerror or error}; nothing is half-written, run this again later")

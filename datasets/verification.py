@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import InputError
+from configs.files import in_checkout
 from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, Finding, ImageFacts, Split, across
 from datasets.inputs import opened
 from datasets.keypoints import NUM_KEYPOINTS
@@ -31,7 +32,7 @@ def verify(
     Raises:
         InputError: there is no such folder.
     """
-    layout = LAYOUTS[dataset]
+    layout, root = LAYOUTS[dataset], in_checkout(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
     findings: list[Finding] = []

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 from diffusers import (
@@ -18,7 +17,7 @@ from diffusers import (
 )
 
 from configs.errors import InputError
-from configs.files import read_record
+from configs.files import in_checkout, read_record
 
 SCHEDULERS = {
     "ddpm": DDPMScheduler,
@@ -38,7 +37,7 @@ def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
     Raises:
         InputError: the file is missing or damaged, or as `scheduler_like`.
     """
-    path = Path(folder) / "scheduler_config.json"
+    path = in_checkout(folder) / "scheduler_config.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH names its folder")
     try:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import InputError
+from configs.files import in_checkout
 
 from .protocols import PERSON, SET_DISTANCES, protocol, quantise
 from .weights import FOLDER, weights_file
@@ -47,7 +48,7 @@ class Scorer:
         self._networks: dict[str, Callable] = {}
         for network_name, network in {INCEPTION: self.protocol.inception, **self.protocol.pairs, **PERSON}.items():
             try:
-                built = network.build(weights_file(Path(weights), network.file, network.remedy))
+                built = network.build(weights_file(in_checkout(weights), network.file, network.remedy))
                 self._networks[network_name] = built.to(self.device) if isinstance(built, nn.Module) else built
             except InputError as error:
                 scores = SET_DISTANCES if network_name == INCEPTION else (network_name,)

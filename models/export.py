@@ -10,18 +10,17 @@ from torch import nn
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import PARTIAL, in_checkout, read_record
+from configs.files import PARTIAL, check_writable, in_checkout, read_record
 
 from .build import use_small_decoder
 from .checkpoints import CONFIG, checkpoint_config, load_model
 from .generation import sampling_scheduler
-from .manifest import FROZEN_PARTS, check_files, file_records
+from .manifest import check_files, file_records
 from .parts import one_line, quiet_libraries
 from .pipeline import CFLDPipeline
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
 FILES = "files.json"  # sizes and digests of an exported folder's files
-PATHS = (*FROZEN_PARTS, "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH")  # settings that name files
 
 MODEL_CARD = """---
 library_name: diffusers
@@ -79,7 +78,7 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     Raises:
         InputError: nothing there, it does not load, or it is not what was written.
     """
-    path = Path(folder)
+    folder = path = in_checkout(folder)
     if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
     if (path / FILES).is_file():
@@ -103,6 +102,7 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
     """
     if output.exists():
         raise InputError(f"{output}: is there already; choose another --output or remove it")
+    check_writable(output, "--output")
     pipe, cfg, progress = _from_checkpoint(checkpoint, config_file)
     partial = output.with_name(output.name + PARTIAL)
     try:
@@ -148,18 +148,12 @@ def _check_tensors(folder: Path, part: nn.Module) -> None:
 
 
 def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:
+    folder = in_checkout(folder)
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; expected a checkpoint or an exported pipeline")
     if not config_file and not (Path(folder) / CONFIG).is_file():
         raise InputError(f"{folder}: has no {CONFIG}; give the config it was trained with as --config_file")
     cfg = checkpoint_config(config_file, ["MODEL.PRETRAINED_PATH", str(folder)])
-    cfg.defrost()
-    for setting in PATHS:
-        node, key = cfg, setting.split(".")
-        for name in key[:-1]:
-            node = node[name]
-        node[key[-1]] = in_checkout(node[key[-1]])
-    cfg.freeze()
     model, progress = load_model(cfg)
     use_small_decoder(model, cfg)
     return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress

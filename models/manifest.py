@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from configs.checks import value_at
 from configs.errors import InputError
+from configs.files import in_checkout
 
 from .parts import WEIGHT_NAMES
 
@@ -60,7 +61,7 @@ def part_digests(cfg: CfgNode) -> dict[str, str]:
 
     A file of known size and time is read once in a process.
     """
-    folders = {setting: Path(folder) for setting in FROZEN_PARTS if (folder := value_at(cfg, setting))}
+    folders = {setting: in_checkout(folder) for setting in FROZEN_PARTS if (folder := value_at(cfg, setting))}
     if cfg.MODEL.DECODER_CONFIG.DEPTH != 0:  # CLIP is not built
         folders.pop("MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", None)
     weights = () if cfg.MODEL.RANDOM_WEIGHTS else WEIGHT_NAMES

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import diffusers
 import transformers
 
 from configs.errors import InputError
-from configs.files import read_record
+from configs.files import in_checkout, read_record
 
 LOGGING = (diffusers.utils.logging, transformers.utils.logging)
 WEIGHT_NAMES = (
@@ -31,7 +30,7 @@ def load_part(cls, folder: str, random_weights: bool):
     Raises:
         InputError: the folder, its config or its weights are missing or do not load.
     """
-    path = Path(folder)
+    path = in_checkout(folder)
     if not (path / "config.json").is_file():
         raise InputError(f"{path}/config.json: no such file; {cls.__name__} is described there")
     settings = read_record(path / "config.json")

@@ -10,7 +10,6 @@ from yacs.config import CfgNode
 from configs.checks import check
 from configs.defaults import default_config
 from configs.errors import InputError
-from configs.files import in_checkout
 
 from .build import conditioning_parts
 from .conditioner import Conditioner
@@ -57,8 +56,6 @@ def config_of(settings: dict[str, Any]) -> CfgNode:
     cfg = default_config()
     cfg.merge_from_other_cfg(CfgNode(settings))
     cfg.MODEL.RANDOM_WEIGHTS = True
-    decoder = cfg.MODEL.DECODER_CONFIG
-    decoder.CLIP_PRETRAINED_PATH = in_checkout(decoder.CLIP_PRETRAINED_PATH)  # its config.json
     check(cfg)
     cfg.freeze()
     return cfg

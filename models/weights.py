@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.errors import InputError
+from configs.files import in_checkout
 
 # buffers that the published system stores and every build computes again
 COMPUTED = re.compile(r"\.(attn_mask|relative_position_index|position_ids)$")
@@ -25,7 +26,7 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
         InputError: the file is missing, damaged, or holds anything else than dense tensors of floating-point numbers
             and buffers of integers that are not read.
     """
-    path = Path(path)
+    path = in_checkout(path)
     if not path.is_file():
         hint = f" ({setting})" if setting else ""
         raise InputError(

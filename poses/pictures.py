@@ -1,20 +1,21 @@
 """Skeletons, grids and films of pictures."""
 
 from collections.abc import Sequence
+from fractions import Fraction
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
+from av.video.reformatter import Colorspace
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from configs.errors import InputError
 from configs.files import whole_file
 from datasets.keypoints import FRAME, skeleton_image
 
 GAP, HEADER = 4, 20  # pixels of the grid
 LONGEST_SHOWN = 655_350  # milliseconds that a GIF can show a frame
-CODEC = "vp09"  # plays in browsers, and OpenCV's wheels can write it
 
 
 def draw_skeleton(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int] = FRAME) -> Image.Image:
@@ -51,7 +52,8 @@ def tile(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _cut(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The beginning of a name that is not wider than `width` pixels."""
+    """The beginning of a name, on one line, that is not wider than `width` pixels."""
+    name = " ".join(name.split())
     while font.getlength(name) > width:
         name = name.rstrip("…")[:-1] + "…"
     return name
@@ -78,24 +80,32 @@ def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
 
 
 def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
-    """Write an MP4 of frames of one size; an odd side loses a pixel, as the codec wants.
-
-    Raises:
-        InputError: this OpenCV cannot write it, or the disk is full.
-    """
+    """Write an MP4 (H.264, 4:2:0) of frames of one size; an odd side loses a pixel, as the format wants."""
     width, height = (side // 2 * 2 for side in frames[0].size)
+    film = BytesIO()  # the name of `path` may be one that FFmpeg reads as something else
+    again = lambda *_: BytesIO(film.getvalue())  # noqa: E731  FFmpeg reads the film to move its index to the front
+    with av.open(film, "w", format="mp4", options={"movflags": "faststart"}, io_open=again) as container:
+        stream = container.add_stream("h264", rate=Fraction(fps).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.colorspace = Colorspace.ITU601  # that of the conversion; players guess by the size
+        for frame in frames:
+            image = frame.convert("RGB").crop((0, 0, width, height))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
     with whole_file(path) as partial:
-        named = partial.with_name(partial.name + ".mp4")  # OpenCV goes by the ending
-        writer = cv2.VideoWriter(str(named), cv2.VideoWriter_fourcc(*CODEC), fps, (width, height))
+        partial.write_bytes(film.getvalue())
+
+
+FILMS = {"mp4": save_mp4, "gif": save_gif}
+
+
+def save_films(frames: Sequence[Image.Image], folder: Path, name: str, fps: float) -> dict[str, str]:
+    """Write `name`.mp4 and `name`.gif into a folder; for each that could not be written a line that says why."""
+    problems = {}
+    for kind, save in FILMS.items():
         try:
-            if not writer.isOpened():
-                raise InputError(f"{path}: this OpenCV cannot write MP4 ({CODEC}); pip install opencv-python")
-            for frame in frames:
-                writer.write(np.asarray(frame.convert("RGB"))[:height, :width, ::-1])
-            writer.release()
-            film = cv2.VideoCapture(str(named))
-            if (written := sum(1 for _ in iter(film.grab, False))) < len(frames):  # of a full disk OpenCV says nothing
-                raise InputError(f"{path}: {written} of {len(frames)} frames could be written; is the disk full?")
-            named.replace(partial)
-        finally:
-            named.unlink(missing_ok=True)
+            save(frames, folder / f"{name}.{kind}", fps)
+        except Exception as error:  # of many kinds, and none of them ends other work
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            problems[kind] = f"{name}.{kind}: the film could not be made ({reason})"
+    return problems

@@ -149,7 +149,7 @@ def no_room_for_logs(rank: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "prepare, place", [(no_room_for_checkpoints, "checkpoints"), (no_room_for_logs, "writing a file")]
+    "prepare, place", [(no_room_for_checkpoints, "checkpoints"), (no_room_for_logs, "a file: cannot be written")]
 )
 def test_a_full_disk_while_training(tiny, prepare, place):
     opts = ["OPTIMIZER.EPOCHS", "1", "ACCELERATE.EVAL_PERIOD", "1", "ACCELERATE.CHECKPOINT_STEPS", "2"]

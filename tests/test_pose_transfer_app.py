@@ -13,6 +13,7 @@ from tests.tiny import run_main
         (["--port", "70000"], "--port is 70000, expected 1 to 65535"),
         (["--port", "-5"], "--port is -5"),
         (["--port", "0"], "--port is 0"),
+        (["--root-path", "pose"], "--root-path is pose, expected a path such as /pose"),
         (["--checkpoint", "nowhere"], "nowhere: no such folder"),
         (["--device", "cuda:77"], "--device is cuda:77"),
         (["--device", "cpu", "--offload"], "--offload needs a GPU"),

@@ -1,8 +1,11 @@
 """Photos in, pictures out, on the demo weights."""
 
 import json
+import os
+import shutil
 import weakref
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -224,7 +227,7 @@ def test_names_of_poses(capsys):
         (["--source", "x" * 300], "xxx: cannot be read as an image ([Errno 36] File name too long"),
         (["--pose", "x" * 300], "xxx: no pose of the library"),
         (["--pose", "x" * 300 + ".json"], "xxx.json: cannot be read (File name too long)"),
-        (["--output", "x" * 300], "xxx: File name too long; give a folder"),
+        (["--output", "x" * 300], "xxx: cannot be written (File name too long); choose another place"),
         (["--fps", "0"], "--fps is 0"),
         (["--fps", "0.001"], "--fps is 0.001, expected 0.1 to 60"),
         (["--fps", "nan"], "--fps is nan"),
@@ -256,10 +259,43 @@ def test_a_gpu_without_memory_is_one_line(photos, tmp_path, capsys, monkeypatch)
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: not enough GPU memory; give --half")
 
 
+def test_names_that_are_no_text_or_mean_something_to_other_programs(photos, tmp_path, capsys):
+    names = [os.fsdecode(b"Jos\xe9"), "IMG-12:30:05", "-100%d"]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        shutil.copy(photos / "anna.jpg", tmp_path / "in" / f"{name}.jpg")
+    shutil.copy(photos / "own" / "keypoints.csv", tmp_path / f"{names[0]}.csv")
+    poses = ["standing_front", tmp_path / f"{names[0]}.csv"]
+    assert run("--source", tmp_path / "in", "--pose", *poses, "--output", tmp_path / "12:30", *FAST) == 0
+    made = {path.name for path in (tmp_path / "12:30").iterdir()}
+    assert "grid.png" in made and {f"{name}.{kind}" for name in names for kind in ("gif", "mp4")} < made
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_film_that_fails_is_a_warning(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(av, "open", lambda *_, **__: 1 / 0)
+    poses = ["standing_front", "walking_left"]
+    assert run("--source", photos, "--pose", *poses, "--output", tmp_path, *FAST) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert warnings == [
+        f"warning: {name}.mp4: the film could not be made (division by zero)" for name in ("anna", "bob")
+    ]
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {"grid.png", "anna.gif", "bob.gif", "bob_to_walking_left.png"} < made and "bob.mp4" not in made
+
+
+def test_a_name_that_is_too_long_is_refused_before_any_picture_is_made(photos, tmp_path, capsys):
+    shutil.copy(photos / "anna.jpg", tmp_path / ("x" * 250 + ".jpg"))
+    arguments = ["--source", tmp_path, "--pose", "standing_front", "--output", tmp_path / "out"]
+    assert run(*arguments, *FAST) == 1
+    assert "x_to_standing_front.png: too long for the name of a file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_that_is_a_file(photos, capsys):
     photo = photos / "anna.jpg"
     assert run("--source", photo, "--pose", "standing_front", "--output", photo) == 1
-    assert "anna.jpg, a file; give a folder" in capsys.readouterr().err
+    assert "anna.jpg: cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named(capsys):

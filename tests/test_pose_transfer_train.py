@@ -550,7 +550,7 @@ def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch):
 def test_an_output_folder_that_cannot_be_made(tiny, capsys):
     (tiny.parent / "file").write_text("")
     assert run_main(pose_transfer_train, "--config_file", tiny, "ACCELERATE.OUTPUT_DIR", tiny.parent / "file") == 1
-    assert "cannot be made" in capsys.readouterr().err
+    assert "cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_caches_and_chosen_checkpointing_train_the_same_weights(tiny, capsys):

@@ -57,4 +57,4 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
 
 def test_a_report_that_cannot_be_written(tmp_path, capsys):
     assert run(write_set(tmp_path / "market"), "--report", "/dev/null/report.json") == 1
-    assert "error: /dev/null/report.json: cannot be written" in capsys.readouterr().err
+    assert "error: --report /dev/null/report.json: cannot be written (Not a directory)" in capsys.readouterr().err

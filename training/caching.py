@@ -26,6 +26,7 @@ from datasets.row_cache import RowCache, digest, tensors_digest
 from models.vae import posterior
 
 from .data import loader
+from .processes import on_main
 
 AT_ONCE = 4  # photos encoded by the VAE; divides datasets.row_cache.SHARD_ROWS
 INDEX = "files.json"
@@ -154,8 +155,12 @@ def file_digests(paths: Sequence[Path], folder: Path, accelerator: Accelerator) 
     facts = {name: entry for part in gather_object([own]) for name, entry in part.items()}
     for message in (entry for entry in facts.values() if isinstance(entry, str)):
         raise InputError(message)
-    if accelerator.is_main_process and any(known.get(name) != entry for name, entry in facts.items()):
-        write_text(index, json.dumps({**known, **facts}))
+
+    def keep() -> None:
+        if any(known.get(name) != entry for name, entry in facts.items()):
+            write_text(index, json.dumps({**known, **facts}))
+
+    on_main(accelerator, keep)
     return [facts[_name(path)][2] for path in paths]
 
 

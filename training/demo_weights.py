@@ -30,7 +30,7 @@ from configs import load_config
 from configs.arguments import Parser
 from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
-from configs.files import read_record, write_text
+from configs.files import check_writable, read_record, write_text
 from datasets.inputs import normalize, unit_range
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.manifest import part_digests
@@ -235,6 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     if needed and getattr(options, needed) is None:
         raise InputError(f"--{needed} is missing; {options.part} needs it, see --help")
     cfg = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(options.parts / place))])
+    check_writable(options.parts, "--parts")
     if options.part == "vae":
         make_vae(options.parts, load_images(options.images)[0], options.minutes)
     elif options.part == "clip":

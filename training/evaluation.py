@@ -27,7 +27,7 @@ from yacs.config import CfgNode
 
 from configs.checks import value_at
 from configs.errors import InputError
-from configs.files import whole_file
+from configs.files import in_checkout, whole_file
 from datasets import TestPairs
 from datasets.pair_lists import file_name, person_keypoints
 from diffusion.guidance import Branch
@@ -195,7 +195,7 @@ class Evaluator:
                 ends with KeyboardInterrupt.
 
         Raises:
-            InputError: an image cannot be read or written, or a sample is not finite.
+            InputError: an image cannot be read, or a sample is not finite.
         """
         self._load_real_images(stop)
         self.scorer.reset()
@@ -282,7 +282,7 @@ class Evaluator:
             for row, image in zip(todo, sampled({name: value[todo] for name, value in batch.items()})):
                 images[row] = image
                 if folder:
-                    _save(image, paths[row])
+                    save_png(image, paths[row])
         state["made"] += len(todo)
         state["seen"] += len(indices)
         pred, target = torch.stack(images), batch["img_gt"]  # (B, 3, *size)
@@ -302,7 +302,7 @@ class Evaluator:
 
     def _load_real_images(self, stop: Callable[[], bool]) -> None:
         """The features of FID's real set, once."""
-        weights = Path(self.cfg.TEST.METRICS_PATH)
+        weights = in_checkout(self.cfg.TEST.METRICS_PATH)
         give_real_set(self.scorer, self.real_images, self.size, weights, self.accelerator, self._loader, stop)
         self.baseline_scorer.real = self.scorer.real
 
@@ -351,10 +351,3 @@ def give_real_set(
         scorer.skipped |= dict.fromkeys(SET_DISTANCES, str(error))
     else:
         scorer.real = real_features(scorer, paths, size, weights, accelerator, load, stop)
-
-
-def _save(image: Tensor, path: Path) -> None:
-    try:
-        save_png(image, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

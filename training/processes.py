@@ -1,7 +1,6 @@
 """Several processes as one program: setting up Accelerate, and speaking with one voice."""
 
 import ctypes
-import errno
 import functools
 import os
 import signal
@@ -27,12 +26,11 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from yacs.config import CfgNode
 
 from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
+from configs.errors import InputError, file_error, one_line_errors
 
 DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
 OTHER_WAYS = ("DEEPSPEED", "MEGATRON_LM")  # whose packages Accelerate imports before anything is known of them
 TWO_WAYS = "training is data parallel or sharded by FSDP 2: see configs/accelerate/fsdp.yaml"
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 NO_MEMORY = (
     "not enough memory; choose smaller sizes, a smaller TEST.MICRO_BATCH_SIZE, or in training more "
     "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"
@@ -45,7 +43,7 @@ TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available
 
 
 def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate a program's `main`: an `InputError` is one line and exit status 1, also of many processes.
+    """Decorate a program's `main`: as `one_line_errors`, also of many processes.
 
     Mostly all processes find the same error. The first prints it and ends, whereupon the launcher ends the
     others; only when it does not was the error another process' own, and that one prints it.
@@ -56,7 +54,7 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
         end_with_launcher()
         try:
             main()
-        except InputError:
+        except (InputError, OSError):
             if os.environ.get("RANK", "0") != "0":
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 time.sleep(PATIENCE)
@@ -83,13 +81,6 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
             raise
         except MemoryError:
             raise InputError(NO_MEMORY) from None
-        except OSError as error:
-            if error.errno not in DISK_ERRORS:
-                raise
-            raise InputError(
-                f"{error.filename or 'writing a file'}: {error.strerror}; make room, and run again to go on from the "
-                "last checkpoint"
-            ) from None
 
     return one_line_errors(run)
 
@@ -196,7 +187,7 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
         except InputError as error:
             answer[1] = str(error)
         except OSError as error:
-            answer[1] = f"{error.filename or 'writing files'}: {error.strerror or error}"
+            answer[1] = str(file_error(error) or error)
     broadcast_object_list(answer)
     if answer[1]:
         raise InputError(answer[1])

@@ -7,11 +7,11 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import PARTIAL, read_record, write_text
+from configs.files import PARTIAL, in_checkout, read_record, write_text
 from models.checkpoints import WEIGHTS, published_files
 from models.manifest import part_digests
 
-from .run_folder import lock_folder, make_folder
+from .run_folder import lock_folder
 from .settings import flat_settings
 
 RECORD = "made_with.json"
@@ -47,7 +47,7 @@ def sampling_facts(cfg: CfgNode, precision: str) -> dict:
         **{key: value for key, value in settings.items() if key not in NEUTRAL},
         "ACCELERATE.SEED": cfg.ACCELERATE.SEED,
         "precision": precision,
-        "weights": _digest(Path(cfg.MODEL.PRETRAINED_PATH)),
+        "weights": _digest(in_checkout(cfg.MODEL.PRETRAINED_PATH)),
         **{f"files of {setting}": digest for setting, digest in part_digests(cfg).items()},
     }
 
@@ -58,10 +58,10 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
     Nobody else can claim it until this process ends. What an interrupted test was writing is removed.
 
     Raises:
-        InputError: the folder cannot be made, another process writes to it, or `overwrite` is not set and it holds
+        InputError: another process writes to it, or `overwrite` is not set and it holds
             images made with something else or a damaged record.
     """
-    make_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     lock_folder(folder)
     path, advice = folder / RECORD, "set TEST.OVERWRITE True to replace the images, or another RUN_NAME"
     if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):

@@ -75,10 +75,7 @@ def _embedded(path: Path) -> str:
 def main() -> None:
     parser = Parser(__doc__, prog="python -m training.report")
     parser.add_argument("run", type=Path, help="folder of a run: OUTPUT_DIR/PROJECT_NAME/RUN_NAME")
-    try:
-        print(write_report(RunFolder(parser.parse_args().run)))
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}") from None
+    print(write_report(RunFolder(parser.parse_args().run)))
 
 
 if __name__ == "__main__":

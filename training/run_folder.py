@@ -26,7 +26,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from configs.errors import InputError
-from configs.files import PARTIAL, read_record, sync, write_text
+from configs.files import PARTIAL, check_writable, read_record, sync, write_text
 from models.checkpoints import check_checkpoint
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
@@ -59,12 +59,12 @@ class RunFolder:
         return cls(Path(names.OUTPUT_DIR) / names.PROJECT_NAME / names.RUN_NAME)
 
     def make(self) -> None:
-        """Make the folder.
+        """Make the folder."""
+        self.root.mkdir(parents=True, exist_ok=True)
 
-        Raises:
-            InputError: it cannot be made.
-        """
-        make_folder(self.root)
+    def check_writable(self) -> None:
+        """Raise `InputError` where nothing could be written to the folder."""
+        check_writable(self.root, "ACCELERATE.OUTPUT_DIR")
 
     def lock(self) -> None:
         """As `lock_folder`, where the folder is there: without it there is nothing to protect yet."""
@@ -175,20 +175,6 @@ class RunFolder:
 def _places(record: Mapping[str, Any]) -> list[str]:
     """The checkpoints that a record names, relative to the run folder."""
     return [record["checkpoint"], *(record.get("before") or [])]
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder of a run where it is not there yet.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror}); ACCELERATE.OUTPUT_DIR names its place"
-        ) from None
 
 
 def lock_folder(folder: Path) -> None:

@@ -1,8 +1,11 @@
 """A whole training run, from the config to the exit status."""
 
+from pathlib import Path
+
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
+from configs.files import check_writable
 from datasets import fid_real_images
 from models import CFLD, build_model, load_model
 
@@ -33,6 +36,9 @@ def run_training(cfg: CfgNode) -> int:
         InputError: as the parts of it do.
     """
     run = RunFolder.of(cfg)
+    run.check_writable()
+    if cfg.INPUT.CACHE != "off":
+        check_writable(Path(cfg.INPUT.CACHE_DIR), "INPUT.CACHE_DIR")
     dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
     open_log(None, console=accelerator.is_main_process)  # until `Trainer.train` opens the run's own

@@ -20,6 +20,7 @@ from yacs.config import CfgNode
 from configs import load_config
 from configs.checks import value_at
 from configs.errors import InputError
+from configs.files import in_checkout
 from configs.loading import ConfigFiles, merge_config, read_config_files
 
 from ..build import build_model
@@ -102,7 +103,7 @@ def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: Co
             "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
             "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
         )
-    own = Path(checkpoint) / CONFIG
+    own = in_checkout(checkpoint) / CONFIG
     if not files and own.is_file():
         files = [own]
     return load_config([*files, *changes], opts)
@@ -181,7 +182,7 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     Raises:
         InputError: no checkpoint there, a damaged one, or one of another variant; names what did not fit.
     """
-    folder = Path(folder)
+    folder = in_checkout(folder)
     if published := published_files(folder):
         weights = {name: value for path in published for name, value in read_weights(path).items()}
         load_published_weights(model, weights, folder)

@@ -93,6 +93,8 @@ def test_what_a_person_reads(capsys):
     assert "Cancelled." in work.problem(work.CancelledError())
     text = work.problem(InputError("/tmp/gradio/3fa/me.jpg: <b>bad</b>"))
     assert "Me.jpg: &lt;b&gt;bad&lt;/b&gt;." in text and "gradio" not in text
+    full = OSError(28, "No space left on device", "/tmp/gradio/3fa/me.png")
+    assert "Me.png: cannot be written (No space left on device)" in work.problem(full)
     assert "This went wrong: ZeroDivisionError." in work.problem(ZeroDivisionError("by nought"))
     assert "by nought" in capsys.readouterr().err and "nought" not in work.problem(ZeroDivisionError("by nought"))
 

@@ -94,10 +94,10 @@ def test_scikit_image_is_asked_for_before_anything_is_measured():
 
 UNWRITABLE = [
     (["--plot", "x.foo"], "--plot is x.foo, expected a PNG"),
-    (["--plot", "folder.png"], "folder.png: cannot be written"),
-    (["--plot", "file/x.png"], "file/x.png: cannot be written"),
-    (["--plot", "x" * 300 + ".png"], "x.png: cannot be written"),
-    (["--json", "file/x.json"], "file/x.json: cannot be written"),
+    (["--plot", "folder.png"], "--plot folder.png: cannot be written (it is a folder)"),
+    (["--plot", "file/x.png"], "--plot file/x.png: cannot be written (Not a directory)"),
+    (["--plot", "x" * 300 + ".png"], "x.png: cannot be written (File name too long)"),
+    (["--json", "file/x.json"], "--json file/x.json: cannot be written (Not a directory)"),
 ]
 
 

@@ -1,12 +1,14 @@
 """Files that appear whole or not at all."""
 
+import errno
 import math
 from pathlib import Path
 
 import pytest
 
 from configs.errors import InputError
-from configs.files import by_numbers, fits, read_record, whole_file, write_text
+from configs.files import by_numbers, check_writable, fits, in_checkout, read_record, whole_file, write_text
+from tests.shared import REPOSITORY
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -27,6 +29,67 @@ def test_the_name_appears_with_the_whole_content(tmp_path: Path):
         partial.write_text("other")
         assert path.read_text() == "text"
     assert path.read_text() == "other"
+
+
+def test_a_failed_write_names_the_file_that_was_asked_for(tmp_path: Path):
+    """And not the temporary one; an image that Pillow cannot write has no number of its own."""
+    cases = ((OSError(errno.ENOSPC, "full"), "full"), (OSError("encoder error -2"), "encoder error -2"))
+    for error, reason in cases:
+        with pytest.raises(OSError) as caught, whole_file(tmp_path / "a.png"):
+            raise error
+        assert caught.value.filename == str(tmp_path / "a.png") and caught.value.strerror == reason
+    with pytest.raises(OSError) as caught, whole_file(tmp_path / "file" / "a.png") as partial:
+        partial.touch()
+    assert caught.value.filename == str(tmp_path / "file" / "a.png")
+    with pytest.raises(OSError) as caught, whole_file(tmp_path / "a.png"):
+        (tmp_path / "source").read_bytes()
+    assert caught.value.filename == str(tmp_path / "source") and not list(tmp_path.iterdir())
+
+
+def test_a_file_may_have_the_longest_name_there_is(tmp_path: Path):
+    write_text(tmp_path / ("x" * 255), "text")
+    assert [len(path.name) for path in tmp_path.iterdir()] == [255]
+
+
+@pytest.mark.parametrize(
+    "place, reason",
+    [
+        ("file", "Not a directory"),
+        ("file/x/y", "Not a directory"),
+        ("/dev/null/x", "Not a directory"),
+        ("/proc/x", "No such file or directory"),
+        ("link", "No such file or directory"),
+        ("x" * 300 + "/y", "File name too long"),
+    ],
+)
+def test_places_that_cannot_be_written(tmp_path: Path, place, reason):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    message = rf"^--output .*: cannot be written \({reason}\); choose another place$"
+    with pytest.raises(InputError, match=message):
+        check_writable(tmp_path / place, "--output")
+    with pytest.raises(InputError, match=message):
+        check_writable(tmp_path / place / "a.json", "--output", is_file=True)
+    with pytest.raises(InputError, match=r"cannot be written \(it is a folder\)"):
+        check_writable(tmp_path, "--output", is_file=True)
+
+
+def test_places_that_can_be_written_stay_as_they_are(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (tmp_path, tmp_path / "new" / "folder", Path("."), Path("new/folder")):
+        check_writable(place, "--output")
+        check_writable(place / "a.json", "--output", is_file=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_this_project(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert in_checkout("configs/demo.yaml") == REPOSITORY / "configs" / "demo.yaml"
+    for elsewhere in ("nowhere.yaml", "x" * 300, tmp_path / "configs"):
+        assert in_checkout(elsewhere) == Path(elsewhere)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "demo.yaml").touch()
+    assert in_checkout("configs/demo.yaml") == Path("configs/demo.yaml")
 
 
 @pytest.mark.parametrize(

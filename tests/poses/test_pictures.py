@@ -1,14 +1,15 @@
+import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from configs.errors import InputError
 from poses import library
-from poses.pictures import GAP, HEADER, draw_skeleton, picture_grid, save_gif, save_mp4
+from poses.pictures import FILMS, GAP, HEADER, draw_skeleton, picture_grid, save_films, save_gif, save_mp4
 
 
 def test_skeleton():
@@ -34,7 +35,7 @@ def test_grid():
 def test_long_names_do_not_run_into_each_other():
     """What stands over a column is not wider than it."""
     column = Image.new("RGB", (60, 80))
-    grid = picture_grid([("", column), ("W" * 40, column), ("", column)], [])
+    grid = picture_grid([("", column), ("W W\n" * 20, column), ("", column)], [])
     dark = np.argwhere(np.array(grid.convert("L"))[:HEADER].min(axis=0) < 128)
     assert 2 * (60 + GAP) <= dark.min() and dark.max() < 2 * (60 + GAP) + 60
 
@@ -56,14 +57,50 @@ def test_films(tmp_path):
     with Image.open(tmp_path / "fast.gif") as gif:
         assert gif.info["duration"] == 20  # browsers show less than that as 100
     (tmp_path / "fast.gif").unlink()
-    save_mp4(frames, tmp_path / "a.mp4", fps=5)
-    film = cv2.VideoCapture(str(tmp_path / "a.mp4"))
-    assert film.get(cv2.CAP_PROP_FPS) == 5
-    shown = [film.read()[1] for _ in range(3)]
-    assert not film.read()[0]
-    assert all(image.shape == (64, 44, 3) for image in shown)
-    assert abs(int(shown[2][30, 20, 2]) - 240) < 25 and shown[2][30, 20, 0] < 40  # BGR
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+
+
+def shown(path: Path) -> tuple[list[np.ndarray], float]:
+    """The frames (H, W, 3) of a film, and its seconds."""
+    with open(path, "rb") as file, av.open(file) as film:
+        stream = film.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")  # every player's
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(stream)]
+        return frames, float(stream.duration * stream.time_base)
+
+
+@pytest.mark.parametrize(
+    "size, count, fps",
+    [
+        ((45, 65), 3, 5),
+        ((176, 256), 30, 24),
+        ((64, 64), 1, 4),
+        ((2, 3), 2, 0.1),
+        ((3, 2), 2, 60),
+        ((1280, 720), 2, 4.5),
+    ],
+)
+def test_films_that_every_player_takes(tmp_path, size, count, fps):
+    colours = [(level % 256, 40, 255 - level % 256) for level in range(0, 20 * count, 20)]
+    save_mp4([Image.new("RGBA", size, (*colour, 0)) for colour in colours], tmp_path / "a.mp4", fps)
+    frames, seconds = shown(tmp_path / "a.mp4")
+    assert len(frames) == count and seconds == pytest.approx(count / fps, rel=0.01)
+    assert all(frame.shape == (size[1] // 2 * 2, size[0] // 2 * 2, 3) for frame in frames)
+    assert all(np.abs(frame - np.array(colour)).max() <= 12 for frame, colour in zip(frames, colours))
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # a browser shows it before it has all of it
+
+
+@pytest.mark.parametrize(
+    "name", ["IMG-12:30:05", "http://a?b", "100%d", "%", "-y", "a 'b' \"c\" $d", "a\nb", "дом", b"Jos\xe9", "x" * 251]
+)
+def test_films_of_any_name_in_any_folder(tmp_path, name):
+    name = os.fsdecode(name).replace("/", "")
+    folder = tmp_path / name
+    folder.mkdir()
+    assert save_films([Image.new("RGB", (20, 30), colour) for colour in ("red", "blue")], folder, name, 4) == {}
+    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.gif", f"{name}.mp4"]
+    assert len(shown(folder / f"{name}.mp4")[0]) == 2
 
 
 @contextmanager
@@ -77,8 +114,21 @@ def short_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_film_that_cannot_be_written_is_no_file(tmp_path):
+def test_a_film_that_cannot_be_written_is_a_line_and_no_file(tmp_path):
     frames = [Image.effect_noise((64, 64), 99) for _ in range(20)]
-    with pytest.raises(InputError, match="a.mp4: 0 of 20 frames could be written"), short_files():
-        save_mp4(frames, tmp_path / "a.mp4", fps=5)
-    assert not list(tmp_path.iterdir())
+    with short_files():
+        problems = save_films(frames, tmp_path, "a", 5)
+    assert problems["mp4"] == "a.mp4: the film could not be made (File too large)"
+    assert problems.keys() == FILMS.keys() and not list(tmp_path.iterdir())
+
+
+def test_one_film_that_fails_does_not_stop_the_other(tmp_path, monkeypatch):
+    """The line says what is known of the cause, and no more."""
+
+    def no_encoder(*_, **__):
+        raise ValueError("no such\nencoder")
+
+    monkeypatch.setattr(av, "open", no_encoder)
+    problems = save_films([Image.new("RGB", (20, 30))] * 2, tmp_path, "a", 5)
+    assert problems == {"mp4": "a.mp4: the film could not be made (no such encoder)"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]

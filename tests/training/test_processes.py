@@ -71,7 +71,7 @@ def test_on_main():
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=True)
     assert on_main(accelerator, lambda: 3) == 3
-    with pytest.raises(InputError, match="/nowhere/file: No such file"):
+    with pytest.raises(InputError, match="/nowhere/file: cannot be used .No such file or directory.; check this path"):
         on_main(accelerator, lambda: open("/nowhere/file"))
 
 

@@ -132,12 +132,6 @@ def test_what_interrupted_writes_left_is_removed(run):
     assert not list(run.root.rglob("*.partial")) and run.newest() == folder
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
-        RunFolder(tmp_path / "file" / "run").make()
-
-
 def hold(folder, connection):
     lock_folder(folder)
     connection.send("held")

@@ -1,0 +1,134 @@
+"""The page as a program: started, looked at through HTTP, and ended; the model is none."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from argparse import Namespace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urljoin
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+
+import pose_transfer_app
+from datasets.keypoints import FRAME
+from tests.shared import REPOSITORY
+from tests.tiny import run_main
+
+gr = pytest.importorskip("gradio")
+
+DIRECT = build_opener(ProxyHandler({}))
+SAMPLING = Namespace(sampling={"guidance_scales": {"full": 2.0}})
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+def get(address: str, data: bytes | None = None, **headers: str) -> str:
+    with DIRECT.open(Request(address, data, headers), timeout=10) as answer:
+        return answer.read().decode()
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """Run the program with options; `look` is called with its address while it runs."""
+    pipe = Namespace(pose_frame=FRAME, config=SAMPLING, set_progress_bar_config=lambda **_: None)
+    monkeypatch.setattr(pose_transfer_app, "pipeline_of", lambda options: pipe)
+    monkeypatch.chdir(tmp_path)
+
+    def run(look, *options: str) -> int:
+        def block_thread(page) -> None:
+            look(page.local_url.rstrip("/"))
+            page.close()
+
+        monkeypatch.setattr(gr.Blocks, "block_thread", block_thread)
+        return run_main(pose_transfer_app, *options)
+
+    return run
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A proxy that lets nothing through."""
+
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    do_HEAD = do_CONNECT = do_GET
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+class Prefix(BaseHTTPRequestHandler):
+    """A reverse proxy that shows the server `behind` under /pose/."""
+
+    behind = ""
+
+    def do_GET(self) -> None:
+        if not self.path.startswith("/pose/"):
+            self.send_error(404)
+            return
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        headers = {"Content-Type": self.headers["Content-Type"]} if data else {}
+        body = get(self.behind + self.path.removeprefix("/pose"), data, Host=self.headers["Host"], **headers).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+    log_message = Refusing.log_message
+
+
+@pytest.fixture
+def server():
+    """Start a server of a handler; gives its address."""
+    servers = []
+
+    def start(handler: type) -> str:
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for each in servers:
+        each.shutdown()
+        each.server_close()
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "refusing", "nonsense://x", "socks5://127.0.0.1:9"])
+def test_a_proxy_in_the_environment(started, server, monkeypatch, proxy):
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in PROXIES[:3]:
+        monkeypatch.setenv(name, server(Refusing) if proxy == "refusing" else proxy)
+    pages = []
+    assert started(lambda address: pages.append(get(address))) == 0
+    assert "window.gradio_config" in pages[0] and "no_proxy" not in os.environ
+
+
+def test_gradio_is_imported_without_proxies_and_writes_where_it_can():
+    """The folder of uploads is looked at after the import, and before anything is loaded."""
+    environment = {**os.environ, "ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_TEMP_DIR": "/dev/null/x"}
+    program = [sys.executable, REPOSITORY / "pose_transfer_app.py", "--checkpoint", "nowhere"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    reason = "cannot be written (Not a directory); choose another place"
+    assert (done.returncode, done.stderr) == (1, f"error: GRADIO_TEMP_DIR /dev/null/x: {reason}\n")
+
+
+def test_behind_a_reverse_proxy(started, server):
+    def look(address: str) -> None:
+        Prefix.behind = address
+        shown = server(Prefix) + "/pose"
+        page = get(f"{shown}/")
+        config = json.loads(re.search(r"window.gradio_config = (\{.*?\});</script>", page)[1])
+        assert config["root"] == shown
+        scripts = set(re.findall(r'<script[^>]* src="([^"]*\.js)"', page))
+        assert scripts and all(len(get(urljoin(f"{shown}/", script))) > 100 for script in scripts)
+        form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nme\r\n--x--\r\n'
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        [file] = json.loads(get(f"{config['root']}{config['api_prefix']}/upload", form, **kind))
+        assert file.endswith("a.txt")
+
+    assert started(look, "--root-path", "/pose") == 0
