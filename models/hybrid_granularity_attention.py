@@ -16,7 +16,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-ZERO_CONTEXT = 1e-6  # a context whose mean is below this takes the bias, as in the published system
+EMPTY_CONTEXT = 1e-4  # a context whose mean absolute value is below this is empty and takes the bias
 UP_TRANSFORMER = re.compile(r"up_blocks\.(\d+)\.attentions\.(\d+)")
 FIRST_TRANSFORMER = "down_blocks.0.attentions.0"
 KeysValues = tuple[Tensor, Tensor]
@@ -145,7 +145,7 @@ class BiasedAttention:
 def project(attn: Attention, context: Tensor, bias: dict[str, Tensor]) -> KeysValues:
     """Keys and values (B, S, C) of a context (B, S, D), with the biases of sites `k`, `v` and `c`."""
     if "c" in bias:
-        empty = context.mean(dim=(1, 2), keepdim=True) < ZERO_CONTEXT  # (B, 1, 1)
+        empty = context.abs().mean(dim=(1, 2), keepdim=True) < EMPTY_CONTEXT  # (B, 1, 1)
         context = context + bias["c"] * empty
     key, value = attn.to_k(context), attn.to_v(context)
     return key + bias["k"] if "k" in bias else key, value + bias["v"] if "v" in bias else value
