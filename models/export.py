@@ -18,6 +18,7 @@ from .generation import sampling_scheduler
 from .manifest import FROZEN_PARTS, check_files, file_records
 from .parts import one_line, quiet_libraries
 from .pipeline import CFLDPipeline
+from .weights import check_weight_file
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
 FILES = "files.json"  # sizes and digests of an exported folder's files
@@ -82,6 +83,8 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     path = Path(folder)
     if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
+    for weights in sorted(path.glob("*/*.safetensors")):
+        check_weight_file(weights)
     if (path / FILES).is_file():
         check_files(path, read_record(path / FILES))
     try:

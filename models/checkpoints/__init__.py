@@ -211,7 +211,6 @@ def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str |
     ours = {published_name(name, model): name for name, _ in model.named_parameters() if not name.startswith("vae.")}
     renamed = {}
     for name, value in weights.items():
-        name = name.removeprefix("module.")  # of a model saved inside DistributedDataParallel
         if not COMPUTED.search(name):
             renamed[ours.get(name, name)] = value
     _load(model, renamed, set(ours.values()), where)
