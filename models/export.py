@@ -1,10 +1,13 @@
-"""Pipelines from checkpoints, and writing them as folders that diffusers reads."""
+"""Pipelines from checkpoints, and writing checkpoints for diffusers and for the published system."""
 
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from yacs.config import CfgNode
@@ -13,11 +16,13 @@ from configs.errors import InputError
 from configs.files import PARTIAL, check_writable, in_checkout, read_record
 
 from .build import use_small_decoder
-from .checkpoints import CONFIG, checkpoint_config, load_model
+from .cfld import CFLD
+from .checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model, published_tensors
 from .generation import sampling_scheduler
 from .manifest import check_files, file_records
 from .parts import one_line, quiet_libraries
 from .pipeline import CFLDPipeline
+from .weights import check_weight_file
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
 FILES = "files.json"  # sizes and digests of an exported folder's files
@@ -81,6 +86,8 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     folder = path = in_checkout(folder)
     if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
+    for weights in sorted(path.glob("*/*.safetensors")):
+        check_weight_file(weights)
     if (path / FILES).is_file():
         check_files(path, read_record(path / FILES))
     try:
@@ -100,19 +107,49 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
     Raises:
         InputError: the checkpoint does not load, or `output` is there already or cannot be written.
     """
-    if output.exists():
-        raise InputError(f"{output}: is there already; choose another --output or remove it")
-    check_writable(output, "--output")
+    _refuse_existing(output)
     pipe, cfg, progress = _from_checkpoint(checkpoint, config_file)
-    partial = output.with_name(output.name + PARTIAL)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _new_folder(output) as partial:
         pipe.save_pretrained(partial)
         files = file_records(partial, (path for path in partial.rglob("*") if path.is_file()))
         (partial / FILES).write_text(json.dumps(files, indent=1) + "\n")
         (partial / "README.md").write_text(model_card(pipe, cfg, progress, checkpoint, output), encoding="utf-8")
+
+
+def export_published(checkpoint: str, output: Path, config_file: str = "") -> None:
+    """Write the weights of a checkpoint into a new folder, as the two files that the published system reads.
+
+    Raises:
+        InputError: as `export`.
+    """
+    _refuse_existing(output)
+    tensors = published_tensors(_model_of(checkpoint, config_file)[0])
+    with _new_folder(output) as partial:
+        for file, of_unet in zip(PUBLISHED[0], (False, True)):
+            part = {name: x.detach() for name, x in tensors.items() if name.startswith("model.") == of_unet}
+            torch.save(part, partial / file)
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise InputError(f"{output}: is there already; choose another --output or remove it")
+    check_writable(output, "--output")
+
+
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `output` when the block ends well.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    partial = output.with_name(output.name + PARTIAL)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
         os.replace(partial, output)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last of torch.save
         raise InputError(f"{output}: cannot be written ({one_line(error)})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -148,6 +185,13 @@ def _check_tensors(folder: Path, part: nn.Module) -> None:
 
 
 def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:
+    model, cfg, progress = _model_of(folder, config_file)
+    use_small_decoder(model, cfg)
+    return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress
+
+
+def _model_of(folder: str | Path, config_file: str) -> tuple[CFLD, CfgNode, dict]:
+    """The model of a checkpoint, its config, and the contents of its `checkpoint.json`."""
     folder = in_checkout(folder)
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; expected a checkpoint or an exported pipeline")
@@ -155,5 +199,4 @@ def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline
         raise InputError(f"{folder}: has no {CONFIG}; give the config it was trained with as --config_file")
     cfg = checkpoint_config(config_file, ["MODEL.PRETRAINED_PATH", str(folder)])
     model, progress = load_model(cfg)
-    use_small_decoder(model, cfg)
-    return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress
+    return model, cfg, progress

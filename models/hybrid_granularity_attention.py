@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .unet_geometry import geometry
 
-ZERO_CONTEXT = 1e-6  # a context whose mean is below this takes the bias, as in the published system
+EMPTY_CONTEXT = 1e-4  # a context whose mean absolute value is below this is empty and takes the bias
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class BiasedAttention:
         bias = {site[-1]: x for site, x in (biases or {}).items() if site.startswith(self.kind)}
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         if "c" in bias:
-            empty = context.mean(dim=(1, 2), keepdim=True) < ZERO_CONTEXT  # (B, 1, 1)
+            empty = context.abs().mean(dim=(1, 2), keepdim=True) < EMPTY_CONTEXT  # (B, 1, 1)
             context = context + bias["c"] * empty
         projected = {"q": attn.to_q(hidden_states), "k": attn.to_k(context), "v": attn.to_v(context)}
         query, key, value = (

@@ -1,13 +1,18 @@
 """Loading the pretrained parts from local folders, or building them with random weights from their configs."""
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import diffusers
 import transformers
+from accelerate import init_empty_weights
+from torch import Tensor, nn
 
 from configs.errors import InputError
 from configs.files import in_checkout, read_record
+
+from .weights import read_weights
 
 LOGGING = (diffusers.utils.logging, transformers.utils.logging)
 WEIGHT_NAMES = (
@@ -17,13 +22,20 @@ WEIGHT_NAMES = (
     "model.safetensors",
     "pytorch_model.bin",
 )
+OLDER_NAMES = (  # of the VAE's attention in diffusers, of CLIP in transformers
+    (r"(attentions\.\d+)\.query\.", r"\1.to_q."),
+    (r"(attentions\.\d+)\.key\.", r"\1.to_k."),
+    (r"(attentions\.\d+)\.value\.", r"\1.to_v."),
+    (r"(attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
+    (r"^vision_model\.", ""),
+)
 
 
 def load_part(cls, folder: str, random_weights: bool):
     """A diffusers or transformers model from `folder`, in fp32.
 
     Args:
-        cls: the model's class, with `from_pretrained` and `config_class` or `from_config`.
+        cls: the model's class, with `config_class` or `from_config`.
         folder: holds `config.json` and, unless `random_weights`, the weights.
         random_weights: build from `config.json` alone.
 
@@ -34,33 +46,50 @@ def load_part(cls, folder: str, random_weights: bool):
     if not (path / "config.json").is_file():
         raise InputError(f"{path}/config.json: no such file; {cls.__name__} is described there")
     settings = read_record(path / "config.json")
+    with nullcontext() if random_weights else init_empty_weights(include_buffers=False):
+        model = _build(cls, settings, path)
     if random_weights:
-        try:
-            if getattr(cls, "config_class", None) is not None:
-                return cls(cls.config_class.from_dict(settings))
-            return cls.from_config(settings)
-        except Exception as error:  # of many kinds, for values that the part cannot use
-            raise InputError(f"{path}/config.json: describes no {cls.__name__}: {one_line(error)}") from error
-    weights = [name for name in WEIGHT_NAMES if (path / name).is_file()]
-    if not weights:
+        return model
+    file = next((path / name for name in WEIGHT_NAMES if (path / name).is_file()), None)
+    if file is None:
         raise InputError(
             f"{path}: no weights ({WEIGHT_NAMES[0]}, ...) for {cls.__name__}; fetch them with "
             "`bash scripts/download_pretrained.sh`, or set MODEL.RANDOM_WEIGHTS True for a test without them"
         )
-    options = {"use_safetensors": weights[0].endswith(".safetensors"), "local_files_only": True}
-    if ".fp16." in weights[0]:
-        options["variant"] = "fp16"
+    weights = _under_own_names(read_weights(file), model)
     try:
-        with quiet_libraries():
-            model, info = cls.from_pretrained(path, output_loading_info=True, **options)
-    except Exception as error:  # the libraries raise many kinds for a damaged file
-        raise InputError(f"{path}/{weights[0]}: cannot be read as {cls.__name__}: {one_line(error)}") from error
-    if missing := sorted(info["missing_keys"]):  # the libraries would leave these at random
+        missing = model.load_state_dict(weights, strict=False, assign=True).missing_keys
+    except RuntimeError as error:  # of shapes
+        raise InputError(f"{file}: cannot be read as {cls.__name__}: {one_line(error)}") from None
+    if missing:
         raise InputError(
-            f"{path}/{weights[0]}: not the whole {cls.__name__} of config.json: {len(missing)} tensors are missing "
-            f"({', '.join(missing[:3])}); fetch it with `bash scripts/download_pretrained.sh`"
+            f"{file}: not the whole {cls.__name__} of config.json: {len(missing)} tensors are missing "
+            f"({', '.join(sorted(missing)[:3])}); fetch it with `bash scripts/download_pretrained.sh`"
         )
-    return model.float()
+    return model.float().eval()
+
+
+def _build(cls, settings: dict, path: Path):
+    try:
+        if getattr(cls, "config_class", None) is not None:
+            return cls(cls.config_class.from_dict(settings))
+        with quiet_libraries():
+            return cls.from_config(settings)
+    except Exception as error:  # of many kinds, for values that the part cannot use
+        raise InputError(f"{path}/config.json: describes no {cls.__name__}: {one_line(error)}") from error
+
+
+def _under_own_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Those of the weights that `model` has, under its names; older releases of the libraries had others."""
+    known = model.state_dict().keys()
+    renamed = {}
+    for name, value in weights.items():
+        for pattern, replacement in OLDER_NAMES:
+            if name not in known:
+                name = re.sub(pattern, replacement, name)
+        if name in known:
+            renamed[name] = value
+    return renamed
 
 
 @contextmanager

@@ -3,21 +3,26 @@
     python -m tests.parity --case DIR        one model case: config, checkpoint, inputs, outputs
     python -m tests.parity --functions DIR   pose maps, transforms, schedule, metrics
 
-Prints a line a quantity (name, largest error, tolerance) and exits with 1 when one is out.
+Prints a line for each quantity of the folder (name, largest error, tolerance), and the names of the usual quantities
+that the folder does not hold. Exits with 1 when a quantity is out of tolerance or the folder holds none.
 """
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from yacs.config import CfgNode
 
 from configs import load_config
 from configs.arguments import Parser
-from configs.checks import value_at
+from configs.checks import GUIDANCE_TYPES, value_at
 from configs.errors import InputError, one_line_errors
 from diffusion.guidance import NOTHING, Scales, guidance_branches, guided
 from diffusion.sampling import invert, sample
@@ -34,8 +39,23 @@ PATHS = (
     "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH",
     "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH",
 )
+SAMPLES = (
+    *(f"sample.ddim.{guidance_type}" for guidance_type in GUIDANCE_TYPES),
+    *(f"sample.{scheduler}.uc_down_full" for scheduler in ("ddpm", "euler", "pndm")),
+)
 
-Line = tuple[str, float, float]  # name, error, tolerance
+Line = tuple[str, float | None, float]  # name, error or None where the folder lacks the quantity, tolerance
+
+
+class Held(dict):
+    """What a file of a case holds."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name: str) -> None:
+        raise InputError(f"{self.path}: holds no {name!r}, which a quantity of this case is computed from")
 
 
 def tensor_error(ours: Tensor, theirs: Tensor) -> float:
@@ -45,8 +65,8 @@ def tensor_error(ours: Tensor, theirs: Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1)).item()
 
 
-def load_case(folder: Path) -> tuple[CFLD, dict, dict]:
-    """The model of a case as built, before its checkpoint is loaded, with its inputs and outputs."""
+def load_case(folder: Path) -> tuple[CfgNode, CFLD, Held, Held]:
+    """The config and model of a case as built, before its checkpoint is loaded, with its inputs and outputs."""
     cfg = load_config(folder / "config.yaml")
     clip = (folder / cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH).with_name("clip")  # no published setting names it
     opts = [PATHS[-1], str(clip.resolve())] if clip.is_dir() else []
@@ -57,25 +77,96 @@ def load_case(folder: Path) -> tuple[CFLD, dict, dict]:
     cfg = load_config(folder / "config.yaml", opts)
     torch.manual_seed(0)
     model = build_model(cfg).eval()
-    return cfg, model, load_file(folder / "inputs.safetensors"), load_file(folder / "outputs.safetensors")
+    inputs, outputs = (
+        Held(path, load_file(path) if path.exists() else {})
+        for path in (folder / "inputs.safetensors", folder / "outputs.safetensors")
+    )
+    return cfg, model, inputs, outputs
+
+
+def read_meta(path: Path) -> Held:
+    return Held(path, json.loads(path.read_text()) if path.exists() else {})
 
 
 def case_lines(folder: Path) -> Iterator[Line]:
-    """Every quantity of a model case."""
+    """Every quantity of a model case, and the usual ones that it lacks."""
     cfg, model, inputs, outputs = load_case(folder)
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = read_meta(folder / "meta.json")
     if (folder / "swin_after_load.safetensors").exists():
         yield from swin_lines(model, load_file(folder / "swin_after_load.safetensors"))
     load_checkpoint(model, folder / "checkpoint")
     with torch.no_grad():
-        conditions = model.encode(inputs["img_cond"], inputs["pose_img"])
-        yield from condition_lines(model, conditions, outputs)
-        noise = model.denoise(inputs["noisy_latents"], inputs["timestep"], conditions)
-        yield "unet", tensor_error(noise, outputs["unet"]), TENSOR
-        yield from vae_lines(model, inputs, outputs)
-        yield from sample_lines(cfg, model, conditions, inputs["noisy_latents"], outputs, meta)
-        yield from inversion_lines(cfg, model, conditions, outputs, meta)
+        computed = quantities(cfg, model, inputs, outputs, meta)
+        for name in [*computed, *sorted(outputs.keys() - computed.keys() - {"train.loss"})]:
+            compute, tolerance = computed.get(name, (None, TENSOR))
+            if name not in outputs:
+                yield name, None, tolerance
+            else:
+                yield name, tensor_error(compute(), outputs[name]) if compute else float("inf"), tolerance
     yield from training_lines(model, inputs, outputs, meta)
+
+
+def quantities(
+    cfg: CfgNode, model: CFLD, inputs: Held, outputs: Mapping[str, Tensor], meta: Held
+) -> dict[str, tuple[Callable[[], Tensor], float]]:
+    """How the usual quantities of a case, and all samples that it holds, are computed, and their tolerances."""
+
+    @cache
+    def conditions() -> Conditions:
+        return model.encode(inputs["img_cond"], inputs["pose_img"])
+
+    def prompts() -> Tensor:
+        prompt = conditions()["prompt"]["prompt"]
+        return torch.cat([model.learned_prompt.expand_as(prompt), prompt])
+
+    def prediction() -> Tensor:
+        return model.denoise(inputs["noisy_latents"], inputs["timestep"], conditions())
+
+    def latents() -> Tensor:
+        return encode_image(model.vae, inputs["img_src"])
+
+    def inversion() -> Tensor:
+        nothing = model.branch(conditions(), NOTHING)
+        scheduler = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        start = outputs["vae.latents_mean_scaled"] if "vae.latents_mean_scaled" in outputs else latents()
+        return invert(lambda x, t: model.denoise(x, t, nothing), scheduler, start, meta["ddim_inversion_steps"])
+
+    levels = len(model.pose_adapter.resnets) - model.pose_query
+    samples = dict.fromkeys([*SAMPLES, *(name for name in sorted(outputs) if name.startswith("sample."))])
+    return {
+        "c": (prompts, TENSOR),
+        **{f"down.{i}": (lambda i=i: conditions()["pose"][f"down_{i}"], TENSOR) for i in range(levels)},
+        **{
+            f"up.{name}": (lambda name=name: conditions()["appearance"][name], TENSOR)
+            for name in model.hybrid_granularity_adapter.names
+        },
+        "unet": (prediction, TENSOR),
+        "vae.latents_mean_scaled": (latents, TENSOR),
+        "vae.decoded": (lambda: decode_latents(model.vae, inputs["noisy_latents"]), TENSOR),
+        **{name: (partial(sampled, name, cfg, model, conditions, inputs, meta), IMAGE) for name in samples},
+        "ddim_inverse.uncond": (inversion, IMAGE),
+    }
+
+
+def sampled(
+    name: str, cfg: CfgNode, model: CFLD, conditions: Callable[[], Conditions], inputs: Held, meta: Held
+) -> Tensor:
+    """Images in [0, 1] of the quantity `sample.SCHEDULER.TYPE`."""
+    settings = Held(meta.path, meta["sampling"])
+    scales = Scales(
+        down=settings["down_block_guidance_scale"],
+        all=settings["all_block_guidance_scale"],
+        plain=settings["guidance_scale"],
+        full=settings["full_guidance_scale"],
+    )
+    _, scheduler_name, guidance_type = name.split(".")
+    scheduler = load_scheduler(scheduler_name, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+    branches, coefficients = zip(*guidance_branches(guidance_type, scales))
+    together = model.branches(conditions(), branches)
+    denoise = guided(lambda x, t: model.denoise(x, t, together), list(coefficients))
+    torch.manual_seed(settings["ddpm_torch_manual_seed"])
+    result = sample(denoise, scheduler, inputs["noisy_latents"], settings["num_inference_steps"])
+    return (decode_latents(model.vae, result) * 0.5 + 0.5).clamp(0, 1)
 
 
 def swin_lines(model: CFLD, expected: dict[str, Tensor]) -> Iterator[Line]:
@@ -93,91 +184,65 @@ def swin_lines(model: CFLD, expected: dict[str, Tensor]) -> Iterator[Line]:
             yield f"swin.{name}", error, TENSOR
 
 
-def condition_lines(model: CFLD, conditions: Conditions, outputs: dict[str, Tensor]) -> Iterator[Line]:
-    prompt = conditions["prompt"]["prompt"]
-    prompt = torch.cat([model.learned_prompt.expand_as(prompt), prompt])
-    yield "c", tensor_error(prompt, outputs["c"]), TENSOR
-    ours = {site.replace("_", "."): residual for site, residual in conditions["pose"].items()}
-    ours |= {f"up.{site}": bias for site, bias in conditions["appearance"].items()}
-    theirs = {name: value for name, value in outputs.items() if name.startswith(("down.", "up."))}
-    for name in sorted(ours.keys() | theirs.keys()):
-        both = name in ours and name in theirs
-        yield name, tensor_error(ours[name], theirs[name]) if both else float("inf"), TENSOR
-
-
-def vae_lines(model: CFLD, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> Iterator[Line]:
-    latents = encode_image(model.vae, inputs["img_src"])
-    yield "vae.latents_mean_scaled", tensor_error(latents, outputs["vae.latents_mean_scaled"]), TENSOR
-    decoded = decode_latents(model.vae, inputs["noisy_latents"])
-    yield "vae.decoded", tensor_error(decoded, outputs["vae.decoded"]), TENSOR
-
-
-def sample_lines(
-    cfg, model: CFLD, conditions: Conditions, latents: Tensor, outputs: dict[str, Tensor], meta: dict
-) -> Iterator[Line]:
-    settings = meta["sampling"]
-    scales = Scales(
-        down=settings["down_block_guidance_scale"],
-        all=settings["all_block_guidance_scale"],
-        plain=settings["guidance_scale"],
-        full=settings["full_guidance_scale"],
-    )
-    for name in sorted(outputs):
-        if not name.startswith("sample."):
-            continue
-        _, scheduler_name, guidance_type = name.split(".")
-        scheduler = load_scheduler(scheduler_name, cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
-        branches, coefficients = zip(*guidance_branches(guidance_type, scales))
-        together = model.branches(conditions, branches)
-        denoise = guided(lambda x, t, c=together: model.denoise(x, t, c), list(coefficients))
-        torch.manual_seed(settings["ddpm_torch_manual_seed"])
-        result = sample(denoise, scheduler, latents, settings["num_inference_steps"])
-        image = (decode_latents(model.vae, result) * 0.5 + 0.5).clamp(0, 1)
-        yield name, tensor_error(image, outputs[name]), IMAGE
-
-
-def inversion_lines(cfg, model: CFLD, conditions: Conditions, outputs: dict[str, Tensor], meta: dict) -> Iterator[Line]:
-    nothing = model.branch(conditions, NOTHING)
-    scheduler = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
-    start = outputs["vae.latents_mean_scaled"]
-    result = invert(lambda x, t: model.denoise(x, t, nothing), scheduler, start, meta["ddim_inversion_steps"])
-    yield "ddim_inverse.uncond", tensor_error(result, outputs["ddim_inverse.uncond"]), IMAGE
-
-
-def training_lines(model: CFLD, inputs: dict[str, Tensor], outputs: dict[str, Tensor], meta: dict) -> Iterator[Line]:
+def training_lines(model: CFLD, inputs: Held, outputs: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Iterator[Line]:
+    """The training loss and the norm of every gradient."""
+    missing = [name for name, held in (("train.loss", outputs), ("grad_norms", meta)) if name not in held]
+    yield from ((name, None, TENSOR) for name in missing)
+    if len(missing) == 2:
+        return
     model.train()
     model.zero_grad()
     poses = torch.cat([inputs["pose_img_src"], inputs["pose_img_tgt"]])
     conditions = model.encode(inputs["img_cond"], poses, inputs.get("mask"))
     conditions = model.drop_conditions(conditions, torch.zeros(len(poses)))
     loss = model.loss(inputs["train.latents"], inputs["train.noise"], inputs["train.timesteps"], conditions)
-    yield "train.loss", tensor_error(loss.reshape(1).detach(), outputs["train.loss"]), TENSOR
-    loss.backward()
+    if "train.loss" in outputs:
+        yield "train.loss", tensor_error(loss.reshape(1).detach(), outputs["train.loss"]), TENSOR
+    if "grad_norms" in meta:
+        loss.backward()
+        yield from gradient_lines(model, meta["grad_norms"])
+
+
+def gradient_lines(model: CFLD, expected: Mapping[str, float | None]) -> Iterator[Line]:
+    """The norms of the gradients that `model` has now."""
     ours = {}
     for name, parameter in published_parameters(model).items():
         prefix = "unet." if name.startswith("model.") else "model."
         if parameter.requires_grad:  # no gradient is a gradient of 0: DDP asks for one
             ours[prefix + name] = 0.0 if parameter.grad is None else parameter.grad.norm().item()
-    expected = {name: norm or 0.0 for name, norm in meta["grad_norms"].items()}
     for name in sorted(ours.keys() | expected.keys()):
-        if name not in ours or name not in expected:
+        if name not in expected:
+            error = None
+        elif name not in ours:
             error = float("inf")
-        elif max(ours[name], expected[name]) <= 1e-6:
+        elif max(ours[name], theirs := expected[name] or 0.0) <= 1e-6:
             error = 0.0
         else:
-            error = abs(ours[name] - expected[name]) / max(expected[name], 1e-6)
+            error = abs(ours[name] - theirs) / max(theirs, 1e-6)
         yield f"grad.{name}", error, GRADIENT
 
 
-def report(lines: Iterator[Line]) -> bool:
+def report(lines: Iterable[Line]) -> bool:
     """Print the lines and whether all are within their tolerance."""
-    total, out = 0, 0
+    total, out, absent = 0, 0, []
     for name, error, tolerance in lines:
+        if error is None:
+            absent.append(name)
+            continue
         failed = not error <= tolerance
         total, out = total + 1, out + failed
         print(f"{'FAIL' if failed else 'ok':4} {name:90} {error:9.2e} {tolerance:.0e}")
     print(f"{total - out} of {total} quantities within tolerance")
+    if absent:
+        print(f"absent: {', '.join(grouped(absent))}")
     return total > 0 and out == 0
+
+
+def grouped(names: list[str]) -> Iterator[str]:
+    """Names, or their number where many of one kind follow each other."""
+    for kind, members in groupby(names, key=lambda name: name.partition(".")[0]):
+        members = list(members)
+        yield from members if len(members) < 10 else [f"{len(members)} of {kind}.*"]
 
 
 @one_line_errors

@@ -151,9 +151,10 @@ def test_features_of_the_real_set(tiny, disk, monkeypatch):
     assert torch.equal(features(), first)
 
 
-def test_exports(disk, capsys):
+@pytest.mark.parametrize("layout", ["pipeline", "published"])
+def test_exports(disk, capsys, layout):
     demo = REPOSITORY / "pretrained_models" / "demo" / "checkpoint"
-    arguments = ["export", "--checkpoint", demo, "--output", disk.root / "exported"]
+    arguments = ["export", "--checkpoint", demo, "--output", disk.root / "exported", "--format", layout]
     disk.leave(20_000)  # the conditioner has 12 MB, the U-Net 28
     assert run_main(checkpoints, *arguments) == 1
     assert "exported: cannot be written (" in one_error(capsys.readouterr().err)

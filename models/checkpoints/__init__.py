@@ -11,6 +11,8 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
+from operator import add
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -56,6 +58,8 @@ RENAMES = [
     (r"^prompt_decoder\.feature_position$", "decoder.kv_pos_embed"),
     (r"^prompt_decoder\.", "decoder."),
 ]
+STORED_BUFFERS = re.compile(r"\.(attn_mask|relative_position_index)$")  # in the published files; ours are the same
+LATER_PARTS = {"decoder", "zero_conv_ins", "zero_conv_outs", "downsample", "norm", "mapper"}  # after their siblings
 
 
 def published_name(name: str, model: CFLD) -> str:
@@ -76,13 +80,32 @@ def published_name(name: str, model: CFLD) -> str:
     )
 
 
+def published_tensors(model: CFLD) -> dict[str, Tensor]:
+    """Everything that the two published files hold, parameters and buffers, under its name and in its order there.
+
+    Names of the U-Net's file begin with `model.`.
+    """
+    tensors = {}
+    for prefix, module in model.named_modules():
+        own = dict(module.named_parameters(prefix, recurse=False))
+        own |= {name: b for name, b in module.named_buffers(prefix, recurse=False) if STORED_BUFFERS.search(name)}
+        tensors |= {published_name(name, model): x for name, x in own.items() if not name.startswith("vae.")}
+    rest, unet = ([name for name in tensors if name.startswith("model.") == of_unet] for of_unet in (False, True))
+    return {name: tensors[name] for name in (*_in_published_order(rest), *unet)}
+
+
+def _in_published_order(names: Sequence[str]) -> list[str]:
+    """Names in the order of the published modules: that of ours, but for `LATER_PARTS`."""
+    first: dict[tuple[str, ...], int] = {}  # where each part, named by its whole path, comes first
+    paths = {name: list(accumulate(((part,) for part in name.split(".")), add)) for name in names}
+    for path in chain.from_iterable(paths.values()):
+        first.setdefault(path, len(first))
+    return sorted(names, key=lambda name: [(path[-1] in LATER_PARTS, first[path]) for path in paths[name]])
+
+
 def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
-    """Every parameter but the VAE's, by its name in the published files (U-Net: `model.`)."""
-    return {
-        published_name(name, model): parameter
-        for name, parameter in model.named_parameters()
-        if not name.startswith("vae.")
-    }
+    """Every parameter but the VAE's, by its name in the published files (U-Net: `model.`), in their order."""
+    return {name: tensor for name, tensor in published_tensors(model).items() if isinstance(tensor, nn.Parameter)}
 
 
 def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
@@ -214,7 +237,6 @@ def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str |
     ours = {published_name(name, model): name for name, _ in model.named_parameters() if not name.startswith("vae.")}
     renamed = {}
     for name, value in weights.items():
-        name = name.removeprefix("module.")  # of a model saved inside DistributedDataParallel
         if not COMPUTED.search(name):
             renamed[ours.get(name, name)] = value
     _load(model, renamed, set(ours.values()), where)

@@ -40,6 +40,8 @@ def test_broken_weights(tmp_path):
     with pytest.raises(InputError, match="alexnet.pth is no weights file of AlexNet"):
         LPIPS(path)
     path.write_bytes(b"<html>not found</html>")
-    with pytest.raises(InputError, match="alexnet.pth is no weights file of AlexNet") as error:
+    with pytest.raises(
+        InputError, match="alexnet.pth is no weights file of AlexNet: is a web page, not weights"
+    ) as error:
         LPIPS(path)
     assert "\n" not in str(error.value)

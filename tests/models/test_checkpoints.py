@@ -3,16 +3,17 @@
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from configs import load_config
 from configs.errors import InputError
 from models import build_model, checkpoints, load_checkpoint, load_model, save_checkpoint
-from models.checkpoints import COMPUTED, load_published_weights, published_parameters
+from models.checkpoints import load_published_weights, published_parameters, published_tensors
 from tests.models.variants import variant_config
 from tests.shared import SHARED, needs_shared
 
@@ -43,10 +44,19 @@ def test_every_key_of_the_published_checkpoint_lands(name: str):
     model = build_model(load_config(f"configs/{name}.yaml", ["MODEL.RANDOM_WEIGHTS", "True"]), device="meta")
     weights = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     load_published_weights(model, weights)
-    ours = {key: list(p.shape) for key, p in published_parameters(model).items()}
-    assert ours == {key: shape for key, shape in shapes.items() if not COMPUTED.search(key)}
+    ours = {key: list(x.shape) for key, x in published_tensors(model).items()}
+    assert ours == shapes and list(ours) == list(shapes)
     trained = {key for key, p in published_parameters(model).items() if p.requires_grad and key.startswith("model.")}
     assert trained == set(manifest[name]["trainable_unet_keys"])
+
+
+# names as wrappers leave them: DistributedDataParallel, torch.compile of the whole and of blocks, both
+WRAPPED = {
+    "swin": lambda name: f"module.{name}",
+    "last_norm": lambda name: f"_orig_mod.{name}",
+    "pose_query": lambda name: f"module._orig_mod.{name}",
+    "masked": lambda name: re.sub(r"(blocks\.\d+\.)", r"\1_orig_mod.", name),
+}
 
 
 def saved(folder: Path, name: str = "default"):
@@ -83,8 +93,7 @@ def test_published_files_round_trip(tmp_path: Path):
         for key, value in published_parameters(model).items():
             files["pytorch_model_1.bin" if key.startswith("model.") else "pytorch_model.bin"][key] = value.detach()
         for file, weights in files.items():
-            prefix = "module." if name == "swin" else ""  # as DistributedDataParallel leaves it
-            torch.save({prefix + key: value for key, value in weights.items()}, folder / file)
+            torch.save({WRAPPED.get(name, str)(key): value for key, value in weights.items()}, folder / file)
         (folder / "newer").mkdir()  # as newer versions of Accelerate write them
         for file, weights in zip(("model.safetensors", "model_1.safetensors"), files.values()):
             save_file(weights, folder / "newer" / file)
@@ -94,6 +103,35 @@ def test_published_files_round_trip(tmp_path: Path):
             assert load_checkpoint(other, checkpoint) == {}
             for (n, a), (_, b) in zip(model.named_parameters(), other.named_parameters()):
                 assert n.startswith("vae.") or torch.equal(a, b), n
+
+
+def test_our_checkpoint_of_a_compiled_model(tmp_path: Path):
+    cfg, model = saved(tmp_path)
+    path = tmp_path / "checkpoint" / "model.safetensors"
+    weights = {
+        f"_orig_mod.{name}".replace("unet.", "unet._orig_mod."): value for name, value in load_file(path).items()
+    }
+    save_file(weights, path)
+    record = json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())
+    del record["files"]
+    (tmp_path / "checkpoint" / "checkpoint.json").write_text(json.dumps(record))
+    torch.manual_seed(1)
+    other = build_model(cfg)
+    load_checkpoint(other, tmp_path / "checkpoint")
+    for (name, a), (_, b) in zip(model.named_parameters(), other.named_parameters()):
+        assert not a.requires_grad or torch.equal(a, b), name
+
+
+def test_a_web_page_in_place_of_a_checkpoint(tmp_path: Path):
+    _, model = saved(tmp_path)
+    published = tmp_path / "published"
+    published.mkdir()
+    for name in ("pytorch_model.bin", "pytorch_model_1.bin"):
+        (published / name).write_text("<html>Sign in to download</html>")
+    (tmp_path / "checkpoint" / "model.safetensors").write_text("<html></html>")
+    for folder in (published, tmp_path / "checkpoint"):
+        with pytest.raises(InputError, match="is a web page, not weights; download it again"):
+            load_checkpoint(model, folder)
 
 
 def test_another_variant_is_named(tmp_path: Path):

@@ -5,6 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from diffusion.guidance import POSE_APPEARANCE, PROMPT_POSE
 from models.conditions import Conditions
 from models.hybrid_granularity_attention import bias_site
 from tests.models.test_cfld import batch_of, build
@@ -42,7 +43,7 @@ def with_hooks(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, c
 
         def add_to_empty(module: torch.nn.Module, inputs: tuple, kwargs: dict, bias: Tensor = bias) -> tuple:
             context = kwargs["encoder_hidden_states"]
-            rows = [row + own if row.mean() < 1e-6 else row for row, own in zip(context, bias)]
+            rows = [row + own if row.abs().mean() < 1e-4 else row for row, own in zip(context, bias)]
             return inputs, {**kwargs, "encoder_hidden_states": torch.stack(rows)}
 
         if letter == "c":
@@ -69,11 +70,32 @@ def test_biases_are_added_where_the_switches_say(switches, tmp_path):
         bias *= 10
     if site == "cross_attn_c":
         prompt = conditions["prompt"]["prompt"]
-        prompt[0] -= prompt[0].mean() - 1.0  # only the second is empty and takes the biases
-        prompt[1] = 0.0
+        prompt[0] -= prompt[0].mean() + 1.0  # only the second is empty and takes the biases
+        prompt[1] = 5e-5
     latents, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([10, 700])
     result = model.denoise(latents, timesteps, conditions)
     torch.testing.assert_close(result, with_hooks(model.unet, latents, timesteps, conditions), rtol=0, atol=1e-5)
     without = Conditions({**conditions, "appearance": {}})
     changed = (result - model.denoise(latents, timesteps, without)).abs().amax(dim=(1, 2, 3)) > 1e-4
     assert changed.tolist() == [site != "cross_attn_c", True]
+
+
+@torch.no_grad()
+def test_a_learned_prompt_takes_no_biases_of_the_context(tmp_path):
+    """Where training drops the prompt, and in guidance with the learned prompt and appearance."""
+    cfg = variant_config("ape", tmp_path)
+    model, batch = build(cfg).eval(), batch_of(cfg)
+    model.learned_prompt -= model.learned_prompt.mean() + 1.0
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+    for bias in conditions["appearance"].values():
+        bias *= 10
+    dropped = model.drop_conditions(conditions, torch.tensor([1.0, 0.0]))
+    branches = model.branches(conditions, [POSE_APPEARANCE, PROMPT_POSE])
+    for changed, takes_biases in ((dropped, [False, True]), (branches, [False, False, False, False])):
+        count = len(takes_biases)
+        latents, timesteps = torch.randn(count, 4, 8, 8), torch.full((count,), 500)
+        expected = with_hooks(model.unet, latents, timesteps, changed)
+        result = model.denoise(latents, timesteps, changed)
+        torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
+        without = model.denoise(latents, timesteps, Conditions({**changed, "appearance": {}}))
+        assert ((result - without).abs().amax(dim=(1, 2, 3)) > 1e-4).tolist() == takes_biases

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -14,6 +14,7 @@ from configs.errors import InputError
 from models.parts import load_part
 from tests.models.test_vae import saved_vae
 from tests.models.variants import CLIP
+from tests.tiny import PARTS
 
 
 def test_a_file_that_lacks_tensors_is_refused(tmp_path: Path):
@@ -50,3 +51,35 @@ def test_the_published_clip_file_holds_a_text_model_too(tmp_path: Path, capfd):
     loaded = load_part(CLIPVisionModel, str(tmp_path), random_weights=False).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in clip.state_dict().items())
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+@pytest.mark.parametrize("part", [UNet2DConditionModel, AutoencoderKL])
+def test_a_part_that_was_saved_within_wrappers(tmp_path: Path, part, suffix):
+    name = "unet" if part is UNet2DConditionModel else "vae"
+    weights = part.from_config(PARTS[name]).state_dict()
+    wrapped = {
+        f"module._orig_mod.{key}".replace("blocks.0.", "blocks.0._orig_mod."): value for key, value in weights.items()
+    }
+    assert any("blocks.0._orig_mod." in key for key in wrapped)
+    save = save_file if suffix == "safetensors" else torch.save
+    save(wrapped, tmp_path / f"diffusion_pytorch_model.{suffix}")
+    (tmp_path / "config.json").write_text(json.dumps(PARTS[name]))
+    loaded = load_part(part, str(tmp_path), random_weights=False).state_dict()
+    assert loaded.keys() == weights.keys() and all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+def test_a_web_page_in_place_of_a_part(tmp_path: Path):
+    saved_vae(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    path.write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(InputError, match=re.escape(f"{path}: is a web page, not weights; download it again")):
+        load_part(AutoencoderKL, str(tmp_path), random_weights=False)
+
+
+def test_weights_of_other_sizes_than_the_config_are_one_line(tmp_path: Path):
+    saved_vae(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**PARTS["vae"], "latent_channels": 8}))
+    with pytest.raises(InputError, match="cannot be read as AutoencoderKL: .*size mismatch") as error:
+        load_part(AutoencoderKL, str(tmp_path), random_weights=False)
+    assert "\n" not in str(error.value)
