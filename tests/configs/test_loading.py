@@ -108,7 +108,7 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["MODEL.DECODER_CONFIG.POSE_QUERY", "True"], ("N_CTX", "256")),
         (["MODEL.APPEARANCE_GUIDANCE_CONFIG.HEADS", "[2]"], ("one length",)),
         (["MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_QUERIES", "False"], ("TO_QUERIES",)),
-        (["MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX", "[2]"], ("TRAINABLE_BLOCK_IDX", "3 to 11")),
+        (["MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX", "[3, 3]"], ("TRAINABLE_BLOCK_IDX", "different numbers")),
         (["MODEL.U_COND_PERCENT", "2.0"], ("U_COND_PERCENT", "between 0 and 1")),
         (["MODEL.COND_STAGE_CONFIG.DEPTHS", "[]"], ("no encoder", "clip_model.yaml")),
         (["INPUT.COND.PRED_RATIO", "[0.3]"], ("PRED_RATIO_VAR",)),
