@@ -7,6 +7,7 @@ docs/your_own_photos.md. Run it again at any time, also with more photos: finish
 in the split they are in, and nothing is ever half-written.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -284,7 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
     if cfg.INPUT.DATASET != "custom":
         raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")
     root, frame = Path(cfg.INPUT.ROOT_DIR), tuple(cfg.INPUT.FRAME)
-    if root.resolve().is_relative_to(options.photos.resolve()):
+    if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(options.photos)):  # they bear links that go round
         raise InputError(f"INPUT.ROOT_DIR {root} lies in --photos {options.photos}; choose a folder outside of it")
     check_writable(root, "INPUT.ROOT_DIR")
     group = Grouping(options.group)
