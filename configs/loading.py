@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from .checks import NAMES, check, value_at
 from .defaults import default_config
 from .errors import InputError
+from .files import read_text
 
 DEFAULTS = default_config()
 SWITCHES = {  # settings that also take booleans, as `_coerce` and the command line write them
@@ -48,11 +49,10 @@ def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Seque
 
 def _read(path: Path) -> list[tuple[str, Any]]:
     """Dotted keys and values of a config file."""
+    text = read_text(path, "expected a config file in YAML")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(text)
         settings = list(_flatten(content)) if isinstance(content, dict) else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the config file ({error.strerror})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict | None):

@@ -228,7 +228,7 @@ def truncate(photos):
         ),
         (lambda photos: None, ["--test_share", "1"], "--test_share is 1.0"),
         (lambda photos: None, ["INPUT.DATASET", "market"], "INPUT.DATASET is market; expected custom"),
-        (lambda photos: None, ["--config_file", "nowhere.yaml"], "nowhere.yaml: cannot read"),
+        (lambda photos: None, ["--config_file", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (lambda photos: [p.unlink() for p in photos.glob("*/*.jpg")], [], "no photos (.jpg"),
         (lambda photos: (photos / "keypoints.csv").unlink(), [], "keypoints.csv: cannot be read"),
         (edit("keypoints.csv", "01_2_side.jpg:[", "01_2_side.jpg:"), [], "keypoints.csv, row 3: keypoints_y is"),

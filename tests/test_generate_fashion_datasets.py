@@ -195,14 +195,17 @@ def test_two_images_of_one_name(root, capsys):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda root: (root / "test.lst").unlink(), "test.lst: not there"),
+        (
+            lambda root: (root / "test.lst").unlink(),
+            "test.lst: cannot be read (No such file or directory); download it",
+        ),
         (lambda root: (root / "test.lst").write_text("\n"), "test.lst: no names"),
         (
             lambda root: (root / "test.lst").write_text("../../escape.jpg\n"),
             "test.lst, row 1: expected an image",
         ),
         (lambda root: [shutil.rmtree(root / gender) for gender in ("MEN", "WOMEN")], "no images below"),
-        (shutil.rmtree, "train.lst: not there"),
+        (shutil.rmtree, "train.lst: cannot be read"),
     ],
 )
 def test_what_is_not_there(root, capsys, damage, message):

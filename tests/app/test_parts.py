@@ -127,7 +127,7 @@ def test_people_and_poses_of_uploads(tmp_path):
     assert np.allclose(studio.pose_for(person, pose, fit=True).keypoints[1], pose[1], atol=1)
     with pytest.raises(InputError, match="choose a photo"):
         studio.person(None)
-    with pytest.raises(InputError, match="fewer than two joints"):
+    with pytest.raises(InputError, match="the pose: no person found"):
         studio.pose_for(person, np.full((18, 2), MISSING), fit=False)
 
 

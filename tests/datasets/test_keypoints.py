@@ -59,7 +59,6 @@ def test_frame_of_another_dataset():
         "{}",
         "[1, 2]",
         json.dumps(list(range(19))),
-        json.dumps([1.0] * 18),
         json.dumps([True] * 18),
         json.dumps(["1"] * 18),
         json.dumps([10**30] * 18),

@@ -92,7 +92,7 @@ PAIRS, ANNOTATION = "fasion-resize-pairs-test.csv", "fasion-resize-annotation-te
         (edit(ANNOTATION, HEADER, "name,y,x"), "annotation-test.csv, row 1: expected the header name:"),
         (edit(ANNOTATION, "b.jpg", "a.jpg"), "annotation-test.csv, row 3: a.jpg is already in row 2"),
         (edit(ANNOTATION, "b.jpg:", "b.jpg"), "annotation-test.csv, row 3: "),
-        (edit(ANNOTATION, "[0, 1", "[0"), "annotation-test.csv, row 2: keypoints_y is .*18 integers"),
+        (edit(ANNOTATION, "[0, 1", "[0"), "annotation-test.csv, row 2: keypoints_y is .*18 numbers"),
         (edit(ANNOTATION, "a.jpg:[", "a.jpg:"), "annotation-test.csv, row 2: keypoints_y"),
         (
             lambda root: (root / "test_highres" / "b.jpg").unlink(),

@@ -118,7 +118,7 @@ def test_other_json(tmp_path, document):
 def test_keypoints_too_far_away_to_be_drawn(tmp_path, size, photos):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(openpose(np.vstack([STANDING[:17], [[9, 20_000]]]), **size)))
-    with pytest.raises(InputError, match="a.json: a keypoint lies far outside its picture of 176 x 256"):
+    with pytest.raises(InputError, match="a.json: a keypoint lies far outside the frame of 256 x 176"):
         READER.read([str(path)], photos)
 
 
