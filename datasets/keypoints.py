@@ -149,8 +149,8 @@ def parse_keypoints(y: str, x: str, where: str) -> np.ndarray:
         InputError: a field is not such a list.
     """
     fields = [_parse_coordinates(y, "keypoints_y", where), _parse_coordinates(x, "keypoints_x", where)]
-    integers = all(isinstance(value, int) for field in fields for value in field)
-    keypoints = np.array(fields, dtype=np.int32 if integers else np.float64).T  # (18, 2)
+    keypoints = np.array(fields).T  # (18, 2)
+    keypoints = keypoints.astype(np.float64 if keypoints.dtype == np.float64 else np.int32)
     keypoints[(keypoints == MISSING).any(axis=1)] = MISSING
     return keypoints
 

@@ -193,9 +193,9 @@ def numbered_pairs(
 
 
 def _comma_separated(line: str) -> list[str]:
-    """The fields of a row; a row that is too long for one has none."""
+    """The fields of a row, which may be in quotes; none where one is too long."""
     try:
-        return next(csv.reader([line], skipinitialspace=True))
+        return next(csv.reader([line], skipinitialspace=True)) if '"' in line else line.split(",")
     except csv.Error:
         return []
 

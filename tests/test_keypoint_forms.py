@@ -8,7 +8,7 @@ from PIL import Image
 
 import generate_custom_pairs
 import pose_transfer_generate
-from datasets.keypoints import FRAME, pose_map, skeleton_image
+from datasets.keypoints import FRAME, MISSING, pose_map, skeleton_image
 from poses import library
 from tests.keypoint_forms import FORMS, annotations, scaled
 from tests.test_bad_data import Pipe
@@ -76,3 +76,35 @@ def test_the_preparation_of_own_photos(tmp_path):
         lists[form] = [path.read_text() for path in sorted(root.glob("*.csv"))]
     for form, texts in lists.items():
         assert len(texts) == 4 and texts == lists["annotations"], form
+
+
+NONE, TINY, AWAY = np.full((18, 2), MISSING), scaled(POSE, 0.01), scaled(POSE, 1) + (0, 300)
+
+
+@pytest.mark.parametrize("form", ["annotations", "COCO", "an editor"])
+@pytest.mark.parametrize(
+    "pose, message",
+    [(NONE, "no person found"), (TINY, "smaller than 5% of the frame"), (AWAY, "wholly outside the frame")],
+)
+@pytest.mark.parametrize("option", ["--pose", "--source-keypoints"])
+def test_what_is_no_pose_is_one_line_in_the_generator(photo, capsys, form, pose, message, option):
+    if pose is TINY and form != "annotations":
+        pose = np.where(TINY == MISSING, MISSING, TINY + 9)  # not in shares
+    file = FORMS[form](photo.parent / "form", {"a.jpg": (pose, FRAME)})
+    file = file if file.is_file() else file / "a.json"
+    words = ["--source", photo, "--output", photo.parent / "out", *([] if option == "--pose" else ["--fit"])]
+    words += ["--pose", "standing_front"] * (option != "--pose") + [option, file]
+    assert run_main(pose_transfer_generate, *words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {file}") and message in error and error.count("\n") == 1
+    assert not (photo.parent / "out").exists()
+
+
+def test_frames_without_a_person_are_left_out_by_the_generator(photo, capsys):
+    for name, pose in (("1", POSE), ("2", NONE), ("3", WHOLE)):
+        FORMS["COCO"](photo.parent / "film", {f"{name}.jpg": (pose, FRAME)})
+    words = ["--source", photo, "--pose", photo.parent / "film", "--output", photo.parent / "out"]
+    assert run_main(pose_transfer_generate, *words) == 0
+    output = capsys.readouterr()
+    assert "film: 1 of 3 show nobody and are left out, first" in output.out and not output.err
+    assert {path.stem for path in (photo.parent / "out" / "skeletons").iterdir()} == {"1", "3"}
