@@ -20,7 +20,7 @@ from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import check_writable
 from datasets.inputs import open_image, opened
-from datasets.keypoints import MISSING
+from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
 from datasets.layouts import LAYOUTS, Size
 from datasets.openpose import read_openpose
 from datasets.own_photos import (
@@ -48,6 +48,7 @@ from datasets.placing import (
     refuse_missing,
 )
 from poses.estimation import PoseEstimator, choose
+from poses.sources import photo_size
 from training.processes import parse_arguments
 
 LAYOUT = LAYOUTS["custom"]
@@ -87,12 +88,13 @@ def find_photos(folder: Path) -> list[str]:
     return photos
 
 
-def keypoint_reader(source: Path, folder: Path) -> Callable[[str], Given | None]:
+def keypoint_reader(source: Path, folder: Path, points_frame: Size | None) -> Callable[[str], Given | None]:
     """A function from a photo's relative path to its keypoints, or to None where there are none.
 
     Args:
         source: a CSV file as docs/your_own_photos.md says, a folder of OpenPose's JSON files, or `ESTIMATE`.
         folder: with the photos.
+        points_frame: (height, width) that the coordinates of files refer to, where it was given.
 
     Raises:
         InputError: there is no such file or folder, or the CSV has a bad row.
@@ -111,17 +113,22 @@ def keypoint_reader(source: Path, folder: Path) -> Callable[[str], Given | None]
             stem = (source / photo).with_suffix("")
             files = [stem.with_name(f"{stem.name}_keypoints.json"), stem.with_name(f"{stem.name}.json")]
             file = next(filter(Path.is_file, files), None)
-            figures = read_openpose(file) if file else None
+            figures = read_openpose(file, photo_size(folder / photo), points_frame) if file else None
             return Given(figures.surest(), figures.canvas) if figures and figures.people else None
 
         return from_json
-    annotations = read_annotations(source)
+    annotations = read_annotations(source, image_name=with_slashes)
 
     def from_csv(photo: str) -> Given | None:
-        row = annotations.rows.get(photo)
+        row = annotations.rows.get(with_slashes(photo))
         return None if row is None else Given(nan_for_missing(annotations.keypoints[row]), None)
 
     return from_csv
+
+
+def with_slashes(path: str) -> str:
+    """A path as it is written everywhere but on Windows."""
+    return path.replace("\\", "/")
 
 
 def nan_for_missing(points: np.ndarray) -> np.ndarray:
@@ -151,9 +158,9 @@ def read_photos(
 
     Raises:
         InputError: a photo cannot be read, has no person, or shares its prepared name with another one, or two people
-            share theirs; no photo has keypoints, or most of them lie outside.
+            share theirs; no photo has keypoints, or most of them lie outside or too close together.
     """
-    paths, read = find_photos(folder), keypoint_reader(keypoints, folder)
+    paths, read = find_photos(folder), keypoint_reader(keypoints, folder, points_frame)
     given = {path: read(path) for path in tqdm(paths, desc="keypoints", unit="photo")}
     people = {path: group.person(path) for path in paths if given[path]}
     refuse_mixed_people(people.values())
@@ -177,6 +184,13 @@ def read_photos(
     left_out = [path for path in paths if path not in usable]
     if left_out:
         say(f"note: {len(left_out)} photos with fewer than {MIN_KEYPOINTS} keypoints left out, first {left_out[0]}")
+    small = [path for path, photo in usable.items() if is_small(found_points(photo.keypoints), frame)]
+    if keypoints != ESTIMATE and len(small) * 2 > len(usable):
+        raise InputError(
+            f"{keypoints}: read in pixels, the skeletons of {len(small)} of {len(usable)} photos are smaller than "
+            f"{LEAST_SKELETON:.0%} of them, first {small[0]}; give the frame that the keypoints refer to as "
+            "--keypoint_frame HEIGHT WIDTH (1 1 for shares of the photo)"
+        )
     refuse_twins(usable.values())
     return list(usable.values())
 

@@ -10,30 +10,25 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from configs.errors import InputError, one_line_errors
-from datasets.deepfashion import flat_name
+from configs.files import read_text
+from datasets.deepfashion import GENDERS, flat_name, listed_name
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS
 from datasets.placing import Job, place_benchmark, prepare_benchmark
 
-GENDERS = ("MEN", "WOMEN")
 LAYOUT = LAYOUTS["fashion"]
 
 
 def read_list(path: Path) -> list[str]:
-    """The renamed file names of a .lst file, one a line.
+    """The renamed file names of a .lst file, one a line; raw ones are renamed.
 
     Raises:
         InputError: the file is missing, empty, or has a line that is not a plain image name.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(
-            f"{path}: not there or not a text file; download it into this folder (see README.md)"
-        ) from None
     names = []
-    for row, line in enumerate(lines, start=1):
-        name = line.strip()
+    text = read_text(path, "download it into this folder (see README.md)")
+    for row, line in enumerate(text.split("\n"), start=1):
+        name = listed_name(line.strip())
         if name and (Path(name).name != name or not name.lower().endswith(IMAGE_EXTENSIONS)):
             raise InputError(
                 f"{path}, row {row}: expected an image name such as "

@@ -23,15 +23,14 @@ from dataclasses import dataclass, replace
 from os.path import isdir
 from pathlib import Path
 
-import numpy as np
-
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import check_writable
+from datasets.keypoints import check_skeleton
 from datasets.pair_lists import IMAGE_EXTENSIONS
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
-from poses.estimation import PoseEstimator, choose
+from poses.estimation import PoseEstimator
 from poses.making import Choices, Person, fitted, make_pictures, presets, shown_size
 from poses.model_options import add_model_options, check_model_options, pipeline_of
 from poses.photos import read_photo
@@ -111,15 +110,12 @@ def read_sources(options: Namespace, reader: PoseReader, poses: list[NamedPose])
     for number, file in enumerate(files):
         person, own = Person(file.stem, read_photo(file), reader.frame), poses
         if options.fit:
-            keypoints = given[number].keypoints if given else own_keypoints(person, reader)
+            keypoints = given[number].keypoints if given else reader.keypoints_in(person.photo, person.name)
             own = fitted(replace(person, keypoints=keypoints), poses)
+            for pose in own:
+                check_skeleton(pose.keypoints, reader.frame, f"{pose.name} fitted to {person.name}")
         sources.append(Source(file.stem, file, own))
     return with_own_names(sources)
-
-
-def own_keypoints(person: Person, reader: PoseReader) -> np.ndarray:
-    found = choose(reader.estimator.people(person.photo), reader.person, person.name)
-    return person.framing.points(found)
 
 
 def source_files(texts: Sequence[str]) -> list[Path]:

@@ -1,4 +1,4 @@
-// The skeleton editor: `props.value` is JSON of 18 points [y, x] of the frame, [-1, -1] for a missing one.
+// The skeleton editor: `props.value` is JSON of 18 points [y, x] of the frame, -1 for a missing one.
 // Dragging moves a joint, a double click or double tap hides it; `input` is triggered after every change.
 const SVG = "http://www.w3.org/2000/svg";
 const past = [];
@@ -6,7 +6,7 @@ let points = [];
 let dragged = null;
 let before = null;
 
-const missing = (point) => point[0] < 0 || point[1] < 0;
+const missing = (point) => point[0] === -1 || point[1] === -1;
 const clamp = (value, most) => Math.min(Math.max(value, 0), most);
 
 function shape(kind, attributes) {

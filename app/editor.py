@@ -6,7 +6,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from datasets.keypoints import BONES, COLOURS, MISSING, NUM_KEYPOINTS
+from datasets.keypoints import BONES, COLOURS, MISSING, NUM_KEYPOINTS, SHARES
 
 NAMES = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
@@ -70,17 +70,18 @@ def skeleton_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> gr.HTML:
 def to_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> str:
     """Keypoints (18, 2) of (y, x) in a frame, -1 for missing, as JSON in the editor's units."""
     points = np.asarray(keypoints, float)
-    return json.dumps(np.where(points == MISSING, MISSING, points * HEIGHT / frame[0]).round(1).tolist())
+    return json.dumps(np.where(points == MISSING, MISSING, points * HEIGHT / frame[0]).tolist())
 
 
 def from_editor(text: str, frame: tuple[int, int]) -> np.ndarray:
-    """The keypoints, in a frame, of the editor's value; whatever is wrong in it counts as missing."""
+    """The keypoints, in a frame, of the editor's value; whatever is wrong or far outside counts as missing."""
     keypoints = np.full((NUM_KEYPOINTS, 2), float(MISSING))
     try:
         points = np.array(json.loads(text), float)
     except (TypeError, ValueError):
         return keypoints
     if points.shape == keypoints.shape:
-        inside = (points >= 0).all(axis=1) & (points < drawing_area(frame)).all(axis=1)
-        keypoints[inside] = points[inside] * frame[0] / HEIGHT
+        shares = points / drawing_area(frame)
+        near = (points != MISSING) & (shares >= SHARES[0]) & (shares <= SHARES[1])
+        keypoints[near.all(axis=1)] = points[near.all(axis=1)] * frame[0] / HEIGHT
     return keypoints

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.keypoints import FRAME, MISSING
+from datasets.keypoints import FRAME, check_skeleton
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
-from poses.estimation import PoseEstimator, choose
+from poses.estimation import PoseEstimator
 from poses.making import Person, fitted, presets
 from poses.photos import read_photo
 from poses.pictures import draw_skeleton
@@ -62,21 +62,23 @@ class Studio:
         person = Person(Path(path).stem, read_photo(path), self.pipe.pose_frame)
         if not known:
             return person
-        found = choose(self.estimator.people(person.photo), None, person.name)
-        return replace(person, keypoints=person.framing.points(found))
+        return replace(person, keypoints=self._reader.keypoints_in(person.photo, person.name))
 
     def poses_of(self, path: str) -> list[NamedPose]:
         """The poses of an uploaded photo or keypoint file."""
-        return PoseReader(self.estimator, self.pipe.pose_frame).read_one(path)
+        return self._reader.read_one(path)
+
+    @property
+    def _reader(self) -> PoseReader:
+        return PoseReader(self.estimator, self.pipe.pose_frame)
 
     def pose_for(self, person: Person, keypoints: np.ndarray, fit: bool) -> NamedPose:
         """The pose asked for, fitted to the person where wanted.
 
         Raises:
-            InputError: it has fewer than two joints.
+            InputError: it has no joints, or is too small or outside the frame.
         """
-        if (keypoints != MISSING).all(axis=1).sum() < 2:
-            raise InputError("the pose has fewer than two joints; choose one from the gallery")
+        check_skeleton(keypoints, self.pipe.pose_frame, "the pose")
         pose = NamedPose("pose", keypoints)
         return fitted(person, [pose])[0] if fit else pose
 

@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all, folders that can be written to, reading JSON, and the order of paths."""
+"""Files that appear whole or not at all, folders that can be written to, text and JSON, and the order of paths."""
 
+import codecs
 import errno
 import json
 import os
@@ -91,6 +92,39 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def read_text(path: Path, advice: str) -> str:
+    """The text of a file that a person may have written, see `decoded`.
+
+    Args:
+        advice: what to do where it cannot be read.
+
+    Raises:
+        InputError: it cannot be read or is not text.
+    """
+    try:
+        return decoded(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; {advice}") from None
+
+
+def decoded(content: bytes) -> str:
+    """Text in UTF-8, with or without a byte-order mark, or in UTF-16 with one; every line ends in a newline character.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if utf_16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # also in UTF-16 without a mark, and in UTF-32
+        raise ValueError("not UTF-8 or UTF-16 text")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "replace this file") -> dict[str, Any]:
     """The values of a JSON file by their names.
 
@@ -112,7 +146,7 @@ def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "r
 def parse_record(text: bytes, form: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a JSON text by their names; raises ValueError where it is not of that form (see `fits`)."""
     try:
-        record = json.loads(text)
+        record = json.loads(decoded(text))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"cannot be read as JSON ({' '.join(str(error).split())})") from None
     if not fits(record, form):

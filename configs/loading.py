@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 from .checks import NAMES, check, value_at
 from .defaults import default_config
 from .errors import InputError
-from .files import in_checkout
+from .files import in_checkout, read_text
 
 DEFAULTS = default_config()
 SWITCHES = {  # settings that also take booleans, as `_coerce` and the command line write them
@@ -81,11 +81,10 @@ def read_config_files(config_file: ConfigFiles) -> list[ConfigFile]:
 
 
 def _read(path: Path) -> ConfigFile:
+    text = read_text(in_checkout(path), "expected a config file in YAML")
     try:
-        content = yaml.safe_load(in_checkout(path).read_text())
+        content = yaml.safe_load(text)
         settings = list(_flatten(content)) if isinstance(content, dict) else []
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the config file ({error.strerror})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict | None):

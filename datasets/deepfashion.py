@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from configs.errors import InputError
 
 FRAME = (256, 176)  # of the keypoints: height, width
+GENDERS = ("MEN", "WOMEN")  # folders of the raw images
 
 
 def flat_name(relative_path: str) -> str:
@@ -41,3 +42,14 @@ def flat_name(relative_path: str) -> str:
             path.suffix,
         ]
     )
+
+
+def listed_name(name: str) -> str:
+    """The benchmark's name of an image that a list gives by its path, with slashes or backslashes.
+
+    `fashion/WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`; what is no
+    path below MEN or WOMEN stays as it is, but for its backslashes.
+    """
+    parts = name.replace("\\", "/").split("/")
+    start = next((index for index, part in enumerate(parts[:-1]) if part in GENDERS), None)
+    return "/".join(parts) if start is None else flat_name("/".join(parts[start:]))

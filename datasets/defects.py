@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.keypoints import MISSING
+from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
 from datasets.layouts import Layout, Size
 from datasets.pair_lists import Annotations, file_name, images_of
 from datasets.placing import is_about
@@ -144,6 +144,12 @@ def check_keypoints(split: Split) -> Iterator[Finding]:
     empty = [name for name, row in zip(names, found) if not row.any()]
     if empty:
         yield Finding(WARNING, split.name, f"{len(empty)} images have no keypoints at all", empty[:EXAMPLES])
+    small = [
+        name for name, row in zip(names, points) if len(found_points(row)) and is_small(found_points(row), split.frame)
+    ]
+    if small:
+        what = f"{len(small)} images have a skeleton smaller than {LEAST_SKELETON:.0%} of the frame"
+        yield Finding(WARNING, split.name, what, small[:EXAMPLES])
     outside = found & ((points < 0) | (points >= split.frame)).any(axis=2)
     height, width = split.frame
     if outside.any():

@@ -20,6 +20,8 @@ SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
 MISSING = -1
 POSE_CHANNELS = 3 + NUM_KEYPOINTS
 MAX_COORDINATE = 10_000  # far outside every photo; keeps the drawing code inside its integer range
+LEAST_SKELETON = 0.05  # of the frame's height or width: no pose is smaller
+SHARES = (-1, 2)  # least and greatest coordinate in shares of an image, of a joint outside of it
 
 BONES = (
     (1, 2),
@@ -65,36 +67,104 @@ BONE_THICKNESS = 2
 JOINT_RADIUS = 3
 FAR = -1_000_000  # a coordinate at which a Gaussian is 0 in the whole map
 SIGMA = 6.0  # of the Gaussians, in pixels of the pose map
+NUMBERS = json.JSONDecoder(parse_constant=str)  # NaN and Infinity are no numbers
+
+
+class NoPersonError(InputError):
+    """There are no keypoints where somebody's are needed."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where}: no person found; use a photo that shows one from head to hip, or give keypoints")
+
+
+def found_points(keypoints: np.ndarray) -> np.ndarray:
+    """The keypoints (..., 2) that are not missing, (N, 2)."""
+    keypoints = np.asarray(keypoints)
+    return keypoints[(keypoints != MISSING).all(axis=-1)]
+
+
+def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str, read: str = "") -> None:
+    """Refuse keypoints that are no pose, mostly because their unit or frame is another one.
+
+    Args:
+        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
+        frame: (height, width).
+        where: they come from, for the error message.
+        read: what was read and in which unit, for the message; empty for pixels of `frame`.
+
+    Raises:
+        NoPersonError: all are missing.
+        InputError: they span less than `LEAST_SKELETON` of the frame, or lie wholly or far outside of it.
+    """
+    found = found_points(keypoints)
+    if not len(found):
+        raise NoPersonError(where)
+    if is_small(found, frame):
+        problem = f"the skeleton is smaller than {LEAST_SKELETON:.0%} of the frame"
+    elif not ((found >= 0) & (found < frame)).all(axis=1).any():
+        problem = "the skeleton lies wholly outside the frame"
+    elif np.abs(found).max() > MAX_COORDINATE:
+        problem = "a keypoint lies far outside the frame"
+    else:
+        return
+    height, width = frame
+    raise InputError(
+        f"{where}: {problem} of {height:g} x {width:g} (height x width); read: "
+        f"{read or extent(found) + ' in pixels of the frame'}; correct the coordinates or their unit"
+    )
+
+
+def is_small(points: np.ndarray, frame: tuple[float, float]) -> bool:
+    """Whether coordinates (N, 2) of a frame (height, width), at least one, span less than `LEAST_SKELETON` of it."""
+    return bool((np.ptp(points, axis=0) / frame).max() < LEAST_SKELETON)
+
+
+def extent(points: np.ndarray) -> str:
+    """The range of coordinates (N, 2) (y, x), for error messages."""
+    (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
+    return f"x {left:.4g} to {right:.4g}, y {top:.4g} to {bottom:.4g}"
+
+
+def may_be_shares(points: np.ndarray) -> bool:
+    """Whether coordinates (N, 2) can be shares of an image: no pose in pixels of one spans so little."""
+    return bool(len(points)) and SHARES[0] <= points.min() and points.max() <= SHARES[1]
+
+
+def to_hundredths(keypoints: np.ndarray) -> np.ndarray:
+    """Keypoints without the rounding errors of earlier conversions, of which truncation would make a whole pixel."""
+    return np.round(keypoints, 2)
 
 
 def parse_keypoints(y: str, x: str, where: str) -> np.ndarray:
     """Keypoints from the two coordinate fields of an annotation row.
 
     Args:
-        y, x: JSON lists of 18 integers; -1 means missing, in either coordinate.
+        y, x: JSON lists of 18 numbers; -1 or null means missing, in either coordinate.
         where: file and row, for the error message.
 
     Returns:
-        (18, 2) int32 array of (y, x), missing keypoints as (-1, -1).
+        (18, 2) array of (y, x), int32 where all are integers, else float64; missing keypoints as (-1, -1).
 
     Raises:
         InputError: a field is not such a list.
     """
     fields = [_parse_coordinates(y, "keypoints_y", where), _parse_coordinates(x, "keypoints_x", where)]
-    keypoints = np.array(fields, dtype=np.int32).T  # (18, 2)
+    keypoints = np.array(fields).T  # (18, 2)
+    keypoints = keypoints.astype(np.float64 if keypoints.dtype == np.float64 else np.int32)
     keypoints[(keypoints == MISSING).any(axis=1)] = MISSING
     return keypoints
 
 
-def _parse_coordinates(text: str, field: str, where: str) -> list[int]:
+def _parse_coordinates(text: str, field: str, where: str) -> list[int | float]:
     try:
-        values = json.loads(text)
+        values = NUMBERS.decode(text)
     except (ValueError, RecursionError):
         values = None
-    if not isinstance(values, list) or len(values) != NUM_KEYPOINTS or set(map(type, values)) != {int}:
+    values = [MISSING if value is None else value for value in values] if isinstance(values, list) else []
+    if len(values) != NUM_KEYPOINTS or not {*map(type, values)} <= {int, float}:
         shown = text if len(text) <= 60 else text[:57] + "..."
         raise InputError(
-            f"{where}: {field} is {shown!r}, expected a list of {NUM_KEYPOINTS} integers "
+            f"{where}: {field} is {shown!r}, expected a list of {NUM_KEYPOINTS} numbers "
             f"like [12, -1, ...] with -1 for a missing keypoint; correct this row"
         )
     if max(values) > MAX_COORDINATE or min(values) < -MAX_COORDINATE:
@@ -105,7 +175,7 @@ def _parse_coordinates(text: str, field: str, where: str) -> list[int]:
 def scale_keypoints(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
     """Keypoints (18, 2) of a frame (height, width) in the pixels of another size, truncated to integers."""
     keypoints = np.asarray(keypoints)
-    scaled = np.trunc(keypoints * np.array(size) / np.array(frame)).astype(np.int64)
+    scaled = np.trunc(to_hundredths(keypoints) * np.array(size) / np.array(frame)).astype(np.int64)
     scaled[(keypoints == MISSING).any(axis=1)] = MISSING
     return scaled
 
@@ -123,7 +193,7 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
     """
     found = (np.asarray(keypoints) != MISSING).all(axis=1)
     # the scale first and then the product, as the published system: 1 px beside the Gaussian for some sizes
-    points = [(int(x), int(y)) for y, x in np.asarray(keypoints) * (np.array(size) / frame)]  # OpenCV wants x first
+    points = [(int(x), int(y)) for y, x in to_hundredths(keypoints) * (np.array(size) / frame)]  # OpenCV wants x first
     image = np.zeros((*size, 3), dtype=np.uint8)
     for (start, end), colour in zip(BONES, COLOURS):
         if found[start] and found[end]:
@@ -154,7 +224,9 @@ def gaussian_centres(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[
     """Keypoints (18, 2) of a frame in the pixels of a pose map of `size`, int64; missing ones far outside."""
     keypoints = np.asarray(keypoints)
     missing = (keypoints == MISSING).any(axis=1, keepdims=True)
-    centres = np.trunc(keypoints / frame * size).astype(np.int64)  # in this order, as the published system
+    centres = np.trunc(to_hundredths(keypoints) / frame * size).astype(
+        np.int64
+    )  # in this order, as the published system
     return torch.from_numpy(np.where(missing, FAR, centres))
 
 

@@ -9,7 +9,7 @@ INPUT.DATASET chooses one. DeepFashion's distributed files are spelled `fasion-`
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from configs.files import in_checkout
+from datasets.deepfashion import listed_name
 from datasets.keypoints import FRAME
 from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, missing_images, read_pair_list
 
@@ -35,6 +36,7 @@ class Layout:
         frame: (height, width) the keypoints refer to; None where the config says it.
         photo_size: (height, width) of the published images; None where there are none.
         person: regular expression for the part of an image's name that says who is in it.
+        image_name: gives the file name of an image that a list may name by its raw path.
         images_published, pairs_published: counts of the benchmark, by split.
     """
 
@@ -45,6 +47,7 @@ class Layout:
     frame: Size | None
     photo_size: Size | None
     person: str
+    image_name: Callable[[str], str] = str
     images_published: Mapping[str, int] = field(default_factory=dict)
     pairs_published: Mapping[str, int] = field(default_factory=dict)
 
@@ -74,6 +77,7 @@ LAYOUTS = {
         frame=FRAME,
         photo_size=(1101, 750),
         person=r"fashion(?:WO)?MEN.*?id\d{8}\d\d",
+        image_name=listed_name,
         images_published={"train": 48_674, "test": 4_038},
         pairs_published={"train": 101_966, "test": 8_570},
     ),
@@ -122,7 +126,7 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
         raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
     pairs_file, annotation_file = (layout.list_file(root, kind, split) for kind in ("pairs", "annotation"))
     folder = layout.images_folder(root, split)
-    return read_pair_list(pairs_file, annotation_file, folder, layout.prepare.format(root=root))
+    return read_pair_list(pairs_file, annotation_file, folder, layout.prepare.format(root=root), layout.image_name)
 
 
 def find_layout(root: str | Path) -> str:

@@ -1,78 +1,133 @@
-"""Keypoints from OpenPose's JSON files, one a photo, and from editors that write the same form."""
+"""Keypoints from OpenPose's JSON files, one an image, and from pose editors, which write that form or a shorter one."""
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from configs.errors import InputError
-from datasets.keypoints import NUM_KEYPOINTS
+from configs.files import read_text
+from datasets.keypoints import NUM_KEYPOINTS, extent, is_small, may_be_shares
 
 # Number of keypoints of a model -> which of them ours are. COCO-18 has our order; BODY_25 adds the middle of
 # the hips as its ninth, and the feet at the end.
 ORDERS = {NUM_KEYPOINTS: list(range(NUM_KEYPOINTS)), 25: [*range(8), *range(9, 19)]}
+POSES = ("pose_keypoints_2d", "pose_keypoints")  # a person's pose; the second is of OpenPose 1.0
 LEAST_CONFIDENCE = 0.1  # below it OpenPose guesses
-FARTHEST = 10**7  # pixels: longer than a side of any picture
+UNSET = ((0, 0), (-1, -1))  # a missing keypoint where there are no confidences
+FARTHEST = 10**7  # pixels: longer than a side of any image
+FORM = "OpenPose's output or that of a pose editor"
 
 
 class Figures(NamedTuple):
     """The people that a file tells of.
 
     Attributes:
-        people: (18, 2) float (y, x) in pixels each, NaN where a keypoint was not found.
+        people: (18, 2) float (y, x) in pixels of the canvas each, NaN where a keypoint was not found.
         confidences: sum of the keypoints' confidences of each.
-        canvas: (height, width) of their picture in pixels; None where the file does not tell it.
+        canvas: (height, width) of their image in pixels; None where it is not known.
+        unit: of the coordinates, and of those in the file, for error messages.
     """
 
     people: list[np.ndarray]
     confidences: list[float]
     canvas: tuple[float, float] | None
+    unit: str
 
     def surest(self) -> np.ndarray | None:
         """The one that OpenPose is surest of; None where nobody is."""
         return self.people[int(np.argmax(self.confidences))] if self.people else None
 
 
-def read_openpose(path: Path) -> Figures:
-    """The people of a file `{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}, ...]}`.
+def read_openpose(
+    path: Path, image: tuple[float, float] | None = None, frame: tuple[float, float] | None = None
+) -> Figures:
+    """The people of a file `{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}, ...]}` or `{"keypoints": ...}`.
 
-    Each has 18 (COCO) or 25 (BODY_25) triples, in pixels, or in shares of the picture where `canvas_height` and
-    `canvas_width` are there. A list of such pictures counts as its first one. People without a keypoint are left out.
+    A person has 18 (COCO) or 25 (BODY_25) keypoints. `keypoints` holds a pair (x, y) each, of one person or several. A
+    null coordinate or a low confidence marks a missing keypoint; people without any are left out. The canvas is
+    `canvas_height` and `canvas_width`, or `height` and `width`. Coordinates that all lie between -1 and 2 are shares of
+    it, others are pixels. A list of such images counts as its first one.
+
+    Args:
+        path: the file.
+        image: (height, width) of the image, in place of a canvas that the file does not tell.
+        frame: (height, width) that the coordinates refer to, whatever the file tells.
 
     Raises:
-        InputError: the file cannot be read or has another form.
+        InputError: the file cannot be read or has another form, or the unit of its coordinates is not clear.
     """
+    text = read_text(path, f"expected {FORM}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        content = json.loads(text)
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: not a JSON file, expected OpenPose's output; write it again") from None
+        raise InputError(f"{path}: not a JSON file, expected {FORM}; write it again") from None
     if isinstance(content, list) and content:
         content = content[0]
+    poses = [_pose(values, where) for values, where in _people(content, path)]  # (18, 3) each
+    poses = [pose for pose in poses if not np.isnan(pose).all()]
+    people, confidences = [pose[:, 1::-1] for pose in poses], [float(np.nansum(pose[:, 2])) for pose in poses]
+    canvas = frame or _canvas(content, path) or image
+    unit = "pixels of an image of {1:g} x {0:g}".format(*canvas) if canvas else "pixels"
+    if people and not frame and _in_shares(np.concatenate(people), canvas, path):
+        people, unit = [person * canvas for person in people], f"{unit}, given in shares of it"
+    return Figures(people, confidences, canvas, unit)
+
+
+def _people(content: Any, path: Path) -> Iterator[tuple[list, str]]:
+    """What a file holds of each person that has a pose, and where."""
     people = content.get("people") if isinstance(content, dict) else None
-    if not isinstance(people, list):
-        raise InputError(f'{path}: has no list "people", expected OpenPose\'s output; write it again')
-    canvas = _canvas(content, path)
-    poses = [_pose(person, f"{path}: people[{number}]") for number, person in enumerate(people)]
-    poses = [pose for pose in poses if (pose[:, 2] >= LEAST_CONFIDENCE).any()]
-    figures = []
-    for pose in poses:
-        places = pose[:, 1::-1]  # (18, 2) (y, x)
-        if places.max() <= 1:
-            if not canvas:
-                raise InputError(
-                    f"{path}: coordinates in shares of a picture (0 to 1); add its canvas_height and canvas_width"
-                )
-            places = places * canvas
-        figures.append(np.where(pose[:, 2:] < LEAST_CONFIDENCE, np.nan, places))
-    return Figures(figures, [pose[:, 2].sum() for pose in poses], canvas)
+    points = content.get("keypoints") if isinstance(content, dict) else None
+    if isinstance(people, list):
+        for number, person in enumerate(people):
+            given = person or {}
+            if not isinstance(given, dict):
+                raise InputError(f"{path}: people[{number}] holds no {POSES[0]}; write the file again")
+            name = next((name for name in POSES if given.get(name)), None)
+            if name:
+                yield given[name], f"{path}: people[{number}].{name}"
+    elif isinstance(points, list):
+        depth = 1 + _is_nested(points) + any(map(_is_nested, points))
+        one_each = points if depth == 3 else [points]
+        if depth == 2 and len(points) not in ORDERS:  # one person after the other
+            one_each = [points[start : start + NUM_KEYPOINTS] for start in range(0, len(points), NUM_KEYPOINTS)]
+        yield from ((person, f"{path}: keypoints") for person in one_each if person)
+    else:
+        raise InputError(f'{path}: has no list "people" or "keypoints", expected {FORM}; write it again')
+
+
+def _is_nested(values: Any) -> bool:
+    return isinstance(values, list) and any(isinstance(value, list) for value in values)
+
+
+def _pose(values: Any, where: str) -> np.ndarray:
+    """Our keypoints (18, 3) of one person, (x, y, confidence), NaN for a missing one."""
+    try:
+        if not _is_nested(values) and len(values) not in ORDERS:  # one number after the other
+            width = 2 if len(values) in (2 * count for count in ORDERS) else 3
+            values = [values[start : start + width] for start in range(0, len(values), width)]
+        points = [point or (None, None) for point in values]
+        points = [(*point, point not in UNSET) if len(point) == 2 else point for point in map(tuple, points)]
+        triples = np.array(points, dtype=float).reshape(-1, 3)
+        order = ORDERS[len(triples)]
+    except (TypeError, ValueError, OverflowError, KeyError):
+        order = []
+    if not order or np.isinf(triples).any():
+        raise InputError(
+            f"{where} is no list of 18 (COCO) or 25 (BODY_25) triples x, y, confidence; write the file again"
+        )
+    if np.nanmax(np.abs(triples), initial=0) > FARTHEST:
+        raise InputError(f"{where} has a value beyond {FARTHEST}; correct it")
+    missing = np.isnan(triples).any(axis=1) | (triples[:, 2] < LEAST_CONFIDENCE)
+    triples[missing] = np.nan
+    return triples[order]
 
 
 def _canvas(content: dict, path: Path) -> tuple[float, float] | None:
-    sides = [content.get(f"canvas_{side}") for side in ("height", "width")]
+    sides = [content.get(f"canvas_{side}") or content.get(side) for side in ("height", "width")]
     if not all(sides):
         return None
     try:
@@ -84,19 +139,28 @@ def _canvas(content: dict, path: Path) -> tuple[float, float] | None:
     return height, width
 
 
-def _pose(person: object, where: str) -> np.ndarray:
-    """Triples (18, 3) of one person."""
-    values = person.get("pose_keypoints_2d") if isinstance(person, dict) else None
-    try:
-        triples = np.array(values, dtype=float).reshape(-1, 3)
-        order = ORDERS[len(triples)]
-    except (TypeError, ValueError, OverflowError, KeyError):
-        order = []
-    if not order or not np.isfinite(triples).all():
+def _in_shares(points: np.ndarray, canvas: tuple[float, float] | None, path: Path) -> bool:
+    """Whether coordinates (N, 2) (y, x), NaN for missing, are shares of the canvas and not pixels.
+
+    Raises:
+        InputError: they can be both, or neither.
+    """
+    points = points[~np.isnan(points).any(axis=1)]
+    if not may_be_shares(points):
+        return False
+    if canvas is None:
         raise InputError(
-            f"{where}.pose_keypoints_2d is no list of 18 (COCO) or 25 (BODY_25) triples x, y, confidence; "
-            "write the file again"
+            f"{path}: coordinates in shares of an image ({extent(points)}); add its canvas_height and canvas_width"
         )
-    if np.abs(triples).max() > FARTHEST:
-        raise InputError(f"{where}.pose_keypoints_2d has a value beyond {FARTHEST}; correct it")
-    return triples[order]
+    height, width = canvas
+    if not is_small(points, canvas):
+        raise InputError(
+            f"{path}: {extent(points)} may be pixels or shares of a canvas of {width:g} x {height:g}; "
+            "give the size of the image as canvas_height and canvas_width"
+        )
+    if ((points >= 0) & (points <= 1)).all(axis=1).mean() < 0.5:
+        raise InputError(
+            f"{path}: {extent(points)} are neither shares of the canvas (0 to 1) nor its pixels; write the file again "
+            "with one of these units"
+        )
+    return True

@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs.errors import InputError
 from datasets.inputs import opened, orientation, upright_rgb
-from datasets.keypoints import MISSING
+from datasets.keypoints import MISSING, to_hundredths
 from datasets.layouts import Size
 from datasets.placing import Job, finished_size, write_image
 
@@ -147,7 +147,7 @@ class Fit:
         """
         on_canvas = points * np.array(self.inner) / self.photo + self.offset
         inside = ((points >= 0) & (points < self.photo)).all(axis=1, keepdims=True)  # False for NaN
-        return np.where(inside, on_canvas * np.array(frame) / self.canvas, MISSING).astype(int)
+        return to_hundredths(np.where(inside, on_canvas * np.array(frame) / self.canvas, MISSING)).astype(int)
 
 
 def fit(photo: Size, frame: Size) -> Fit:

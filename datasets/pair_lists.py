@@ -1,9 +1,12 @@
 """Lists of pairs and of keypoints as CSV files, in the form that all datasets share.
 
 pairs          from,to                            image names, one pair a row
-annotations    name:keypoints_y:keypoints_x       two JSON lists of 18 integers, -1 for missing
+annotations    name:keypoints_y:keypoints_x       two JSON lists of 18 numbers, -1 for missing
+
+Both may be as spreadsheets leave them: fields in quotes, blanks, empty rows, commas at the ends of rows.
 """
 
+import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
@@ -14,8 +17,15 @@ import numpy as np
 import torch
 
 from configs.errors import InputError
-from configs.files import write_text
-from datasets.keypoints import MISSING, NUM_KEYPOINTS, parse_keypoints, scale_keypoints
+from configs.files import read_text, write_text
+from datasets.keypoints import (
+    NUM_KEYPOINTS,
+    extent,
+    found_points,
+    may_be_shares,
+    parse_keypoints,
+    scale_keypoints,
+)
 
 SPLITS = ("train", "test")
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -30,7 +40,7 @@ class Pair(NamedTuple):
     target: str
     source_path: Path
     target_path: Path
-    source_keypoints: np.ndarray  # (18, 2) int32 (y, x), -1 for missing
+    source_keypoints: np.ndarray  # (18, 2) (y, x), see `Annotations`
     target_keypoints: np.ndarray
 
 
@@ -50,7 +60,7 @@ class Annotations(NamedTuple):
     """The keypoints of many images."""
 
     rows: dict[str, int]  # image name -> row of `keypoints`
-    keypoints: np.ndarray  # (N, 18, 2) int32 (y, x), -1 for missing
+    keypoints: np.ndarray  # (N, 18, 2) (y, x), -1 for missing: int32, or float64 where there are decimals
 
 
 class PairList(Sequence[Pair]):
@@ -82,23 +92,28 @@ def refuse(problem: str) -> NoReturn:
     raise InputError(problem)
 
 
-def read_pair_list(pairs_file: Path, annotation_file: Path, folder: Path, hint: str) -> PairList:
+def read_pair_list(
+    pairs_file: Path, annotation_file: Path, folder: Path, hint: str, image_name: Callable[[str], str] = str
+) -> PairList:
     """Pairs with their keypoints, checked against annotations and images.
 
     Args:
         pairs_file, annotation_file: the two CSV files.
         folder: where the images lie.
         hint: what to do when images are missing, for the error message.
+        image_name: gives the file name of an image that the lists may name by its raw path.
 
     Raises:
-        InputError: a file is missing or has a bad row; a pair names an image without keypoints or file.
+        InputError: a file is missing or has a bad row; a pair names an image without keypoints or file; the keypoints
+            are not in pixels.
     """
-    names = read_pairs(pairs_file)
-    annotations = read_annotations(annotation_file)
-    for row, name in without_keypoints(names, annotations):
+    rows = numbered_pairs(pairs_file, refuse, image_name)
+    annotations = read_annotations(annotation_file, refuse, image_name)
+    for row, name in without_keypoints(rows, annotations):
         raise InputError(
             f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; add its keypoints or remove the pair"
         )
+    names = list(rows.values())
     wanted = images_of(names)
     try:
         missing = missing_images(wanted, folder)
@@ -110,6 +125,12 @@ def read_pair_list(pairs_file: Path, annotation_file: Path, folder: Path, hint: 
             f"{folder}: {len(missing)} of the {len(wanted)} images named in {pairs_file.name} "
             f"are not there, or are links that lead out of the dataset ({first}); {hint}"
         )
+    found = found_points(annotations.keypoints[[annotations.rows[name] for name in wanted]])
+    if may_be_shares(found):
+        raise InputError(
+            f"{annotation_file}: all keypoints of the pairs lie within 3 pixels ({extent(found)}); expected pixels of "
+            "the frame, not shares of the image"
+        )
     return PairList(names, folder, annotations)
 
 
@@ -118,9 +139,9 @@ def images_of(names: Iterable[tuple[str, str]]) -> list[str]:
     return list(dict.fromkeys(name for pair in names for name in pair))
 
 
-def without_keypoints(names: Iterable[tuple[str, str]], annotations: Annotations) -> Iterator[tuple[int, str]]:
+def without_keypoints(rows: Mapping[int, tuple[str, str]], annotations: Annotations) -> Iterator[tuple[int, str]]:
     """Row in the pairs file and name of images that have no annotation."""
-    for row, pair in enumerate(names, start=2):
+    for row, pair in rows.items():
         yield from ((row, name) for name in pair if name not in annotations.rows)
 
 
@@ -137,21 +158,31 @@ def _stays(link: os.DirEntry, folder: Path) -> bool:
     return target.is_file() and target.is_relative_to(folder.resolve().parent)
 
 
-def read_pairs(path: Path, bad_row: Callable[[str], None] = refuse) -> list[tuple[str, str]]:
-    """(source, target) names, one tuple a row, of a CSV file with the header `from,to`.
+def read_pairs(
+    path: Path, bad_row: Callable[[str], None] = refuse, image_name: Callable[[str], str] = str
+) -> list[tuple[str, str]]:
+    """(source, target) names, one tuple a row, see `numbered_pairs`."""
+    return list(numbered_pairs(path, bad_row, image_name).values())
+
+
+def numbered_pairs(
+    path: Path, bad_row: Callable[[str], None], image_name: Callable[[str], str]
+) -> dict[int, tuple[str, str]]:
+    """(source, target) names by the number of their row in a CSV file with the header `from,to`.
 
     Args:
         path: the file.
         bad_row: called with what is wrong with a row; when it returns, the row is left out.
+        image_name: gives the file name of an image that the list may name by its raw path.
 
     Raises:
         InputError: unreadable file, other header, or no pairs; of `refuse`, a row that is not two names.
     """
-    pairs = []
-    for row, line in enumerate(_read_lines(path, PAIRS_HEADER)[1:], start=2):
-        fields = line.split(",")
-        if len(fields) == 2 and all(fields):
-            pairs.append((fields[0], fields[1]))
+    pairs = {}
+    for row, line in _read_rows(path, PAIRS_HEADER):
+        names = [image_name(field.strip()) for field in _comma_separated(line)]
+        if len(names) == 2 and all(names):
+            pairs[row] = (names[0], names[1])
         else:
             bad_row(
                 f"{path}, row {row}: expected two image names with a comma between, got {line[:80]!r}; correct this row"
@@ -161,35 +192,50 @@ def read_pairs(path: Path, bad_row: Callable[[str], None] = refuse) -> list[tupl
     return pairs
 
 
-def read_annotations(path: Path, bad_row: Callable[[str], None] = refuse) -> Annotations:
+def _comma_separated(line: str) -> list[str]:
+    """The fields of a row, which may be in quotes; none where one is too long."""
+    try:
+        return next(csv.reader([line], skipinitialspace=True)) if '"' in line else line.split(",")
+    except csv.Error:
+        return []
+
+
+def read_annotations(
+    path: Path, bad_row: Callable[[str], None] = refuse, image_name: Callable[[str], str] = str
+) -> Annotations:
     """Keypoints of every image in a `:`-separated file with the header `name:keypoints_y:keypoints_x`.
 
     Args:
         path: the file.
         bad_row: called with what is wrong with a row; when it returns, the row is left out.
+        image_name: gives the file name of an image that the list may name by its raw path.
 
     Raises:
         InputError: unreadable file or other header; of `refuse`, a malformed or repeated row, with its number.
     """
-    lines = _read_lines(path, ANNOTATION_HEADER)
-    rows: dict[str, int] = {}
-    keypoints = np.full((len(lines) - 1, NUM_KEYPOINTS, 2), MISSING, dtype=np.int32)
-    for index, line in enumerate(lines[1:]):
-        where = f"{path}, row {index + 2}"
+    numbers: dict[str, int] = {}  # image name -> row in the file
+    keypoints = []
+    for row, line in _read_rows(path, ANNOTATION_HEADER):
+        where = f"{path}, row {row}"
         try:
             name, values = _read_annotation(line, where)
         except InputError as error:
             bad_row(str(error))
             continue
-        if name in rows:
-            bad_row(f"{where}: {name} is already in row {rows[name] + 2}; keep one of the two rows")
+        name = image_name(name)
+        if name in numbers:
+            bad_row(f"{where}: {name} is already in row {numbers[name]}; keep one of the two rows")
             continue
-        rows[name], keypoints[index] = index, values
-    return Annotations(rows, keypoints)
+        numbers[name] = row
+        keypoints.append(values)
+    nothing = np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32)
+    return Annotations(
+        {name: index for index, name in enumerate(numbers)}, np.stack(keypoints) if keypoints else nothing
+    )
 
 
 def _read_annotation(line: str, where: str) -> tuple[str, np.ndarray]:
-    fields = line.rsplit(":", 2)
+    fields = [field.strip(' \t"') for field in line.rsplit(":", 2)]
     if len(fields) != 3 or not fields[0]:
         raise InputError(f"{where}: expected {ANNOTATION_HEADER}, got {line[:80]!r}; correct this row")
     name, y, x = fields
@@ -212,17 +258,11 @@ def write_annotations(path: Path, keypoints: Mapping[str, np.ndarray]) -> None:
     write_text(path, "".join(f"{line}\n" for line in [ANNOTATION_HEADER, *rows]))
 
 
-def _read_lines(path: Path, header: str) -> list[str]:
-    """The lines of a text file that starts with `header`, without blank lines at its end."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); expected a file with the header {header}"
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; expected a file with the header {header}") from None
-    lines = text.rstrip().split("\n")
-    if lines[0].strip() != header:
-        raise InputError(f"{path}, row 1: expected the header {header}, got {lines[0][:80]!r}")
-    return lines
+def _read_rows(path: Path, header: str) -> list[tuple[int, str]]:
+    """Number and text of the rows below `header` that are not empty, without blanks and commas at their ends."""
+    text = read_text(Path(path), f"expected a file with the header {header}")
+    lines = [line.rstrip(" \t,") for line in text.split("\n")]
+    first, *rows = [(number, line) for number, line in enumerate(lines, start=1) if line] or [(1, "")]
+    if "".join(first[1].replace('"', "").split()) != header:
+        raise InputError(f"{path}, row {first[0]}: expected the header {header}, got {first[1][:80]!r}")
+    return rows

@@ -54,7 +54,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
     def read(kind: str, reader: Callable, empty):
         problems: list[str] = []
         try:
-            content = reader(layout.list_file(root, kind, name), bad_row=problems.append)
+            content = reader(layout.list_file(root, kind, name), problems.append, layout.image_name)
         except InputError as error:
             findings.append(Finding(ERROR, name, str(error)))
             content = empty

@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 from configs.defaults import default_config
 from configs.errors import InputError
 from datasets.inputs import normalize, resize_to_tensor, upright_rgb
-from datasets.keypoints import pose_map
+from datasets.keypoints import check_skeleton, pose_map
 from diffusion.schedulers import most_steps, scheduler_like
 from metrics import PROTOCOLS
 
@@ -121,8 +121,8 @@ class CFLDPipeline(DiffusionPipeline):
                 steps before it, the timestep and {"latents"}; may return other latents. What it raises ends the call.
 
         Raises:
-            InputError: something is no photo or no pose, numbers of photos, poses and generators do not match, an
-                unknown name, or the samples are not finite.
+            InputError: something is no photo or no pose, a pose is empty, too small or outside its frame, numbers of
+                photos, poses and generators do not match, an unknown name, or the samples are not finite.
         """
         images, poses = photos_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
@@ -138,6 +138,9 @@ class CFLDPipeline(DiffusionPipeline):
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
+        sampler = scheduler_like(scheduler, self.scheduler.config) if scheduler else self.scheduler
+        for number, keypoints in enumerate(poses, start=1):
+            check_skeleton(keypoints, settings.pose_frame, f"pose {number}")
         batches = split(rows, 1 if device.type == "cpu" else batch_size)
         finished = []
         self._num_timesteps = len(batches) * settings.num_inference_steps
@@ -150,7 +153,7 @@ class CFLDPipeline(DiffusionPipeline):
                     )
                     own = [generators[row] for row, _, _ in batch]
                     report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
-                    samples = self._sample(conditions, settings, own, report, scheduler)
+                    samples = self._sample(conditions, settings, own, report, sampler)
                     finished.append(PROTOCOLS["cfld"].at_size(samples, settings.output_size))
         finally:
             self.maybe_free_model_hooks()  # also where a callback cancelled it
@@ -194,7 +197,7 @@ class CFLDPipeline(DiffusionPipeline):
         settings: SamplingSettings,
         generators: list[torch.Generator],
         report: Callable[[int, int, Tensor], Tensor | None],
-        scheduler_name: str | None,
+        sampler: SchedulerMixin,
     ) -> Tensor:
         """(B, 3, H, W) in [0, 1]."""
         size, device = (
@@ -202,8 +205,7 @@ class CFLDPipeline(DiffusionPipeline):
             conditions["prompt"][PROMPT_SITE].device,
         )
         latents = starting_noise(self.unet, self.vae, size, generators, device)
-        own = self.scheduler
-        scheduler = scheduler_like(scheduler_name, own.config) if scheduler_name else deepcopy(own)
+        scheduler = deepcopy(sampler)
 
         def on_step(step: int, latents: Tensor) -> Tensor | None:
             return report(step, int(scheduler.timesteps[step - 1]), latents)

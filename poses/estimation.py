@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs.errors import InputError
 from configs.files import CHECKOUT
-from datasets.keypoints import MISSING, NUM_KEYPOINTS
+from datasets.keypoints import MISSING, NUM_KEYPOINTS, NoPersonError
 
 FOLDER = CHECKOUT / "pretrained_models" / "pose"
 DETECTOR, POSE = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
@@ -73,10 +73,11 @@ def choose(people: list[np.ndarray], person: int | None, where: str) -> np.ndarr
         where: the file, for the error message.
 
     Raises:
-        InputError: nobody was found, or not so many.
+        NoPersonError: nobody was found.
+        InputError: not so many were found.
     """
     if not people:
-        raise InputError(f"{where}: no person found; use a photo that shows one from head to hip, or give keypoints")
+        raise NoPersonError(where)
     number = 1 if person is None else person
     if not 1 <= number <= len(people):
         raise InputError(f"{where}: --person {number}, but {len(people)} found; 1 is the largest")

@@ -1,7 +1,7 @@
 """Poses by what a person types: a name of the library, a keypoint file, a photo, or a folder of them."""
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from os.path import isdir
 from pathlib import Path
@@ -11,8 +11,9 @@ from PIL import Image
 
 from configs.errors import InputError
 from configs.files import by_numbers
+from datasets.deepfashion import listed_name
 from datasets.inputs import Size, opened
-from datasets.keypoints import MAX_COORDINATE, MISSING
+from datasets.keypoints import MISSING, NoPersonError, check_skeleton, extent, found_points
 from datasets.openpose import read_openpose
 from datasets.own_photos import upright_size
 from datasets.pair_lists import ANNOTATION_HEADER, IMAGE_EXTENSIONS, read_annotations
@@ -31,10 +32,17 @@ class PoseReader:
         estimator: for photos.
         frame: (height, width); rows of annotation files are taken to lie in it.
         person: which of several people, 1 the largest; None the largest.
+        say: takes a line about what is left out.
     """
 
-    def __init__(self, estimator: PoseEstimator, frame: tuple[int, int], person: int | None = None) -> None:
-        self.estimator, self.frame, self.person = estimator, frame, person
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        frame: tuple[int, int],
+        person: int | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.estimator, self.frame, self.person, self.say = estimator, frame, person, say
 
     def read(self, texts: Sequence[str], photos: Sequence[Size] = ()) -> list[NamedPose]:
         """The poses of several arguments, in order.
@@ -42,9 +50,11 @@ class PoseReader:
         Args:
             texts: the arguments.
             photos: (height, width) of the photo of each pose, in which OpenPose files without a canvas then lie.
+                Then every pose is needed; else those of folders and annotation files that show nobody are left out.
 
         Raises:
-            InputError: one of them is nothing known, cannot be read, or shows nobody.
+            NoPersonError: one of them shows nobody.
+            InputError: one of them is nothing known, cannot be read, or is too small or outside its image.
         """
         poses: list[NamedPose] = []
         for text in texts:
@@ -57,50 +67,81 @@ class PoseReader:
             return [NamedPose(text, library(self.frame)[text])]
         path, _, row = text.partition(".csv:")
         if row:
-            return [pose for pose in self._annotations(Path(path + ".csv"), row)]
+            return self._annotations(Path(path + ".csv"), photos, listed_name(row))
         path = Path(text)
         if isdir(path):  # unlike `path.is_dir`, it bears names too long for a file
-            return self.read([str(file) for file in files_in(path, EXTENSIONS)], photos)
+            return self._several(path, [str(file) for file in files_in(path, EXTENSIONS)], self.read_one, photos)
         extension = path.suffix.lower()
         if extension == ".csv":
-            return self._annotations(path)
+            return self._annotations(path, photos)
         if extension == ".json":
             return self._openpose(path, *photos[:1])
         if extension in IMAGE_EXTENSIONS:
-            return self.photo(path)
+            return [NamedPose(path.stem, self.keypoints_in(read_photo(path), str(path)))]
         close = get_close_matches(text, library(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise InputError(
             f"{text}: no pose of the library (--list-poses names them), no photo, .csv, .json or folder{hint}"
         )
 
-    def photo(self, path: Path) -> list[NamedPose]:
-        photo = read_photo(path)
-        keypoints = choose(self.estimator.people(photo), self.person, str(path))
-        return [NamedPose(path.stem, Framing.of((photo.height, photo.width), self.frame).points(keypoints))]
+    def keypoints_in(self, photo: Image.Image, where: str) -> np.ndarray:
+        """The keypoints (18, 2) in the frame of whoever is in a photo.
 
-    def _annotations(self, path: Path, name: str = "") -> list[NamedPose]:
+        Raises:
+            InputError: nobody is, or somebody who is too small.
+        """
+        found = choose(self.estimator.people(photo), self.person, where)
+        return self._framed(found, (photo.height, photo.width), where, f"pixels of {photo.width} x {photo.height}")
+
+    def _framed(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
+        """Keypoints of an image of (height, width) `size` in the frame, checked; without a size in its middle."""
+        framed = Framing.of(size, self.frame).points(keypoints) if size else centred(keypoints, self.frame)
+        check_skeleton(framed, self.frame, where, f"{extent(found_points(keypoints))} in {unit}")
+        return framed
+
+    def _several(
+        self,
+        where: Path,
+        parts: Sequence[str],
+        read: Callable[[str, Sequence[Size]], list[NamedPose]],
+        photos: Sequence[Size],
+    ) -> list[NamedPose]:
+        """The poses of the parts of a folder or file; parts that show nobody are counted, if poses need no photo."""
+        poses: list[NamedPose] = []
+        empty = []
+        for part in parts:
+            try:
+                poses += read(part, photos[len(poses) :])
+            except NoPersonError:
+                if photos:
+                    raise
+                empty.append(part)
+        if empty and not poses:
+            raise NoPersonError(str(where))
+        if empty:
+            self.say(f"note: {where}: {len(empty)} of {len(parts)} show nobody and are left out, first {empty[0]}")
+        return poses
+
+    def _annotations(self, path: Path, photos: Sequence[Size], name: str = "") -> list[NamedPose]:
         """All rows of an annotation file, or that of one image."""
-        rows, keypoints = read_annotations(path)
+        rows, keypoints = read_annotations(path, image_name=listed_name)
         if name and name not in rows:
             raise InputError(f"{path}: no row for {name}; expected a name of its first column")
         wanted = [name] if name else list(rows)
         if not wanted:
             raise InputError(f"{path}: no rows after the header {ANNOTATION_HEADER}")
-        return [NamedPose(Path(image).stem, keypoints[rows[image]].astype(float)) for image in wanted]
+
+        def pose(image: str, _: Sequence[Size]) -> list[NamedPose]:
+            check_skeleton(keypoints[rows[image]], self.frame, f"{path}, {image}")
+            return [NamedPose(Path(image).stem, keypoints[rows[image]].astype(float))]
+
+        return self._several(path, wanted, pose, photos)
 
     def _openpose(self, path: Path, photo: Size | None = None) -> list[NamedPose]:
-        figures = read_openpose(path)
+        figures = read_openpose(path, photo)
         people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
         keypoints = choose(people, self.person, str(path))
-        canvas = figures.canvas or photo
-        if not canvas:
-            return [NamedPose(path.stem, centred(keypoints, self.frame))]
-        framed = Framing.of(canvas, self.frame).points(keypoints)
-        if np.abs(framed).max() > MAX_COORDINATE:
-            height, width = canvas
-            raise InputError(f"{path}: a keypoint lies far outside its picture of {width:g} x {height:g}; correct it")
-        return [NamedPose(path.stem, framed)]
+        return [NamedPose(path.stem, self._framed(keypoints, figures.canvas, str(path), figures.unit))]
 
 
 def photo_size(path: Path) -> Size:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -228,7 +229,7 @@ def truncate(photos):
         ),
         (lambda photos: None, ["--test_share", "1"], "--test_share is 1.0"),
         (lambda photos: None, ["INPUT.DATASET", "market"], "INPUT.DATASET is market; expected custom"),
-        (lambda photos: None, ["--config_file", "nowhere.yaml"], "nowhere.yaml: cannot read"),
+        (lambda photos: None, ["--config_file", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (lambda photos: [p.unlink() for p in photos.glob("*/*.jpg")], [], "no photos (.jpg"),
         (lambda photos: (photos / "keypoints.csv").unlink(), [], "keypoints.csv: cannot be read"),
         (edit("keypoints.csv", "01_2_side.jpg:[", "01_2_side.jpg:"), [], "keypoints.csv, row 3: keypoints_y is"),
@@ -252,6 +253,40 @@ def test_prepared_photos_do_not_become_photos(photos, capsys):
 
 def test_keypoints_of_another_frame_are_noticed(photos, capsys):
     assert "give the frame that they refer to as --keypoint_frame" in run_failing(photos, capsys, frame=[])
+
+
+def test_shares_of_the_photos(photos, capsys):
+    """In a CSV file they have to be announced; in OpenPose's files they are read."""
+    root = run(photos)
+    lists = {path.name: path.read_text() for path in root.glob("*.csv")}
+    keypoints = read_annotations(photos / "keypoints.csv")
+    shares = {
+        name: np.where(keypoints.keypoints[row] < 0, -1, keypoints.keypoints[row] / (1101, 750))
+        for name, row in keypoints.rows.items()
+    }
+    write_annotations(photos / "shares.csv", shares)
+    error = run_failing(photos, capsys, keypoints="shares.csv", frame=[])
+    assert "shares.csv: read in pixels, the skeletons of 12 of 12 photos are smaller than 5% of them" in error
+    assert "--keypoint_frame HEIGHT WIDTH (1 1 for shares of the photo)" in error
+    for name, points in shares.items():
+        triples = [(x, y, 0.0 if x < 0 else 0.9) for y, x in points.tolist()]
+        file = (photos / "json" / name).with_suffix(".json")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"people": [{"pose_keypoints": sum(map(list, triples), [])}]}))
+    for source, frame in (
+        ("shares.csv", ["--keypoint_frame", "1", "1"]),
+        ("json", []),
+        ("json", ["--keypoint_frame", "1", "1"]),
+    ):
+        run(photos, keypoints=source, frame=frame)
+        assert {path.name: path.read_text() for path in root.glob("*.csv")} == lists
+
+
+def test_a_list_written_on_windows(photos):
+    lists = {path.name: path.read_text() for path in run(photos).glob("*.csv")}
+    text = (photos / "keypoints.csv").read_text()
+    (photos / "keypoints.csv").write_text(text.replace("/", "\\").replace("\n", "\r\n"), encoding="utf-16")
+    assert {path.name: path.read_text() for path in run(photos).glob("*.csv")} == lists
 
 
 def test_fine_tuning_a_finished_checkpoint(photos):

@@ -65,6 +65,15 @@ def test_listed_images_are_put_in_place(root, capsys, arguments):
     assert not (root / "missing_images.txt").exists()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_of_raw_paths_as_windows_writes_them(root, encoding):
+    for split, paths in (("train", TRAIN), ("test", TEST)):
+        text = "".join("fashion\\" + path.replace("/", "\\") + " \r\n\r\n" for path in paths)
+        (root / f"{split}.lst").write_bytes(text.encode(encoding))
+    run(root)
+    assert tree(root) == EXPECTED
+
+
 def test_a_second_run_writes_nothing_and_an_interrupted_one_is_finished(root, monkeypatch):
     run(root)
     kept, lost = (root / "train_highres" / flat_name(path) for path in TRAIN)
@@ -195,14 +204,17 @@ def test_two_images_of_one_name(root, capsys):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda root: (root / "test.lst").unlink(), "test.lst: not there"),
+        (
+            lambda root: (root / "test.lst").unlink(),
+            "test.lst: cannot be read (No such file or directory); download it",
+        ),
         (lambda root: (root / "test.lst").write_text("\n"), "test.lst: no names"),
         (
             lambda root: (root / "test.lst").write_text("../../escape.jpg\n"),
             "test.lst, row 1: expected an image",
         ),
         (lambda root: [shutil.rmtree(root / gender) for gender in ("MEN", "WOMEN")], "no images below"),
-        (shutil.rmtree, "train.lst: not there"),
+        (shutil.rmtree, "train.lst: cannot be read"),
     ],
 )
 def test_what_is_not_there(root, capsys, damage, message):

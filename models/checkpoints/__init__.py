@@ -249,7 +249,7 @@ def read_progress(folder: Path) -> dict:
         InputError: it is missing or something else.
     """
     try:
-        facts = json.loads((folder / PROGRESS).read_text())
+        facts = json.loads((folder / PROGRESS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
     if not isinstance(facts, dict) or not all(isinstance(facts.get(key, {}), dict) for key in ("files", "parts")):

@@ -25,6 +25,8 @@ from training.run_folder import RunFolder  # noqa: E402
 def test_the_editors_value_and_back():
     for pose in library().values():
         assert np.allclose(editor.from_editor(editor.to_editor(pose, FRAME), FRAME), pose)
+        moved = np.where(pose == MISSING, MISSING, pose + (-60.25, 90))  # partly outside
+        assert np.allclose(editor.from_editor(editor.to_editor(moved, FRAME), FRAME), moved)
     assert editor.twins()[2] == 5 and editor.twins()[14] == 15 and editor.twins()[0] == 0
 
 
@@ -148,8 +150,10 @@ def test_people_and_poses_of_uploads(tmp_path):
     assert np.allclose(studio.pose_for(person, pose, fit=True).keypoints[1], pose[1], atol=1)
     with pytest.raises(InputError, match="choose a photo"):
         studio.person(None)
-    with pytest.raises(InputError, match="fewer than two joints"):
+    with pytest.raises(InputError, match="the pose: no person found"):
         studio.pose_for(person, np.full((18, 2), MISSING), fit=False)
+    with pytest.raises(InputError, match="the pose: the skeleton is smaller than 5%"):
+        studio.pose_for(person, np.where(np.arange(18)[:, None] < 17, MISSING, pose), fit=False)
 
 
 def test_people_and_poses_lie_in_the_models_frame(tmp_path):

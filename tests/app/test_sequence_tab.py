@@ -40,7 +40,9 @@ def make(monkeypatch, tmp_path):
 def test_a_film_and_its_download(make):
     shown = make()
     assert shown["film"].endswith("/me:1.mp4") and shown["seen"] == [True]
-    assert shown["sequence-download"].value["orig_name"] == "me:1.gif" and "Done: 3 pictures." in shown["sequence-status"]
+    assert (
+        shown["sequence-download"].value["orig_name"] == "me:1.gif" and "Done: 3 pictures." in shown["sequence-status"]
+    )
 
 
 def test_a_film_that_cannot_be_made_leaves_the_other(make, monkeypatch):

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import codecs
 import errno
 import math
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import InputError
-from configs.files import by_numbers, check_writable, fits, in_checkout, read_record, whole_file, write_text
+from configs.files import by_numbers, check_writable, fits, in_checkout, read_record, read_text, whole_file, write_text
 from tests.shared import REPOSITORY
 
 
@@ -129,3 +130,21 @@ def test_a_record_says_what_is_wrong(tmp_path: Path):
 def test_the_order_of_numbered_paths():
     names = ["epochs_001/a", "epochs_001_step_00005/a", "epochs_999/a", "epochs_1001/a", "generated/64x56/a"]
     assert [str(path) for path in sorted(map(Path, reversed(names)), key=by_numbers)] == names
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_text_with_and_without_a_byte_order_mark(tmp_path: Path, encoding):
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    (tmp_path / "a.txt").write_bytes(mark + "josé\r\nzoë\rà\n".encode(encoding))
+    assert read_text(tmp_path / "a.txt", "") == "josé\nzoë\nà\n"
+    (tmp_path / "a.json").write_bytes(mark + '{"josé": 1}'.encode(encoding))
+    assert read_record(tmp_path / "a.json") == {"josé": 1}
+
+
+@pytest.mark.parametrize("content", [b"jos\xe9", "a".encode("utf-16-le"), "a".encode("utf-32"), b"\xff\xfe\x00", b"\0"])
+def test_what_is_no_text(tmp_path: Path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(InputError, match="a.txt: not UTF-8 or UTF-16 text; write it again"):
+        read_text(tmp_path / "a.txt", "write it again")
+    with pytest.raises(InputError, match="b.txt: cannot be read .No such file or directory.; write it again"):
+        read_text(tmp_path / "b.txt", "write it again")

@@ -56,6 +56,15 @@ def test_a_dumped_config_loads_to_the_same(tmp_path: Path):
     assert load_config(tmp_path / "config.yaml") == cfg
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_config_of_any_editor(tmp_path: Path, encoding):
+    (tmp_path / "config.yaml").write_bytes("ACCELERATE:\r\n  RUN_NAME: café\r\n".encode(encoding))
+    assert load_config(tmp_path / "config.yaml").ACCELERATE.RUN_NAME == "café"
+    (tmp_path / "config.yaml").write_bytes("ACCELERATE: {RUN_NAME: café}".encode("latin-1"))
+    with pytest.raises(InputError, match="config.yaml: not UTF-8 or UTF-16 text; expected a config file"):
+        load_config(tmp_path / "config.yaml")
+
+
 def test_text_stays_as_it_was_typed():
     for text in ("2024_05_01", "1e3", "0x10", "None", "'quoted'"):
         assert load_config("", ["ACCELERATE.RUN_NAME", text]).ACCELERATE.RUN_NAME == text

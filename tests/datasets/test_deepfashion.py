@@ -3,7 +3,7 @@ import re
 import pytest
 
 from configs.errors import InputError
-from datasets.deepfashion import flat_name
+from datasets.deepfashion import flat_name, listed_name
 from tests.shared import SHARED, needs_shared
 
 
@@ -32,3 +32,15 @@ def test_flat_name_of_every_published_name(split, count):
     names = (SHARED / "deepfashion_lists" / f"{split}.lst").read_text().split()
     assert len(names) == count
     assert [flat_name(raw_path(name)) for name in names] == names
+
+
+def test_names_of_a_list():
+    flat = "fashionWOMENDressesid0000262902_3back.jpg"
+    for path in (
+        "WOMEN/Dresses/id_00002629/02_3_back.jpg",
+        r".\\fashion\\WOMEN\\Dresses\\id_00002629\\02_3_back.jpg",
+        flat,
+    ):
+        assert listed_name(path) == flat
+    for other in ("../../x.jpg", "/tmp/x.jpg", "a/b.jpg", "", "WOMEN"):
+        assert listed_name(other) == other

@@ -59,7 +59,6 @@ def test_frame_of_another_dataset():
         "{}",
         "[1, 2]",
         json.dumps(list(range(19))),
-        json.dumps([1.0] * 18),
         json.dumps([True] * 18),
         json.dumps(["1"] * 18),
         json.dumps([10**30] * 18),
@@ -106,6 +105,22 @@ def test_pose_map_ranges(points):
     assert drawn.min() >= 0 and drawn.max() <= 1
     missing = (keypoints == -1).any(axis=1)
     assert not drawn[3:][torch.from_numpy(missing)].any()
+
+
+def test_rounding_errors_of_conversions_do_not_move_a_pixel():
+    keypoints = np.column_stack([np.arange(0, 252, 14), np.arange(0, 162, 9)])
+    for error in (1e-9, -1e-9):
+        moved = keypoints + error
+        for size in (FRAME, (64, 64)):
+            assert pose_map(moved, size, FRAME).equal(pose_map(keypoints, size, FRAME))
+            assert np.array_equal(scale_keypoints(moved, size, FRAME), scale_keypoints(keypoints, size, FRAME))
+
+
+@pytest.mark.parametrize("y", [[12.5, *[-1.0] * 17], [12.5, *[None] * 17]])
+def test_decimals_and_null(y):
+    keypoints = parse_keypoints(json.dumps(y), json.dumps([7] * 18), "row")
+    assert keypoints[0].tolist() == [12.5, 7] and (keypoints[1:] == -1).all()
+    assert parse_keypoints(GOOD, GOOD, "row").dtype == np.int32
 
 
 def test_keypoints_between_pixels_keep_their_place():

@@ -1,14 +1,20 @@
 import json
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from configs import load_config
 from configs.errors import InputError
+from datasets.deepfashion import flat_name
+from datasets.keypoints import FRAME
 from datasets.layouts import fid_real_images, keypoint_frame, load_pairs
-from datasets.pair_lists import file_name, read_annotations
+from datasets.pair_lists import file_name, read_annotations, write_annotations
+from datasets.pairs import PairSizes, TrainPairs
 from tests.shared import SHARED, needs_shared
 
+PAIRS, ANNOTATION = "fasion-resize-pairs-test.csv", "fasion-resize-annotation-test.csv"
 KEYPOINTS = json.dumps(list(range(18)))
 HEADER = "name:keypoints_y:keypoints_x"
 
@@ -62,6 +68,89 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path):
     assert load_pairs(tmp_path, "test")[0].target == "b.jpg"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_as_spreadsheets_save_them(tmp_path, encoding):
+    names = ["a, b.jpg", "c.jpg", "d.jpg"]
+    write_tree(tmp_path, names, [])
+    (tmp_path / PAIRS).write_bytes(
+        '\r\n"from", to ,,\r\n"a, b.jpg" , c.jpg ,,\r\n,,\r\n\r\nc.jpg,"d.jpg" \t\r\n \r\n'.encode(encoding)
+    )
+    rows = [f"{name} : {KEYPOINTS} :{KEYPOINTS}" for name in names]
+    text = "\n".join([f"{HEADER},,,,", "", f'"{rows[0]}",,', f"{rows[1].replace(' : ', chr(34) + ':', 1)} \t"])
+    text = text.replace("c.jpg", '"c.jpg') + f"\n,,,\n{rows[2]}\n\n"
+    (tmp_path / ANNOTATION).write_bytes(text.encode(encoding))
+    pairs = load_pairs(tmp_path, "test")
+    assert pairs.names == [("a, b.jpg", "c.jpg"), ("c.jpg", "d.jpg")]
+    assert all(pair.target_keypoints.tolist() == [[i, i] for i in range(18)] for pair in pairs)
+
+
+def test_rows_are_counted_as_in_the_file(tmp_path):
+    write_tree(tmp_path, ["a.jpg", "b.jpg"], [])
+    for name, text, message in (
+        (PAIRS, "from,to\n\n,,\na.jpg,c.jpg\n", "row 4: c.jpg has no row"),
+        (PAIRS, "from,to\n\na.jpg\n", "row 3: expected two image names"),
+        (PAIRS, '"' * 3 + "from,to\na.jpg,b.jpg\n" + '"' * 200_000, "row 3: expected two image names"),
+        (ANNOTATION, f"{HEADER}\n\na.jpg:{KEYPOINTS}:[1]\n", "row 3: keypoints_x"),
+        (
+            ANNOTATION,
+            f"\n{HEADER}\na.jpg:{KEYPOINTS}:{KEYPOINTS}\n\n" + f"a.jpg:{KEYPOINTS}:{KEYPOINTS}\n" * 2,
+            "row 5: a.jpg is .* in row 3",
+        ),
+    ):
+        write_tree(tmp_path, ["a.jpg", "b.jpg"], [("a.jpg", "b.jpg")])
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=f"{name}, {message}"):
+            load_pairs(tmp_path, "test")
+
+
+@pytest.mark.parametrize("slash", ["/", "\\"])
+@pytest.mark.parametrize("root", ["", "fashion/", "data/img_highres/"])
+def test_names_as_paths_are_those_of_the_benchmark(tmp_path, slash, root):
+    paths = [f"WOMEN/Tees_Tanks/id_0000508{i}/0{i}_7_additional.jpg" for i in range(2)]
+    names = [flat_name(path) for path in paths]
+    write_tree(tmp_path, names, [])
+    listed = [(root + path).replace("/", slash) for path in paths]
+    (tmp_path / PAIRS).write_text(f"from,to\n{listed[0]},{names[1]}\n")
+    (tmp_path / ANNOTATION).write_text("\n".join([HEADER, *(f"{name}:{KEYPOINTS}:{KEYPOINTS}" for name in listed)]))
+    assert load_pairs(tmp_path, "test").names == [tuple(names)]
+    (tmp_path / ANNOTATION).open("a").write(f"\n{names[0]}:{KEYPOINTS}:{KEYPOINTS}\n")
+    with pytest.raises(InputError, match=f"row 4: {names[0]} is already in row 2"):
+        load_pairs(tmp_path, "test")
+
+
+def test_decimals_give_the_items_of_integers(tmp_path):
+    names, sizes = ["a.jpg", "b.jpg"], PairSizes((32, 32), (32, 32), (48, 32), FRAME)
+    points = {name: np.random.default_rng(i).integers(-20, 250, (18, 2)) for i, name in enumerate(names)}
+    items = []
+    for kind in (np.int32, np.float64):
+        write_tree(tmp_path, names, [("a.jpg", "b.jpg")], "train")
+        write_annotations(
+            tmp_path / ANNOTATION.replace("test", "train"), {n: p.astype(kind) for n, p in points.items()}
+        )
+        pairs = load_pairs(tmp_path, "train")
+        assert pairs[0].source_keypoints.dtype == kind
+        items.append(TrainPairs(pairs, sizes, seed=0)[0])
+    assert all(torch.equal(items[0][name], items[1][name]) for name in items[0])
+    points["b.jpg"] = points["b.jpg"] + 0.5
+    write_annotations(tmp_path / ANNOTATION.replace("test", "train"), points)
+    assert np.array_equal(load_pairs(tmp_path, "train")[0].target_keypoints, points["b.jpg"])
+
+
+def test_rows_that_no_pair_uses_may_be_empty_and_shares_are_refused(tmp_path):
+    write_tree(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], [("a.jpg", "b.jpg")])
+    points = {name: np.arange(36).reshape(18, 2) * 3 for name in ("a.jpg", "b.jpg")} | {"c.jpg": np.full((18, 2), -1)}
+    write_annotations(tmp_path / ANNOTATION, points)
+    assert len(load_pairs(tmp_path, "test")) == 1
+    points |= {"b.jpg": np.full((18, 2), -1)}
+    write_annotations(tmp_path / ANNOTATION, points)
+    assert len(load_pairs(tmp_path, "test")) == 1
+    write_annotations(tmp_path / ANNOTATION, {name: np.where(p < 0, -1, p / 100) for name, p in points.items()})
+    with pytest.raises(
+        InputError, match="annotation-test.csv: all keypoints .* expected pixels of the frame, not shares"
+    ):
+        load_pairs(tmp_path, "test")
+
+
 def edit(name, old, new):
     def apply(root):
         path = root / name
@@ -70,9 +159,6 @@ def edit(name, old, new):
         path.write_text(text.replace(old, new, 1))
 
     return apply
-
-
-PAIRS, ANNOTATION = "fasion-resize-pairs-test.csv", "fasion-resize-annotation-test.csv"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +178,7 @@ PAIRS, ANNOTATION = "fasion-resize-pairs-test.csv", "fasion-resize-annotation-te
         (edit(ANNOTATION, HEADER, "name,y,x"), "annotation-test.csv, row 1: expected the header name:"),
         (edit(ANNOTATION, "b.jpg", "a.jpg"), "annotation-test.csv, row 3: a.jpg is already in row 2"),
         (edit(ANNOTATION, "b.jpg:", "b.jpg"), "annotation-test.csv, row 3: "),
-        (edit(ANNOTATION, "[0, 1", "[0"), "annotation-test.csv, row 2: keypoints_y is .*18 integers"),
+        (edit(ANNOTATION, "[0, 1", "[0"), "annotation-test.csv, row 2: keypoints_y is .*18 numbers"),
         (edit(ANNOTATION, "a.jpg:[", "a.jpg:"), "annotation-test.csv, row 2: keypoints_y"),
         (
             lambda root: (root / "test_highres" / "b.jpg").unlink(),

@@ -56,9 +56,16 @@ def test_the_surest_of_several_people_and_nobody(tmp_path):
     [
         (b"{", "not a JSON file"),
         (b"\xff\xfe", "not a JSON file"),
+        (b"\xff{", "not UTF-8 or UTF-16 text; expected OpenPose's output"),
         (b"[]", 'no list "people"'),
         (b'{"people": {}}', 'no list "people"'),
-        (b'{"people": [{}]}', r"people\[0\].pose_keypoints_2d is no list"),
+        (b'{"people": [7]}', r"people\[0\] holds no pose_keypoints_2d"),
+        (b'{"people": [{"pose_keypoints": 7}]}', r"people\[0\].pose_keypoints is no list"),
+        (b'{"keypoints": 7, "width": 9, "height": 9}', 'no list "people" or "keypoints"'),
+        (b'{"keypoints": [[1, 2], [3, 4]], "width": 9, "height": 9}', "keypoints is no list of 18"),
+        (b'{"keypoints": [%s[1]], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is no list of 18"),
+        (b'{"keypoints": [%s9], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is no list of 18"),
+        (b'{"keypoints": [], "width": "x", "height": 9}', "no number of pixels"),
         (b'{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "18 .COCO. or 25 .BODY_25."),
         (b'{"people": [{"pose_keypoints_2d": ["a"]}]}', "pose_keypoints_2d is no list"),
         (b'{"people": [], "canvas_height": -5, "canvas_width": 9}', "no number of pixels"),
@@ -69,7 +76,7 @@ def test_the_surest_of_several_people_and_nobody(tmp_path):
         (b'{"people": [{"pose_keypoints_2d": [%s1%s]}]}' % (b"9," * 53, b"0" * 400), "pose_keypoints_2d is no list"),
         (
             b'{"people": [{"pose_keypoints_2d": [%s1]}]}' % (b"0.5," * 53),
-            "shares of a picture .*; add its canvas_height",
+            "in shares of an image .x 0.5 to 0.5, y 0.5 to 0.5.; add its canvas_height",
         ),
         (b'{"people": [], "canvas_height": "x", "canvas_width": 9}', "no number of pixels"),
     ],
@@ -82,3 +89,68 @@ def test_other_files_are_named(tmp_path, content, message):
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
     with pytest.raises(InputError, match="cannot be read"):
         read_openpose(tmp_path / "nowhere.json")
+
+
+def shares(scale=1.0, shift=0.0):
+    """A pose of 18 places (y, x) about within 0 to 1."""
+    steps = np.linspace(0.1, 0.9, 18) * scale + shift
+    return np.column_stack([steps, steps[::-1]])
+
+
+def read(path, points, canvas=None, **options):
+    triples = [[x, y, 0.9] for y, x in points.tolist()]
+    sides = dict(zip(("canvas_height", "canvas_width"), canvas or ()))
+    path.write_text(json.dumps({"people": [{"pose_keypoints_2d": sum(triples, [])}], **sides}))
+    return read_openpose(path, **options)
+
+
+@pytest.mark.parametrize("beyond", [1.02, 1.5, -0.05, -0.9])
+def test_a_joint_outside_the_image_does_not_change_the_unit(tmp_path, beyond):
+    points = shares()
+    points[10] = beyond, 0.5
+    figures = read(tmp_path / "a.json", points, (512, 768))
+    assert np.allclose(figures.surest(), points * (512, 768)) and "given in shares" in figures.unit
+    for options in ({"image": (512, 768)}, {"canvas": (512, 768), "image": (9, 9)}):
+        assert np.array_equal(read(tmp_path / "a.json", points, **options).surest(), figures.surest())
+
+
+def test_a_few_pixels_outside_are_pixels(tmp_path):
+    points = shares(500)
+    points[10] = -0.5, 1.5
+    figures = read(tmp_path / "a.json", points, (512, 768))
+    assert np.array_equal(figures.surest(), points) and figures.unit == "pixels of an image of 768 x 512"
+
+
+def test_coordinates_of_a_given_frame_are_taken_as_they_are(tmp_path):
+    figures = read(tmp_path / "a.json", shares(), (512, 768), frame=(1, 1))
+    assert np.array_equal(figures.surest(), shares()) and figures.canvas == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "points, canvas, message",
+    [
+        (shares(), None, "x 0.1 to 0.9, y 0.1 to 0.9.; add its canvas_height and canvas_width"),
+        (shares(), (20, 10), "may be pixels or shares of a canvas of 10 x 20"),
+        (
+            shares(2, -1),
+            (512, 768),
+            "x -0.8 to 0.8, y -0.8 to 0.8 are neither shares of the canvas .0 to 1. nor its pixels",
+        ),
+    ],
+)
+def test_units_that_are_not_clear_are_refused(tmp_path, points, canvas, message):
+    with pytest.raises(InputError, match=message) as error:
+        read(tmp_path / "a.json", points, canvas)
+    assert str(error.value).startswith(f"{tmp_path}/a.json: ") and "\n" not in str(error.value)
+
+
+def test_the_people_of_an_editor(tmp_path):
+    first, second = (np.round(shares(500)), np.round(shares(300, 50)))
+    flat = [place[::-1] for person in (first, second) for place in person.tolist()]
+    for keypoints in (flat, [flat[:18], flat[18:]], [flat[:18], None, flat[18:]]):
+        (tmp_path / "a.json").write_text(json.dumps({"width": 512, "height": 512, "keypoints": keypoints}))
+        figures = read_openpose(tmp_path / "a.json")
+        assert figures.canvas == (512, 512) and np.array_equal(figures.people, [first, second])
+    for keypoints in ([], [None] * 18, [[-1, -1]] * 36, [[0, 0]] * 18):
+        (tmp_path / "a.json").write_text(json.dumps({"width": 512, "height": 512, "keypoints": keypoints}))
+        assert read_openpose(tmp_path / "a.json").people == []

@@ -94,6 +94,10 @@ def halve(keypoints):
     keypoints[:] = keypoints // 2
 
 
+def shrink(keypoints):
+    keypoints[0] = 50 + keypoints[0] // 50
+
+
 def truncate(root):
     path = root / "train" / TRAIN[0]
     path.write_bytes(path.read_bytes()[:-40])
@@ -177,6 +181,7 @@ PAIRS, ANNOTATIONS = "market-pairs-train.csv", "market-annotation-train.csv"
         (move_keypoints("train", one_outside), [f"warning: train: 1 of .* outside the frame of 128 x 64.*{TRAIN[0]}"]),
         (move_keypoints("test", swap), ["error: test: .* outside the frame .* y and x are swapped"]),
         (move_keypoints("train", halve), ["error: train: all keypoints lie in one quarter of the frame"]),
+        (move_keypoints("train", shrink), [f"warning: train: 1 images have a skeleton smaller than 5% .* .{TRAIN[0]}"]),
         (move_keypoints("test", none_found), [f"warning: test: 1 images have no keypoints at all .{TEST[1]}"]),
         (append(PAIRS, ",".join(TRAIN[:2])), ["warning: train: 1 pairs are repeated .*: 2 times"]),
         (append(PAIRS, f"{TRAIN[0]},{TRAIN[0]}"), [f"warning: train: 1 pairs join an image with itself .{TRAIN[0]}"]),

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import pose_transfer_test
 from configs import InputError, load_config
 from datasets import load_pairs
+from datasets.keypoints import FRAME
 from datasets.pair_lists import file_name
 from diffusion.randomness import pair_generators, pair_seed
 from models import build_model
@@ -228,6 +229,9 @@ def test_parts_wait_on_the_cpu(pairs):
     assert np.abs(images - expected).max() < 0.02
 
 
+SHARES = np.linspace((0, 0), (1, 1), 18)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -243,6 +247,10 @@ def test_parts_wait_on_the_cpu(pairs):
         ({"num_inference_steps": 1001}, "num_inference_steps is 1001, expected 1 to 1000"),
         ({"guidance_interval": (0.5, 0.2)}, "guidance_interval is \\(0.5, 0.2\\)"),
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
+        ({"pose": np.full((18, 2), -1)}, "pose 1: no person found"),
+        ({"pose": [SHARES * FRAME, SHARES]}, "pose 2: the skeleton is smaller than 5% .* x 0 to 1, y 0 to 1 in pixels"),
+        ({"pose": SHARES * FRAME + FRAME}, "pose 1: the skeleton lies wholly outside the frame of 256 x 176"),
+        ({"pose": SHARES * (1e12, 100)}, "pose 1: a keypoint lies far outside the frame"),
     ],
 )
 def test_bad_calls(pipe, change, message):

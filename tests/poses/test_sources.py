@@ -114,11 +114,88 @@ def test_other_json(tmp_path, document):
         READER.read([str(path)])
 
 
+EMPTY = f"{[-1] * 18}"
+NOBODY = "no person found; use a photo that shows one from head to hip, or give keypoints"
+
+
+def row(name: str, points: np.ndarray) -> str:
+    y, x = points.T.tolist()
+    return f"{name}:{json.dumps(y)}:{json.dumps(x)}"
+
+
+def test_nobody_is_one_error_everywhere(tmp_path):
+    Image.new("RGB", FRAME[::-1]).save(tmp_path / "photo.png")
+    (tmp_path / "row.csv").write_text(f"{ANNOTATION_HEADER}\na.jpg:{EMPTY}:{EMPTY}")
+    (tmp_path / "empty.json").write_text('{"people": []}')
+    (tmp_path / "missing.json").write_text(json.dumps(openpose(np.full((18, 2), MISSING))))
+    reader = PoseReader(OnePerson(), FRAME)
+    for name in ("photo.png", "row.csv", "row.csv:a.jpg", "empty.json", "missing.json"):
+        for photos in ((), [(300, 200)]):
+            with pytest.raises(InputError, match=NOBODY) as error:
+                reader.read(["standing_front", str(tmp_path / name)], photos)
+            assert str(error.value).startswith(f"{tmp_path / name}".partition(":")[0])
+    with pytest.raises(InputError, match=f"{tmp_path}: {NOBODY}"):
+        reader.read([str(tmp_path)])
+
+
+def test_frames_that_show_nobody_are_left_out_and_counted(tmp_path):
+    notes = []
+    reader = PoseReader(OnePerson(), FRAME, say=notes.append)
+    (tmp_path / "film").mkdir()
+    for number, people in enumerate((openpose(STANDING), {"people": []}, openpose(STANDING))):
+        (tmp_path / "film" / f"{number}.json").write_text(json.dumps(people))
+    Image.new("RGB", FRAME[::-1]).save(tmp_path / "film" / "photo.png")
+    assert [pose.name for pose in reader.read([str(tmp_path / "film"), "seated_left"])] == ["0", "2", "seated_left"]
+    assert notes == [f"note: {tmp_path}/film: 2 of 4 show nobody and are left out, first {tmp_path}/film/1.json"]
+    rows = [ANNOTATION_HEADER, f"a.jpg:{EMPTY}:{EMPTY}", row("b.jpg", STANDING)]
+    (tmp_path / "rows.csv").write_text("\n".join(rows))
+    assert [pose.name for pose in reader.read([str(tmp_path / "rows.csv")])] == ["b"]
+    assert notes[1] == f"note: {tmp_path}/rows.csv: 1 of 2 show nobody and are left out, first a.jpg"
+
+
+def test_of_poses_that_belong_to_photos_none_is_left_out(tmp_path):
+    (tmp_path / "film").mkdir()
+    for number, people in enumerate((openpose(STANDING), {"people": []}, openpose(STANDING))):
+        (tmp_path / "film" / f"{number}.json").write_text(json.dumps(people))
+    with pytest.raises(InputError, match="1.json: no person found"):
+        READER.read([str(tmp_path / "film")], [(300, 200)] * 2)
+
+
+SMALL = "is smaller than 5% of the frame of 256 x 176 .height x width.; read: "
+OUTSIDE = "lies wholly outside the frame of 256 x 176 .height x width.; read: "
+
+
+@pytest.mark.parametrize(
+    "points, message",
+    [
+        (STANDING / 25, SMALL + "x [0-9.]+ to [0-9.]+, y [0-9.]+ to [0-9.]+ in {unit}"),
+        (STANDING / FRAME, SMALL + "x [0-9.]+ to [0-9.]+, y [0-9.]+ to [0-9.]+ in {unit}"),
+        (STANDING + (0, 200), OUTSIDE + "x 2[0-9.]+ to [0-9.]+, y [0-9.]+ to [0-9.]+ in {unit}"),
+        (STANDING - (300, 0), OUTSIDE + "x [0-9.]+ to [0-9.]+, y -[0-9.]+ to -[0-9.]+ in {unit}"),
+    ],
+)
+def test_what_nobody_can_mean_is_refused_with_its_unit(tmp_path, points, message):
+    points = points.round(3)
+    Image.new("RGB", FRAME[::-1]).save(tmp_path / "photo.png")
+    (tmp_path / "row.csv").write_text(f"{ANNOTATION_HEADER}\n{row('a.jpg', points)}")
+    people = {"people": [{"pose_keypoints_2d": [7, 7, 0.1] * 18}, *openpose(points)["people"]]}  # all are in pixels
+    (tmp_path / "canvas.json").write_text(json.dumps(people | {"canvas_height": FRAME[0], "canvas_width": FRAME[1]}))
+    reader, units = (
+        PoseReader(OnePerson(points), FRAME),
+        {"row.csv": "pixels of the frame", "photo.png": "pixels of 176 x 256"},
+    )
+    units["canvas.json"] = "pixels of an image of 176 x 256"
+    for name, unit in units.items():
+        with pytest.raises(InputError, match=message.format(unit=unit)) as error:
+            reader.read([str(tmp_path / name)])
+        assert str(error.value).startswith(f"{tmp_path / name}") and "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("size, photos", [({"canvas_height": 256, "canvas_width": 176}, []), ({}, [FRAME])])
 def test_keypoints_too_far_away_to_be_drawn(tmp_path, size, photos):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(openpose(np.vstack([STANDING[:17], [[9, 20_000]]]), **size)))
-    with pytest.raises(InputError, match="a.json: a keypoint lies far outside its picture of 176 x 256"):
+    with pytest.raises(InputError, match="a.json: a keypoint lies far outside the frame of 256 x 176"):
         READER.read([str(path)], photos)
 
 
