@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 import pose_transfer_train
 from configs import load_config
 from datasets import GlobalBatchSampler
-from models import CFLD
+from models import CFLD, build_model
+from models.checkpoints import published_parameters
+from models.export import export_published
 from tests import forked
 from tests.tiny import folder_of_run, run_main, write_tiny
 from training import processes, signals
@@ -456,6 +458,35 @@ def test_beginning_again_and_from_weights(tiny):
     assert status == 0
     first, second = load_file(weights / "model.safetensors"), load_file(run.newest() / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_going_on_from_a_published_checkpoint_with_its_moments(tiny, capsys):
+    _, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
+    published = tiny.parent / "published"
+    export_published(str(run.newest()), published)
+    opts = ["MODEL.PRETRAINED_PATH", str(published), "MODEL.LAST_EPOCH", "1"]
+    capsys.readouterr()
+    assert train(tiny, "without", *opts)[0] == 0
+    assert f"Adam starts without moments: {published}/optimizer.bin: no such file" in capsys.readouterr().err
+    model = build_model(load_config(tiny))
+    trained = [p for p in published_parameters(model).values() if p.requires_grad]
+    adam = torch.optim.Adam(trained)
+    for parameter in trained:
+        parameter.grad = torch.ones_like(parameter)
+    for _ in range(5):
+        adam.step()
+    torch.save(adam.state_dict(), published / "optimizer.bin")
+    status, goes_on = train(tiny, "with", *opts)
+    assert status == 0
+    assert (
+        f"Adam starts with the moments of {published}/optimizer.bin ({len(trained)} parameters)"
+        in capsys.readouterr().err
+    )
+    state = load_file(goes_on.newest() / "training_state.safetensors")
+    assert {value.item() for name, value in state.items() if name.endswith("/step")} == {7.0}  # 2 steps an epoch
+    assert momentum(goes_on) > 10 * momentum(run)
+    assert train(tiny, "with", *opts, "OPTIMIZER.EPOCHS", "3")[0] == 0  # from its own checkpoint
+    assert "Adam starts" not in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_another_machine_does_not_see(tiny, capsys, monkeypatch):

@@ -42,7 +42,7 @@ from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .settings import flat_settings
 from .signals import Report, StepReports, StopSignals, Wishes
-from .state import Position, TrainingState, load_training_state
+from .state import Position, TrainingState, load_training_state, take_first_moments
 from .step_log import StepLog
 from .watch import BadSteps, Watch
 from .zero import ZeroAdam, configure_zero, is_zero
@@ -120,6 +120,8 @@ class Trainer:
             )
         else:
             self.steps.go_to(self.position.total_steps, Watch())
+            if weights := cfg.MODEL.PRETRAINED_PATH:
+                self.notes.append(take_first_moments(Path(weights), model, self.parameters, self.adam))
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
 
     def _restore(self, checkpoint: Path) -> None:
