@@ -578,6 +578,23 @@ def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch):
     assert "another variant" in capsys.readouterr().err
 
 
+def test_going_on_with_changed_settings_names_them(tiny, capsys):
+    _, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
+    capsys.readouterr()
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "2", "ACCELERATE.LOG_PERIOD", "2")[0] == 0
+    assert "changed settings" not in capsys.readouterr().err
+    changed = ["INPUT.BATCH_SIZE", "4", "OPTIMIZER.LR", "5e-4", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2"]
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "3", *changed)[0] == 0
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "changed settings" in line]
+    assert line.endswith(
+        "epochs_002/checkpoints is resumed with changed settings: INPUT.BATCH_SIZE 8 -> 4, the number of steps 2 -> 5, "
+        "ACCELERATE.GRADIENT_ACCUMULATION_STEPS 1 -> 2, OPTIMIZER.LR 0.001 -> 0.0005"
+    )
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "4", *changed[:4])[0] == 0
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "changed settings" in line]
+    assert "ACCELERATE.GRADIENT_ACCUMULATION_STEPS 2 -> 1; the run trains on the same pairs in the same steps" in line
+
+
 def test_an_output_folder_that_cannot_be_made(tiny, capsys):
     (tiny.parent / "file").write_text("")
     assert run_main(pose_transfer_train, "--config_file", tiny, "ACCELERATE.OUTPUT_DIR", tiny.parent / "file") == 1
