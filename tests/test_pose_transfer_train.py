@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 import pose_transfer_train
 from configs import load_config
 from datasets import GlobalBatchSampler
-from models import CFLD
+from models import CFLD, build_model
+from models.checkpoints import published_parameters
+from models.export import export_published
 from tests import forked
 from tests.tiny import folder_of_run, run_main, write_tiny
 from training import processes, signals
@@ -458,6 +460,35 @@ def test_beginning_again_and_from_weights(tiny):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_going_on_from_a_published_checkpoint_with_its_moments(tiny, capsys):
+    _, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
+    published = tiny.parent / "published"
+    export_published(str(run.newest()), published)
+    opts = ["MODEL.PRETRAINED_PATH", str(published), "MODEL.LAST_EPOCH", "1"]
+    capsys.readouterr()
+    assert train(tiny, "without", *opts)[0] == 0
+    assert f"Adam starts without moments: {published}/optimizer.bin: no such file" in capsys.readouterr().err
+    model = build_model(load_config(tiny))
+    trained = [p for p in published_parameters(model).values() if p.requires_grad]
+    adam = torch.optim.Adam(trained)
+    for parameter in trained:
+        parameter.grad = torch.ones_like(parameter)
+    for _ in range(5):
+        adam.step()
+    torch.save(adam.state_dict(), published / "optimizer.bin")
+    status, goes_on = train(tiny, "with", *opts)
+    assert status == 0
+    assert (
+        f"Adam starts with the moments of {published}/optimizer.bin ({len(trained)} parameters)"
+        in capsys.readouterr().err
+    )
+    state = load_file(goes_on.newest() / "training_state.safetensors")
+    assert {value.item() for name, value in state.items() if name.endswith("/step")} == {7.0}  # 2 steps an epoch
+    assert momentum(goes_on) > 10 * momentum(run)
+    assert train(tiny, "with", *opts, "OPTIMIZER.EPOCHS", "3")[0] == 0  # from its own checkpoint
+    assert "Adam starts" not in capsys.readouterr().err
+
+
 def test_a_checkpoint_that_another_machine_does_not_see(tiny, capsys, monkeypatch):
     assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
     monkeypatch.setattr("training.checkpointing.gather_object", lambda answers: [*answers, False])
@@ -545,6 +576,23 @@ def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch):
     assert "stopped within an epoch, of which ACCELERATE.SEED was 3407 and is 5;" in capsys.readouterr().err
     assert train(tiny, "run", "MODEL.DECODER_CONFIG.DEPTH", "2")[0] == 1
     assert "another variant" in capsys.readouterr().err
+
+
+def test_going_on_with_changed_settings_names_them(tiny, capsys):
+    _, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
+    capsys.readouterr()
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "2", "ACCELERATE.LOG_PERIOD", "2")[0] == 0
+    assert "changed settings" not in capsys.readouterr().err
+    changed = ["INPUT.BATCH_SIZE", "4", "OPTIMIZER.LR", "5e-4", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2"]
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "3", *changed)[0] == 0
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "changed settings" in line]
+    assert line.endswith(
+        "epochs_002/checkpoints is resumed with changed settings: INPUT.BATCH_SIZE 8 -> 4, the number of steps 2 -> 5, "
+        "ACCELERATE.GRADIENT_ACCUMULATION_STEPS 1 -> 2, OPTIMIZER.LR 0.001 -> 0.0005"
+    )
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "4", *changed[:4])[0] == 0
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "changed settings" in line]
+    assert "ACCELERATE.GRADIENT_ACCUMULATION_STEPS 2 -> 1; the run trains on the same pairs in the same steps" in line
 
 
 def test_an_output_folder_that_cannot_be_made(tiny, capsys):

@@ -22,13 +22,18 @@ from torch.optim import Optimizer
 
 from configs.errors import InputError
 from configs.files import read_record
+from models import CFLD
+from models.checkpoints import published_files, published_names
 from models.sharding import sharded_like, to_cpu
+from models.weights import read_tensor_file
 
 from .ema import EMA
 
 TENSORS, FACTS = "training_state.safetensors", "training_state.json"
 POSITION_FORM = {"epoch": int, "step": int, "steps_per_epoch": int}
 FACTS_FORM = {"position": POSITION_FORM}
+PUBLISHED_OPTIMIZER = "optimizer.bin"  # as Accelerate calls it
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,65 @@ def load_training_state(
                 parameters[rest].copy_(sharded_like(tensor, parameters[rest]))
     if unknown := sorted(moments.keys() - parameters.keys()):
         raise InputError(f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)")
+    _take_moments(moments, parameters, optimizer)
+    if scaler and facts.get("scaler"):
+        scaler.load_state_dict(facts["scaler"])
+    return position, facts
+
+
+def take_first_moments(folder: Path, model: CFLD, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> str:
+    """Take up Adam's moments of the checkpoint whose weights a new run starts with.
+
+    Those of a published checkpoint are taken where they fit; of ours, a new run takes the weights alone.
+
+    Returns:
+        a line that says whether they were taken, else why not.
+    """
+    try:
+        if not published_files(folder):
+            raise InputError(f"of {folder}, a new run takes the weights alone")
+        moments = _published_moments(folder / PUBLISHED_OPTIMIZER, model, parameters)
+    except InputError as reason:
+        return f"Adam starts without moments: {reason}"
+    _take_moments(moments, parameters, optimizer)
+    return f"Adam starts with the moments of {folder / PUBLISHED_OPTIMIZER} ({len(moments)} parameters)"
+
+
+def _published_moments(path: Path, model: CFLD, parameters: Mapping[str, nn.Parameter]) -> dict[str, dict[str, Tensor]]:
+    """Adam's moments by the names of `parameters`.
+
+    The file numbers the parameters in the order in which the published program gave them to Adam: those of the model,
+    then those of the U-Net, each in the order of its modules.
+
+    Raises:
+        InputError: the file is missing or damaged, or the moments are of other parameters.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    content = read_tensor_file(path)
+    try:
+        numbers = [number for group in content["param_groups"] for number in group["params"]]
+        states = [{key: torch.as_tensor(content["state"][i][key]).float() for key in MOMENTS} for i in numbers]
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
+        raise InputError(f"{path}: does not hold the moments of every parameter of an Adam optimizer") from None
+    published = {published: name for published, name in published_names(model).items() if name in parameters}
+    if len(states) != len(parameters):
+        raise InputError(f"{path}: of {len(states)} parameters, this run trains {len(parameters)}")
+    for (name, own), state in zip(published.items(), states):
+        for key in MOMENTS:
+            found, expected = (tuple(x.shape) for x in (state[key], parameters[own]))
+            if found != (() if key == "step" else expected):
+                raise InputError(f"{path}: {key} {found} of {name}, which has {expected}")
+    return dict(zip(published.values(), states))
+
+
+def _take_moments(
+    moments: Mapping[str, Mapping[str, Tensor]], parameters: Mapping[str, nn.Parameter], optimizer: Optimizer
+) -> None:
+    """Give an optimizer the moments by the names of its parameters; those of others start anew."""
     state = {
         index: {key: sharded_like(value, parameters[name]) for key, value in moments[name].items()}
         for index, name in enumerate(parameters)
         if name in moments
     }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    if scaler and facts.get("scaler"):
-        scaler.load_state_dict(facts["scaler"])
-    return position, facts

@@ -18,15 +18,17 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
+from configs import load_config
 from configs.errors import InputError
 from configs.files import write_text
 from datasets import GlobalBatchSampler, TrainPairs
 from datasets.pairs import unpack
+from datasets.row_cache import digest
 from diffusion.randomness import pair_seed
 from metrics import json_numbers
 from metrics.report import COLUMNS
 from models import CFLD, load_checkpoint
-from models.checkpoints import PROGRESS, other_parts, read_progress, trained_parameters
+from models.checkpoints import CONFIG, PROGRESS, other_parts, read_progress, trained_parameters
 from models.execution import prepare_execution
 from models.sharding import to_cpu, unsharded, whole
 
@@ -40,9 +42,9 @@ from .progress import LOGGER, draw_training_curves, open_log, read_log
 from .report import write_report
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
-from .settings import flat_settings
+from .settings import changes_note, flat_settings, training_settings
 from .signals import Report, StepReports, StopSignals, Wishes
-from .state import Position, TrainingState, load_training_state
+from .state import Position, TrainingState, load_training_state, take_first_moments
 from .step_log import StepLog
 from .watch import BadSteps, Watch
 
@@ -115,40 +117,41 @@ class Trainer:
             )
         else:
             self.steps.go_to(self.position.total_steps, Watch())
+            if weights := cfg.MODEL.PRETRAINED_PATH:
+                self.notes.append(take_first_moments(Path(weights), model, self.parameters, self.adam))
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
 
     def _restore(self, checkpoint: Path) -> None:
         """Take up weights, optimizer, position and watch of a checkpoint."""
         self.notes += other_parts(load_checkpoint(self.model, checkpoint), self.cfg)
         position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
-        self.position = self.checkpoints.saved = self._check_position(position, facts.get("order", {}))
+        order = {"the number of steps": position.steps_per_epoch, **facts.get("order", {})}  # of older ones, steps only
+        self.position = self.checkpoints.saved = self._check_position(position, order)
         self.steps.go_to(self.position.total_steps, Watch(**facts.get("watch", {})))
         self.tracker_id = facts.get("tracker_id", self.tracker_id)
-        before, now = facts.get("arrangement"), self._arrangement()
-        if before not in (None, now):
-            self.notes.append(
-                f"{checkpoint} was written by {before['processes']} process(es) with {before['accumulation']} "
-                f"accumulation step(s), this run has {now['processes']} with {now['accumulation']}: it trains on the "
-                "same pairs in the same steps with the same noise; sums of gradients are rounded differently and "
-                "stochastic depth (DROP_PATH_RATE) is drawn anew, so the weights will not be the same to the last bit"
-            )
+        before = {"the number of processes": facts.get("arrangement", {}).get("processes"), **order}
+        now = {"the number of processes": self.accelerator.num_processes, **self._order()}
+        settings = load_config(checkpoint / CONFIG), self.cfg
+        if note := changes_note(*(others | training_settings(cfg) for others, cfg in zip((before, now), settings))):
+            self.notes.append(f"{checkpoint} is {note}")
 
     def _arrangement(self) -> dict[str, int]:
         """What the rounding of a step depends on, the result of which is else the same."""
         return {"processes": self.accelerator.num_processes, "accumulation": self.accumulation}
 
-    def _order(self) -> dict[str, int]:
+    def _order(self) -> dict[str, int | str]:
         """What decides which pairs a step of an epoch trains on."""
         return {
             "ACCELERATE.SEED": self.cfg.ACCELERATE.SEED,
             "INPUT.BATCH_SIZE": self.cfg.INPUT.BATCH_SIZE,
             "the number of pairs": len(self.dataset),
             "the number of steps": self.steps_per_epoch,
+            "the list of pairs": digest(f"{pair.source},{pair.target}" for pair in self.dataset.pairs)[:8],
         }
 
-    def _check_position(self, position: Position, order: Mapping[str, int]) -> Position:
+    def _check_position(self, position: Position, order: Mapping[str, int | str]) -> Position:
         now = self._order()
-        before = now | {"the number of steps": position.steps_per_epoch} | order  # older checkpoints know steps only
+        before = now | order
         changes = [f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name]]
         if position.step and changes:
             raise InputError(

@@ -28,6 +28,7 @@ from configs.loading import ConfigFiles, merge_config, read_config_files
 from ..build import build_model
 from ..cfld import CFLD
 from ..manifest import check_files, file_records, part_digests
+from ..perception_refined_decoder import LinearPrompt
 from ..sharding import sharded_like
 from ..weights import COMPUTED, read_weights
 
@@ -64,7 +65,7 @@ LATER_PARTS = {"decoder", "zero_conv_ins", "zero_conv_outs", "downsample", "norm
 
 def published_name(name: str, model: CFLD) -> str:
     """The published name of one of our parameters; the U-Net's as in its own file."""
-    if type(model.prompt_decoder).__name__ == "LinearPrompt":
+    if isinstance(model.prompt_decoder, LinearPrompt):
         name = re.sub(r"^prompt_decoder\.projection\.", "decoder.decoder_fc.", name)
     for pattern, replacement in RENAMES:
         renamed, count = re.subn(pattern, replacement, name)
@@ -80,18 +81,18 @@ def published_name(name: str, model: CFLD) -> str:
     )
 
 
-def published_tensors(model: CFLD) -> dict[str, Tensor]:
-    """Everything that the two published files hold, parameters and buffers, under its name and in its order there.
+def published_names(model: CFLD) -> dict[str, str]:
+    """Our name of everything that the two published files hold, by its name and in its order there.
 
-    Names of the U-Net's file begin with `model.`.
+    Published names in the U-Net's file begin with `model.`.
     """
-    tensors = {}
+    names = {}
     for prefix, module in model.named_modules():
-        own = dict(module.named_parameters(prefix, recurse=False))
-        own |= {name: b for name, b in module.named_buffers(prefix, recurse=False) if STORED_BUFFERS.search(name)}
-        tensors |= {published_name(name, model): x for name, x in own.items() if not name.startswith("vae.")}
-    rest, unet = ([name for name in tensors if name.startswith("model.") == of_unet] for of_unet in (False, True))
-    return {name: tensors[name] for name in (*_in_published_order(rest), *unet)}
+        own = [name for name, _ in module.named_parameters(prefix, recurse=False)]
+        own += [name for name, _ in module.named_buffers(prefix, recurse=False) if STORED_BUFFERS.search(name)]
+        names |= {published_name(name, model): name for name in own if not name.startswith("vae.")}
+    rest, unet = ([name for name in names if name.startswith("model.") == of_unet] for of_unet in (False, True))
+    return {name: names[name] for name in (*_in_published_order(rest), *unet)}
 
 
 def _in_published_order(names: Sequence[str]) -> list[str]:
@@ -103,8 +104,14 @@ def _in_published_order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: [(path[-1] in LATER_PARTS, first[path]) for path in paths[name]])
 
 
+def published_tensors(model: CFLD) -> dict[str, Tensor]:
+    """Everything that the two published files hold, by `published_names`."""
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {published: own[name] for published, name in published_names(model).items()}
+
+
 def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
-    """Every parameter but the VAE's, by its name in the published files (U-Net: `model.`), in their order."""
+    """Every parameter but the VAE's, by `published_names`."""
     return {name: tensor for name, tensor in published_tensors(model).items() if isinstance(tensor, nn.Parameter)}
 
 

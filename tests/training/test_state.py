@@ -1,3 +1,5 @@
+import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -5,8 +7,11 @@ import torch
 from torch.amp import GradScaler
 
 from configs import InputError
+from models.checkpoints import published_name, trained_parameters
+from tests.parity import load_case
+from tests.shared import SHARED, needs_shared
 from training.ema import EMA
-from training.state import TENSORS, Position, TrainingState, load_training_state
+from training.state import TENSORS, Position, TrainingState, load_training_state, take_first_moments
 
 
 def setup(seed, decay):
@@ -79,3 +84,104 @@ def test_training_on_does_not_change_a_copy(tmp_path):
     before = {name: value.clone() for name, value in state.tensors.items()}
     step(model, optimizer, ema, 1)
     assert len(before) == 4 * 4 and all(torch.equal(before[name], state.tensors[name]) for name in before)
+
+
+@pytest.fixture(scope="module", params=["default", "ape"])
+def published(request, tmp_path_factory):
+    """A model of the parity cases, and a published checkpoint with the moments of a step of Adam.
+
+    The optimizer gets the parameters in the order in which the published program lists its gradients.
+    """
+    case, folder = SHARED / "parity" / "tiny" / request.param, tmp_path_factory.mktemp("published")
+    _, model, _, _ = load_case(case)
+    for file in (case / "checkpoint").iterdir():
+        (folder / file.name).symlink_to(file)
+    names = json.loads((case / "meta.json").read_text())["grad_norms"]
+    ours = trained_parameters(model)
+    by_name = {
+        ("unet." if name.startswith("unet.") else "model.") + published_name(name, model): p for name, p in ours.items()
+    }
+    optimizer = torch.optim.Adam([by_name[name] for name in names])
+    before = {name: p.detach().clone() for name, p in ours.items()}
+    torch.manual_seed(0)
+    for parameter in ours.values():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    with torch.no_grad():
+        for name, parameter in ours.items():
+            parameter.copy_(before[name])
+    torch.save(optimizer.state_dict(), folder / "optimizer.bin")
+    return model, folder
+
+
+def first_moments(published):
+    """The line about them, and those of an optimizer of ours by parameter."""
+    model, folder = published
+    parameters = trained_parameters(model)
+    adam = torch.optim.Adam(parameters.values())
+    line = take_first_moments(folder, model, parameters, adam)
+    return line, adam.state
+
+
+@needs_shared
+def test_moments_of_the_published_system_come_to_their_parameters(published):
+    line, state = first_moments(published)
+    parameters = trained_parameters(published[0])
+    assert line == f"Adam starts with the moments of {published[1]}/optimizer.bin ({len(parameters)} parameters)"
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(state[parameter]["exp_avg"], 0.1 * parameter.grad, msg=name)
+        torch.testing.assert_close(state[parameter]["exp_avg_sq"], 0.001 * parameter.grad**2, msg=name)
+        assert state[parameter]["step"] == 1
+
+
+def fewer(content):
+    content["param_groups"][0]["params"].pop()
+    return content
+
+
+def of_another_shape(content):
+    content["state"][3]["exp_avg"] = torch.zeros(1)
+    return content
+
+
+def without_one(content):
+    del content["state"][3]
+    return content
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (fewer, r"of \d+ parameters, this run trains \d+"),
+        (of_another_shape, r"exp_avg \(1,\) of backbone.patch_embed.norm.weight, which has \(16,\)"),
+        (without_one, "does not hold the moments of every parameter of an Adam optimizer"),
+        (lambda content: [1], "does not hold the moments of every parameter of an Adam optimizer"),
+        (lambda content: {**content, "code": pytest.fail}, "holds more than tensors"),
+        (lambda content: None, "is a web page"),
+    ],
+)
+def test_moments_that_do_not_fit_are_not_taken(published, tmp_path, change, reason):
+    model, folder = published
+    for file in folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    content = change(torch.load(folder / "optimizer.bin", weights_only=True))
+    (tmp_path / "optimizer.bin").unlink()
+    if content is None:
+        (tmp_path / "optimizer.bin").write_text("<html></html>")
+    else:
+        torch.save(content, tmp_path / "optimizer.bin")
+    line, state = first_moments((model, tmp_path))
+    assert re.fullmatch(f"Adam starts without moments: {tmp_path}/optimizer.bin: .*{reason}.*", line) and not state
+
+
+@needs_shared
+def test_without_a_file_of_moments_there_is_a_line(published, tmp_path):
+    model, folder = published
+    assert f"of {tmp_path}, a new run takes the weights alone" in first_moments((model, tmp_path))[0]
+    for name in ("pytorch_model.bin", "pytorch_model_1.bin"):
+        (tmp_path / name).symlink_to(folder / name)
+    assert first_moments((model, tmp_path)) == (
+        f"Adam starts without moments: {tmp_path}/optimizer.bin: no such file",
+        {},
+    )
