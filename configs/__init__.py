@@ -1,7 +1,7 @@
 """Settings: `load_config` clones the defaults, merges a file and command-line pairs, checks and freezes."""
 
-from .checks import check
 from .errors import InputError
 from .loading import load_config
+from .relations import check
 
 __all__ = ["InputError", "check", "load_config"]

@@ -1,189 +1,312 @@
-"""Every setting of the project, one comment each.
+"""Every setting of the project with its default, the rule of its values, and a comment.
 
 Keys of the published system keep their published names and defaults, so its YAML files and command-line
 overrides work unchanged. Keys marked (ours) are additions.
 """
 
-from yacs.config import CfgNode as CN
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
 
-_C = CN()
+from yacs.config import CfgNode
 
-_C.ACCELERATE = CN()
-_C.ACCELERATE.OUTPUT_DIR = "outputs"  # (ours) runs are written to OUTPUT_DIR/PROJECT_NAME/RUN_NAME
-_C.ACCELERATE.PROJECT_NAME = "CFLD"
-_C.ACCELERATE.RUN_NAME = "baseline"
-_C.ACCELERATE.MIXED_PRECISION = "fp16"  # no, fp16 or bf16; a CPU run falls back from fp16 to no
-_C.ACCELERATE.ALLOW_TF32 = True  # TensorFloat-32 matrix products on GPUs that have them
-_C.ACCELERATE.SEED = 3407  # every random choice follows from this, whatever the number of processes
-_C.ACCELERATE.GRADIENT_ACCUMULATION_STEPS = 1  # INPUT.BATCH_SIZE is divided by it
-_C.ACCELERATE.LOG_PERIOD = 10  # optimizer steps between log lines
-_C.ACCELERATE.EVAL_PERIOD = 5  # epochs between evaluations; a checkpoint is written at each
-_C.ACCELERATE.TRACKERS = ["tensorboard"]  # (ours) any of tensorboard, wandb
-_C.ACCELERATE.BEST_SCORE = "SSIM"  # (ours) the checkpoint best in this score is kept beside the last
-_C.ACCELERATE.CHECKPOINT_STEPS = 0  # (ours) optimizer steps between further checkpoints; 0 writes none
-_C.ACCELERATE.CHECKPOINT_MINUTES = 30.0  # (ours) most minutes between checkpoints; 0 does not look at the clock
-_C.ACCELERATE.KEEP_CHECKPOINTS = 2  # (ours) the newest so many are kept beside the best
-_C.ACCELERATE.SPIKE_SIGMA = 6.0  # (ours) report a loss so many standard deviations above the usual; 0 never
-_C.ACCELERATE.TIMEOUT_MINUTES = 30.0  # (ours) a process that waits longer for the others gives up
-_C.ACCELERATE.RESUME = True  # (ours) continue from the newest checkpoint of the run folder
+from .rules import (
+    FOLDER_NAME,
+    INTERVAL,
+    SIZE,
+    Affects,
+    Setting,
+    above,
+    any_of,
+    at_least,
+    between,
+    one_of,
+    registered,
+)
 
-_C.MODEL = CN()
-_C.MODEL.PRETRAINED_PATH = ""  # a checkpoint folder, ours or of the published system
-_C.MODEL.LAST_EPOCH = 0  # epochs already trained when PRETRAINED_PATH is a checkpoint without a step count
-_C.MODEL.RANDOM_WEIGHTS = False  # (ours) build every part from its JSON config, for tests and benchmarks
-_C.MODEL.FROZEN_PARTS = []  # (ours) any of appearance_encoder, prompt_decoder, hybrid_granularity_adapter, pose_adapter
-_C.MODEL.GRADIENT_CHECKPOINTING = "auto"  # (ours) recompute U-Net activations: off, on, or auto (measures first)
-_C.MODEL.CHANNELS_LAST = False  # (ours) memory layout that convolutions of GPUs prefer
-_C.MODEL.COMPILE = "off"  # (ours) torch.compile of the repeated blocks: off, default, or reduce-overhead (CUDA graphs)
-_C.MODEL.RECONSTRUCT_SOURCE = True  # (ours) False: the loss is the target's alone, without the source in its own pose
-_C.MODEL.U_COND_PERCENT = 0.2  # chance that the learned prompt replaces the coarse prompt in training
-_C.MODEL.U_COND_DOWN_BLOCK_GUIDANCE = False  # ... and the pose is dropped with it
-_C.MODEL.U_COND_UP_BLOCK_GUIDANCE = False  # ... and the appearance is dropped with it
+NOTHING, WEIGHTS, IMAGES = Affects.NOTHING, Affects.WEIGHTS, Affects.IMAGES
+ROUNDING, BOTH = Affects.ROUNDING, Affects.BOTH
+OFF = {"no": "off", "False": "off"}  # as YAML and the command line write it
 
-_C.MODEL.FIRST_STAGE_CONFIG = CN()
-_C.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/vae"
-_C.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH = ""  # (ours) folder of an AutoencoderTiny that decodes test samples
+SETTINGS = {
+    "ACCELERATE": {
+        # (ours) runs are written to OUTPUT_DIR/PROJECT_NAME/RUN_NAME
+        "OUTPUT_DIR": "outputs",
+        "PROJECT_NAME": Setting("CFLD", FOLDER_NAME),
+        "RUN_NAME": Setting("baseline", FOLDER_NAME),
+        # a run on the CPU uses no in place of fp16
+        "MIXED_PRECISION": Setting("fp16", one_of("no", "fp16", "bf16"), WEIGHTS),
+        # TensorFloat-32 matrix products on GPUs that have them
+        "ALLOW_TF32": Setting(True, affects=ROUNDING),
+        # decides every random choice, for any number of processes
+        "SEED": Setting(3407, between(0, 2**32 - 1), BOTH),
+        # INPUT.BATCH_SIZE is divided by it
+        "GRADIENT_ACCUMULATION_STEPS": Setting(1, above(0), ROUNDING),
+        # optimizer steps between log lines
+        "LOG_PERIOD": Setting(10, above(0)),
+        # epochs between evaluations; a checkpoint is written at each
+        "EVAL_PERIOD": Setting(5, above(0)),
+        # (ours) where numbers go beside the run folder
+        "TRACKERS": Setting(["tensorboard"], any_of("tensorboard", "wandb")),
+        # (ours) the checkpoint best in this score is kept beside the last
+        "BEST_SCORE": Setting("SSIM", registered("metrics.report:COLUMNS")),
+        # (ours) optimizer steps between checkpoints within an epoch; 0 writes none
+        "CHECKPOINT_STEPS": Setting(0, at_least(0)),
+        # (ours) at most so many minutes between checkpoints; 0 has no limit
+        "CHECKPOINT_MINUTES": Setting(30.0, at_least(0)),
+        # (ours) newest checkpoints to keep beside the best
+        "KEEP_CHECKPOINTS": Setting(2, above(0)),
+        # (ours) report a loss this many standard deviations above the mean; 0 never
+        "SPIKE_SIGMA": Setting(6.0, at_least(0)),
+        # (ours) a process that waits longer for others stops
+        "TIMEOUT_MINUTES": Setting(30.0, above(0)),
+        # (ours) continue from the newest checkpoint of the run folder
+        "RESUME": True,
+    },
+    "MODEL": {
+        # a checkpoint folder, ours or of the published system
+        "PRETRAINED_PATH": Setting("", affects=WEIGHTS),
+        # epochs already trained when PRETRAINED_PATH is a checkpoint without a step count
+        "LAST_EPOCH": Setting(0, at_least(0), NOTHING),
+        # (ours) build every part from its JSON config, for tests and benchmarks
+        "RANDOM_WEIGHTS": False,
+        # (ours) parts that training does not change
+        "FROZEN_PARTS": Setting(
+            [], any_of("appearance_encoder", "prompt_decoder", "hybrid_granularity_adapter", "pose_adapter")
+        ),
+        # (ours) recompute U-Net activations; auto: if memory is short
+        "GRADIENT_CHECKPOINTING": Setting("auto", one_of("off", "on", "auto", aliases=OFF | {"True": "on"}), NOTHING),
+        # (ours) the memory layout that convolutions on GPUs prefer
+        "CHANNELS_LAST": Setting(False, affects=ROUNDING),
+        # (ours) compile the repeated blocks; reduce-overhead uses CUDA graphs
+        "COMPILE": Setting(
+            "off", one_of("off", "default", "reduce-overhead", aliases=OFF | {"True": "default"}), ROUNDING
+        ),
+        # (ours) also train on the source image in its own pose
+        "RECONSTRUCT_SOURCE": True,
+        # chance that the learned prompt replaces the coarse prompt in training
+        "U_COND_PERCENT": Setting(0.2, between(0, 1)),
+        # ... and the pose is dropped with it
+        "U_COND_DOWN_BLOCK_GUIDANCE": False,
+        # ... and the appearance is dropped with it
+        "U_COND_UP_BLOCK_GUIDANCE": False,
+        "FIRST_STAGE_CONFIG": {
+            "PRETRAINED_PATH": Setting("pretrained_models/vae", affects=IMAGES, frozen_part=True),
+            # (ours) folder of an AutoencoderTiny that decodes test samples
+            "SMALL_DECODER_PATH": Setting("", affects=IMAGES, frozen_part=True),
+        },
+        "UNET_CONFIG": {
+            "PRETRAINED_PATH": Setting("pretrained_models/unet", affects=IMAGES, frozen_part=True),
+            # attentions of the up blocks
+            "TRAINABLE_BLOCK_IDX": [11, 10, 9, 8, 7, 6, 5, 4, 3],
+            "TRAIN_SELF_ATTN_Q": False,
+            "TRAIN_SELF_ATTN_K": False,
+            "TRAIN_SELF_ATTN_V": False,
+            "TRAIN_CROSS_ATTN_Q": False,
+            "TRAIN_CROSS_ATTN_K": True,
+            "TRAIN_CROSS_ATTN_V": True,
+            # (ours) train the whole U-Net
+            "TRAIN_ALL": False,
+        },
+        "SCHEDULER_CONFIG": {
+            # of sampling
+            "NAME": Setting("ddpm", registered("diffusion.schedulers:SCHEDULERS"), IMAGES),
+            "PRETRAINED_PATH": Setting("pretrained_models/scheduler", affects=IMAGES, frozen_part=True),
+            # timesteps (1 - u^3) * 1000 in training, else uniform
+            "CUBIC_SAMPLING": True,
+            # (ours) teacher steps that an lcm student learned from
+            "ORIGINAL_INFERENCE_STEPS": Setting(50, above(0)),
+        },
+        # the appearance encoder, a Swin transformer; DEPTHS [] leaves it out, PRETRAINED_PATH "" starts it at random
+        "COND_STAGE_CONFIG": {
+            "PRETRAINED_PATH": Setting(
+                "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth", affects=IMAGES
+            ),
+            "EMBED_DIM": Setting(128, above(0)),
+            "DEPTHS": [2, 2, 18, 2],
+            "NUM_HEADS": [4, 8, 16, 32],
+            "WINDOW_SIZE": Setting(16, above(0)),
+            "DROP_PATH_RATE": Setting(0.2, between(0, 1)),
+            # the decoder reads the pooled, normalised vector
+            "LAST_NORM": False,
+        },
+        # hybrid-granularity attention: one entry a branch
+        "APPEARANCE_GUIDANCE_CONFIG": {
+            "CONVIN_KERNEL_SIZE": [1, 1, 1, 1, 1, 1, 1, 1, 1],
+            "CONVIN_STRIDE": [1, 1, 1, 1, 1, 1, 1, 1, 1],
+            "CONVIN_PADDING": [0, 0, 0, 0, 0, 0, 0, 0, 0],
+            "ATTN_RESIDUAL_BLOCK_IDX": [11, 10, 9, 8, 7, 6, 5, 4, 3],
+            "INNER_DIMS": [128, 128, 128, 256, 256, 256, 512, 512, 512],
+            "CTX_DIMS": [320, 320, 320, 640, 640, 640, 1280, 1280, 1280],
+            "EMBED_DIMS": [64, 64, 64, 128, 128, 128, 256, 256, 256],
+            "HEADS": [2, 2, 2, 4, 4, 4, 8, 8, 8],
+            # transformer blocks a branch
+            "DEPTH": Setting(4, at_least(0)),
+            "TO_SELF_ATTN": False,
+            "TO_QUERIES": True,
+            "TO_KEYS": False,
+            "TO_VALUES": False,
+            # no gradient from the branches to the encoder
+            "DETACH_INPUT": False,
+        },
+        "POSE_GUIDANCE_CONFIG": {
+            "DOWNSCALE_FACTOR": Setting(4, above(0)),
+            "POSE_CHANNELS": 21,
+            "IN_CHANNELS": Setting(320, above(0)),
+            "CHANNELS": [320, 640, 1280],
+        },
+        "DECODER_CONFIG": {
+            # tokens of the prompt
+            "N_CTX": Setting(16, above(0)),
+            # width of the prompt
+            "CTX_DIM": Setting(768, above(0)),
+            # > 0 decoder blocks; 0 CLIP embedder; -1 no prompt; -2 linear projection
+            "DEPTH": 8,
+            "HEADS": 24,
+            # queries from the pose adapter's last map instead of learned ones
+            "POSE_QUERY": False,
+            # (ours) read when DEPTH is 0
+            "CLIP_PRETRAINED_PATH": Setting("pretrained_models/clip", affects=IMAGES, frozen_part=True),
+        },
+    },
+    "OPTIMIZER": {
+        "NAME": Setting("adam", one_of("adam")),
+        "EPOCHS": Setting(100, above(0), NOTHING),
+        "WARMUP_STEPS": Setting(1000, at_least(0)),
+        "DECAY_EPOCHS": [50],
+        "LR": Setting(1.0e-4, above(0)),
+        # multiply LR by INPUT.BATCH_SIZE
+        "SCALE_LR": False,
+        "WARMUP_RATE": Setting(0.1, at_least(0)),
+        "DECAY_RATE": Setting(0.1, at_least(0)),
+        # > 0: this learning rate after the warm-up, whatever the schedule says
+        "OVERRIDE_LR": Setting(0.0, at_least(0)),
+        # (ours) clip gradients to this norm; 0 does not clip
+        "MAX_GRAD_NORM": Setting(0.0, at_least(0)),
+        # (ours) training ends after this many non-finite steps in a row
+        "MAX_BAD_STEPS": Setting(20, above(0), NOTHING),
+        # (ours) how often training goes back to the last checkpoint instead of ending
+        "ROLLBACKS": Setting(0, at_least(0), NOTHING),
+        # (ours) multiplies the learning rate at each rollback
+        "ROLLBACK_LR_RATE": Setting(0.5, above(0, most=1)),
+        # (ours) sample from an exponential moving average of the weights; 0 is off
+        "EMA_DECAY": Setting(0.0, between(0, 1)),
+        # (ours) end training after this many minutes; 0 trains all epochs
+        "MAX_MINUTES": Setting(0.0, at_least(0), NOTHING),
+    },
+    "INPUT": {
+        "ROOT_DIR": "./fashion",
+        # (ours) how the files under ROOT_DIR are laid out
+        "DATASET": Setting("fashion", registered("datasets.layouts:LAYOUTS")),
+        # (ours) of the keypoints, read when DATASET is custom
+        "FRAME": Setting([256, 176], SIZE),
+        # pairs in an optimizer step, over all processes and accumulation steps
+        "BATCH_SIZE": Setting(224, above(0), WEIGHTS),
+        # loader processes of each training process
+        "NUM_WORKERS": Setting(8, at_least(0), NOTHING),
+        # (ours) what is computed once for all epochs, see docs/performance.md
+        "CACHE": Setting("off", one_of("off", "photos", "latents"), ROUNDING),
+        # (ours) where the caches lie
+        "CACHE_DIR": Setting("outputs/cache", affects=NOTHING),
+        "GT": {
+            # what the VAE encodes and decodes
+            "IMG_SIZE": Setting([512, 512], SIZE),
+        },
+        "COND": {
+            "IMG_SIZE": Setting([256, 256], SIZE),
+            # of the blocks of the mask
+            "PRED_ASPECT_RATIO": [0.3, 1 / 0.3],
+            # masked share of the condition image, drawn from these; [] does not mask
+            "PRED_RATIO": [],
+            # +- to each PRED_RATIO
+            "PRED_RATIO_VAR": [],
+            "MASK_PATCH_SIZE": Setting(8, above(0)),
+            # < 1: random resized crop of the photo with at least this share of its area
+            "MIN_SCALE": Setting(1.0, above(0, most=1)),
+        },
+        "POSE": {
+            "IMG_SIZE": Setting([256, 256], SIZE),
+        },
+    },
+    "TEST": {
+        "NUM_INFERENCE_STEPS": Setting(50, above(0)),
+        # images sampled at once by each process
+        "MICRO_BATCH_SIZE": Setting(16, above(0), NOTHING),
+        "NUM_WORKERS": Setting(8, at_least(0), NOTHING),
+        # the finished sample and the ground truth are resized to this
+        "IMG_SIZE": Setting([256, 176], SIZE),
+        # (ours) number of test pairs, evenly spaced; 0 takes all
+        "NUM_PAIRS": Setting(0, at_least(0), NOTHING),
+        # (ours) sample images again that are already in the output folder
+        "OVERWRITE": Setting(False, affects=NOTHING),
+        # (ours) network weights of FID and LPIPS
+        "METRICS_PATH": Setting("pretrained_models/metrics", affects=NOTHING),
+        # > 0: start from the DDIM inversion of the source instead of noise
+        "DDIM_INVERSION_STEPS": Setting(0, at_least(0)),
+        # invert with the source's pose
+        "DDIM_INVERSION_DOWN_BLOCK_GUIDANCE": False,
+        # invert with the source's appearance
+        "DDIM_INVERSION_UP_BLOCK_GUIDANCE": False,
+        # invert with the learned prompt, else with the coarse prompt
+        "DDIM_INVERSION_UNCONDITIONAL": True,
+        "GUIDANCE_TYPE": Setting("uc_down_full", registered("diffusion.guidance:GUIDANCE")),
+        # g of uc_down_updown_cdown
+        "GUIDANCE_SCALE": 2.0,
+        # d: pose
+        "DOWN_BLOCK_GUIDANCE_SCALE": 2.0,
+        # published, read by no guidance type; kept so that its files load
+        "UP_BLOCK_GUIDANCE_SCALE": 2.0,
+        # a: appearance on top of pose
+        "ALL_BLOCK_GUIDANCE_SCALE": 2.0,
+        # f: everything
+        "FULL_GUIDANCE_SCALE": 2.0,
+        # (ours) share of the steps with guidance; others run without
+        "GUIDANCE_INTERVAL": Setting([0.0, 1.0], INTERVAL),
+    },
+    # (ours) distillation; the teacher's guidance has the keys of TEST
+    "DISTILL": {
+        # train a student of the checkpoint MODEL.PRETRAINED_PATH, see configs/distill.yaml
+        "ENABLED": False,
+        "GUIDANCE_TYPE": Setting("uc_down_full", registered("diffusion.guidance:GUIDANCE")),
+        "GUIDANCE_SCALE": 2.0,
+        "DOWN_BLOCK_GUIDANCE_SCALE": 2.0,
+        "ALL_BLOCK_GUIDANCE_SCALE": 2.0,
+        "FULL_GUIDANCE_SCALE": 2.0,
+    },
+}
+AFFECTED_BY_GROUP = {  # unless a setting says otherwise
+    "ACCELERATE": NOTHING,
+    "MODEL": BOTH,
+    "OPTIMIZER": WEIGHTS,
+    "INPUT": BOTH,
+    "TEST": IMAGES,
+    "DISTILL": WEIGHTS,
+}
 
-_C.MODEL.UNET_CONFIG = CN()
-_C.MODEL.UNET_CONFIG.PRETRAINED_PATH = "pretrained_models/unet"
-_C.MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX = [
-    11,
-    10,
-    9,
-    8,
-    7,
-    6,
-    5,
-    4,
-    3,
-]  # up-block attentions, layers_per_block + 1 a block
-_C.MODEL.UNET_CONFIG.TRAIN_SELF_ATTN_Q = False
-_C.MODEL.UNET_CONFIG.TRAIN_SELF_ATTN_K = False
-_C.MODEL.UNET_CONFIG.TRAIN_SELF_ATTN_V = False
-_C.MODEL.UNET_CONFIG.TRAIN_CROSS_ATTN_Q = False
-_C.MODEL.UNET_CONFIG.TRAIN_CROSS_ATTN_K = True
-_C.MODEL.UNET_CONFIG.TRAIN_CROSS_ATTN_V = True
-_C.MODEL.UNET_CONFIG.TRAIN_ALL = False  # (ours) train the whole U-Net, as when making the demo weights
 
-_C.MODEL.SCHEDULER_CONFIG = CN()
-_C.MODEL.SCHEDULER_CONFIG.NAME = "ddpm"  # ddpm, ddim, euler, pndm, unipc, dpmsolver++ or lcm
-_C.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH = "pretrained_models/scheduler"
-_C.MODEL.SCHEDULER_CONFIG.CUBIC_SAMPLING = True  # timesteps (1 - u^3) * 1000 in training, else uniform
-_C.MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS = 50  # (ours) steps of the teacher whose timesteps lcm is taught on
-
-# The appearance encoder, a Swin transformer. DEPTHS [] leaves it out; with PRETRAINED_PATH "" it begins at random.
-_C.MODEL.COND_STAGE_CONFIG = CN()
-_C.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH = "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth"
-_C.MODEL.COND_STAGE_CONFIG.EMBED_DIM = 128
-_C.MODEL.COND_STAGE_CONFIG.DEPTHS = [2, 2, 18, 2]
-_C.MODEL.COND_STAGE_CONFIG.NUM_HEADS = [4, 8, 16, 32]
-_C.MODEL.COND_STAGE_CONFIG.WINDOW_SIZE = 16
-_C.MODEL.COND_STAGE_CONFIG.DROP_PATH_RATE = 0.2
-_C.MODEL.COND_STAGE_CONFIG.LAST_NORM = False  # the decoder reads the pooled, normalised vector
-
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG = CN()  # hybrid-granularity attention: one entry a branch
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.CONVIN_KERNEL_SIZE = [1, 1, 1, 1, 1, 1, 1, 1, 1]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.CONVIN_STRIDE = [1, 1, 1, 1, 1, 1, 1, 1, 1]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.CONVIN_PADDING = [0, 0, 0, 0, 0, 0, 0, 0, 0]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX = [11, 10, 9, 8, 7, 6, 5, 4, 3]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.INNER_DIMS = [128, 128, 128, 256, 256, 256, 512, 512, 512]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.CTX_DIMS = [320, 320, 320, 640, 640, 640, 1280, 1280, 1280]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.EMBED_DIMS = [64, 64, 64, 128, 128, 128, 256, 256, 256]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.HEADS = [2, 2, 2, 4, 4, 4, 8, 8, 8]
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.DEPTH = 4  # transformer blocks a branch
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_SELF_ATTN = False
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_QUERIES = True
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_KEYS = False
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_VALUES = False
-_C.MODEL.APPEARANCE_GUIDANCE_CONFIG.DETACH_INPUT = False  # no gradient from the branches to the encoder
-
-_C.MODEL.POSE_GUIDANCE_CONFIG = CN()
-_C.MODEL.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR = 4
-_C.MODEL.POSE_GUIDANCE_CONFIG.POSE_CHANNELS = 21
-_C.MODEL.POSE_GUIDANCE_CONFIG.IN_CHANNELS = 320
-_C.MODEL.POSE_GUIDANCE_CONFIG.CHANNELS = [320, 640, 1280]
-
-_C.MODEL.DECODER_CONFIG = CN()
-_C.MODEL.DECODER_CONFIG.N_CTX = 16  # tokens of the prompt
-_C.MODEL.DECODER_CONFIG.CTX_DIM = 768  # width of the prompt
-_C.MODEL.DECODER_CONFIG.DEPTH = 8  # > 0 decoder blocks; 0 CLIP embedder; -1 no prompt; -2 linear projection
-_C.MODEL.DECODER_CONFIG.HEADS = 24
-_C.MODEL.DECODER_CONFIG.POSE_QUERY = False  # queries from the pose adapter's last map instead of learned ones
-_C.MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH = "pretrained_models/clip"  # (ours) read when DEPTH is 0
-
-_C.OPTIMIZER = CN()
-_C.OPTIMIZER.NAME = "adam"
-_C.OPTIMIZER.EPOCHS = 100
-_C.OPTIMIZER.WARMUP_STEPS = 1000
-_C.OPTIMIZER.DECAY_EPOCHS = [50]
-_C.OPTIMIZER.LR = 1.0e-4
-_C.OPTIMIZER.SCALE_LR = False  # multiply LR by INPUT.BATCH_SIZE
-_C.OPTIMIZER.WARMUP_RATE = 0.1
-_C.OPTIMIZER.DECAY_RATE = 0.1
-_C.OPTIMIZER.OVERRIDE_LR = 0.0  # > 0: this learning rate after the warm-up, whatever the schedule says
-_C.OPTIMIZER.MAX_GRAD_NORM = 0.0  # (ours) clip gradients to this norm; 0 does not clip
-_C.OPTIMIZER.MAX_BAD_STEPS = 20  # (ours) skipped steps (not finite) in a row at which training ends
-_C.OPTIMIZER.ROLLBACKS = 0  # (ours) times that it goes back to the last checkpoint instead of ending
-_C.OPTIMIZER.ROLLBACK_LR_RATE = 0.5  # (ours) multiplies the learning rate each time
-_C.OPTIMIZER.EMA_DECAY = 0.0  # (ours) sample from an exponential moving average of the weights; 0 is off
-_C.OPTIMIZER.MAX_MINUTES = 0.0  # (ours) end training after so many minutes; 0 trains all epochs
-
-_C.INPUT = CN()
-_C.INPUT.ROOT_DIR = "./fashion"
-_C.INPUT.DATASET = "fashion"  # (ours) fashion, market or custom: how the files under ROOT_DIR are laid out
-_C.INPUT.FRAME = [256, 176]  # (ours) height, width of the frame of the keypoints, read when DATASET is custom
-_C.INPUT.BATCH_SIZE = 224  # pairs in an optimizer step, over all processes and accumulation steps
-_C.INPUT.NUM_WORKERS = 8  # loader processes of each training process
-
-_C.INPUT.CACHE = "off"  # (ours) off, photos or latents: what is computed once for all epochs, see docs/performance.md
-_C.INPUT.CACHE_DIR = "outputs/cache"  # (ours) where
-
-_C.INPUT.GT = CN()
-_C.INPUT.GT.IMG_SIZE = [512, 512]  # height, width of what the VAE encodes and decodes
-
-_C.INPUT.COND = CN()
-_C.INPUT.COND.IMG_SIZE = [256, 256]
-_C.INPUT.COND.PRED_ASPECT_RATIO = [0.3, 1 / 0.3]  # of the blocks of the mask
-_C.INPUT.COND.PRED_RATIO = []  # masked share of the photo, one is drawn a sample; [] does not mask
-_C.INPUT.COND.PRED_RATIO_VAR = []  # +- to each PRED_RATIO
-_C.INPUT.COND.MASK_PATCH_SIZE = 8
-_C.INPUT.COND.MIN_SCALE = 1.0  # < 1: random resized crop of the photo with at least this share of its area
-
-_C.INPUT.POSE = CN()
-_C.INPUT.POSE.IMG_SIZE = [256, 256]
-
-_C.TEST = CN()
-_C.TEST.NUM_INFERENCE_STEPS = 50
-_C.TEST.MICRO_BATCH_SIZE = 16  # images sampled at once by each process
-_C.TEST.NUM_WORKERS = 8
-_C.TEST.IMG_SIZE = [256, 176]  # the finished sample and the ground truth are resized to this
-_C.TEST.NUM_PAIRS = 0  # (ours) so many test pairs, evenly spaced; 0 takes all
-_C.TEST.OVERWRITE = False  # (ours) make images again that are already in the output folder
-_C.TEST.METRICS_PATH = "pretrained_models/metrics"  # (ours) network weights of FID and LPIPS
-
-_C.TEST.DDIM_INVERSION_STEPS = 0  # > 0: start from the DDIM inversion of the source instead of noise
-_C.TEST.DDIM_INVERSION_DOWN_BLOCK_GUIDANCE = False  # invert with the source's pose
-_C.TEST.DDIM_INVERSION_UP_BLOCK_GUIDANCE = False  # invert with the source's appearance
-_C.TEST.DDIM_INVERSION_UNCONDITIONAL = True  # invert with the learned prompt, else with the coarse prompt
-
-# uc_full, updown_full, down_full, uc_down_full, uc_down_updown_cdown or uc_down_updown_full
-_C.TEST.GUIDANCE_TYPE = "uc_down_full"
-_C.TEST.GUIDANCE_SCALE = 2.0  # g of uc_down_updown_cdown
-_C.TEST.DOWN_BLOCK_GUIDANCE_SCALE = 2.0  # d: pose
-_C.TEST.UP_BLOCK_GUIDANCE_SCALE = 2.0  # published, read by no guidance type; kept so that its files load
-_C.TEST.ALL_BLOCK_GUIDANCE_SCALE = 2.0  # a: appearance on top of pose
-_C.TEST.FULL_GUIDANCE_SCALE = 2.0  # f: everything
-_C.TEST.GUIDANCE_INTERVAL = [0.0, 1.0]  # (ours) share of the steps in which guidance acts; outside, everything alone
-
-_C.DISTILL = CN()  # (ours) the teacher's guidance, which distillation folds into the student; as the keys of TEST
-_C.DISTILL.ENABLED = False  # train a student of the checkpoint MODEL.PRETRAINED_PATH, see configs/distill.yaml
-_C.DISTILL.GUIDANCE_TYPE = "uc_down_full"
-_C.DISTILL.GUIDANCE_SCALE = 2.0
-_C.DISTILL.DOWN_BLOCK_GUIDANCE_SCALE = 2.0
-_C.DISTILL.ALL_BLOCK_GUIDANCE_SCALE = 2.0
-_C.DISTILL.FULL_GUIDANCE_SCALE = 2.0
+def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Setting]]:
+    for name, value in node.items():
+        key = prefix + name
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{key}.")
+        else:
+            setting = value if isinstance(value, Setting) else Setting(value)
+            usual = AFFECTED_BY_GROUP[key.partition(".")[0]]
+            yield key, setting if setting.affects is not None else setting._replace(affects=usual)
 
 
-def default_config() -> CN:
-    """A fresh, mutable copy of every setting."""
-    return _C.clone()
+SETTINGS_BY_KEY: dict[str, Setting] = dict(_leaves(SETTINGS))
+
+
+def default_config() -> CfgNode:
+    """A fresh, mutable copy of every default."""
+
+    def defaults(node: dict[str, Any]) -> CfgNode:
+        return CfgNode(
+            {
+                name: defaults(value) if isinstance(value, dict) else deepcopy(getattr(value, "default", value))
+                for name, value in node.items()
+            }
+        )
+
+    return defaults(SETTINGS)

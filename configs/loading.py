@@ -12,16 +12,12 @@ from typing import Any, NamedTuple
 import yaml
 from yacs.config import CfgNode
 
-from .checks import NAMES, check, value_at
-from .defaults import default_config
+from .defaults import SETTINGS_BY_KEY, default_config
 from .errors import InputError
 from .files import in_checkout, read_text
+from .relations import check
+from .rules import Setting
 
-DEFAULTS = default_config()
-SWITCHES = {  # settings that also take booleans, as `_coerce` and the command line write them
-    "MODEL.GRADIENT_CHECKPOINTING": {"no": "off", "False": "off", "True": "on"},
-    "MODEL.COMPILE": {"no": "off", "False": "off", "True": "default"},
-}
 RETIRED = {  # settings of earlier versions, which the configs of their checkpoints name, and what does their work
     "INPUT.KEPT_PHOTOS": "INPUT.CACHE keeps photos",
     "TEST.DEEP_CACHE_INTERVAL": "distilled students are faster, see configs/distill.yaml",
@@ -111,26 +107,25 @@ def _parse(text: str):
 
 def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
     """Set a dotted key, unless it is `RETIRED`; `parse` reads the value as a Python literal unless it is text."""
-    *parents, leaf = str(key).split(".")
-    node = cfg
-    for name in parents:
-        node = node.get(name) if isinstance(node, CfgNode) else None
-    if not isinstance(node, CfgNode) or leaf not in node:
+    setting = SETTINGS_BY_KEY.get(key)
+    if setting is None:
         if key in RETIRED:
             _note(f"{where}: {key} was removed ({RETIRED[key]}); ignored")
             return
-        known = [name for name, _ in _flatten(DEFAULTS)]
-        close = get_close_matches(str(key), known, n=1)
+        if any(name.startswith(f"{key}.") for name in SETTINGS_BY_KEY):
+            raise InputError(f"{where}: {key} is a group of settings, not a setting")
+        close = get_close_matches(str(key), SETTINGS_BY_KEY, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; configs/defaults.py lists every setting"
         raise InputError(f"{where}: unknown setting {key!r}{hint}")
-    default = value_at(DEFAULTS, key)
-    if parse and not isinstance(default, str):
+    if parse and not isinstance(setting.default, str):
         value = _parse(value)
-    element = type(default[0]) if isinstance(default, list) and default else str if key in NAMES else float
-    value = _coerce(value, default, element, f"{where}: {key}")
+    value = _coerce(value, setting, f"{where}: {key}")
+    *groups, leaf = key.split(".")
     if leaf.endswith(PATHS):
         value = os.path.expanduser(value)
-    node[leaf] = SWITCHES[key].get(value, value) if key in SWITCHES else value
+    for group in groups:
+        cfg = cfg[group]
+    cfg[leaf] = value
 
 
 @cache
@@ -148,10 +143,9 @@ def _as_float(value):
         return value
 
 
-def _coerce(value, default, element: type, where: str):
-    """`value` as the type of `default`, a list's as `element`: integers may stand for floats and tuples for lists."""
-    if isinstance(default, CfgNode):
-        raise InputError(f"{where} is a group of settings, not a setting")
+def _coerce(value, setting: Setting, where: str):
+    """`value` as the type of a setting's default: integers may stand for floats, tuples for lists, aliases for text."""
+    default = setting.default
     if isinstance(default, float):
         value = _as_float(value)
     if isinstance(default, list) and isinstance(value, tuple):
@@ -163,7 +157,8 @@ def _coerce(value, default, element: type, where: str):
             f"{where} is {value!r} ({type(value).__name__}), expected {type(default).__name__} like {default!r}"
         )
     if isinstance(default, list) and value:
+        element = type(default[0]) if default else setting.rule.element or float
         value = [_as_float(v) for v in value] if element is float else value
         if any(type(v) is not element for v in value):
             raise InputError(f"{where} is {value!r}, expected a list of {element.__name__} like {default!r}")
-    return value
+    return setting.rule.aliases.get(value, value) if isinstance(value, str) else value

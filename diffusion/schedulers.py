@@ -27,8 +27,8 @@ SCHEDULERS = {
     "unipc": UniPCMultistepScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
     "lcm": LCMScheduler,
-    "ddim_inverse": DDIMInverseScheduler,
 }
+INVERSE = {"ddim_inverse": DDIMInverseScheduler}  # for DDIM inversion, not for sampling
 
 
 def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
@@ -54,11 +54,12 @@ def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
     Raises:
         InputError: the name is unknown.
     """
-    if name not in SCHEDULERS:
+    known = SCHEDULERS | INVERSE
+    if name not in known:
         raise InputError(f"unknown scheduler {name!r}, expected one of {', '.join(SCHEDULERS)}")
-    scheduler = SCHEDULERS[name]
-    known = signature(scheduler.__init__).parameters  # schedulers of one family differ in a few settings
-    return scheduler.from_config({key: value for key, value in settings.items() if key in known})
+    scheduler = known[name]
+    parameters = signature(scheduler.__init__).parameters  # schedulers of one family differ in a few settings
+    return scheduler.from_config({key: value for key, value in settings.items() if key in parameters})
 
 
 def most_steps(scheduler: SchedulerMixin) -> int:

@@ -7,19 +7,14 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from configs.checks import value_at
+from configs.defaults import SETTINGS_BY_KEY
 from configs.errors import InputError
 from configs.files import in_checkout
+from configs.values import value_at
 
 from .parts import WEIGHT_NAMES
 
-FROZEN_PARTS = (  # settings that name folders of what a checkpoint does not hold
-    "MODEL.UNET_CONFIG.PRETRAINED_PATH",
-    "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH",
-    "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH",
-    "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH",
-    "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH",
-)
+FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.frozen_part]
 
 
 def sha256(path: Path) -> str:

@@ -7,9 +7,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from yacs.config import CfgNode
 
-from configs.checks import check
 from configs.defaults import default_config
 from configs.errors import InputError
+from configs.relations import check
 
 from .build import conditioning_parts
 from .conditioner import Conditioner

@@ -22,9 +22,9 @@ from yacs.config import CfgNode
 
 from configs import load_config
 from configs.arguments import Parser
-from configs.checks import GUIDANCE_TYPES, value_at
 from configs.errors import InputError, one_line_errors
-from diffusion.guidance import NOTHING, Scales, guidance_branches, guided
+from configs.values import value_at
+from diffusion.guidance import GUIDANCE, NOTHING, Scales, guidance_branches, guided
 from diffusion.sampling import invert, sample
 from diffusion.schedulers import load_scheduler
 from models import CFLD, Conditions, build_model, load_checkpoint
@@ -40,7 +40,7 @@ PATHS = (
     "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH",
 )
 SAMPLES = (
-    *(f"sample.ddim.{guidance_type}" for guidance_type in GUIDANCE_TYPES),
+    *(f"sample.ddim.{guidance_type}" for guidance_type in GUIDANCE),
     *(f"sample.{scheduler}.uc_down_full" for scheduler in ("ddpm", "euler", "pndm")),
 )
 

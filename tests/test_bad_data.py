@@ -38,10 +38,10 @@ from models.weights import read_weights
 from poses import library
 from tests.programs import parser_of
 from tests.tiny import run_main, tiny_settings, write_tiny
+from training.changed_settings import flat_settings
 from training.processes import parse_arguments
 from training.provenance import claim_folder
 from training.run_folder import RunFolder
-from training.settings import flat_settings
 from training.state import Position, TrainingState, load_training_state
 
 KEYS = sorted(flat_settings(default_config()))

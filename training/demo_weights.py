@@ -28,9 +28,9 @@ from yacs.config import CfgNode
 
 from configs import load_config
 from configs.arguments import Parser
-from configs.checks import value_at
 from configs.errors import InputError, one_line_errors
 from configs.files import check_writable, read_record, write_text
+from configs.values import value_at
 from datasets.inputs import normalize, unit_range
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.manifest import part_digests

@@ -25,9 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from configs.checks import value_at
 from configs.errors import InputError
 from configs.files import in_checkout, whole_file
+from configs.values import value_at
 from datasets import TestPairs
 from datasets.pair_lists import file_name, person_keypoints
 from diffusion.guidance import Branch

@@ -8,30 +8,15 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from configs.files import PARTIAL, in_checkout, read_record, write_text
+from configs.loading import RETIRED
+from configs.rules import Affects
+from configs.values import flat_settings
 from models.checkpoints import WEIGHTS, published_files
 from models.manifest import part_digests
 
 from .run_folder import lock_folder
-from .settings import flat_settings
 
 RECORD = "made_with.json"
-# settings that change no image, or only which are made; the weights are told apart by their digest
-NEUTRAL = (
-    "MODEL.PRETRAINED_PATH",
-    "MODEL.LAST_EPOCH",
-    "MODEL.GRADIENT_CHECKPOINTING",
-    "MODEL.CHANNELS_LAST",
-    "MODEL.COMPILE",
-    "INPUT.BATCH_SIZE",
-    "INPUT.NUM_WORKERS",
-    "INPUT.CACHE",
-    "INPUT.CACHE_DIR",
-    "TEST.MICRO_BATCH_SIZE",
-    "TEST.NUM_WORKERS",
-    "TEST.NUM_PAIRS",
-    "TEST.OVERWRITE",
-    "TEST.METRICS_PATH",
-)
 
 
 def sampling_facts(cfg: CfgNode, precision: str) -> dict:
@@ -41,11 +26,8 @@ def sampling_facts(cfg: CfgNode, precision: str) -> dict:
         cfg: a checked config with MODEL.PRETRAINED_PATH, which is loaded.
         precision: of the computation.
     """
-    groups = {name: cfg[name] for name in ("MODEL", "INPUT", "TEST")}
-    settings = {k: v for name, group in groups.items() for k, v in flat_settings(group, f"{name}.").items()}
     return {
-        **{key: value for key, value in settings.items() if key not in NEUTRAL},
-        "ACCELERATE.SEED": cfg.ACCELERATE.SEED,
+        **flat_settings(cfg, Affects.IMAGES),
         "precision": precision,
         "weights": _digest(in_checkout(cfg.MODEL.PRETRAINED_PATH)),
         **{f"files of {setting}": digest for setting, digest in part_digests(cfg).items()},
@@ -66,7 +48,8 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
     path, advice = folder / RECORD, "set TEST.OVERWRITE True to replace the images, or another RUN_NAME"
     if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):
         found = read_record(path, advice=advice) if path.exists() else {}
-        changed = sorted(key for key in facts.keys() | found.keys() if facts.get(key) != found.get(key))
+        names = (facts.keys() | found.keys()) - RETIRED.keys()
+        changed = sorted(key for key in names if facts.get(key) != found.get(key))
         if changed:
             first = changed[0]
             raise InputError(

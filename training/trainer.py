@@ -21,6 +21,7 @@ from yacs.config import CfgNode
 from configs import load_config
 from configs.errors import InputError
 from configs.files import write_text
+from configs.values import flat_settings
 from datasets import GlobalBatchSampler, TrainPairs
 from datasets.pairs import unpack
 from datasets.row_cache import digest
@@ -32,6 +33,7 @@ from models.checkpoints import CONFIG, PROGRESS, other_parts, read_progress, tra
 from models.execution import prepare_execution
 from models.sharding import to_cpu, unsharded, whole
 
+from .changed_settings import changes_note, training_settings
 from .checkpointing import Checkpoints, Snapshot
 from .data import loader, to_device
 from .ema import EMA
@@ -42,7 +44,6 @@ from .progress import LOGGER, draw_training_curves, open_log, read_log
 from .report import write_report
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
-from .settings import changes_note, flat_settings, training_settings
 from .signals import Report, StepReports, StopSignals, Wishes
 from .state import Position, TrainingState, load_training_state, take_first_moments
 from .step_log import StepLog

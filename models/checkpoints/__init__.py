@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.checks import value_at
 from configs.errors import InputError
 from configs.files import in_checkout
 from configs.loading import ConfigFiles, merge_config, read_config_files
+from configs.values import value_at
 
 from ..build import build_model
 from ..cfld import CFLD

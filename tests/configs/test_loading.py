@@ -1,5 +1,6 @@
 """Merging, checking and freezing of settings."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 import datasets.keypoints
 from configs import load_config
-from configs.checks import CHOICES, POSE_CHANNELS
-from configs.defaults import default_config
+from configs.defaults import SETTINGS_BY_KEY, default_config
 from configs.errors import InputError
+from configs.relations import POSE_CHANNELS
+from configs.rules import Affects
+from configs.values import flat_settings
 from diffusion.guidance import GUIDANCE
 from diffusion.schedulers import SCHEDULERS
 from metrics import Scorer
@@ -77,12 +80,34 @@ def test_a_list_emptied_by_a_file_can_be_filled_again(tmp_path: Path):
     assert (cfg.ACCELERATE.TRACKERS, cfg.OPTIMIZER.DECAY_EPOCHS) == (["wandb"], [3])
 
 
-def test_choices_are_the_names_in_the_tables():
-    assert set(CHOICES["TEST.GUIDANCE_TYPE"]) == set(GUIDANCE)
-    assert {*CHOICES["MODEL.SCHEDULER_CONFIG.NAME"], "ddim_inverse"} == set(SCHEDULERS)
-    assert set(CHOICES["ACCELERATE.BEST_SCORE"]) == set(Scorer("cpu", "nowhere").scores)
-    assert set(CHOICES["INPUT.DATASET"]) == set(datasets.LAYOUTS)
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("TEST.GUIDANCE_TYPE", GUIDANCE),
+        ("MODEL.SCHEDULER_CONFIG.NAME", SCHEDULERS),
+        ("ACCELERATE.BEST_SCORE", Scorer("cpu", "nowhere").scores),
+        ("INPUT.DATASET", datasets.LAYOUTS),
+    ],
+)
+def test_names_of_registries_are_choices(key: str, names: Iterable[str]):
+    rule = SETTINGS_BY_KEY[key].rule
+    assert all(map(rule.holds, names)) and not rule.holds("ddim_inverse")
+    assert rule.expected().startswith("one of ") and all(name in rule.expected() for name in names)
+
+
+def test_pose_maps_have_the_channels_that_are_checked():
     assert POSE_CHANNELS == datasets.keypoints.POSE_CHANNELS
+
+
+def test_every_default_obeys_its_rule_and_affects_something_known():
+    for key, setting in SETTINGS_BY_KEY.items():
+        assert setting.rule.holds(setting.default), key
+    images = flat_settings(default_config(), Affects.IMAGES)
+    weights = flat_settings(default_config(), Affects.WEIGHTS)
+    assert "ACCELERATE.SEED" in images and "TEST.GUIDANCE_TYPE" in images and "INPUT.BATCH_SIZE" not in images
+    assert (
+        "OPTIMIZER.LR" in weights and "OPTIMIZER.EPOCHS" not in weights and not any(k[:5] == "TEST." for k in weights)
+    )
 
 
 def test_published_forms_of_values_are_understood(tmp_path: Path):
@@ -123,9 +148,9 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["INPUT.COND.PRED_RATIO", "[0.3]"], ("PRED_RATIO_VAR",)),
         (["ACCELERATE.RUN_NAME", "../x"], ("RUN_NAME", "folder name")),
         (["ACCELERATE.TRACKERS", "['comet']"], ("comet",)),
-        (["MODEL.FROZEN_PARTS", "['unet']"], ("FROZEN_PARTS names ['unet']", "pose_adapter")),
+        (["MODEL.FROZEN_PARTS", "['unet']"], ("FROZEN_PARTS is ['unet']", "pose_adapter")),
         (["MODEL.FROZEN_PARTS", "[1]"], ("FROZEN_PARTS is [1]", "str")),
-        (["ACCELERATE.SEED", "-1"], ("SEED", "0 to")),
+        (["ACCELERATE.SEED", "-1"], ("SEED", "between 0 and")),
         (["MODEL.DECODER_CONFIG.DEPTH", "0", "MODEL.DECODER_CONFIG.N_CTX", "1"], ("CLIP", "clip_model.yaml")),
         (["MODEL.COND_STAGE_CONFIG.LAST_NORM", "True", "MODEL.DECODER_CONFIG.DEPTH", "-2"], ("LAST_NORM",)),
         (["INPUT.POSE.IMG_SIZE", "[257, 257]"], ("POSE.IMG_SIZE", "16")),

@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from configs.checks import value_at
 from configs.defaults import default_config
+from configs.values import value_at
 from tests.programs import COMMANDS, parse
 from tests.shared import REPOSITORY
 

@@ -8,7 +8,7 @@ import yaml
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.checks import BRANCH_LISTS
+from configs.relations import BRANCH_LISTS
 from tests.tiny import tiny_settings, write_parts
 
 CLIP = {

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from configs import load_config
-from configs.checks import BRANCH_LISTS
+from configs.relations import BRANCH_LISTS
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import other_parts
 from training.demo_weights import CONFIG, PARTS, load_images, main

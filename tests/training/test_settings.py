@@ -1,7 +1,7 @@
 import pytest
 
 from configs import load_config
-from training.settings import changes_note, training_settings
+from training.changed_settings import changes_note, training_settings
 
 SAME = "the run trains on the same pairs in the same steps with the same noise"
 

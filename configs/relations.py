@@ -1,85 +1,15 @@
-"""Arithmetic and names that must be right before anything is built."""
+"""Relations between settings, which hold before anything is built; `defaults.py` has the rules of single settings."""
 
 import math
-from collections.abc import Iterator
+from typing import Any
 
 from yacs.config import CfgNode
 
+from .defaults import SETTINGS_BY_KEY
 from .errors import InputError
+from .rules import Rule
+from .values import value_at
 
-GUIDANCE_TYPES = (
-    "uc_full",
-    "updown_full",
-    "down_full",
-    "uc_down_full",
-    "uc_down_updown_cdown",
-    "uc_down_updown_full",
-)
-CHOICES = {
-    "ACCELERATE.MIXED_PRECISION": ("no", "fp16", "bf16"),
-    "ACCELERATE.BEST_SCORE": ("FID", "KID", "LPIPS", "SSIM", "SSIM_256", "PSNR", "PCKh", "FaceSim"),
-    "MODEL.SCHEDULER_CONFIG.NAME": ("ddpm", "ddim", "euler", "pndm", "unipc", "dpmsolver++", "lcm"),
-    "INPUT.DATASET": ("fashion", "market", "custom"),
-    "MODEL.GRADIENT_CHECKPOINTING": ("off", "on", "auto"),
-    "MODEL.COMPILE": ("off", "default", "reduce-overhead"),
-    "INPUT.CACHE": ("off", "photos", "latents"),
-    "OPTIMIZER.NAME": ("adam",),
-    "TEST.GUIDANCE_TYPE": GUIDANCE_TYPES,
-    "DISTILL.GUIDANCE_TYPE": GUIDANCE_TYPES,
-}
-NAMES = {  # of which a list may hold any
-    "ACCELERATE.TRACKERS": ("tensorboard", "wandb"),
-    "MODEL.FROZEN_PARTS": ("appearance_encoder", "prompt_decoder", "hybrid_granularity_adapter", "pose_adapter"),
-}
-POSITIVE = (
-    "ACCELERATE.GRADIENT_ACCUMULATION_STEPS",
-    "ACCELERATE.LOG_PERIOD",
-    "ACCELERATE.EVAL_PERIOD",
-    "ACCELERATE.KEEP_CHECKPOINTS",
-    "ACCELERATE.TIMEOUT_MINUTES",
-    "OPTIMIZER.MAX_BAD_STEPS",
-    "OPTIMIZER.ROLLBACK_LR_RATE",
-    "OPTIMIZER.EPOCHS",
-    "OPTIMIZER.LR",
-    "INPUT.BATCH_SIZE",
-    "INPUT.COND.MASK_PATCH_SIZE",
-    "TEST.NUM_INFERENCE_STEPS",
-    "TEST.MICRO_BATCH_SIZE",
-    "MODEL.DECODER_CONFIG.N_CTX",
-    "MODEL.DECODER_CONFIG.CTX_DIM",
-    "MODEL.POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR",
-    "MODEL.POSE_GUIDANCE_CONFIG.IN_CHANNELS",
-    "MODEL.COND_STAGE_CONFIG.EMBED_DIM",
-    "MODEL.COND_STAGE_CONFIG.WINDOW_SIZE",
-    "MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS",
-    "INPUT.COND.MIN_SCALE",
-)
-NOT_NEGATIVE = (
-    "ACCELERATE.CHECKPOINT_STEPS",
-    "ACCELERATE.CHECKPOINT_MINUTES",
-    "ACCELERATE.SPIKE_SIGMA",
-    "OPTIMIZER.ROLLBACKS",
-    "MODEL.LAST_EPOCH",
-    "MODEL.APPEARANCE_GUIDANCE_CONFIG.DEPTH",
-    "OPTIMIZER.WARMUP_STEPS",
-    "OPTIMIZER.WARMUP_RATE",
-    "OPTIMIZER.DECAY_RATE",
-    "OPTIMIZER.MAX_GRAD_NORM",
-    "OPTIMIZER.MAX_MINUTES",
-    "OPTIMIZER.OVERRIDE_LR",
-    "INPUT.NUM_WORKERS",
-    "TEST.NUM_WORKERS",
-    "TEST.NUM_PAIRS",
-    "TEST.DDIM_INVERSION_STEPS",
-)
-SHARES = (
-    "OPTIMIZER.ROLLBACK_LR_RATE",
-    "OPTIMIZER.EMA_DECAY",
-    "MODEL.U_COND_PERCENT",
-    "MODEL.COND_STAGE_CONFIG.DROP_PATH_RATE",
-    "INPUT.COND.MIN_SCALE",
-)
-SIZES = ("INPUT.FRAME", "INPUT.GT.IMG_SIZE", "INPUT.COND.IMG_SIZE", "INPUT.POSE.IMG_SIZE", "TEST.IMG_SIZE")
 BRANCH_LISTS = (
     "ATTN_RESIDUAL_BLOCK_IDX",
     "INNER_DIMS",
@@ -95,73 +25,31 @@ POSE_CHANNELS = 21  # of a pose map: a drawn skeleton and 18 Gaussians
 
 def check(cfg: CfgNode) -> None:
     """Raise `InputError` when a setting is out of range or settings do not fit together."""
-    _check_ranges(cfg)
+    for key, setting in SETTINGS_BY_KEY.items():
+        _check_setting(key, setting.rule, value_at(cfg, key))
+    _check_parts(cfg)
     _check_branches(cfg.MODEL)
     _check_encoder(cfg)
     _check_prompt(cfg)
     _check_mask(cfg.INPUT.COND)
-    _check_names(cfg)
 
 
-def _check_names(cfg: CfgNode) -> None:
-    for key, known in NAMES.items():
-        unknown = [name for name in value_at(cfg, key) if name not in known]
-        if unknown:
-            raise InputError(f"{key} names {unknown}; known are {', '.join(known)}")
+def _check_setting(key: str, rule: Rule, value: Any) -> None:
+    numbers = value if isinstance(value, list) else [value]
+    if any(type(number) is float and not math.isfinite(number) for number in numbers):
+        raise InputError(f"{key} is {value}, expected a finite number")
+    if not rule.holds(value):
+        raise InputError(f"{key} is {value!r}, expected {rule.expected()}")
+
+
+def _check_parts(cfg: CfgNode) -> None:
     if "appearance_encoder" in cfg.MODEL.FROZEN_PARTS and not cfg.MODEL.COND_STAGE_CONFIG.DEPTHS:
         raise InputError("MODEL.FROZEN_PARTS names appearance_encoder; MODEL.COND_STAGE_CONFIG.DEPTHS [] leaves it out")
-
-
-def value_at(cfg: CfgNode, key: str):
-    """The value of a dotted key."""
-    for name in key.split("."):
-        cfg = cfg[name]
-    return cfg
-
-
-def _numbers(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Dotted keys of all settings that are floats or lists of them, and the values."""
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _numbers(value, f"{prefix}{key}.")
-        else:
-            yield from ((prefix + key, v) for v in (value if isinstance(value, list) else [value]) if type(v) is float)
-
-
-def _check_ranges(cfg: CfgNode) -> None:
-    for key, value in _numbers(cfg):
-        if not math.isfinite(value):
-            raise InputError(f"{key} is {value}, expected a finite number")
-    for key, choices in CHOICES.items():
-        if value_at(cfg, key) not in choices:
-            raise InputError(f"{key} is {value_at(cfg, key)!r}, expected one of {', '.join(choices)}")
-    for key in POSITIVE:
-        if value_at(cfg, key) <= 0:
-            raise InputError(f"{key} is {value_at(cfg, key)}, expected more than 0")
-    for key in NOT_NEGATIVE:
-        if value_at(cfg, key) < 0:
-            raise InputError(f"{key} is {value_at(cfg, key)}, expected 0 or more")
-    for key in SHARES:
-        if not 0 <= value_at(cfg, key) <= 1:
-            raise InputError(f"{key} is {value_at(cfg, key)}, expected between 0 and 1")
-    for key in SIZES:
-        size = value_at(cfg, key)
-        if len(size) != 2 or min(size) <= 0:
-            raise InputError(f"{key} is {size}, expected [height, width]")
-    interval = cfg.TEST.GUIDANCE_INTERVAL
-    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
-        raise InputError(f"TEST.GUIDANCE_INTERVAL is {interval}, expected [first, last] within 0 and 1")
     if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:
         raise InputError(
             "TEST.DDIM_INVERSION_STEPS needs the encoder of the whole VAE: leave out "
             "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
         )
-    if not 0 <= cfg.ACCELERATE.SEED < 2**32:
-        raise InputError(f"ACCELERATE.SEED is {cfg.ACCELERATE.SEED}, expected 0 to 4294967295")
-    for name in ("PROJECT_NAME", "RUN_NAME"):
-        value = cfg.ACCELERATE[name]
-        if not value or value in (".", "..") or any(c in value for c in "/\\\0"):
-            raise InputError(f"ACCELERATE.{name} is {value!r}, expected a plain folder name")
 
 
 def _check_branches(model: CfgNode) -> None:

@@ -1,0 +1,92 @@
+"""What `defaults.py` says of a setting beside its default: which values it takes and what depends on it."""
+
+import math
+from collections.abc import Callable
+from enum import Flag, auto
+from importlib import import_module
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """Which values a setting takes.
+
+    Attributes:
+        holds: whether a value is one of them.
+        expected: describes them in a message.
+        element: type of a list's elements where the default is empty.
+        aliases: values by other spellings of them.
+    """
+
+    holds: Callable[[Any], bool]
+    expected: Callable[[], str]
+    element: type | None = None
+    aliases: dict[str, str] = {}
+
+
+def _rule(expected: str, holds: Callable[[Any], bool], **more: Any) -> Rule:
+    return Rule(holds, lambda: expected, **more)
+
+
+ANYTHING = _rule("anything", lambda value: True)
+SIZE = _rule("[height, width]", lambda size: len(size) == 2 and min(size) > 0)
+INTERVAL = _rule("[first, last] within 0 and 1", lambda ends: len(ends) == 2 and 0 <= ends[0] <= ends[1] <= 1)
+FOLDER_NAME = _rule(
+    "a plain folder name", lambda name: name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
+)
+
+
+def above(low: float, most: float = math.inf) -> Rule:
+    expected = f"more than {low}" + (f" and at most {most}" if math.isfinite(most) else "")
+    return _rule(expected, lambda value: low < value <= most)
+
+
+def at_least(low: float) -> Rule:
+    return _rule(f"{low} or more", lambda value: value >= low)
+
+
+def between(low: float, high: float) -> Rule:
+    return _rule(f"between {low} and {high}", lambda value: low <= value <= high)
+
+
+def one_of(*names: str, aliases: dict[str, str] | None = None) -> Rule:
+    return _rule(f"one of {', '.join(names)}", names.__contains__, aliases=aliases or {})
+
+
+def any_of(*names: str) -> Rule:
+    return _rule(f"any of {', '.join(names)}", lambda values: set(values) <= set(names), element=str)
+
+
+def registered(registry: str) -> Rule:
+    """One of the names in a mapping `module:NAME` of another package, which is imported when a value is checked."""
+    module, _, name = registry.partition(":")
+
+    def names() -> dict[str, Any]:
+        return getattr(import_module(module), name)
+
+    return Rule(lambda value: value in names(), lambda: f"one of {', '.join(names())}")
+
+
+class Affects(Flag):
+    """What depends on a setting."""
+
+    NOTHING = 0
+    WEIGHTS = auto()  # the trained weights
+    IMAGES = auto()  # the test images of given weights
+    ROUNDING = auto()  # the rounding of training steps
+    BOTH = WEIGHTS | IMAGES
+
+
+class Setting(NamedTuple):
+    """A setting of `defaults.py`.
+
+    Attributes:
+        default: its value, of the type that it always has.
+        rule: which values it takes.
+        affects: what depends on it; None for what `AFFECTED_BY_GROUP` says of its group.
+        frozen_part: it names a folder with a part of the model that checkpoints do not hold.
+    """
+
+    default: Any
+    rule: Rule = ANYTHING
+    affects: Affects | None = None
+    frozen_part: bool = False
