@@ -50,6 +50,7 @@ class StepLog:
         self._lines = TrainingLog(self.run.training_log, self.done) if main else None
 
     def close(self) -> None:
+        self.bar.unpause()  # the evaluation at the end is none of training's time
         self.bar.close()
 
     def go_to(self, done: int, watch: Watch) -> None:
