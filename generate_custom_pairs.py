@@ -17,7 +17,7 @@ from tqdm import tqdm
 from configs import load_config
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from datasets.image_files import FORMATS, open_image, opened, upright_size
+from datasets.image_files import IMAGE_EXTENSIONS, open_image, opened, upright_size
 from datasets.image_folders import few, images_below, say_left_out
 from datasets.keypoints import MISSING
 from datasets.layouts import LAYOUTS, Size
@@ -64,7 +64,7 @@ class Photo(NamedTuple):
 
 
 def find_photos(folder: Path, say: Callable[[str], None]) -> list[str]:
-    """Paths of all photos below a folder, relative to it, with forward slashes, sorted; notes say what is left out.
+    """Paths of all photos below a folder, relative to it, with forward slashes, sorted; `say` takes notes of the rest.
 
     Raises:
         InputError: there are none, or a folder cannot be read.
@@ -72,9 +72,9 @@ def find_photos(folder: Path, say: Callable[[str], None]) -> list[str]:
     photos, left_out, repeated = images_below(folder)
     say_left_out(folder, left_out, say)
     if repeated:
-        say(f"note: {folder}: {len(repeated)} links lead to folders that are read already ({few(repeated, folder)})")
+        say(f"note: {folder}: {len(repeated)} links left out ({few(repeated, folder)}), their folders are already read")
     if not photos:
-        raise InputError(f"{folder}: no photos ({', '.join(FORMATS)}) below this folder; check --photos")
+        raise InputError(f"{folder}: no photos ({', '.join(IMAGE_EXTENSIONS)}) below this folder; check --photos")
     return [path.relative_to(folder).as_posix() for path in photos]
 
 

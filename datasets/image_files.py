@@ -1,4 +1,4 @@
-"""Image files that users give: the formats that are read, and how every file becomes upright sRGB pixels."""
+"""Image files: the formats that are read, and how every file becomes upright sRGB pixels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps
 from configs.errors import InputError
 
 Size = tuple[int, int]  # height, width
-FORMATS = {  # by Pillow's names, with their extensions; decoders of other formats may start other programs
+FORMATS = {  # Pillow's names and the files' extensions; decoders of other formats may start other programs
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
@@ -23,15 +23,15 @@ FORMATS = {  # by Pillow's names, with their extensions; decoders of other forma
     "AVIF": (".avif",),
 }
 IMAGE_EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
-SAVE_OPTIONS = {  # that keep colors and edges, by format
+SAVE_OPTIONS = {  # by format, for little or no loss
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
     "TIFF": {"compression": "tiff_lzw"},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
 PAPER = (255, 255, 255)  # what shows through transparent pixels
-MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of pixels, by the color space of their ICC profile
-NEAR = 2  # levels of 255: a profile whose colors differ less from sRGB stands for sRGB
+MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of pixels, by the color space of an ICC profile
+NEAR = 2  # levels of 255: a profile that changes no color by more counts as sRGB
 CUBE = Image.frombytes("RGB", (64, 64), bytes(chain(*product(range(0, 256, 17), repeat=3))))
 
 
@@ -73,16 +73,16 @@ def opened(file: str | Path | IO[bytes]) -> Iterator[Image.Image]:
 
 
 def upright_srgb(image: Image.Image) -> Image.Image:
-    """An image as a viewer shows it: turned by its EXIF data, its colors in sRGB, transparent pixels on white.
+    """An image as a viewer shows it: turned upright by its EXIF data, converted to sRGB, transparent pixels on white.
 
-    The result is a new RGB image without EXIF data, ICC profile or other marks, so that converting it again changes
-    nothing. Samples of 16 bits are scaled to 8. A damaged ICC profile is ignored, as viewers do.
+    The result is a new RGB image without EXIF data, ICC profile or other metadata; converting it again changes
+    nothing. 16-bit samples are scaled to 8 bits. A damaged ICC profile is ignored, and one of sRGB changes no pixel.
 
     Raises:
-        OSError: its pixels cannot be read.
-        ValueError: there is no conversion to RGB, as of samples with 32 bits.
+        OSError: the pixels cannot be read.
+        ValueError: they have 32-bit samples, whose range is unknown.
     """
-    image.load()  # Pillow turns a TIFF here, and takes its mark off
+    image.load()  # also turns a TIFF upright and removes its orientation
     turn, transform, alpha = orientation(image), _transform(image), None
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -96,24 +96,26 @@ def upright_srgb(image: Image.Image) -> Image.Image:
     if alpha:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, PAPER), alpha)
     rgb.info = {}
-    rgb.getexif()[ExifTags.Base.Orientation] = turn  # alone: other EXIF data may be damaged
+    if turn == 1:
+        return rgb
+    rgb.getexif()[ExifTags.Base.Orientation] = turn  # alone: `exif_transpose` fails on other damaged tags
     return ImageOps.exif_transpose(rgb)
 
 
 def upright_size(image: Image.Image) -> Size:
-    """(height, width) of `upright_srgb` of an opened image, whose pixels need not be read."""
-    turned = orientation(image) >= 5 and image.format != "TIFF"  # whose size Pillow gives as it is after the turn
+    """(height, width) that an opened image has in `upright_srgb`; most formats need not be decoded."""
+    turned = orientation(image) >= 5 and image.format != "TIFF"  # whose size Pillow gives after the turn
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def is_plain(image: Image.Image) -> bool:
-    """Whether every program reads an opened image as `upright_srgb` does: upright, opaque, and in sRGB."""
+    """Whether an opened image is upright, opaque and in sRGB, so that every program reads what `upright_srgb` gives."""
     opaque = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
     return opaque and not _transform(image) and orientation(image) == 1
 
 
 def orientation(image: Image.Image) -> int:
-    """How an opened image is turned, 1 (upright) to 8, by its EXIF data."""
+    """The EXIF orientation of an opened image, 1 (upright) to 8."""
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged data about an image that may be whole
@@ -122,14 +124,14 @@ def orientation(image: Image.Image) -> int:
 
 
 def _transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """What brings the colors of an image to sRGB; None where nothing has to."""
+    """The conversion of an image's colors to sRGB; None if none is needed."""
     profile = image.info.get("icc_profile")
     return _transform_of(profile, image.mode) if profile else None
 
 
 @lru_cache(maxsize=16)
 def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From an ICC profile to sRGB; None for sRGB itself, and for a profile that is damaged or of other images."""
+    """The conversion from an ICC profile to sRGB; None if it is sRGB, damaged, or not for images of this mode."""
     suited = ("CMYK",) if mode == "CMYK" else ("L", "RGB") if Image.getmodebase(mode) == "L" else ("RGB",)
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -137,6 +139,6 @@ def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | Non
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), space, "RGB")
         probe = CUBE.convert(space)
         changes = ImageChops.difference(transform.apply(probe), probe.convert("RGB")).getextrema()
-    except Exception:  # of littleCMS, which says little
+    except Exception:  # littleCMS raises several kinds on damaged profiles
         return None
     return transform if space in suited and max(most for _, most in changes) > NEAR else None

@@ -8,14 +8,12 @@ from typing import NoReturn
 from configs.errors import InputError
 from datasets.image_files import FORMATS, IMAGE_EXTENSIONS
 
-COMPANIONS = (".csv", ".json", ".txt", ".db", ".ini")  # of lists, keypoints and scores, and of what Windows keeps
-NAMED = 5  # files that a note lists
-
-Sorted = tuple[list[Path], list[Path]]
+COMPANIONS = (".csv", ".json", ".txt", ".db", ".ini")  # lists, keypoints and scores, and what Windows adds to folders
+NAMED = 5  # paths in a note
 
 
-def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> Sorted:
-    """Files of a folder with one of the extensions, and what is left out, see `sort_out`; by name.
+def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
+    """Files of a folder with one of the extensions, and entries that are left out (see `sort_out`), sorted.
 
     Raises:
         InputError: the folder cannot be read.
@@ -27,9 +25,9 @@ def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> S
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Images below a folder, what is left out, and links to folders that are read by another path; by name.
+    """Images below a folder, files that are left out (see `sort_out`), and links that are left out, all sorted.
 
-    Links are followed. A folder to which several paths lead is read once, by the path with the fewest links.
+    Links to folders are followed. A folder that several paths lead to is read once, by the path with the fewest links.
 
     Raises:
         InputError: a folder cannot be read.
@@ -48,21 +46,21 @@ def images_below(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     return *sort_out(sorted(files)), sorted(repeated)
 
 
-def sort_out(files: Iterable[Path], extensions: Collection[str] = IMAGE_EXTENSIONS) -> Sorted:
-    """Files with one of the extensions, and what is left out: neither hidden nor one of `COMPANIONS`."""
+def sort_out(files: Iterable[Path], extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
+    """Files with one of the extensions, and all others that are neither hidden nor `COMPANIONS`."""
     visible = [file for file in files if not file.name.startswith(".")]
     wanted = [file for file in visible if file.suffix.lower() in extensions]
     return wanted, [file for file in visible if file.suffix.lower() not in (*extensions, *COMPANIONS)]
 
 
 def say_left_out(folder: Path, left_out: Sequence[Path], say: Callable[[str], None]) -> None:
-    """Report what is left out of a folder, if anything is."""
+    """Pass a note on the entries that are left out of a folder, if any, to `say`."""
     if left_out:
-        say(f"note: {folder}: {len(left_out)} left out ({few(left_out, folder)}), not {', '.join(FORMATS)}")
+        say(f"note: {folder}: {len(left_out)} left out ({few(left_out, folder)}), expected {', '.join(FORMATS)}")
 
 
 def few(paths: Sequence[Path], folder: Path) -> str:
-    """The first of some paths, relative to a folder."""
+    """The first `NAMED` paths, relative to a folder."""
     names = [path.relative_to(folder).as_posix() for path in paths[:NAMED]]
     return ", ".join(names) + (", ..." if len(paths) > NAMED else "")
 

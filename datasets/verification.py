@@ -66,7 +66,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
     folder = layout.images_folder(root, name)
     listed, left_out = listed_images(folder)
     if left_out:
-        what = f"{len(left_out)} files in {folder} are left out, not {', '.join(FORMATS)}"
+        what = f"{len(left_out)} files in {folder} are not read, expected {', '.join(FORMATS)}"
         findings.append(Finding(WARNING, name, what, [path.name for path in left_out[:EXAMPLES]]))
     there = {path.name for path in listed}
     wanted = images_of(pairs)
