@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 from configs.errors import InputError, one_line_errors
 from configs.files import read_text
 from datasets.deepfashion import GENDERS, flat_name, listed_name
+from datasets.image_files import IMAGE_EXTENSIONS
 from datasets.layouts import LAYOUTS
-from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS
+from datasets.pair_lists import SPLITS
 from datasets.placing import Job, place_benchmark, prepare_benchmark
 
 LAYOUT = LAYOUTS["fashion"]

@@ -26,8 +26,8 @@ from pathlib import Path
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import check_writable
+from datasets.image_files import IMAGE_EXTENSIONS
 from datasets.keypoints import check_skeleton
-from datasets.pair_lists import IMAGE_EXTENSIONS
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.estimation import PoseEstimator

@@ -29,8 +29,8 @@ from configs import InputError, load_config
 from configs.defaults import default_config
 from datasets import load_pairs
 from datasets.drawn_people import draw_dataset
+from datasets.image_files import open_image
 from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
-from datasets.pairs import open_image
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
 from models.sampling_settings import SamplingSettings
@@ -197,7 +197,7 @@ def test_lists_of_pairs_and_keypoints(tiny, tmp_path, kind, edit):
 
 
 @many
-@given(format=st.sampled_from(["JPEG", "PNG", "BMP", "WEBP", "GIF"]), edit=edits)
+@given(format=st.sampled_from(["JPEG", "PNG", "BMP", "WEBP", "TIFF", "AVIF", "GIF"]), edit=edits)
 def test_images(tmp_path, format, edit):
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((20, 30)).convert("RGB").save(buffer, format)

@@ -179,6 +179,30 @@ def test_a_photo_whose_name_is_no_text(photos, capsys):
     assert note in capsys.readouterr().out
 
 
+def test_folders_that_are_links_and_files_that_are_left_out(photos, capsys):
+    expected = people(run(photos))
+    shutil.move(photos / "person_0002", photos.parent / "disk")
+    (photos / "person_0002").symlink_to(photos.parent / "disk")
+    (photos / "person_0003" / "again").symlink_to(photos)
+    (photos / "person_0003" / "phone.HEIC").touch()
+    (photos / "unplugged").symlink_to(photos.parent / "nowhere")
+    capsys.readouterr()
+    assert people(run(photos)) == expected
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes[0].startswith(f"note: {photos}: 2 left out (person_0003/phone.HEIC, unplugged), expected JPEG, PNG")
+    assert notes[1:] == [f"note: {photos}: 1 links left out (person_0003/again), their folders are already read"]
+
+
+def test_links_to_prepared_photos_are_refused(photos, capsys):
+    root = run(photos)
+    (photos / "old").symlink_to(root / "train")
+    rows = (photos / "keypoints.csv").read_text()
+    prepared = sorted(path.name for path in (root / "train").iterdir())
+    added = [f"old/{name}:{[9] * 18}:{[9] * 18}" for name in prepared]
+    (photos / "keypoints.csv").write_text("\n".join([rows.rstrip(), *added]) + "\n")
+    assert f"old: leads into INPUT.ROOT_DIR {root}; remove this link" in run_failing(photos, capsys)
+
+
 def test_people_stay_on_their_side_when_others_join(photos):
     share = ["--test_share", "0.05"]  # gives none of the four, but lea
     sides = people(run(photos, *share))

@@ -77,6 +77,12 @@ def test_several_folders_in_one_table(tiny, images, tmp_path):
     assert (out / "comparison.txt").read_text().count("\n") == 4
 
 
+def test_files_that_are_not_read_are_named(tiny, images, tmp_path, capsys):
+    (images / "first.heic").touch()
+    assert evaluate(tiny, tmp_path, f"a={images}") == 0
+    assert "1 images belong to no pair (grid.png); 1 files are not read (first.heic)" in capsys.readouterr().out
+
+
 def test_a_missing_a_truncated_and_an_odd_image(tiny, images, tmp_path, capsys):
     missing, truncated, odd, *good = sorted(images.glob("*_vis.png"))
     missing.unlink()

@@ -209,6 +209,19 @@ def test_a_damaged_photo_is_noticed_before_any_picture_is_made(photos, tmp_path,
     assert "cut.jpg: cannot be read as an image" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_photos_that_are_left_out_are_named(photos, tmp_path, capsys):
+    shutil.copy(photos / "anna.jpg", tmp_path / "anna.jpg")
+    for name in ("bob.heic", "carl.JXL"):
+        (tmp_path / name).write_bytes(b"of a phone")
+    arguments = ["--pose", "standing_front", "--output", tmp_path / "out", *FAST]
+    assert run("--source", tmp_path, *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"note: {tmp_path}: 2 left out (bob.heic, carl.JXL), expected JPEG, PNG, WEBP")
+    assert lines[-1].startswith("1 pictures") and (tmp_path / "out" / "anna_to_standing_front.png").exists()
+    assert run("--source", tmp_path / "bob.heic", *arguments) == 1
+    assert "bob.heic: cannot be read as an image (not JPEG, " in capsys.readouterr().err
+
+
 def test_names_of_poses(capsys):
     assert run("--list-poses") == 0
     assert capsys.readouterr().out.split() == list(library())

@@ -57,6 +57,14 @@ def test_both_spellings(tmp_path, spelling):
     assert [path.name for path in fid_real_images(tmp_path)] == ["a.jpg", "b.jpg"]
 
 
+def test_what_the_real_set_leaves_out(tmp_path):
+    write_tree(tmp_path, ["a.jpg", "b.tif"], [("a.jpg", "b.tif")], "train")
+    (tmp_path / "train_highres" / "c.heic").touch()
+    notes = []
+    assert [path.name for path in fid_real_images(tmp_path, say=notes.append)] == ["a.jpg", "b.tif"]
+    assert notes == [f"note: {tmp_path}/train_highres: 1 left out (c.heic), expected JPEG, PNG, WEBP, BMP, TIFF, AVIF"]
+
+
 def test_name_of_a_generated_image():
     assert file_name(("a_1_front.jpg", "b.x_2_side.jpeg")) == "a_1_front_2_b.x_2_side_vis.png"
 

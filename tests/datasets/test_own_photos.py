@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from configs.errors import InputError
+from datasets.image_files import upright_size
 from datasets.layouts import LAYOUTS
 from datasets.own_photos import (
     LARGEST,
@@ -18,9 +19,9 @@ from datasets.own_photos import (
     prepared_name,
     put_on_canvas,
     refuse_mixed_people,
-    upright_size,
 )
-from datasets.placing import Job
+from datasets.placing import Job, put_in_place
+from tests.encodings import stored, turned_by
 
 FRAME = (256, 176)
 
@@ -163,6 +164,16 @@ def test_phones_photos_are_turned_upright(tmp_path):
     with Image.open(job.destination) as canvas:
         assert canvas.size == (75, 110) and not canvas.getexif()
         assert canvas.getpixel((37, 10))[0] > 240 and canvas.getpixel((37, 100))[0] < 15
+
+
+def test_a_lying_copy_of_an_earlier_version_is_prepared_anew(tmp_path):
+    job = Job(tmp_path / "a.png", tmp_path / "b.png")
+    stored(Image.new("RGB", (75, 110), "red"), 8).save(job.source, exif=turned_by(8))
+    for prepare in (lambda: put_on_canvas(job, FRAME), lambda: put_in_place(job, link=False)):
+        shutil.copy2(job.source, job.destination)
+        assert prepare() == (110, 75)
+        with Image.open(job.destination) as image:
+            assert image.size == (75, 110) and not image.getexif()
 
 
 def test_a_finished_photo_is_left_alone_until_photo_or_frame_change(tmp_path):

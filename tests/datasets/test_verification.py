@@ -12,6 +12,7 @@ from configs.errors import InputError
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import pairs_within, read_annotations, read_pairs, write_annotations, write_pairs
 from datasets.verification import verify
+from tests.encodings import stored, turned_by
 
 TRAIN, TEST = [f"{i:04d}_c1s1_{j:06d}_00.jpg" for i in (1, 3) for j in (1, 2)], ["0002_a.jpg", "0002_b.jpg"]
 
@@ -112,6 +113,20 @@ def unlisted_and_damaged(split):
     return lambda root: (root / split / "0009_extra.jpg").write_bytes(b"x")
 
 
+def unlisted(split, name):
+    return lambda root: (root / split / name).touch()
+
+
+def lie(name):
+    """Store an image as a turned camera does."""
+
+    def damage(root):
+        with Image.open(root / "train" / name) as image:
+            stored(image, 6).save(root / "train" / name, exif=turned_by(6))
+
+    return damage
+
+
 def one_stem(root):
     """Test pairs that differ in the extension of their source alone."""
     name = f"{TEST[0][:-4]}.png"
@@ -176,6 +191,11 @@ PAIRS, ANNOTATIONS = "market-pairs-train.csv", "market-annotation-train.csv"
         (truncate, [f"error: train: 1 of 4 images cannot be read; replace them .{TRAIN[0]}"]),
         (unlisted_and_damaged("train"), ["error: train: 1 of 5 images cannot be read.*0009_extra"]),
         (unlisted_and_damaged("test"), ["error: test: 1 of 3 images cannot be read.*0009_extra"]),
+        (
+            unlisted("train", "0009.heic"),
+            ["warning: train: 1 files in .*train are not read, expected JPEG.* .0009.heic"],
+        ),
+        (lie(TRAIN[0]), []),
         (resize(TRAIN[0]), [f"warning: train: 1 of 4 images are not about 64 x 128 .{TRAIN[0]} 32 x 64"]),
         (resize(*TRAIN[:3]), ["error: train: 3 of 4 images .* another release than the published one"]),
         (move_keypoints("train", one_outside), [f"warning: train: 1 of .* outside the frame of 128 x 64.*{TRAIN[0]}"]),

@@ -7,6 +7,7 @@ from PIL import Image
 from configs.errors import InputError
 from datasets.keypoints import MISSING
 from poses.estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator, choose, from_coco
+from tests.encodings import stored, turned_by
 from tests.poses import networks
 
 # in the form of RTMPose's output: (x, y) and scores of a person who stands and faces the camera, left ear unsure
@@ -71,6 +72,17 @@ def test_points_come_back_in_the_photos_pixels(folder):
     assert [person.shape for person in people] == [(18, 2)] * 2
     assert np.abs(people[0] - (203.5, 123.5)).max() < 5  # a pixel of the network is 4.3 of the photo
     assert np.abs(people[1] - (62, 242)).max() < 2.5
+
+
+def test_points_lie_in_the_upright_photo(folder):
+    photo = Image.new("RGB", (300, 400))
+    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    lying = stored(photo, 6)
+    lying.getexif().update(turned_by(6))
+    scale = DETECTOR_SIDE / 400
+    write_detector(folder, [tuple(scale * side for side in (60, 100, 180, 320))])
+    [upright], [turned] = (PoseEstimator(folder).people(image) for image in (photo, lying))
+    assert np.array_equal(upright, turned) and np.abs(turned - (203.5, 123.5)).max() < 5
 
 
 def test_nobody_there(folder):

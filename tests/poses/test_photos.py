@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.inputs import open_image
+from datasets.image_files import open_image, upright_srgb
 from datasets.keypoints import FRAME
 from poses import photos
 from poses.photos import Framing, read_photo
+from tests.color_profiles import DISPLAY_P3, rgb_profile
+from tests.encodings import stored, turned_by
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options) -> io.BytesIO:
@@ -57,7 +59,7 @@ def test_cmyk():
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"no image", r"cannot be read as an image \(not JPEG, PNG, WEBP, BMP\)"),
+        (b"no image", r"cannot be read as an image \(not JPEG, PNG, WEBP, BMP, TIFF, AVIF\); save it as JPEG"),
         (saved(Image.new("RGB", (400, 400))).read()[:60], "cannot be read as an image"),
         (saved(Image.new("RGB", (8, 400))).read(), "8 x 400 pixels, expected at least 32"),
     ],
@@ -69,12 +71,12 @@ def test_what_is_no_photo(tmp_path, content, message):
         read_photo(path)
 
 
-@pytest.mark.parametrize("kind", ["EPS", "GIF", "TIFF"])
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PCX"])
 def test_only_the_documented_formats_are_decoded(tmp_path, kind):
     """Others can start programs: Pillow hands EPS to Ghostscript."""
     Image.new("RGB", (40, 40)).save(tmp_path / "me.jpg", kind)
     for read in read_photo, open_image:
-        with pytest.raises(InputError, match="not JPEG, PNG, WEBP, BMP"):
+        with pytest.raises(InputError, match="not JPEG, PNG, WEBP, BMP, TIFF, AVIF"):
             read(tmp_path / "me.jpg")
 
 
@@ -117,6 +119,26 @@ def test_large_photos_are_shrunk(size, expected):
     assert photo.size == expected and max(Framing.of(expected[::-1]).apply(photo).size) <= 2 * photos.LONGEST
 
 
+def test_a_large_photo_is_shrunk_to_the_same_pixels_however_it_is_stored():
+    rng = np.random.default_rng(0)
+    large = Image.fromarray(rng.integers(0, 256, (31, 24, 3), dtype=np.uint8)).resize((2201, 2903)).quantize(64)
+    plain = read_photo(saved(large.convert("RGB")))
+    assert plain.size == (1553, 2048)
+    for turn in (1, 3, 6):
+        assert read_photo(saved(stored(large, turn), exif=turned_by(turn))) == plain
+
+
+def test_framing_turns_a_photo_upright_first():
+    """Its size is given as the file has it, lying."""
+    standing = Image.radial_gradient("L").resize((60, 200)).convert("RGB")
+    lying = stored(standing, 6)
+    lying.getexif().update(turned_by(6))
+    lying.info["icc_profile"] = rgb_profile(DISPLAY_P3)
+    framed = Framing.of((lying.height, lying.width)).apply(lying)
+    assert framed == Framing.of((200, 60)).apply(upright_srgb(lying)) and framed.size[1] == 200
+    assert Framing.of((200, 60)).apply(standing.convert("L")) == Framing.of((200, 60)).apply(standing)
+
+
 @pytest.mark.parametrize("size", [(560, 420), (400, 900), (900, 120), (33, 32), (2000, 1333)])
 def test_framing_and_back(size):
     framing, shape = Framing.of(size), FRAME[0] / FRAME[1]
@@ -137,4 +159,4 @@ def test_a_thin_strip_is_not_cut_to_nothing():
 
 def test_a_photo_of_about_the_frames_shape_is_stretched():
     photo = Image.new("RGB", (750, 1101))
-    assert Framing.of((1101, 750)).apply(photo) is photo
+    assert Framing.of((1101, 750)).apply(photo) == photo

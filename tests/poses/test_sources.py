@@ -199,16 +199,27 @@ def test_keypoints_too_far_away_to_be_drawn(tmp_path, size, photos):
         READER.read([str(path)], photos)
 
 
-def test_a_photo_and_a_folder(tmp_path):
+def test_a_photo_and_a_folder(tmp_path, capsys):
     Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend.PNG")
     (tmp_path / "b.json").write_text(json.dumps(openpose(STANDING, canvas_height=FRAME[0], canvas_width=FRAME[1])))
     (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "other.heic").write_text("")
     poses = PoseReader(OnePerson(STANDING * 4), FRAME).read([str(tmp_path), "seated_left"])
     assert [pose.name for pose in poses] == ["b", "friend", "seated_left"]
     assert np.allclose(poses[1].keypoints, STANDING)
+    assert capsys.readouterr().out.startswith(f"note: {tmp_path}: 1 left out (other.heic), expected JPEG")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: no .csv, .json, .*files in this folder"):
         READER.read([str(tmp_path / "empty")])
+
+
+def test_a_photo_without_extension(tmp_path):
+    Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend", "PNG")
+    [pose] = PoseReader(OnePerson(STANDING * 4), FRAME).read([str(tmp_path / "friend")])
+    assert np.allclose(pose.keypoints, STANDING)
+    (tmp_path / "friend.heic").write_bytes(b"of a phone")
+    with pytest.raises(InputError, match="friend.heic: cannot be read as an image .not JPEG, .*; save it as JPEG"):
+        READER.read([str(tmp_path / "friend.heic")])
 
 
 def test_files_of_a_folder_in_the_order_people_count(tmp_path):
