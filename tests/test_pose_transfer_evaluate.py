@@ -67,13 +67,15 @@ def test_several_folders_in_one_table(tiny, images, tmp_path):
         with Image.open(path) as image:
             image.save(images / path.name.replace("_2_", "_to_").replace("_vis.png", ".JPG"), quality=20)
         path.unlink()
-    assert evaluate(tiny, tmp_path, f"first={tiny[1]}", f"poor_jpg={images}", opts=["--protocol", "standard"]) == 0
+    label = r"a~^\x|first"
+    assert evaluate(tiny, tmp_path, f"{label}={tiny[1]}", f"poor_jpg={images}", opts=["--protocol", "standard"]) == 0
     out = tmp_path / "out" / "standard_64x56"
     with open(out / "comparison.csv", newline="") as file:
         first, poor, copy = csv.DictReader(file)
-    assert [row["method"] for row in (first, poor, copy)] == ["first", "poor_jpg", "copy of the source"]
+    assert [row["method"] for row in (first, poor, copy)] == [label, "poor_jpg", "copy of the source"]
     assert float(first["PSNR"]) != float(poor["PSNR"]) == pytest.approx(float(first["PSNR"]), abs=2)
-    assert r"poor\_jpg & " in (out / "comparison.tex").read_text()
+    table = (out / "comparison.tex").read_text()
+    assert r"poor\_jpg & " in table and r"a\textasciitilde \textasciicircum \textbackslash x|first & " in table
     assert (out / "comparison.txt").read_text().count("\n") == 4
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from metrics import __main__ as command
 from metrics import confidence_intervals, score_table, skipped_lines, write_per_image, write_scores
-from metrics.report import latex_table
+from metrics.report import latex_table, write_comparison
 
 OURS = {"PSNR": 18.23456, "SSIM": 0.7378, "FID": 6.804, "LPIPS": 0.15191}
 
@@ -81,6 +81,27 @@ def test_latex_table():
     text = latex_table({"ours_1": {"PSNR": 18.2, "KID": 0.01}, "R&D": {"PSNR": 17}})
     assert r"\begin{tabular}{lcc}" in text and r"Method & KID $\downarrow$ & PSNR $\uparrow$ \\" in text
     assert r"ours\_1 & 0.01000 & 18.200 \\" in text and r"R\&D & -- & 17.000 \\" in text
+
+
+LATEX = {  # how the characters that mean something in LaTeX are written as text
+    "\\": r"\textbackslash ",
+    "~": r"\textasciitilde ",
+    "^": r"\textasciicircum ",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+
+
+@pytest.mark.parametrize("label", [r"a~^\x", r"\&%$#_{}~^", r"100% of {a}_b & c\d", 'x|y,"z"', *LATEX])
+def test_any_label_is_text_in_latex_and_csv(label, tmp_path):
+    write_comparison(tmp_path, {label: {"PSNR": 18.2}})
+    text = (tmp_path / "comparison.tex").read_text()
+    assert f"\n{''.join(LATEX.get(character, character) for character in label)} & 18.200 \\\\\n" in text
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"method": label, "PSNR": "18.2"}]
+
+
+def test_tables_without_scores():
+    assert score_table({"a": {}, "b": {}}) == "no scores" and "a \\\\" in latex_table({"a": {}})
 
 
 def test_confidence_intervals_hold_the_mean_and_narrow():
