@@ -17,7 +17,8 @@ from tqdm import tqdm
 from configs import load_config
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from datasets.inputs import open_image, opened
+from datasets.image_files import FORMATS, open_image, opened, upright_size
+from datasets.image_folders import few, images_below, say_left_out
 from datasets.keypoints import MISSING
 from datasets.layouts import LAYOUTS, Size
 from datasets.openpose import read_openpose
@@ -28,16 +29,8 @@ from datasets.own_photos import (
     prepared_name,
     put_on_canvas,
     refuse_mixed_people,
-    upright_size,
 )
-from datasets.pair_lists import (
-    IMAGE_EXTENSIONS,
-    SPLITS,
-    pairs_within,
-    read_annotations,
-    write_annotations,
-    write_pairs,
-)
+from datasets.pair_lists import SPLITS, pairs_within, read_annotations, write_annotations, write_pairs
 from datasets.placing import (
     Job,
     add_worker_argument,
@@ -70,20 +63,19 @@ class Photo(NamedTuple):
     keypoints: np.ndarray  # (18, 2) int (y, x) in INPUT.FRAME, -1 for missing
 
 
-def find_photos(folder: Path) -> list[str]:
-    """Paths of all photos below a folder, relative to it, with forward slashes, sorted.
+def find_photos(folder: Path, say: Callable[[str], None]) -> list[str]:
+    """Paths of all photos below a folder, relative to it, with forward slashes, sorted; notes say what is left out.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or a folder cannot be read.
     """
-    photos = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")
-    )
+    photos, left_out, repeated = images_below(folder)
+    say_left_out(folder, left_out, say)
+    if repeated:
+        say(f"note: {folder}: {len(repeated)} links lead to folders that are read already ({few(repeated, folder)})")
     if not photos:
-        raise InputError(f"{folder}: no photos ({', '.join(IMAGE_EXTENSIONS)}) below this folder; check --photos")
-    return photos
+        raise InputError(f"{folder}: no photos ({', '.join(FORMATS)}) below this folder; check --photos")
+    return [path.relative_to(folder).as_posix() for path in photos]
 
 
 def keypoint_reader(source: Path, folder: Path) -> Callable[[str], Given | None]:
@@ -152,7 +144,7 @@ def read_photos(
         InputError: a photo cannot be read, has no person, or shares its prepared name with another one, or two people
             share theirs; no photo has keypoints, or most of them lie outside.
     """
-    paths, read = find_photos(folder), keypoint_reader(keypoints, folder)
+    paths, read = find_photos(folder, say), keypoint_reader(keypoints, folder)
     given = {path: read(path) for path in tqdm(paths, desc="keypoints", unit="photo")}
     people = {path: group.person(path) for path in paths if given[path]}
     refuse_mixed_people(people.values())
@@ -193,6 +185,13 @@ def refuse_twins(photos: Iterable[Photo]) -> None:
         if stem in seen:
             raise InputError(f"{seen[stem].source} and {photo.source} both become {stem}; rename one of them")
         seen[stem] = photo
+
+
+def refuse_prepared(photos: Iterable[Photo], root: Path) -> None:
+    """Raise `InputError` when a link below --photos leads to photos that an earlier run prepared."""
+    for folder in {photo.source.parent for photo in photos}:
+        if folder.resolve().is_relative_to(root.resolve()):
+            raise InputError(f"{folder}: leads into INPUT.ROOT_DIR {root}; remove this link")
 
 
 def prepare(
@@ -289,6 +288,7 @@ def main(arguments: list[str] | None = None) -> None:
     group = Grouping(options.group)
     try:
         photos = read_photos(options.photos, options.keypoints, options.keypoint_frame, group, frame, print)
+        refuse_prepared(photos, root)
         prepare(root, photos, options.test_share, frame, options.workers, print)
     except OSError as error:
         raise cannot_write(error, root) from None

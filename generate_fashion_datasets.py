@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from configs.errors import InputError, one_line_errors
 from datasets.deepfashion import flat_name
+from datasets.image_files import IMAGE_EXTENSIONS
 from datasets.layouts import LAYOUTS
-from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS
+from datasets.pair_lists import SPLITS
 from datasets.placing import Job, place_benchmark, prepare_benchmark
 
 GENDERS = ("MEN", "WOMEN")

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from configs.errors import InputError, one_line_errors
+from datasets.image_files import IMAGE_EXTENSIONS
 from datasets.layouts import LAYOUTS
 from datasets.market1501 import benchmark_pairs, is_person
-from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, Annotations, read_annotations, read_pairs, write_pairs
+from datasets.pair_lists import SPLITS, Annotations, read_annotations, read_pairs, write_pairs
 from datasets.placing import Job, place_benchmark, prepare_benchmark
 
 LAYOUT = LAYOUTS["market"]

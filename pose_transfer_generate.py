@@ -25,7 +25,7 @@ import numpy as np
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from datasets.pair_lists import IMAGE_EXTENSIONS
+from datasets.image_files import IMAGE_EXTENSIONS
 from models.pipeline import CFLDPipeline
 from poses import NamedPose, library
 from poses.estimation import PoseEstimator, choose

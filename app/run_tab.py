@@ -6,7 +6,7 @@ import gradio as gr
 import pandas as pd
 
 from configs.files import by_numbers
-from datasets.pairs import open_image
+from datasets.image_files import open_image
 from metrics.report import read_scores
 
 from .studio import QUIET, Studio

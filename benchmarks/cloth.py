@@ -21,7 +21,7 @@ from configs.errors import one_line_errors
 from datasets import load_pairs
 from datasets.drawn_cloth import Cloth
 from datasets.drawn_people import Drawn, draw, people_in
-from datasets.inputs import open_image
+from datasets.image_files import open_image
 from metrics.generated import match_images
 
 CLOTHS = 10  # to choose from

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
-from datasets.inputs import open_image
+from datasets.image_files import open_image
 from metrics import Scorer, score_table
 from metrics.weights import FOLDER
 

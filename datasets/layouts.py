@@ -8,16 +8,16 @@ INPUT.DATASET chooses one. DeepFashion's distributed files are spelled `fasion-`
 `fashion-`: both are accepted.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from yacs.config import CfgNode
 
 from configs.errors import InputError
+from datasets.image_folders import images_in, say_left_out
 from datasets.keypoints import FRAME
-from datasets.pair_lists import IMAGE_EXTENSIONS, SPLITS, PairList, missing_images, read_pair_list
+from datasets.pair_lists import SPLITS, PairList, missing_images, read_pair_list
 
 Size = tuple[int, int]  # height, width
 
@@ -137,15 +137,20 @@ def find_layout(root: str | Path) -> str:
     raise InputError(f"{root}: no prepared dataset; expected one of {', '.join(names)} in this folder")
 
 
-def fid_real_images(root: str | Path, dataset: str = "fashion", split: str = "train") -> list[Path]:
+def fid_real_images(
+    root: str | Path, dataset: str = "fashion", split: str = "train", say: Callable[[str], None] = print
+) -> list[Path]:
     """The images of a split, sorted by name: the real set of FID, the training images in most protocols.
+
+    `say` takes a note of the files that are left out.
 
     Raises:
         InputError: the folder of images is missing or empty, or one of them is a link that leads out of the dataset.
     """
     layout = LAYOUTS[dataset]
     folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
-    images = listed_images(folder)
+    images, left_out = listed_images(folder)
+    say_left_out(folder, left_out, say)
     if not images:
         raise InputError(f"{folder}: no {split} images; {hint}")
     if outside := missing_images((image.name for image in images), folder):
@@ -155,7 +160,6 @@ def fid_real_images(root: str | Path, dataset: str = "fashion", split: str = "tr
     return images
 
 
-def listed_images(folder: Path) -> list[Path]:
-    """The images in a folder, sorted by name; none when there is no such folder."""
-    names = os.listdir(folder) if folder.is_dir() else []
-    return [folder / n for n in sorted(names) if n.lower().endswith(IMAGE_EXTENSIONS) and not n.startswith(".")]
+def listed_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """As `images_in`; nothing when there is no such folder."""
+    return images_in(folder) if folder.is_dir() else ([], [])

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.inputs import opened, orientation, upright_rgb
+from datasets.image_files import is_plain, opened, upright_size, upright_srgb
 from datasets.keypoints import MISSING
 from datasets.layouts import Size
 from datasets.placing import Job, finished_size, write_image
@@ -25,7 +25,6 @@ RULES = {  # names for grouping rules: regular expressions whose first group is 
 }
 TOLERANCE = 0.02  # shapes that differ by less are one; DeepFashion's photos and their frame differ by 0.01
 LARGEST = 1280  # pixels high; models read 512
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
 class Grouping:
@@ -164,12 +163,6 @@ def fit(photo: Size, frame: Size) -> Fit:
     )
 
 
-def upright_size(image: Image.Image) -> Size:
-    """(height, width) of an opened photo as it is looked at, after the turn that its EXIF data ask for."""
-    size = image.height, image.width
-    return size[::-1] if orientation(image) in TURNED else size
-
-
 def put_on_canvas(job: Job, frame: Size) -> Size | None:
     """Prepare one photo; one that is finished, of the source as it is now, is left alone.
 
@@ -179,11 +172,11 @@ def put_on_canvas(job: Job, frame: Size) -> Size | None:
     try:
         with opened(job.source) as image:
             place = fit(upright_size(image), frame)
-            unchanged = place.canvas == place.photo and orientation(image) == 1
+            unchanged = place.canvas == place.photo and is_plain(image)
             if finished_size(job, unchanged) == place.canvas:
                 return place.photo
             image.load()  # all of it, also to be copied as it is
-            canvas = None if unchanged else _painted(upright_rgb(image), place)
+            canvas = None if unchanged else _painted(upright_srgb(image), place)
     except InputError:
         return None
     write_image(job, canvas, link=False)

@@ -18,7 +18,6 @@ from configs.files import write_text
 from datasets.keypoints import MISSING, NUM_KEYPOINTS, parse_keypoints, scale_keypoints
 
 SPLITS = ("train", "test")
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 ANNOTATION_HEADER = "name:keypoints_y:keypoints_x"
 PAIRS_HEADER = "from,to"
 

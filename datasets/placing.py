@@ -13,7 +13,7 @@ from tqdm import tqdm
 from configs.arguments import Parser
 from configs.errors import InputError
 from configs.files import PARTIAL, whole_file, write_text
-from datasets.inputs import opened, upright_rgb
+from datasets.image_files import SAVE_OPTIONS, image_format, is_plain, opened, upright_srgb
 
 MISSING_LIST = "missing_images.txt"
 T, R = TypeVar("T"), TypeVar("R")
@@ -26,26 +26,21 @@ class Job(NamedTuple):
     destination: Path
 
 
-def image_format(path: Path) -> str:
-    """The format that a file's extension stands for, as PIL calls it."""
-    return Image.registered_extensions()[path.suffix.lower()]
-
-
 def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
-    """Link, copy or, where the formats differ, convert one image; a finished one is left alone.
+    """Link or copy one image, or convert it: one of another format, or that is not `is_plain`. A finished one is left
+    alone.
 
     Returns:
         (height, width) of what is in place, None when the source is not a whole image (and nothing was written).
     """
     source, destination = job
-    same_format = image_format(source) == image_format(destination)
-    size = finished_size(job, same_format)
-    if size:
-        return size
     try:
         with opened(source) as image:
+            unchanged = image_format(source) == image_format(destination) and is_plain(image)
+            if size := finished_size(job, unchanged):
+                return size
             image.load()  # all of it, also to be copied as it is
-            pixels = None if same_format else upright_rgb(image)
+            pixels = None if unchanged else upright_srgb(image)
     except InputError:
         return None
     write_image(job, pixels, link)
@@ -63,7 +58,7 @@ def finished_size(job: Job, copied: bool) -> tuple[int, int] | None:
         if made.st_mtime_ns != source.st_mtime_ns or (copied and made.st_size != source.st_size):
             return None
         with opened(job.destination) as image:
-            return image.height, image.width
+            return (image.height, image.width) if is_plain(image) else None
     except (OSError, InputError):
         return None
 
@@ -73,7 +68,8 @@ def write_image(job: Job, pixels: Image.Image | None, link: bool) -> None:
     source, destination = job
     with whole_file(destination) as partial:
         if pixels:
-            pixels.save(partial, image_format(destination), quality=95)
+            kind = image_format(destination)
+            pixels.save(partial, kind, **SAVE_OPTIONS.get(kind, {}))
         else:
             link_or_copy(source, partial, link)
         if not partial.samefile(source):

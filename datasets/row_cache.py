@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from configs.files import whole_file
 
 SHARD_ROWS = 256
-FORMAT = 1  # part of every name; another number makes all caches anew
+FORMAT = 2  # part of every name; another number makes all caches anew
 ROWS, CHECKSUM = "rows", "crc32"
 
 

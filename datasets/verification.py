@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import InputError
-from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, Finding, ImageFacts, Split, across
-from datasets.inputs import opened
+from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, WARNING, Finding, ImageFacts, Split, across
+from datasets.image_files import FORMATS, open_image
 from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Layout, Size, listed_images
 from datasets.pair_lists import SPLITS, Annotations, images_of, missing_images, read_annotations, read_pairs
@@ -64,7 +64,11 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
     pairs = read("pairs", read_pairs, [])
     annotations = read("annotation", read_annotations, Annotations({}, np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32)))
     folder = layout.images_folder(root, name)
-    there = {path.name for path in listed_images(folder)}
+    listed, left_out = listed_images(folder)
+    if left_out:
+        what = f"{len(left_out)} files in {folder} are left out, not {', '.join(FORMATS)}"
+        findings.append(Finding(WARNING, name, what, [path.name for path in left_out[:EXAMPLES]]))
+    there = {path.name for path in listed}
     wanted = images_of(pairs)
     missing = set(missing_images(wanted, folder)) if folder.is_dir() else set(wanted)
     named = [image for image in wanted if image not in missing]
@@ -79,9 +83,8 @@ def scan(paths: Sequence[Path], workers: int, title: str) -> dict[str, ImageFact
     def facts(path: Path) -> ImageFacts | None:
         try:
             content = path.read_bytes()
-            with opened(io.BytesIO(content)) as image:
-                image.load()
-                return ImageFacts((image.height, image.width), hashlib.blake2b(content, digest_size=16).digest())
+            image = open_image(io.BytesIO(content))
+            return ImageFacts((image.height, image.width), hashlib.blake2b(content, digest_size=16).digest())
         except (OSError, InputError):
             return None
 

@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from configs.errors import InputError
 from datasets import Pair
-from datasets.inputs import opened
-from datasets.pair_lists import IMAGE_EXTENSIONS, person_keypoints
-from datasets.pairs import Size, open_image, resize_to_bytes, resize_to_tensor
+from datasets.image_files import Size, open_image, opened, upright_size
+from datasets.image_folders import images_in
+from datasets.inputs import resize_to_bytes, resize_to_tensor
+from datasets.pair_lists import person_keypoints
 
 from .protocols import Protocol
 
@@ -31,16 +32,20 @@ class Matches:
         paths: the image of each pair that has one, by the pair's index.
         missing: names of the pairs that have none.
         unused: images that belong to no pair.
+        left_out: files that are not read as images.
     """
 
     paths: dict[int, Path]
     missing: list[str]
     unused: list[Path]
+    left_out: list[Path]
 
     def summary(self) -> str:
         text = f"{len(self.paths)} of {len(self.paths) + len(self.missing)} pairs have an image"
         if self.unused:
             text += f"; {len(self.unused)} images belong to no pair ({_few([path.name for path in self.unused])})"
+        if self.left_out:
+            text += f"; {len(self.left_out)} files are not read ({_few([path.name for path in self.left_out])})"
         return text
 
 
@@ -54,7 +59,8 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected one with generated images")
-    images = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_EXTENSIONS}
+    found, left_out = images_in(folder)
+    images = {path.stem: path for path in found}
     stems = [(Path(pair.source).stem, Path(pair.target).stem) for pair in pairs]
     targets = Counter(target for _, target in stems)
     paths, missing = {}, []
@@ -73,7 +79,7 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
             "give the folder with the images, and the dataset they were made from"
         )
     used = set(paths.values())
-    return Matches(paths, missing, [path for path in images.values() if path not in used])
+    return Matches(paths, missing, [path for path in images.values() if path not in used], left_out)
 
 
 def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Path]:
@@ -108,7 +114,7 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
 def image_size(path: Path) -> Size:
     """(height, width) of an image file, its pixels unread."""
     with opened(path) as image:
-        return image.height, image.width
+        return upright_size(image)
 
 
 class GeneratedImages(Dataset):

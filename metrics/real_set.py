@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from configs.errors import InputError
 from configs.files import whole_file
-from datasets.pairs import open_image, resize_to_tensor
+from datasets.image_files import open_image
+from datasets.inputs import resize_to_tensor
 
 from .scores import NETWORK_BATCH, Scorer
 
@@ -68,7 +69,7 @@ def real_features(
         digests = list(tqdm(digests, "looking for known real images", len(own), leave=False, disable=hidden or None))
     everyone = sorted(gather_object(list(zip(own, digests, strict=True))))
     network = _digest(weights / scorer.protocol.inception.file)
-    facts = [network, f"{tuple(size)} square={scorer.protocol.square}", *(digest for _, digest in everyone)]
+    facts = [network, f"{tuple(size)} square={scorer.protocol.square} sRGB", *(digest for _, digest in everyone)]
     file = weights / CACHE / f"{_key(facts)}.safetensors"
     known = _read(file)
     if all(gather_object([known is not None])):

@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 
 from configs.defaults import default_config
 from configs.errors import InputError
-from datasets.inputs import normalize, resize_to_tensor, upright_rgb
+from datasets.inputs import normalize, resize_to_tensor
 from datasets.keypoints import FRAME, pose_map
 from datasets.layouts import keypoint_frame
 from diffusion.guidance import GUIDANCE, Scales
@@ -109,8 +109,8 @@ class CFLDPipeline(DiffusionPipeline):
         On the CPU every image is computed alone, so that it does not depend on its neighbours.
 
         Args:
-            image: photos of any mode, shaped like `pose_frame`: they are turned upright, and stretched to what the
-                model reads.
+            image: photos of any mode, shaped like `pose_frame`: they are turned upright, brought to sRGB, and stretched
+                to what the model reads.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
             num_inference_steps, guidance_type, guidance_scales, guidance_interval, deep_cache_interval, pose_frame,
                 output_size: None for the pipeline's own; scales that are not named keep their values. Sizes are
@@ -199,7 +199,7 @@ class CFLDPipeline(DiffusionPipeline):
 
     def _encode(self, photo: Photo, device: torch.device) -> Appearance:
         size = self.conditioner.config.settings["INPUT"]["COND"]["IMG_SIZE"]
-        pixels = normalize(resize_to_tensor(upright_rgb(photo), size))[None]  # (1, 3, h, w)
+        pixels = normalize(resize_to_tensor(photo, size))[None]  # (1, 3, h, w)
         return self.conditioner.encode_appearance(pixels.to(device, self.conditioner.dtype))
 
     def _add_pose(

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from configs.errors import InputError
+from datasets.image_files import upright_srgb
 from datasets.keypoints import NUM_KEYPOINTS
 from diffusion.guidance import GUIDANCE
 from diffusion.randomness import pair_generators
@@ -49,12 +50,15 @@ def _is_like(value: Any, usual: Any) -> bool:
 
 
 def photos_of(image: Any) -> list[Photo]:
-    """One photo or several, as a list."""
+    """One photo or several, as a list of upright sRGB images."""
     photos = [image] if isinstance(image, Photo) or not isinstance(image, Sequence) else list(image)
     for photo in photos:
         if not isinstance(photo, Photo):
             raise InputError(f"image is a {type(photo).__name__}, expected an image of PIL or a list of them")
-    return photos
+    try:
+        return [upright_srgb(photo) for photo in photos]
+    except (OSError, ValueError) as error:
+        raise InputError(f"a photo cannot be read ({' '.join(str(error).split())}); use another one") from None
 
 
 def poses_of(pose: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from configs.errors import InputError
 from configs.files import CHECKOUT
+from datasets.image_files import upright_srgb
 from datasets.keypoints import MISSING, NUM_KEYPOINTS
 
 FOLDER = CHECKOUT / "pretrained_models" / "pose"
@@ -99,13 +100,13 @@ class PoseEstimator:
         self.folder = folder
 
     def people(self, photo: Image.Image) -> list[np.ndarray]:
-        """Keypoints (18, 2) of (y, x) in the photo's pixels, -1 for missing, of everybody with at least three.
+        """Keypoints (18, 2) of (y, x) in pixels of the upright photo, -1 for missing, of everybody with at least three.
 
         Raises:
             InputError: rtmlib or its networks are missing.
         """
         detector, network = self._networks
-        pixels = np.ascontiguousarray(np.asarray(photo.convert("RGB"))[..., ::-1])  # rtmlib wants BGR
+        pixels = np.ascontiguousarray(np.asarray(upright_srgb(photo))[..., ::-1])  # rtmlib wants BGR
         boxes = detector(pixels)
         if not len(boxes):
             return []

@@ -1,4 +1,4 @@
-"""Any photo as the model wants it: upright, RGB, in the shape of the keypoints' frame; and back."""
+"""Any photo as the model wants it: upright, in sRGB, in the shape of the keypoints' frame; and back."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import InputError
-from datasets.inputs import opened, upright_rgb
+from datasets.image_files import opened, upright_srgb
 from datasets.keypoints import FRAME, MISSING
 
 SMALLEST = 32  # pixels of a side
@@ -18,7 +18,7 @@ TOLERANCE = 0.03  # aspect ratios that differ by no more are stretched, as in tr
 
 
 def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
-    """An upright RGB photo (`upright_rgb`), its longer side `LONGEST` at most.
+    """An upright sRGB photo (`upright_srgb`), its longer side `LONGEST` at most.
 
     Raises:
         InputError: no such file, no image, too small or too large.
@@ -27,8 +27,10 @@ def read_photo(file: str | Path | IO[bytes]) -> Image.Image:
         if min(image.size) < SMALLEST:
             size = f"{image.width} x {image.height}"
             raise InputError(f"{image.filename or 'photo'}: {size} pixels, expected at least {SMALLEST} a side")
-        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-        return upright_rgb(image)
+        image.draft(None, (2 * LONGEST, 2 * LONGEST))  # a JPEG decoder's own shrinking, of huge photos
+        photo = upright_srgb(image)  # first, so that the pixels do not depend on how the file is stored
+    photo.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    return photo
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,14 @@ class Framing:
         return np.where((np.asarray(keypoints) == MISSING).any(axis=1, keepdims=True), MISSING, moved)
 
     def apply(self, photo: Image.Image) -> Image.Image:
-        """The photo with bars where the frame is larger, at the photo's own resolution."""
-        scale = max(self.size[0] / self.inner[0], self.size[1] / self.inner[1])
-        top, left = (round(offset * scale) for offset in self.offset)
+        """The photo, upright in sRGB, with bars where the frame is larger, at the photo's own resolution."""
+        photo = upright_srgb(photo)
+        upright = Framing.of((photo.height, photo.width), self.frame)  # `size` may be from before the turn
+        scale = max(photo.height / upright.inner[0], photo.width / upright.inner[1])
+        top, left = (round(offset * scale) for offset in upright.offset)
         if not top and not left:
             return photo
-        height, width = self.size
-        canvas = Image.new("RGB", (width + 2 * left, height + 2 * top), _border_colour(photo))
+        canvas = Image.new("RGB", (photo.width + 2 * left, photo.height + 2 * top), _border_colour(photo))
         canvas.paste(photo, (left, top))
         return canvas
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from os.path import isdir
+from os.path import isdir, isfile
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,11 @@ from PIL import Image
 
 from configs.errors import InputError
 from configs.files import by_numbers
-from datasets.inputs import Size, opened
+from datasets.image_files import IMAGE_EXTENSIONS, Size, opened, upright_size
+from datasets.image_folders import images_in, say_left_out
 from datasets.keypoints import MAX_COORDINATE, MISSING
 from datasets.openpose import read_openpose
-from datasets.own_photos import upright_size
-from datasets.pair_lists import ANNOTATION_HEADER, IMAGE_EXTENSIONS, read_annotations
+from datasets.pair_lists import ANNOTATION_HEADER, read_annotations
 from poses.estimation import PoseEstimator, choose
 from poses.library import NamedPose, library
 from poses.photos import Framing, read_photo
@@ -66,7 +66,7 @@ class PoseReader:
             return self._annotations(path)
         if extension == ".json":
             return self._openpose(path, *photos[:1])
-        if extension in IMAGE_EXTENSIONS:
+        if extension in IMAGE_EXTENSIONS or isfile(path):
             return self.photo(path)
         close = get_close_matches(text, library(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -112,14 +112,13 @@ def photo_size(path: Path) -> Size:
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
     """The files of a folder that end so, in the order in which people count: `2.jpg` before `10.jpg`.
 
+    A note says what else is in the folder.
+
     Raises:
         InputError: there are none, or it cannot be read.
     """
-    try:
-        files = [file for file in folder.iterdir() if file.suffix.lower() in extensions]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
-    files = [file for file in files if not file.name.startswith(".")]  # what macOS puts beside files
+    files, left_out = images_in(folder, extensions)
+    say_left_out(folder, left_out, print)
     if not files:
         raise InputError(f"{folder}: no {', '.join(extensions)} files in this folder")
     return sorted(files, key=by_numbers)

@@ -12,7 +12,7 @@ from pathlib import Path
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 from configs.files import by_numbers, write_text
-from datasets.pairs import open_image
+from datasets.image_files import open_image
 from metrics.report import COLUMNS, read_scores
 
 from .progress import read_log
