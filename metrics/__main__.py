@@ -9,7 +9,7 @@ from pathlib import Path
 from configs.arguments import Parser
 from configs.errors import InputError, one_line_errors
 
-from .report import read_scores, score_table
+from .report import BASELINE, read_scores, score_table
 
 
 @one_line_errors
@@ -22,8 +22,10 @@ def main() -> None:
         label, separator, path = row.partition("=")
         if not separator:
             raise InputError(f"{row!r}: expected LABEL=METRICS_JSON")
+        if label in (*rows, BASELINE):
+            raise InputError(f"{row!r}: there is a row {label} already; give each row a label of its own")
         rows[label], baseline = read_scores(Path(path))
-    print(score_table({**rows, **({"copy of the source": baseline} if baseline else {})}))
+    print(score_table({**rows, **({BASELINE: baseline} if baseline else {})}))
 
 
 if __name__ == "__main__":

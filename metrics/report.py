@@ -35,6 +35,7 @@ COLUMNS = {  # in their order
     "PCKh": Column(False),
     "FaceSim": Column(False),
 }
+BASELINE = "copy of the source"  # label of the scores of the source in place of the generated image
 RESAMPLES, CONFIDENCE = 1000, 0.95
 DOCUMENT_FORM = {"scores": dict[str, float | None], "meta": dict}  # of metrics.json
 PER_IMAGE_DIGITS = 10  # beyond which the number of threads shows

@@ -147,17 +147,40 @@ def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
     assert kept.stat().st_mtime_ns == time  # the real set's features were taken from there
 
 
+def test_strips_of_patn_in_subfolders_have_the_scores_of_their_last_images(tiny, images, tmp_path):
+    strips = tmp_path / "strips"
+    for number, path in enumerate(images.glob("*_vis.png")):
+        source, target = path.stem.removesuffix("_vis").split("_2_")
+        with Image.open(path) as image:
+            strip = Image.new("RGB", (5 * image.width, image.height), "red")
+            strip.paste(image, (4 * image.width, 0))
+        (strips / str(number)).mkdir(parents=True)
+        strip.save(strips / str(number) / f"{source}.jpg___{target}.jpg_vis.png")
+    assert evaluate(tiny, tmp_path, f"a={strips}") == 0
+    assert scores(tmp_path / "out" / "cfld_64x56" / "a") == scores(images)
+
+
+def test_two_images_of_a_pair_are_one_line(tiny, images, tmp_path, capsys):
+    path = next(images.glob("*_vis.png"))
+    shutil.copy(path, path.with_suffix(".JPG"))
+    assert evaluate(tiny, tmp_path, images, opts=["--allow-partial"]) == 1
+    error = capsys.readouterr().err
+    assert str(path) in error and str(path.with_suffix(".JPG")) in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["nowhere"], "nowhere: no such folder"),
-        (["{data}"], "none of its 0 images has the name of a pair"),
+        (["{data}"], "none of its 8 images has the name of a pair"),
         (["{images}", "--protocol", "ours"], "no evaluation protocol 'ours'"),
         (["{images}", "--size", "256"], "expected HEIGHTxWIDTH"),
         (["{images}", "--dataset", "nothing"], "nothing: no prepared dataset"),
         (["a={images}", "a={images}"], "names a twice"),
         (["a/b={images}", "a_b={images}"], "names a_b twice"),
         (["..={images}"], "'..' is no name for results"),
+        (["copy of the source={images}"], "'copy of the source' is no name for results"),
         (["{images}", "--batch-size", "0"], "--batch-size is at least 1"),
         (["{images}", "--num-workers", "-1"], "--num-workers at least 0"),
         (["{images}", "--what"], "unrecognized arguments"),

@@ -65,6 +65,14 @@ def test_several_tests_in_one_table(tmp_path, monkeypatch, capsys):
     assert lines == [["PSNR", "↑"], ["a", "20.000"], ["b", "21.500"], ["copy", "of", "the", "source", "16.000"]]
 
 
+def test_two_rows_of_one_name_are_one_line(tmp_path, monkeypatch, capsys):
+    write_scores(tmp_path, {"PSNR": 20.0}, {})
+    for label in ("a", "copy of the source"):
+        assert run_report(monkeypatch, *[f"{name}={tmp_path / 'metrics.json'}" for name in ("a", label)]) == 1
+        error = capsys.readouterr().err
+        assert f"there is a row {label} already" in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [None, "[", "[" * 10**5, "[]", "{}", '{"scores": 1, "meta": {}}', '{"scores": {"SSIM": "x"}, "meta": {}}'],
