@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from configs.errors import InputError
 from datasets.image_folders import images_in, say_left_out
 from datasets.keypoints import FRAME
-from datasets.pair_lists import SPLITS, PairList, missing_images, read_pair_list
+from datasets.pair_lists import SPLITS, PairList, read_pair_list
 
 Size = tuple[int, int]  # height, width
 
@@ -145,7 +145,7 @@ def fid_real_images(
     `say` takes a note of the files that are left out.
 
     Raises:
-        InputError: the folder of images is missing or empty, or one of them is a link that leads out of the dataset.
+        InputError: the folder of images is missing or empty.
     """
     layout = LAYOUTS[dataset]
     folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
@@ -153,10 +153,6 @@ def fid_real_images(
     say_left_out(folder, left_out, say)
     if not images:
         raise InputError(f"{folder}: no {split} images; {hint}")
-    if outside := missing_images((image.name for image in images), folder):
-        raise InputError(
-            f"{folder}: {len(outside)} images are links that lead out of the dataset ({outside[0]}); {hint}"
-        )
     return images
 
 
