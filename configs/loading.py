@@ -1,6 +1,7 @@
 """Merging a YAML file and command-line pairs into the defaults."""
 
 from ast import literal_eval
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -46,10 +47,20 @@ def load_config(config_file: str | Path | Sequence[str | Path] = "", opts: Seque
     return cfg
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """Plain YAML, in which a mapping that has a key twice is an error; YAML readers else keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [key for key, count in keys.items() if count > 1]:
+            raise yaml.constructor.ConstructorError(f"{twice[0]} is there twice", node.start_mark, "join the two")
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> list[tuple[str, Any]]:
     """Dotted keys and values of a config file."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), UniqueKeys)
         settings = list(_flatten(content)) if isinstance(content, dict) else []
     except OSError as error:
         raise InputError(f"{path}: cannot read the config file ({error.strerror})") from None

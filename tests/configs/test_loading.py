@@ -55,6 +55,15 @@ def test_a_dumped_config_loads_to_the_same(tmp_path: Path):
     assert load_config(tmp_path / "config.yaml") == cfg
 
 
+@pytest.mark.parametrize(
+    "text", ["TEST:\n  NUM_PAIRS: 1\nTEST:\n  OVERWRITE: true\n", "TEST: {NUM_PAIRS: 1, NUM_PAIRS: 2}"]
+)
+def test_a_setting_that_a_file_has_twice_is_refused(tmp_path: Path, text: str):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match="config.yaml: not a YAML file: .* is there twice .*join the two"):
+        load_config(tmp_path / "config.yaml")
+
+
 def test_text_stays_as_it_was_typed():
     for text in ("2024_05_01", "1e3", "0x10", "None", "'quoted'"):
         assert load_config("", ["ACCELERATE.RUN_NAME", text]).ACCELERATE.RUN_NAME == text
