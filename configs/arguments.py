@@ -2,6 +2,8 @@
 
 import argparse
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from configs.errors import InputError
@@ -16,3 +18,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"command line: {message}; `--help` says what is expected")
+
+
+def labelled_paths(texts: Sequence[str], expected: str) -> dict[str, Path]:
+    """Paths by their labels, from arguments of the form LABEL=PATH.
+
+    Args:
+        expected: that form, in the words of the program.
+
+    Raises:
+        InputError: an argument has no label, or two have one.
+    """
+    result: dict[str, Path] = {}
+    for text in texts:
+        label, separator, path = text.partition("=")
+        if not separator:
+            raise InputError(f"command line: {text!r}: expected {expected}")
+        if label in result:
+            raise InputError(f"command line: {label} is there twice; give each {expected} a label of its own")
+        result[label] = Path(path)
+    return result

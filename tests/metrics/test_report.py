@@ -65,12 +65,23 @@ def test_several_tests_in_one_table(tmp_path, monkeypatch, capsys):
     assert lines == [["PSNR", "↑"], ["a", "20.000"], ["b", "21.500"], ["copy", "of", "the", "source", "16.000"]]
 
 
-def test_two_rows_of_one_name_are_one_line(tmp_path, monkeypatch, capsys):
+def test_baselines_that_differ_have_a_row_each(tmp_path, monkeypatch, capsys):
+    for name, copied in (("a", 16.0), ("b", 17.0)):
+        write_scores(tmp_path / name, {"PSNR": 20.0}, {"baseline_PSNR": copied})
+    assert run_report(monkeypatch, *[f"{name}={tmp_path / name / 'metrics.json'}" for name in ("a", "b")]) == 0
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [line.split() for line in lines] == [
+        ["copy", "of", "the", "source", "of", "a", "16.000"],
+        ["copy", "of", "the", "source", "of", "b", "17.000"],
+    ]
+
+
+@pytest.mark.parametrize("labels, message", [("aa", "a is there twice"), (["copy of the source"], "another label")])
+def test_two_rows_of_one_name_are_one_line(tmp_path, monkeypatch, capsys, labels, message):
     write_scores(tmp_path, {"PSNR": 20.0}, {})
-    for label in ("a", "copy of the source"):
-        assert run_report(monkeypatch, *[f"{name}={tmp_path / 'metrics.json'}" for name in ("a", label)]) == 1
-        error = capsys.readouterr().err
-        assert f"there is a row {label} already" in error and error.count("\n") == 1
+    assert run_report(monkeypatch, *[f"{label}={tmp_path / 'metrics.json'}" for label in labels]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
