@@ -266,9 +266,10 @@ def write_split(root: Path, split: str, people: dict[str, list[Photo]], former: 
     pairs = pairs_within([[photo.name for photo in group] for group in people.values()])
     write_annotations(annotation_file(root, split), keypoints)
     write_pairs(root / f"custom-pairs-{split}.csv", pairs)
-    for name in former:
-        if name not in keypoints:
-            (folder / name).unlink(missing_ok=True)
+    stale = set(former).difference(keypoints)
+    for file in folder.iterdir():  # names in lists may be paths to other folders
+        if file.name in stale:
+            file.unlink()
     return f"{folder}: {len(keypoints)} photos of {len(people)} people, {len(pairs)} pairs"
 
 

@@ -5,7 +5,6 @@
 Run it again at any time: finished images are left alone, and nothing is ever half-written.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -13,9 +12,10 @@ from configs.errors import InputError, one_line_errors
 from configs.files import read_text
 from datasets.deepfashion import GENDERS, flat_name, listed_name
 from datasets.image_files import IMAGE_EXTENSIONS
+from datasets.image_folders import images_below
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import SPLITS
-from datasets.placing import Job, place_benchmark, prepare_benchmark
+from datasets.placing import Job, only_source, place_benchmark, prepare_benchmark, raw_folders
 
 LAYOUT = LAYOUTS["fashion"]
 
@@ -43,22 +43,18 @@ def read_list(path: Path) -> list[str]:
 
 
 def find_images(root: Path) -> dict[str, list[Path]]:
-    """The raw images below ROOT/MEN and ROOT/WOMEN by flat name without extension.
+    """The raw images by flat name without extension.
 
     Raises:
         InputError: there are none.
     """
     found: dict[str, list[Path]] = {}
-    for gender in GENDERS:
-        for folder, _, files in os.walk(root / gender):
-            for file in files:
-                if file.lower().endswith(IMAGE_EXTENSIONS) and not file.startswith("."):
-                    path = Path(folder, file)
-                    name = PurePosixPath(flat_name(path.relative_to(root).as_posix()))
-                    found.setdefault(name.stem, []).append(path)
+    for folder in raw_folders(root, GENDERS):
+        for path in images_below(folder)[0]:
+            name = PurePosixPath(flat_name(path.relative_to(folder.parent).as_posix()))
+            found.setdefault(name.stem, []).append(path)
     if not found:
-        folders = " or ".join(str(root / gender) for gender in GENDERS)
-        raise InputError(f"{root}: no images below {folders}; unzip img_highres.zip so that they are there")
+        raise InputError(f"{root}: no images below a folder {' or '.join(GENDERS)}; unzip img_highres.zip here")
     return found
 
 
@@ -71,11 +67,9 @@ def plan(root: Path, names: dict[str, list[str]], found: dict[str, list[Path]]) 
     jobs, missing = [], []
     for split, listed in names.items():
         for name in listed:
-            sources = sorted(found.get(Path(name).stem, []))
-            if len(sources) > 1:
-                raise InputError(f"{sources[0]} and {sources[1]} both become {name}; remove one of them")
-            if sources:
-                jobs.append(Job(sources[0], LAYOUT.images_folder(root, split) / name))
+            source = only_source(found.get(Path(name).stem, []), name)
+            if source:
+                jobs.append(Job(source, LAYOUT.images_folder(root, split) / name))
             else:
                 missing.append(name)
     return jobs, missing

@@ -10,35 +10,46 @@ from pathlib import Path
 
 from configs.errors import InputError, one_line_errors
 from datasets.image_files import IMAGE_EXTENSIONS
+from datasets.image_folders import images_in
 from datasets.layouts import LAYOUTS
 from datasets.market1501 import benchmark_pairs, is_person
-from datasets.pair_lists import SPLITS, Annotations, read_annotations, read_pairs, write_pairs
-from datasets.placing import Job, place_benchmark, prepare_benchmark
+from datasets.pair_lists import SPLITS, Annotations, missing_images, read_annotations, read_pairs, write_pairs
+from datasets.placing import Job, only_source, place_benchmark, prepare_benchmark, raw_folders
 
 LAYOUT = LAYOUTS["market"]
 
 
-def plan(root: Path, split: str, names: Iterable[str]) -> tuple[list[Job], list[str]]:
+def find_images(root: Path, split: str) -> dict[str, list[Path]]:
+    """The raw images of a split by name."""
+    found: dict[str, list[Path]] = {}
+    for folder in raw_folders(root, [f"bounding_box_{split}"]):
+        for path in images_in(folder)[0]:
+            found.setdefault(path.name, []).append(path)
+    return found
+
+
+def plan(root: Path, split: str, names: Iterable[str], found: dict[str, list[Path]]) -> tuple[list[Job], list[str]]:
     """What to put where, and the annotated people of whom there is no image.
 
     An image whose raw file is not there counts as done when it is in place, as after renaming the folders.
 
     Raises:
-        InputError: a name is not that of an image.
+        InputError: a name is not that of an image, or two images have it.
     """
-    jobs, missing = [], []
+    jobs, without = [], []
+    folder = LAYOUT.images_folder(root, split)
     for name in filter(is_person, names):
         if not name.lower().endswith(IMAGE_EXTENSIONS):
             raise InputError(
                 f"{LAYOUT.list_file(root, 'annotation', split)}: {name[:80]!r} is no name of an image, expected names "
                 "such as 0002_c1s1_000451_03.jpg; correct its row"
             )
-        job = Job(root / f"bounding_box_{split}" / name, LAYOUT.images_folder(root, split) / name)
-        if job.source.is_file():
-            jobs.append(job)
-        elif not job.destination.is_file():
-            missing.append(name)
-    return jobs, missing
+        source = only_source(found.get(name, []), name)
+        if source:
+            jobs.append(Job(source, folder / name))
+        else:
+            without.append(name)
+    return jobs, missing_images(without, folder)
 
 
 def make_pairs(root: Path, split: str, annotations: Annotations, say: Callable[[str], None]) -> None:
@@ -69,7 +80,7 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
         InputError: annotations are not there or name no images, or images are missing (the others are then in place).
     """
     annotations = {split: read_annotations(LAYOUT.list_file(root, "annotation", split)) for split in SPLITS}
-    plans = [plan(root, split, annotations[split].rows) for split in SPLITS]
+    plans = [plan(root, split, annotations[split].rows, find_images(root, split)) for split in SPLITS]
     jobs, missing = ([item for part in parts for item in part] for parts in zip(*plans))
     other = "these are not the images of Market-1501"
     folders = " and ".join(str(root / f"bounding_box_{split}") for split in SPLITS)

@@ -3,7 +3,8 @@
     python pose_transfer_evaluate.py --generated outputs/CFLD/baseline/generated/256x176 --dataset fashion
     python pose_transfer_evaluate.py --generated "ours=a/images" "PIDM=b/images" --dataset ./fashion --protocol pidm
 
-Images are named <source>_2_<target>_vis.png, or without _vis, with _to_ for _2_, or as the target alone; .jpg will do.
+Images are named <source>_2_<target>_vis.png, or without _vis, with _to_ or ___ for _2_, or as the target alone; other
+formats and images in subfolders will do.
 Tables, scores, scores of each image and a picture of the best, median and worst pairs go to --output. Several
 processes are started by scripts/run_processes.py.
 """
@@ -22,9 +23,8 @@ from datasets.layouts import find_layout
 from datasets.pairs import Size
 from metrics import PROTOCOLS, json_numbers, protocol, score_table, skipped_lines
 from metrics.generated import check_images, image_size, match_images
-from metrics.report import write_comparison
+from metrics.report import BASELINE, write_comparison
 from metrics.weights import FOLDER
-from training.evaluation import BASELINE
 from training.folder_scores import FolderScores
 from training.processes import entrypoint, on_main
 
@@ -66,7 +66,7 @@ def labelled(folders: list[str]) -> dict[str, Path]:
             label, path = Path(text).as_posix().strip("/"), text
         if results_name(label) in map(results_name, result):
             raise InputError(f"--generated names {label} twice; give each folder a label of its own, LABEL=FOLDER")
-        if label in ("", ".", ".."):
+        if label in ("", ".", "..", BASELINE):
             raise InputError(f"--generated {text}: {label!r} is no name for results; give it one, LABEL=FOLDER")
         result[label] = Path(path)
     return result

@@ -49,10 +49,10 @@ class Arm:
 
 
 @contextmanager
-def arms(names: Sequence[str]) -> Iterator[dict[str, Arm]]:
-    """An arm for each name, until the end of the block."""
+def arms(names: Sequence[str], threads: int = 0) -> Iterator[dict[str, Arm]]:
+    """An arm of one process for each name, until the end of the block."""
     with ExitStack() as stack:
-        result = {name: Arm() for name in names}
+        result = {name: Arm(threads=threads) for name in names}
         for arm in result.values():
             stack.callback(arm.close)
         yield result

@@ -12,7 +12,7 @@ from pathlib import Path
 from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
-from configs.arguments import Parser
+from configs.arguments import Parser, labelled_paths
 from configs.errors import InputError, one_line_errors
 from datasets.image_files import open_image
 from metrics import Scorer, score_table
@@ -47,12 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("reference", type=Path, help="folder of images")
     parser.add_argument("folders", nargs="+", metavar="LABEL=FOLDER", help="a row's name, and its folder of images")
     options = parser.parse_args(arguments)
-    rows = {}
-    for row in options.folders:
-        label, separator, folder = row.partition("=")
-        if not separator:
-            raise InputError(f"{row!r}: expected LABEL=FOLDER")
-        rows[label] = likeness(options.reference, Path(folder))
+    folders = labelled_paths(options.folders, "LABEL=FOLDER")
+    rows = {label: likeness(options.reference, folder) for label, folder in folders.items()}
     print(score_table(rows))
 
 

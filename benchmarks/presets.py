@@ -37,7 +37,7 @@ class Preset:
     images: tuple[int, ...] = (1, 2)
     rounds: int = 3
     loader_pairs: int = 16
-    scored_images: int = 16
+    scored_images: int = 100
     scaling: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def settings(self, way: str, opts: Sequence[str] = ()) -> CfgNode:
@@ -82,7 +82,7 @@ PRESETS = {
         images=(1, 16),
         rounds=10,
         loader_pairs=64,
-        scored_images=64,
+        scored_images=100,
         scaling={
             "batch": (1, 2, 4, 8, 16),
             "resolution": (0.5, 1),

@@ -87,10 +87,11 @@ def _loader(result: dict) -> Iterator[str]:
 
 
 def _evaluate(result: dict) -> Iterator[str]:
-    for name, times in result.items():
+    for name, measured in result.items():
+        ratio, least, most = measured["ratio"]
         yield (
-            f"{name:<9} {times['ours']:8.3f} ms an image, scikit-image {times['reference']:8.3f} ms: "
-            f"{times['reference'] / times['ours']:.1f} times as fast"
+            f"{name:<9} {measured['ours']:8.3f} ms an image, scikit-image {measured['reference']:8.3f} ms: "
+            f"{ratio:.2f} times as fast ({least:.2f} to {most:.2f})"
         )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from configs.errors import InputError
@@ -32,3 +33,23 @@ class Parser(argparse.ArgumentParser):
 def with_home(argument: str) -> str:
     """An argument such as ~/x, --option=~/x or LABEL=~/x with the home folder in place of ~."""
     return re.sub(r"(?:^|(?<==))~[^/=]*", lambda found: os.path.expanduser(found[0]), argument)
+
+
+def labelled_paths(texts: Sequence[str], expected: str) -> dict[str, Path]:
+    """Paths by their labels, from arguments of the form LABEL=PATH.
+
+    Args:
+        expected: that form, in the words of the program.
+
+    Raises:
+        InputError: an argument has no label, or two have one.
+    """
+    result: dict[str, Path] = {}
+    for text in texts:
+        label, separator, path = text.partition("=")
+        if not separator:
+            raise InputError(f"command line: {text!r}: expected {expected}")
+        if label in result:
+            raise InputError(f"command line: {label} is there twice; give each {expected} a label of its own")
+        result[label] = Path(path)
+    return result

@@ -3,6 +3,7 @@
 import os
 import sys
 from ast import literal_eval
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -76,10 +77,20 @@ def read_config_files(config_file: ConfigFiles) -> list[ConfigFile]:
     return [file if isinstance(file, ConfigFile) else _read(Path(file)) for file in files]
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """Plain YAML in which a mapping that has a key twice is an error; other readers keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [key for key, count in keys.items() if count > 1]:
+            raise yaml.constructor.ConstructorError(f"{twice[0]} is there twice", node.start_mark, "join the two")
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> ConfigFile:
     text = read_text(in_checkout(path), "expected a config file in YAML")
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, UniqueKeys)
         settings = list(_flatten(content)) if isinstance(content, dict) else []
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None

@@ -99,7 +99,7 @@ def check_missing_images(split: Split) -> Iterator[Finding]:
             split.layout.prepare.format(root=split.root),
         )
         count = f"{len(missing)} of {len(wanted)} images"
-        what = f"{count} are not in {folder}, or links that lead out of the dataset; {advice}"
+        what = f"{count} are not files in {folder}; {advice}"
         yield Finding(ERROR, split.name, what, missing[:EXAMPLES])
 
 

@@ -16,6 +16,7 @@ from configs.files import PARTIAL, check_writable, whole_file, write_text
 from datasets.image_files import SAVE_OPTIONS, image_format, is_plain, opened, upright_srgb
 
 MISSING_LIST = "missing_images.txt"
+DEPTH = 3  # of "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
 T, R = TypeVar("T"), TypeVar("R")
 
 
@@ -120,15 +121,23 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, title:
             raise
 
 
-def refuse_escaping(root: Path, jobs: Sequence[Job]) -> None:
-    """Raise `InputError` when an image, through links, lies outside of `root`, which may itself be a link."""
-    inside = root.resolve()
-    for source, _ in jobs:
-        target = Path(os.path.realpath(source))  # unlike `resolve`, it bears links that go round
-        if not target.is_relative_to(inside):
-            raise InputError(
-                f"{source}: leads out of {root}, to {target}; put the images themselves there instead of links"
-            )
+def raw_folders(root: Path, names: Sequence[str]) -> list[Path]:
+    """The folders of these names in `root` or at most `DEPTH` folders below it, as archives unpack them."""
+    levels = ("*/" * depth for depth in range(DEPTH + 1))
+    found = [folder for level in levels for name in names for folder in sorted(root.glob(level + name))]
+    return [folder for folder in found if folder.is_dir()]
+
+
+def only_source(paths: Sequence[Path], name: str) -> Path | None:
+    """The raw image that becomes `name`, the first of several paths to one file; None where there is none.
+
+    Raises:
+        InputError: there are two images.
+    """
+    for path in paths[1:]:
+        if os.path.realpath(path) != os.path.realpath(paths[0]):
+            raise InputError(f"{paths[0]} and {path} both become {name}; remove one of them")
+    return paths[0] if paths else None
 
 
 def report_sizes(
@@ -211,9 +220,8 @@ def place_benchmark(
         say: takes a line of report.
 
     Raises:
-        InputError: an image lies outside of `root`, or images are missing (the others are then in place).
+        InputError: images are missing (the others are then in place).
     """
-    refuse_escaping(root, jobs)
     sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
     report_sizes(jobs, sizes, photo_size, if_other, say)
     refuse_missing(root, jobs, sizes, missing, f"add them {where} and run this again")

@@ -71,7 +71,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
         findings.append(Finding(WARNING, name, what, [path.name for path in left_out[:EXAMPLES]]))
     there = {path.name for path in listed}
     wanted = images_of(pairs)
-    missing = set(missing_images(wanted, folder)) if folder.is_dir() else set(wanted)
+    missing = set(missing_images(wanted, folder))
     named = [image for image in wanted if image not in missing]
     also = sorted(there.difference(wanted))
     images = scan([folder / image for image in [*named, *also]], workers, f"{name} images")

@@ -4,12 +4,10 @@ python -m metrics "run a=outputs/CFLD/a/generated/256x176/metrics.json"
 python -m metrics "a=outputs/CFLD/a/generated/256x176/metrics.json" "b=outputs/CFLD/b/generated/256x176/metrics.json"
 """
 
-from pathlib import Path
-
-from configs.arguments import Parser
+from configs.arguments import Parser, labelled_paths
 from configs.errors import InputError, one_line_errors
 
-from .report import read_scores, score_table
+from .report import BASELINE, read_scores, score_table
 
 
 @one_line_errors
@@ -17,13 +15,16 @@ def main() -> None:
     parser = Parser(__doc__, prog="python -m metrics")
     parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON", help="a row's name, and the scores that "
                         "pose_transfer_test.py or pose_transfer_evaluate.py wrote")  # fmt: skip
-    rows, baseline = {}, {}
-    for row in parser.parse_args().rows:
-        label, separator, path = row.partition("=")
-        if not separator:
-            raise InputError(f"{row!r}: expected LABEL=METRICS_JSON")
-        rows[label], baseline = read_scores(Path(path))
-    print(score_table({**rows, **({"copy of the source": baseline} if baseline else {})}))
+    paths = labelled_paths(parser.parse_args().rows, "LABEL=METRICS_JSON")
+    if BASELINE in paths:
+        raise InputError(f"command line: {BASELINE} is the row of the sources; choose another label")
+    tests = {label: read_scores(path) for label, path in paths.items()}
+    rows = {label: scores for label, (scores, _) in tests.items()}
+    copies = {label: baseline for label, (_, baseline) in tests.items() if baseline}
+    differ = len({score_table({BASELINE: baseline}) for baseline in copies.values()}) > 1  # other pairs or protocols
+    for label, baseline in copies.items():
+        rows[f"{BASELINE} of {label}" if differ else BASELINE] = baseline
+    print(score_table(rows))
 
 
 if __name__ == "__main__":

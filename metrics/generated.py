@@ -1,5 +1,6 @@
 """Folders of images that some method made, matched to the pairs of a test set by their names."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,20 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from configs.errors import InputError
 from datasets import Pair
-from datasets.image_files import Size, open_image, opened, upright_size
-from datasets.image_folders import images_in
+from datasets.image_files import IMAGE_EXTENSIONS, Size, open_image
+from datasets.image_folders import images_below
 from datasets.inputs import resize_to_bytes, resize_to_tensor
 from datasets.pair_lists import person_keypoints
 
 from .protocols import Protocol
 
-PAIR_NAMES = ("{source}_2_{target}_vis", "{source}_2_{target}", "{source}_to_{target}_vis", "{source}_to_{target}")
+PATN = "___"  # between source and target in the names of PATN and its successors, which save strips of images
+STRIP = 5  # images side by side: source, its pose, target, its pose, generated
+PAIR_NAMES = tuple(f"{{source}}{between}{{target}}{end}" for between in ("_2_", "_to_", PATN) for end in ("_vis", ""))
+EXTENSION = re.compile(rf"({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})+(?=_|$)", re.IGNORECASE)  # also within a name
 NAMED = 3  # names that a message lists
 
 
@@ -50,36 +55,49 @@ class Matches:
 
 
 def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
-    """Find each pair's image by its name without extension: one of `PAIR_NAMES`, or the target's name alone.
+    """Find each pair's image below a folder by its name: one of `PAIR_NAMES`, or the target's name alone.
 
-    A target's name says which pair is meant only where one pair has that target.
+    The names of source and target may keep their extensions, as in `a.jpg___b.jpg_vis.jpg`. A target's name says which
+    pair is meant only where one pair has that target.
 
     Raises:
-        InputError: there is no such folder, or no image of it belongs to a pair.
+        InputError: there is no such folder, no image of it belongs to a pair, two images belong to one pair, or one
+            belongs to two.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected one with generated images")
-    found, left_out = images_in(folder)
-    images = {path.stem: path for path in found}
-    stems = [(Path(pair.source).stem, Path(pair.target).stem) for pair in pairs]
-    targets = Counter(target for _, target in stems)
-    paths, missing = {}, []
-    for index, (source, target) in enumerate(stems):
-        names = [name.format(source=source, target=target) for name in PAIR_NAMES]
-        if targets[target] == 1:
-            names.append(target)
-        found = next((images[name] for name in names if name in images), None)
-        if found:
-            paths[index] = found
+    found, left_out, _ = images_below(folder)
+    images: dict[str, list[Path]] = {}
+    for path in found:
+        images.setdefault(_plain(path.name), []).append(path)
+    names = [(_plain(pair.source), _plain(pair.target)) for pair in pairs]
+    targets = Counter(target for _, target in dict.fromkeys(names))
+    paths, missing, owners = {}, [], {}
+    for index, (pair, (source, target)) in enumerate(zip(pairs, names, strict=True)):
+        styles = [name.format(source=source, target=target) for name in PAIR_NAMES]
+        alone = [target] if targets[target] == 1 else []
+        own = [path for name in styles + alone for path in images.get(name, ())]
+        if len(own) > 1:
+            raise InputError(f"{own[0]} and {own[1]} are both an image of {pair.source} as {pair.target}; remove one")
+        if own:
+            other = owners.setdefault(own[0], pair)
+            if other[:2] != pair[:2]:
+                both = " and of ".join(f"{source} as {target}" for source, target, *_ in (other, pair))
+                raise InputError(f"{own[0]}: has the name of an image of {both}; rename one of these photos")
+            paths[index] = own[0]
         else:
-            missing.append(names[0])
+            missing.append(f"{source}_2_{target}_vis")
     if not paths:
         raise InputError(
-            f"{folder}: none of its {len(images)} images has the name of a pair, such as {missing[0]}.png; "
+            f"{folder}: none of its {len(found)} images has the name of a pair, such as {missing[0]}.png; "
             "give the folder with the images, and the dataset they were made from"
         )
-    used = set(paths.values())
-    return Matches(paths, missing, [path for path in images.values() if path not in used], left_out)
+    return Matches(paths, missing, [path for path in found if path not in owners], left_out)
+
+
+def _plain(name: str) -> str:
+    """The name of an image, or one made of such names, without their extensions."""
+    return EXTENSION.sub("", name)
 
 
 def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Path]:
@@ -100,6 +118,10 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
     if not usual:
         raise InputError(f"{folder}: none of the images can be read ({_few(broken)})")
     (width, height), _ = usual[0]
+    if is_strip((width, height)):
+        raise InputError(
+            f"{folder}: the images are {width} pixels wide and {height} high; cut out the generated image of each"
+        )
     odd = [matches.paths[index].name for index, size in sizes.items() if size not in (None, (width, height))]
     kinds = {"missing": matches.missing, "unreadable": broken, f"not {height}x{width} like the others": odd}
     problems = [f"{len(names)} {kind} ({_few(names)})" for kind, names in kinds.items() if names]
@@ -111,10 +133,28 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
     return {index: matches.paths[index] for index, size in sizes.items() if size == (width, height)}
 
 
+def open_generated(path: Path) -> Image.Image:
+    """A generated image; of PATN's strips the last image.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    image = open_image(path)
+    if PATN in path.name and is_strip(image.size):
+        return image.crop((image.width - image.width // STRIP, 0, image.width, image.height))
+    return image
+
+
+def is_strip(size: tuple[int, int]) -> bool:
+    """Whether an image of (width, height) holds several people side by side."""
+    width, height = size
+    return width > 2 * height
+
+
 def image_size(path: Path) -> Size:
-    """(height, width) of an image file, its pixels unread."""
-    with opened(path) as image:
-        return upright_size(image)
+    """(height, width) of a generated image."""
+    image = open_generated(path)
+    return image.height, image.width
 
 
 class GeneratedImages(Dataset):
@@ -146,7 +186,7 @@ class GeneratedImages(Dataset):
             InputError: an image cannot be read.
         """
         index = self.indices[row]
-        pair, image = self.pairs[index], open_image(self.paths[index])
+        pair, image = self.pairs[index], open_generated(self.paths[index])
         raw = resize_to_tensor(image, (image.height, image.width))
         return {
             "pred": self.protocol.at_size(raw[None], self.size)[0],
@@ -160,7 +200,7 @@ class GeneratedImages(Dataset):
 def _size(path: Path) -> tuple[int, int] | None:
     """(width, height) of an image file whose pixels can all be read, else None."""
     try:
-        return open_image(path).size
+        return open_generated(path).size
     except InputError:
         return None
 

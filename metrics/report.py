@@ -1,7 +1,5 @@
 """Scores as text and as files."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.stats
 
 from configs.files import fits, read_record, write_text
@@ -36,6 +35,7 @@ COLUMNS = {  # in their order
     "PCKh": Column(False),
     "FaceSim": Column(False),
 }
+BASELINE = "copy of the source"  # label of the scores of the source in place of the generated image
 RESAMPLES, CONFIDENCE = 1000, 0.95
 DOCUMENT_FORM = {"scores": dict[str, float | None], "meta": dict}  # of metrics.json
 PER_IMAGE_DIGITS = 10  # beyond which the number of threads shows
@@ -45,28 +45,19 @@ Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
 
 def score_table(rows: Rows) -> str:
     """Plain text table of named rows of scores; a score that no row has gets no column, a gap a dash."""
-    columns = _columns(rows)
-    lines = [["", *(f"{name} {COLUMNS[name].arrow}" for name in columns)]]
-    for label, scores in rows.items():
-        lines.append([label, *(_cell(name, scores) for name in columns)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    )
+    table = _table(rows)
+    return "no scores" if table.empty else table.to_string(na_rep="–")
 
 
 def latex_table(rows: Rows) -> str:
     """The same as a `tabular` of LaTeX, for the booktabs package."""
-    arrows = {"↓": r"$\downarrow$", "↑": r"$\uparrow$"}
-    columns = _columns(rows)
-    lines = [["Method", *(f"{_escaped(name)} {arrows[COLUMNS[name].arrow]}" for name in columns)]]
-    lines += [
-        [_escaped(label), *(_cell(name, row).replace("–", "--") for name in columns)] for label, row in rows.items()
-    ]
-    head, *body = (" & ".join(line) + r" \\" for line in lines)
-    frame = [rf"\begin{{tabular}}{{l{'c' * len(columns)}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*frame, r"\bottomrule", r"\end{tabular}", ""])
+
+    def header(name: str) -> str:
+        return name.replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$")
+
+    style = _table(rows).rename_axis(columns="Method").style.format(na_rep="--")
+    style.format_index(escape="latex", axis="index").format_index(header, escape="latex", axis="columns")
+    return style.to_latex(hrules=True, column_format="l" + "c" * len(style.columns))
 
 
 def confidence_intervals(table: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, tuple[float, float]]:
@@ -152,16 +143,14 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{PER_IMAGE_DIGITS}g}") if isinstance(value, float) else value
 
 
-def _columns(rows: Rows) -> list[str]:
-    return [name for name in COLUMNS if any(name in scores for scores in rows.values())]
-
-
-def _cell(name: str, scores: Mapping[str, float]) -> str:
-    return f"{scores[name]:.{COLUMNS[name].decimals}f}" if name in scores else "–"
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
+def _table(rows: Rows) -> pd.DataFrame:
+    """Scores as text, by label and by name with an arrow; NaN where there is none."""
+    table = pd.DataFrame(index=list(rows))
+    for name, column in COLUMNS.items():
+        if any(name in scores for scores in rows.values()):
+            cells = [f"{scores[name]:.{column.decimals}f}" if name in scores else None for scores in rows.values()]
+            table[f"{name} {column.arrow}"] = cells
+    return table
 
 
 def _ordered(names: Mapping[str, Any]) -> list[str]:
@@ -170,9 +159,4 @@ def _ordered(names: Mapping[str, Any]) -> list[str]:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    buffer = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")

@@ -180,9 +180,10 @@ def in_batches(function: Callable[..., Tensor], size: int, *images: Tensor) -> T
     """`function` of (B, ...) tensors, always called with `size` rows, the last call filled up; (B, ...) on the CPU."""
     results = []
     for parts in zip(*(batch.split(size) for batch in images), strict=True):
-        missing = size - len(parts[0])
-        padded = [torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) for part in parts]
-        results.append(function(*padded)[: len(parts[0])].cpu())
+        rows = len(parts[0])
+        if rows < size:
+            parts = [torch.cat([part, part[-1:].expand(size - rows, -1, -1, -1)]) for part in parts]
+        results.append(function(*parts)[:rows].cpu())
     return torch.cat(results)
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
-from os.path import isdir
+from os.path import isdir, isfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from datasets.openpose import read_openpose
 from datasets.pair_lists import ANNOTATION_HEADER, read_annotations
 from poses.estimation import PoseEstimator, choose
 from poses.library import NamedPose, library
-from poses.photos import Framing
+from poses.photos import Framing, read_photo
 
 EXTENSIONS = (".csv", ".json", *IMAGE_EXTENSIONS)
 FIGURE_SHARE = 0.86  # of the frame's height, of a figure whose file does not say how large its picture is

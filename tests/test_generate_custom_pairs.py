@@ -77,6 +77,15 @@ def test_photos_become_pairs_and_nobody_is_on_both_sides(photos, capsys):
     assert abs(original * [256 / 1101, 176 / 750] - pairs[0].source_keypoints)[original[:, 0] >= 0].max() <= 2
 
 
+def test_a_list_of_an_earlier_run_removes_nothing_elsewhere(photos, tmp_path):
+    root, elsewhere = run(photos), tmp_path / "elsewhere.jpg"
+    elsewhere.touch()
+    with open(root / "custom-annotation-train.csv", "a") as file:
+        file.write(f"../../elsewhere.jpg:{[1] * 18}:{[1] * 18}\n")
+    run(photos)
+    assert elsewhere.exists()
+
+
 def write_openpose(photos, scale, **canvas):
     """JSON files of the CSV's keypoints, times `scale`."""
     annotations = read_annotations(photos / "keypoints.csv")

@@ -201,6 +201,24 @@ def test_two_images_of_one_name(root, capsys):
     assert "02_3_back.jpg" in error and "02_3_back.png" in error and "both become" in error
 
 
+@pytest.mark.parametrize("folder", ["img_highres", "In-shop Clothes Retrieval Benchmark/Img/img_highres"])
+def test_images_lie_where_the_archive_unpacks_them(root, folder):
+    (root / folder).mkdir(parents=True)
+    for gender in ("MEN", "WOMEN"):
+        (root / gender).rename(root / folder / gender)
+    run(root)
+    assert tree(root) == EXPECTED
+    (root / "MEN").symlink_to(root / folder / "MEN")  # the same images by another path
+    run(root)
+    assert tree(root) == EXPECTED
+
+
+def test_one_image_in_two_places(root, capsys):
+    shutil.copytree(root / "WOMEN", root / "img" / "WOMEN")
+    error = run_failing(root, capsys)
+    assert f"{root / TRAIN[0]} and {root / 'img' / TRAIN[0]} both become {flat_name(TRAIN[0])}" in error
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [

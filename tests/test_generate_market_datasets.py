@@ -60,6 +60,20 @@ def test_images_of_people_and_their_pairs(root, drawn, capsys):
     assert len(fid_real_images(root, "market")) == 6
 
 
+def test_images_lie_where_the_archive_unpacks_them(root, drawn, capsys):
+    unpacked = root / "Market-1501-v15.09.15"
+    unpacked.mkdir()
+    for split in ("train", "test"):
+        (root / f"bounding_box_{split}").rename(unpacked / f"bounding_box_{split}")
+    run(root)
+    for split in ("train", "test"):
+        assert sorted(os.listdir(root / split)) == sorted(os.listdir(drawn / f"bounding_box_{split}"))
+    other = root / "bounding_box_test" / "0002_c1s1_000001_00.jpg"
+    other.parent.mkdir()
+    Image.new("RGB", (64, 128)).save(other)
+    assert f"{other} and {unpacked / 'bounding_box_test' / other.name} both become" in run_failing(root, capsys)
+
+
 def test_finished_work_is_left_alone(root, capsys):
     run(root)
     (root / "train" / "0001_c1s1_000001_00.jpg").unlink()

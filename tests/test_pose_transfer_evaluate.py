@@ -67,13 +67,15 @@ def test_several_folders_in_one_table(tiny, images, tmp_path):
         with Image.open(path) as image:
             image.save(images / path.name.replace("_2_", "_to_").replace("_vis.png", ".JPG"), quality=20)
         path.unlink()
-    assert evaluate(tiny, tmp_path, f"first={tiny[1]}", f"poor_jpg={images}", opts=["--protocol", "standard"]) == 0
+    label = r"a~^\x|first"
+    assert evaluate(tiny, tmp_path, f"{label}={tiny[1]}", f"poor_jpg={images}", opts=["--protocol", "standard"]) == 0
     out = tmp_path / "out" / "standard_64x56"
     with open(out / "comparison.csv", newline="") as file:
         first, poor, copy = csv.DictReader(file)
-    assert [row["method"] for row in (first, poor, copy)] == ["first", "poor_jpg", "copy of the source"]
+    assert [row["method"] for row in (first, poor, copy)] == [label, "poor_jpg", "copy of the source"]
     assert float(first["PSNR"]) != float(poor["PSNR"]) == pytest.approx(float(first["PSNR"]), abs=2)
-    assert r"poor\_jpg & " in (out / "comparison.tex").read_text()
+    table = (out / "comparison.tex").read_text()
+    assert r"poor\_jpg & " in table and r"a\textasciitilde \textasciicircum \textbackslash x|first & " in table
     assert (out / "comparison.txt").read_text().count("\n") == 4
 
 
@@ -151,17 +153,40 @@ def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
     assert kept.stat().st_mtime_ns == time  # the real set's features were taken from there
 
 
+def test_strips_of_patn_in_subfolders_have_the_scores_of_their_last_images(tiny, images, tmp_path):
+    strips = tmp_path / "strips"
+    for number, path in enumerate(images.glob("*_vis.png")):
+        source, target = path.stem.removesuffix("_vis").split("_2_")
+        with Image.open(path) as image:
+            strip = Image.new("RGB", (5 * image.width, image.height), "red")
+            strip.paste(image, (4 * image.width, 0))
+        (strips / str(number)).mkdir(parents=True)
+        strip.save(strips / str(number) / f"{source}.jpg___{target}.jpg_vis.png")
+    assert evaluate(tiny, tmp_path, f"a={strips}") == 0
+    assert scores(tmp_path / "out" / "cfld_64x56" / "a") == scores(images)
+
+
+def test_two_images_of_a_pair_are_one_line(tiny, images, tmp_path, capsys):
+    path = next(images.glob("*_vis.png"))
+    shutil.copy(path, path.with_suffix(".JPG"))
+    assert evaluate(tiny, tmp_path, images, opts=["--allow-partial"]) == 1
+    error = capsys.readouterr().err
+    assert str(path) in error and str(path.with_suffix(".JPG")) in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["nowhere"], "nowhere: no such folder"),
-        (["{data}"], "none of its 0 images has the name of a pair"),
+        (["{data}"], "none of its 8 images has the name of a pair"),
         (["{images}", "--protocol", "ours"], "no evaluation protocol 'ours'"),
         (["{images}", "--size", "256"], "expected HEIGHTxWIDTH"),
         (["{images}", "--dataset", "nothing"], "nothing: no prepared dataset"),
         (["a={images}", "a={images}"], "names a twice"),
         (["a/b={images}", "a_b={images}"], "names a_b twice"),
         (["..={images}"], "'..' is no name for results"),
+        (["copy of the source={images}"], "'copy of the source' is no name for results"),
         (["{images}", "--batch-size", "0"], "--batch-size is at least 1"),
         (["{images}", "--num-workers", "-1"], "--num-workers at least 0"),
         (["{images}", "--what"], "unrecognized arguments"),

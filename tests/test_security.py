@@ -17,6 +17,7 @@ import pose_transfer_train
 from configs import InputError, load_config
 from datasets import fid_real_images, load_pairs
 from datasets.deepfashion import flat_name
+from datasets.verification import verify
 from diffusion.schedulers import load_scheduler
 from models import build_model
 from models.weights import read_weights
@@ -77,25 +78,17 @@ def put_outside(folder: Path) -> Path:
     return outside
 
 
-@pytest.mark.parametrize("name", ["../../elsewhere/secret.jpg", "{outside}", "link.jpg", ".."])
+@pytest.mark.parametrize("name", ["../../elsewhere/secret.jpg", "{outside}", "folder/secret.jpg", ".."])
 def test_names_in_lists_do_not_leave_the_dataset(tiny, name):
     outside, root = put_outside(tiny.parent), tiny.parent / "data"
-    (root / "test_highres" / "link.jpg").symlink_to(outside)
+    (root / "test_highres" / "folder").symlink_to(outside.parent)
     name = name.format(outside=outside)
     for kind, row in (("pairs", f"{name},{name}"), ("annotation", f"{name}:{[1] * 18}:{[1] * 18}")):
         with open(root / f"fasion-resize-{kind}-test.csv", "a") as file:
             file.write(row + "\n")
-    with pytest.raises(InputError, match="1 of the 4 images .* links that lead out") as error:
+    with pytest.raises(InputError, match="1 of the 4 images .* are not files in this folder") as error:
         load_pairs(root, "test")
     assert name in str(error.value)
-
-
-def test_real_images_of_fid_do_not_leave_the_dataset(tiny):
-    outside, folder = put_outside(tiny.parent), tiny.parent / "data" / "train_highres"
-    assert len(fid_real_images(folder.parent)) == 5
-    (folder / "link.jpg").symlink_to(outside)
-    with pytest.raises(InputError, match="1 images are links that lead out of the dataset .link.jpg."):
-        fid_real_images(folder.parent)
 
 
 def test_links_that_go_round_are_no_images(tiny):
@@ -107,12 +100,20 @@ def test_links_that_go_round_are_no_images(tiny):
         load_pairs(folder.parent, "test")
 
 
-def test_links_within_the_dataset_are_followed(tiny):
-    folder = tiny.parent / "data" / "test_highres"
-    first = sorted(folder.iterdir())[0]
-    first.rename(folder.parent / "moved.jpg")
-    first.symlink_to("../moved.jpg")
-    assert len(load_pairs(folder.parent, "test")) == 6
+def test_links_that_the_user_made_are_followed(tiny):
+    """A link to an image, to a split's images, and to the dataset, each of which lies on another disk."""
+    root, disk = tiny.parent / "data", tiny.parent / "disk"
+    disk.mkdir()
+    for split in ("train", "test"):
+        images = root / f"{split}_highres"
+        first = min(images.iterdir())
+        first.symlink_to(first.rename(disk / first.name))
+        images.symlink_to(images.rename(disk / split))
+    root.symlink_to(root.rename(disk / "data"))
+    for split, count in (("train", 5), ("test", 3)):
+        assert len(load_pairs(root, split)) == count * (count - 1) and len(fid_real_images(root, split=split)) == count
+    splits, findings = verify(root, "fashion", (256, 176), batch_size=1, workers=1)
+    assert len(splits["train"].images) == 5 and not any("not files" in finding.what for finding in findings)
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/tmp/x.jpg", "a/b.jpg"])
@@ -127,42 +128,37 @@ def test_names_in_the_preparation_do_not_leave_the_dataset(tmp_path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "test.lst", "train.lst"]
 
 
-@pytest.mark.parametrize(
-    "program, place, lists",
-    [
-        (generate_fashion_datasets, "MEN/Tees_Tanks/id_00007301/04_7_additional.jpg", "{}.lst"),
-        (generate_market_datasets, "bounding_box_{}/0002_c1s1_000451_03.jpg", "market-annotation-{}.csv"),
-    ],
-)
-def test_links_in_the_preparation_do_not_leave_the_dataset(tmp_path, capsys, program, place, lists):
-    outside, root = put_outside(tmp_path), tmp_path / "data"
+def test_names_of_people_do_not_leave_the_dataset(tmp_path, capsys):
+    outside, root = put_outside(tmp_path).with_name("0002_c1s1_000451_03.jpg"), tmp_path / "data"
+    (root / "bounding_box_train" / "0002").mkdir(parents=True)
+    (root / "bounding_box_test").mkdir()
     for split in ("train", "test"):
-        image = root / place.format(split)
-        image.parent.mkdir(parents=True, exist_ok=True)
-        image.unlink(missing_ok=True)
-        image.symlink_to(outside)
-        rows = [flat_name(place)] if ".lst" in lists else [ANNOTATIONS, f"{image.name}:{[1] * 18}:{[1] * 18}"]
-        (root / lists.format(split)).write_text("\n".join(rows) + "\n")
+        row = f"0002/../../../elsewhere/{outside.name}:{[1] * 18}:{[1] * 18}\n"
+        (root / f"market-annotation-{split}.csv").write_text(f"{ANNOTATIONS}\n{row}")
+    (outside.parent / "secret.jpg").rename(outside)
     with pytest.raises(SystemExit):
-        program.main(["--root_dir", str(root)])
-    error = capsys.readouterr().err
-    assert f"{root / place.format('train')}: leads out of {root}, to {outside};" in error and error.count("\n") == 1
-    assert not list(root.rglob("*highres")) and not (root / "train").exists()
+        generate_market_datasets.main(["--root_dir", str(root)])
+    assert "2 of 2 listed images are missing" in capsys.readouterr().err and list(outside.parent.iterdir()) == [outside]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--link"]])
-def test_links_within_the_raw_images_are_followed(tmp_path, arguments):
-    (tmp_path / "disk").mkdir()
-    root = tmp_path / "data"
-    root.symlink_to("disk")  # the root itself may be anywhere
-    image = root / "MEN/Tees_Tanks/id_00007301/04_7_additional.jpg"
-    image.parent.mkdir(parents=True)
-    Image.new("RGB", (75, 110)).save(root / "moved.jpg")
-    image.symlink_to("../../../moved.jpg")
+@pytest.mark.parametrize("linked", ["MEN/Tees_Tanks/id_00007301/04_7_additional.jpg", "MEN/Tees_Tanks", "MEN", "."])
+@pytest.mark.parametrize("inside", [False, True])
+def test_links_to_raw_images_are_followed(tmp_path, arguments, linked, inside):
+    """To a file, a folder or all of them, in the dataset or elsewhere."""
+    root, name = tmp_path / "data", "MEN/Tees_Tanks/id_00007301/04_7_additional.jpg"
+    if inside and linked == ".":
+        pytest.skip("the root does not lie in itself")
+    (root / name).parent.mkdir(parents=True)
+    Image.new("RGB", (75, 110)).save(root / name)
+    moved = (root if inside else tmp_path) / "moved"
+    (root / linked).rename(moved)
+    (root / linked).symlink_to(moved)
     for split in ("train", "test"):
-        (root / f"{split}.lst").write_text(flat_name("MEN/Tees_Tanks/id_00007301/04_7_additional.jpg") + "\n")
+        (root / f"{split}.lst").write_text(flat_name(name) + "\n")
     generate_fashion_datasets.main(["--root_dir", str(root), *arguments])
-    assert Image.open(root / "test_highres" / flat_name(image.relative_to(root).as_posix())).size == (75, 110)
+    with Image.open(root / "test_highres" / flat_name(name)) as image:
+        assert image.size == (75, 110)
 
 
 def test_nothing_is_fetched_at_run_time(tiny, monkeypatch):

@@ -36,6 +36,7 @@ from diffusion.sampling import OnStep, invert
 from diffusion.schedulers import load_scheduler, most_steps
 from metrics import Scorer, json_numbers, real_features, score_table, skipped_lines, write_per_image, write_scores
 from metrics.protocols import SET_DISTANCES
+from metrics.report import BASELINE
 from models import CFLD
 from models.generation import generate, guided_denoiser, sampling_scheduler, starting_noise
 from models.sampling_settings import SamplingSettings
@@ -46,7 +47,6 @@ from .images import comparison_grid, first_of_each_name, read_png, save_png
 from .processes import on_main
 
 GRID_PAIRS = 8  # rows of the grid
-BASELINE = "copy of the source"
 
 
 @torch.no_grad()

@@ -46,3 +46,5 @@ def test_mistakes_are_one_line(folder, spoil, message, capsys):
     assert message in error
     assert run_main(likeness, reference, other) == 1
     assert "expected LABEL=FOLDER" in capsys.readouterr().err
+    assert run_main(likeness, reference, f"a={other}", f"a={reference}") == 1
+    assert "a is there twice" in capsys.readouterr().err

@@ -49,6 +49,28 @@ def test_equals_scikit_image(score, size):
     np.testing.assert_allclose(actual, expected, atol=5e-6, rtol=0)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 10, 100])
+def test_a_prediction_of_few_grey_levels_is_scored_as_exactly(levels):
+    """Its range makes (K2 * range)^2 as small as float32's rounding errors of a flat target's variances."""
+    pred = (128 + torch.randint(levels, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))) / 255
+    target = torch.full((1, 3, 64, 64), 0.9)
+    x, y = (images[0].double().numpy() for images in (pred, target))
+    expected = structural_similarity(y, x, data_range=max(np.ptp(x), 1 / 255), channel_axis=0, **GAUSSIAN)
+    both = ssim_256(torch.cat([pred, target]), torch.cat([target, target]))
+    assert both.tolist() == pytest.approx([expected, 1], abs=5e-6)
+
+
+@pytest.mark.parametrize("score", REFERENCES)
+def test_the_number_of_threads_changes_no_digit(score):
+    pred, target = random_pairs((256, 176))
+    before, values = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        values.append(score(pred, target).tolist())
+    torch.set_num_threads(before)
+    assert values[0] == values[1]
+
+
 def test_equal_images():
     image, _ = random_pairs((64, 64))
     assert torch.isinf(psnr(image, image)).all()

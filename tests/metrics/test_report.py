@@ -10,7 +10,7 @@ import pytest
 
 from metrics import __main__ as command
 from metrics import confidence_intervals, score_table, skipped_lines, write_per_image, write_scores
-from metrics.report import latex_table
+from metrics.report import latex_table, write_comparison
 
 OURS = {"PSNR": 18.23456, "SSIM": 0.7378, "FID": 6.804, "LPIPS": 0.15191}
 
@@ -65,6 +65,25 @@ def test_several_tests_in_one_table(tmp_path, monkeypatch, capsys):
     assert lines == [["PSNR", "↑"], ["a", "20.000"], ["b", "21.500"], ["copy", "of", "the", "source", "16.000"]]
 
 
+def test_baselines_that_differ_have_a_row_each(tmp_path, monkeypatch, capsys):
+    for name, copied in (("a", 16.0), ("b", 17.0)):
+        write_scores(tmp_path / name, {"PSNR": 20.0}, {"baseline_PSNR": copied})
+    assert run_report(monkeypatch, *[f"{name}={tmp_path / name / 'metrics.json'}" for name in ("a", "b")]) == 0
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [line.split() for line in lines] == [
+        ["copy", "of", "the", "source", "of", "a", "16.000"],
+        ["copy", "of", "the", "source", "of", "b", "17.000"],
+    ]
+
+
+@pytest.mark.parametrize("labels, message", [("aa", "a is there twice"), (["copy of the source"], "another label")])
+def test_two_rows_of_one_name_are_one_line(tmp_path, monkeypatch, capsys, labels, message):
+    write_scores(tmp_path, {"PSNR": 20.0}, {})
+    assert run_report(monkeypatch, *[f"{label}={tmp_path / 'metrics.json'}" for label in labels]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [None, "[", "[" * 10**5, "[]", "{}", '{"scores": 1, "meta": {}}', '{"scores": {"SSIM": "x"}, "meta": {}}'],
@@ -81,6 +100,27 @@ def test_latex_table():
     text = latex_table({"ours_1": {"PSNR": 18.2, "KID": 0.01}, "R&D": {"PSNR": 17}})
     assert r"\begin{tabular}{lcc}" in text and r"Method & KID $\downarrow$ & PSNR $\uparrow$ \\" in text
     assert r"ours\_1 & 0.01000 & 18.200 \\" in text and r"R\&D & -- & 17.000 \\" in text
+
+
+LATEX = {  # how the characters that mean something in LaTeX are written as text
+    "\\": r"\textbackslash ",
+    "~": r"\textasciitilde ",
+    "^": r"\textasciicircum ",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+
+
+@pytest.mark.parametrize("label", [r"a~^\x", r"\&%$#_{}~^", r"100% of {a}_b & c\d", 'x|y,"z"', *LATEX])
+def test_any_label_is_text_in_latex_and_csv(label, tmp_path):
+    write_comparison(tmp_path, {label: {"PSNR": 18.2}})
+    text = (tmp_path / "comparison.tex").read_text()
+    assert f"\n{''.join(LATEX.get(character, character) for character in label)} & 18.200 \\\\\n" in text
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"method": label, "PSNR": "18.2"}]
+
+
+def test_tables_without_scores():
+    assert score_table({"a": {}, "b": {}}) == "no scores" and "a \\\\" in latex_table({"a": {}})
 
 
 def test_confidence_intervals_hold_the_mean_and_narrow():
