@@ -65,6 +65,9 @@ def test_a_config_of_any_editor(tmp_path: Path, encoding):
     assert load_config(tmp_path / "config.yaml").ACCELERATE.RUN_NAME == "café"
     (tmp_path / "config.yaml").write_bytes("ACCELERATE: {RUN_NAME: café}".encode("latin-1"))
     with pytest.raises(InputError, match="config.yaml: not UTF-8 or UTF-16 text; expected a config file"):
+        load_config(tmp_path / "config.yaml")
+
+
 @pytest.mark.parametrize(
     "text", ["TEST:\n  NUM_PAIRS: 1\nTEST:\n  OVERWRITE: true\n", "TEST: {NUM_PAIRS: 1, NUM_PAIRS: 2}"]
 )
