@@ -91,7 +91,9 @@ class PoseReader:
             InputError: nobody is, or somebody who is too small.
         """
         found = choose(self.estimator.people(photo), self.person, where)
-        return self._framed(found, (photo.height, photo.width), where, f"pixels of {photo.width} x {photo.height}")
+        return self._framed(
+            found, (photo.height, photo.width), where, f"pixels of the photo of {photo.width} x {photo.height}"
+        )
 
     def _framed(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
         """Keypoints of an image of (height, width) `size` in the frame, checked; without a size in its middle."""

@@ -182,7 +182,7 @@ def test_what_nobody_can_mean_is_refused_with_its_unit(tmp_path, points, message
     (tmp_path / "canvas.json").write_text(json.dumps(people | {"canvas_height": FRAME[0], "canvas_width": FRAME[1]}))
     reader, units = (
         PoseReader(OnePerson(points), FRAME),
-        {"row.csv": "pixels of the frame", "photo.png": "pixels of 176 x 256"},
+        {"row.csv": "pixels of the frame", "photo.png": "pixels of the photo of 176 x 256"},
     )
     units["canvas.json"] = "pixels of an image of 176 x 256"
     for name, unit in units.items():
