@@ -16,33 +16,20 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import load_config
-from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
-from configs.files import check_writable
-from datasets.image_files import IMAGE_EXTENSIONS, open_image, opened, upright_size
-from datasets.image_folders import few, images_below, say_left_out
 from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
 from datasets.layouts import LAYOUTS, Size
 from datasets.openpose import read_openpose
-from datasets.own_photos import (
-    Grouping,
-    choose_test_people,
-    fit,
-    prepared_name,
-    put_on_canvas,
-    refuse_mixed_people,
-)
+from datasets.own_photos import Grouping, choose_test_people, fit, prepared_name, put_on_canvas, refuse_mixed_people
 from datasets.pair_lists import SPLITS, pairs_within, read_annotations, write_annotations, write_pairs
-from datasets.placing import (
-    Job,
-    add_worker_argument,
-    check_workers,
-    place_all,
-    refuse_missing,
-)
-from poses.estimation import PoseEstimator, choose
-from poses.sources import photo_size
-from training.processes import parse_arguments
+from datasets.preparation import Job, add_worker_argument, check_workers, place_all, refuse_missing
+from inference.pose_estimation import PoseEstimator, choose
+from inference.pose_sources import photo_size
+from utils.command_line import Parser
+from utils.errors import InputError, one_line_errors
+from utils.files import check_writable
+from utils.image_files import IMAGE_EXTENSIONS, open_image, opened, upright_size
+from utils.image_folders import few, images_below, say_left_out
+from utils.processes import parse_arguments
 
 LAYOUT = LAYOUTS["custom"]
 ESTIMATE = Path("estimate")  # --keypoints that are to be found in the photos

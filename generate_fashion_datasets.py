@@ -8,14 +8,14 @@ Run it again at any time: finished images are left alone, and nothing is ever ha
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from configs.errors import InputError, one_line_errors
-from configs.files import read_text
 from datasets.deepfashion import GENDERS, flat_name, listed_name
-from datasets.image_files import IMAGE_EXTENSIONS
-from datasets.image_folders import images_below
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import SPLITS
-from datasets.placing import Job, only_source, place_benchmark, prepare_benchmark, raw_folders
+from datasets.preparation import Job, only_source, place_benchmark, prepare_benchmark, raw_folders
+from utils.errors import InputError, one_line_errors
+from utils.files import read_text
+from utils.image_files import IMAGE_EXTENSIONS
+from utils.image_folders import images_below
 
 LAYOUT = LAYOUTS["fashion"]
 

@@ -8,13 +8,13 @@ Run it again at any time: finished images and lists are left alone, and nothing 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from configs.errors import InputError, one_line_errors
-from datasets.image_files import IMAGE_EXTENSIONS
-from datasets.image_folders import images_in
 from datasets.layouts import LAYOUTS
 from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import SPLITS, Annotations, missing_images, read_annotations, read_pairs, write_pairs
-from datasets.placing import Job, only_source, place_benchmark, prepare_benchmark, raw_folders
+from datasets.preparation import Job, only_source, place_benchmark, prepare_benchmark, raw_folders
+from utils.errors import InputError, one_line_errors
+from utils.image_files import IMAGE_EXTENSIONS
+from utils.image_folders import images_in
 
 LAYOUT = LAYOUTS["market"]
 

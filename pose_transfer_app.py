@@ -14,10 +14,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from app.network import without_proxies
-from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
-from configs.files import check_writable
-from poses.model_options import add_model_options, pipeline_of
+from inference.pipeline_options import add_model_options, pipeline_of
+from utils.command_line import Parser
+from utils.errors import InputError, one_line_errors
+from utils.files import check_writable
 
 ROOT_PATH = re.compile(r"(https?://[^/\s]+)?(/[^?#\s]*)?")
 

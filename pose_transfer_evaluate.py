@@ -15,18 +15,18 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from configs import InputError
-from configs.arguments import Parser
-from configs.files import check_writable, in_checkout
 from datasets import LAYOUTS, fid_real_images, load_pairs
 from datasets.layouts import find_layout
 from datasets.pairs import Size
-from metrics import PROTOCOLS, json_numbers, protocol, score_table, skipped_lines
-from metrics.generated import check_images, image_size, match_images
-from metrics.report import BASELINE, write_comparison
-from metrics.weights import FOLDER
-from training.folder_scores import FolderScores
-from training.processes import entrypoint, on_main
+from evaluation.folder_scores import FolderScores
+from evaluation.generated_images import check_images, image_size, match_images
+from evaluation.metrics.network_weights import FOLDER
+from evaluation.protocols import PROTOCOLS, protocol
+from evaluation.tables import BASELINE, json_numbers, score_table, skipped_lines, write_comparison
+from utils.command_line import Parser
+from utils.errors import InputError
+from utils.files import check_writable, in_checkout
+from utils.processes import entrypoint, on_main
 
 BENCHMARKS = {"fashion": (256, 176), "market": (128, 64)}  # size; the dataset lies in the folder of that name
 SQUARE = {(256, 256): (256, 176), (512, 512): (512, 352)}  # as some methods write images of DeepFashion

@@ -23,19 +23,19 @@ from dataclasses import dataclass, replace
 from os.path import isdir
 from pathlib import Path
 
-from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
-from configs.files import check_writable
-from datasets.image_files import IMAGE_EXTENSIONS
 from datasets.keypoints import check_skeleton
-from models.pipeline import CFLDPipeline
-from poses import NamedPose, library
-from poses.estimation import PoseEstimator
-from poses.making import Choices, Person, fitted, make_pictures, presets, shown_size
-from poses.model_options import add_model_options, check_model_options, pipeline_of
-from poses.photos import read_photo
-from poses.pictures import draw_skeleton, picture_grid, save_films, save_image, tile
-from poses.sources import PoseReader, files_in, photo_size
+from inference.drawing import draw_skeleton, picture_grid, save_films, save_image, tile
+from inference.framing import read_photo
+from inference.pipeline import CFLDPipeline
+from inference.pipeline_options import add_model_options, check_model_options, pipeline_of
+from inference.pose_estimation import PoseEstimator
+from inference.pose_library import NamedPose, library
+from inference.pose_sources import PoseReader, files_in, photo_size
+from inference.synthesis import Choices, Person, fitted, make_pictures, presets, shown_size
+from utils.command_line import Parser
+from utils.errors import InputError, one_line_errors
+from utils.files import check_writable
+from utils.image_files import IMAGE_EXTENSIONS
 
 LONGEST_NAME = 255  # bytes of a file's name
 

@@ -10,16 +10,16 @@ started by scripts/multi_gpu/. Files go to outputs/<project>/<run>/generated/<he
 from accelerate.utils import set_seed
 
 from datasets import fid_real_images
+from datasets.loading import evaluation_pairs
+from evaluation.provenance import claim_folder, sampling_facts
+from evaluation.test_set import Evaluator
 from models import load_model
 from models.build import use_small_decoder
 from models.checkpoints import checkpoint_config
 from models.execution import prepare_execution
-from training.data import evaluation_pairs
-from training.evaluation import Evaluator
-from training.processes import entrypoint, make_accelerator, on_main, parse_arguments
-from training.progress import LOGGER, open_log
-from training.provenance import claim_folder, sampling_facts
+from training.log import LOGGER, open_log
 from training.run_folder import RunFolder
+from utils.processes import entrypoint, make_accelerator, on_main, parse_arguments
 
 
 @entrypoint

@@ -10,8 +10,8 @@ run goes on from its newest checkpoint. Files are laid out as training/run_folde
 """
 
 from training.distillation import training_config
-from training.processes import entrypoint, parse_arguments
-from training.running import run_training
+from training.run import run_training
+from utils.processes import entrypoint, parse_arguments
 
 
 @entrypoint

@@ -12,14 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs import load_config
-from configs.arguments import Parser
-from configs.errors import one_line_errors
-from configs.files import check_writable, write_text
 from datasets.defects import ERROR, Finding, Split
 from datasets.layouts import keypoint_frame
-from datasets.placing import add_worker_argument, check_workers
+from datasets.preparation import add_worker_argument, check_workers
 from datasets.verification import verify
-from training.processes import parse_arguments
+from utils.command_line import Parser
+from utils.errors import one_line_errors
+from utils.files import check_writable, write_text
+from utils.processes import parse_arguments
 
 
 def table(splits: dict[str, Split]) -> str:

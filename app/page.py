@@ -5,8 +5,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from .image_tab import picture_tab
 from .network import without_proxies
-from .picture_tab import picture_tab
 from .run_tab import run_tab
 from .sequence_tab import sequence_tab
 from .studio import Studio

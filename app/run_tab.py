@@ -5,11 +5,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from configs.errors import InputError
 from training.run_folder import RunFolder
+from utils.errors import InputError
 
+from .cancellable import note, problem
 from .studio import QUIET, Studio
-from .work import note, problem
 
 
 def run_tab(studio: Studio, tab: gr.Tab) -> None:

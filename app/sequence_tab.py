@@ -7,14 +7,14 @@ from tempfile import TemporaryDirectory
 import gradio as gr
 import numpy as np
 
-from configs.errors import InputError
 from datasets.keypoints import MISSING
-from poses import NamedPose, library
-from poses.making import Choices, make_pictures
-from poses.pictures import save_films
+from inference.drawing import save_films
+from inference.pose_library import NamedPose, library
+from inference.synthesis import Choices, make_pictures
+from utils.errors import InputError
 
+from .cancellable import CancelledError, note, problem, reported, watched
 from .studio import MODEL_QUEUE, QUIET, Studio, photo_input, preset_choice, readable, seed_choice, thumbnail
-from .work import CancelledError, note, problem, reported, watched
 
 SEQUENCE = "sequence"  # this tab's name among a visitor's pieces of work
 FIRST_POSES = ["standing_front", "standing_turned_right", "standing_right", "walking_right"]

@@ -7,17 +7,17 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from configs.errors import InputError
 from datasets.keypoints import FRAME, check_skeleton
-from models.pipeline import CFLDPipeline
-from poses import NamedPose, library
-from poses.estimation import PoseEstimator
-from poses.making import Person, fitted, presets
-from poses.photos import read_photo
-from poses.pictures import draw_skeleton
-from poses.sources import PoseReader
+from inference.drawing import draw_skeleton
+from inference.framing import read_photo
+from inference.pipeline import CFLDPipeline
+from inference.pose_estimation import PoseEstimator
+from inference.pose_library import NamedPose, library
+from inference.pose_sources import PoseReader
+from inference.synthesis import Person, fitted, presets
+from utils.errors import InputError
 
-from .work import Visitors
+from .cancellable import Visitors
 
 LARGEST_SEED = 2**53 - 1  # the largest that a browser tells from its neighbours
 THUMBNAIL = 128  # height of a skeleton in a gallery

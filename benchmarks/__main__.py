@@ -23,9 +23,9 @@ from tqdm import tqdm
 from benchmarks.presets import FEWER, PRESETS, Preset
 from benchmarks.report import ITEM, check_outputs, fewer, lines, plot
 from benchmarks.units import UNITS
-from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
-from configs.files import write_text
+from utils.command_line import Parser
+from utils.errors import InputError, one_line_errors
+from utils.files import write_text
 
 
 def machine() -> dict[str, str | int]:

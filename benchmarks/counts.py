@@ -16,8 +16,8 @@ from yacs.config import CfgNode
 
 from configs import load_config
 from diffusion.guidance import GUIDANCE, Branch, guidance_branches
+from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
-from models.sampling_settings import SamplingSettings
 from models.unet import predict_noise
 from models.vae import decode_latents, downscale_factor
 

@@ -8,8 +8,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from benchmarks.arms import clock
-from metrics import psnr, ssim, ssim_256
-from metrics.scores import NETWORK_BATCH, PIXEL_BATCH, in_batches
+from evaluation.metrics.similarity import psnr, ssim, ssim_256
+from evaluation.scores import NETWORK_BATCH, PIXEL_BATCH, in_batches
 
 SIZE = (256, 176)
 GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}

@@ -12,11 +12,12 @@ from pathlib import Path
 from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
-from configs.arguments import Parser, labelled_paths
-from configs.errors import InputError, one_line_errors
-from datasets.image_files import open_image
-from metrics import Scorer, score_table
-from metrics.weights import FOLDER
+from evaluation.metrics.network_weights import FOLDER
+from evaluation.scores import Scorer
+from evaluation.tables import score_table
+from utils.command_line import Parser, labelled_paths
+from utils.errors import InputError, one_line_errors
+from utils.image_files import open_image
 
 IMAGES = "*_vis.png"
 

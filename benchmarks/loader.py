@@ -17,10 +17,10 @@ from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
 from datasets import Pair, TrainPairs
-from datasets.inputs import CachedInputs, FileInputs
+from datasets.loading import pair_sizes
+from datasets.pair_inputs import CachedInputs, FileInputs
 from datasets.pairs import unpack
 from datasets.row_cache import RowCache
-from training.data import pair_sizes
 
 PHOTO = (1101, 750)
 BATCH, ROUNDS = 8, 5

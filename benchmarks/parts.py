@@ -13,7 +13,7 @@ from benchmarks.work import build
 from models import CFLD, build_model
 from models.execution import prepare_execution
 from models.vae import decode_latents, posterior
-from training.processes import make_accelerator
+from utils.processes import make_accelerator
 
 Forward = Callable[[], Iterable[Tensor]]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.presets import WAYS
-from configs.errors import InputError
-from configs.files import check_writable
+from utils.errors import InputError
+from utils.files import check_writable
 
 ITEM = {"train": "pair", "sample": "image"}
 

@@ -183,7 +183,7 @@ def pair_loader(preset: Preset, folder: Path, tick: Tick) -> dict:
 
 def scores(preset: Preset, _: Path, tick: Tick) -> dict:
     """Time of the scores beside scikit-image's, which has one thread, so that ours gets one."""
-    from benchmarks import evaluate  # scikit-image is not among requirements.txt
+    from benchmarks import evaluate
 
     with arms.arms(["ours"], threads=1) as running:
         result = running["ours"](evaluate.measure, preset.scored_images, preset.rounds)

@@ -14,20 +14,20 @@ from yacs.config import CfgNode
 
 from benchmarks.counts import batch_of
 from datasets import Pair, TrainPairs
+from datasets.loading import loader, pair_sizes, to_device
 from datasets.pairs import GlobalBatchSampler, unpack
 from diffusion.guidance import GUIDANCE, guided
 from diffusion.randomness import pair_generators
 from diffusion.sampling import sample
+from inference.generation import generate, sampling_scheduler, starting_noise
+from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
 from models.conditions import Conditions
 from models.execution import prepare_execution
-from models.generation import generate, sampling_scheduler, starting_noise
-from models.sampling_settings import SamplingSettings
 from models.vae import decode_latents, posterior
 from training.caching import cached_inputs
-from training.data import loader, pair_sizes, to_device
 from training.memory import needs_checkpointing
-from training.processes import make_accelerator
+from utils.processes import make_accelerator
 
 
 def build(cfg: CfgNode) -> CFLD:

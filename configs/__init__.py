@@ -1,6 +1,7 @@
 """Settings: `load_config` clones the defaults, merges a file and command-line pairs, checks and freezes."""
 
-from .errors import InputError
+from utils.errors import InputError
+
 from .loading import load_config
 from .relations import check
 

@@ -10,19 +10,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from .rules import (
-    FOLDER_NAME,
-    INTERVAL,
-    SIZE,
-    Affects,
-    Setting,
-    above,
-    any_of,
-    at_least,
-    between,
-    one_of,
-    registered,
-)
+from .rules import FOLDER_NAME, INTERVAL, SIZE, Affects, Setting, above, any_of, at_least, between, one_of, registered
 
 NOTHING, WEIGHTS, IMAGES = Affects.NOTHING, Affects.WEIGHTS, Affects.IMAGES
 ROUNDING, BOTH = Affects.ROUNDING, Affects.BOTH
@@ -49,7 +37,7 @@ SETTINGS = {
         # (ours) where numbers go beside the run folder
         "TRACKERS": Setting(["tensorboard"], any_of("tensorboard", "wandb")),
         # (ours) the checkpoint best in this score is kept beside the last
-        "BEST_SCORE": Setting("SSIM", registered("metrics.report:COLUMNS")),
+        "BEST_SCORE": Setting("SSIM", registered("evaluation.tables:COLUMNS")),
         # (ours) optimizer steps between checkpoints within an epoch; 0 writes none
         "CHECKPOINT_STEPS": Setting(0, at_least(0)),
         # (ours) at most so many minutes between checkpoints; 0 has no limit

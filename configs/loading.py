@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import yaml
 from yacs.config import CfgNode
 
+from utils.errors import InputError
+from utils.files import in_checkout, read_text
+
 from .defaults import SETTINGS_BY_KEY, default_config
-from .errors import InputError
-from .files import in_checkout, read_text
 from .relations import check
 from .rules import Setting
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from utils.errors import InputError
+
 from .defaults import SETTINGS_BY_KEY
-from .errors import InputError
 from .rules import Rule
 from .values import value_at
 

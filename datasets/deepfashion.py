@@ -5,7 +5,7 @@ The layout of a prepared dataset is in datasets/layouts.py.
 
 from pathlib import PurePosixPath
 
-from configs.errors import InputError
+from utils.errors import InputError
 
 FRAME = (256, 176)  # of the keypoints: height, width
 GENDERS = ("MEN", "WOMEN")  # folders of the raw images

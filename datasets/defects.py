@@ -15,7 +15,7 @@ import numpy as np
 from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
 from datasets.layouts import Layout, Size
 from datasets.pair_lists import Annotations, file_name, images_of
-from datasets.placing import is_about
+from datasets.preparation import is_about
 
 ERROR, WARNING = "error", "warning"
 EXAMPLES = 5  # of each finding in the report

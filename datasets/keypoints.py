@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from configs.errors import InputError
+from utils.errors import InputError
 
 NUM_KEYPOINTS = 18
 FRAME = (256, 176)  # height, width: of DeepFashion's keypoints, and of poses that belong to no dataset

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from configs.errors import InputError
-from configs.files import in_checkout
 from datasets.deepfashion import listed_name
-from datasets.image_folders import images_in, say_left_out
 from datasets.keypoints import FRAME
 from datasets.pair_lists import SPLITS, PairList, read_pair_list
+from utils.errors import InputError
+from utils.files import in_checkout
+from utils.image_folders import images_in, say_left_out
 
 Size = tuple[int, int]  # height, width
 

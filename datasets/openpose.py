@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from configs.errors import InputError
-from configs.files import read_text
 from datasets.keypoints import NUM_KEYPOINTS, extent, is_small, may_be_shares
+from utils.errors import InputError
+from utils.files import read_text
 
 # Number of keypoints of a model -> which of them ours are. COCO-18 has our order; BODY_25 adds the middle of
 # the hips as its ninth, and the feet at the end.

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from configs.errors import InputError
-from datasets.image_files import is_plain, opened, upright_size, upright_srgb
 from datasets.keypoints import MISSING, to_hundredths
 from datasets.layouts import Size
-from datasets.placing import Job, finished_size, write_image
+from datasets.preparation import Job, finished_size, write_image
+from utils.errors import InputError
+from utils.image_files import is_plain, opened, upright_size, upright_srgb
 
 RULES = {  # names for grouping rules: regular expressions whose first group is the person
     "folder": r"^(.+)/",

@@ -16,16 +16,9 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import torch
 
-from configs.errors import InputError
-from configs.files import read_text, write_text
-from datasets.keypoints import (
-    NUM_KEYPOINTS,
-    extent,
-    found_points,
-    may_be_shares,
-    parse_keypoints,
-    scale_keypoints,
-)
+from datasets.keypoints import NUM_KEYPOINTS, extent, found_points, may_be_shares, parse_keypoints, scale_keypoints
+from utils.errors import InputError
+from utils.files import read_text, write_text
 
 SPLITS = ("train", "test")
 ANNOTATION_HEADER = "name:keypoints_y:keypoints_x"

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from configs.files import whole_file
+from utils.files import whole_file
 
 SHARD_ROWS = 256
 FORMAT = 2  # part of every name; another number makes all caches anew

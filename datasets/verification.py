@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import InputError
-from configs.files import in_checkout
 from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, WARNING, Finding, ImageFacts, Split, across
-from datasets.image_files import FORMATS, open_image
 from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Layout, Size, listed_images
 from datasets.pair_lists import SPLITS, Annotations, images_of, missing_images, read_annotations, read_pairs
-from datasets.placing import in_parallel
+from datasets.preparation import in_parallel
+from utils.errors import InputError
+from utils.files import in_checkout
+from utils.image_files import FORMATS, open_image
 
 
 def verify(

@@ -16,8 +16,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from configs.errors import InputError
-from configs.files import in_checkout, read_record
+from utils.errors import InputError
+from utils.files import in_checkout, read_record
 
 SCHEDULERS = {
     "ddpm": DDPMScheduler,

@@ -11,26 +11,20 @@ from torch import nn
 from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
-from configs.errors import InputError
 from diffusion.objective import TARGETS
 from diffusion.schedulers import load_scheduler
+from utils.errors import InputError
+from utils.weight_files import read_weights
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
 from .cfld import CFLD, TrainingSettings
 from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
-from .parts import load_part
-from .perception_refined_decoder import (
-    CLIPPrompt,
-    LinearPrompt,
-    PerceptionRefinedDecoder,
-    ZeroPrompt,
-    feature_cells,
-)
+from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt, feature_cells
 from .pose_adapter import PoseAdapter
+from .pretrained_parts import load_part
 from .unet import load_unet, set_trainable
 from .unet_geometry import Level, geometry
 from .vae import downscale_factor, load_small_decoder, load_vae
-from .weights import read_weights
 
 DROPPED_WITH_PROMPT = {"pose": "U_COND_DOWN_BLOCK_GUIDANCE", "appearance": "U_COND_UP_BLOCK_GUIDANCE"}
 

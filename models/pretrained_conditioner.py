@@ -8,8 +8,8 @@ from diffusers.configuration_utils import register_to_config
 from yacs.config import CfgNode
 
 from configs.defaults import default_config
-from configs.errors import InputError
 from configs.relations import check
+from utils.errors import InputError
 
 from .build import conditioning_parts
 from .conditioner import Conditioner

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .conditions import PROMPT_SITE, Conditions, down_site
 from .hybrid_granularity_attention import install_biased_attention
-from .parts import load_part
+from .pretrained_parts import load_part
 from .unet_geometry import geometry
 
 

@@ -4,9 +4,9 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
-from configs.errors import InputError
+from utils.errors import InputError
 
-from .parts import load_part
+from .pretrained_parts import load_part
 
 Decoder = AutoencoderKL | AutoencoderTiny
 

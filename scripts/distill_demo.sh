@@ -24,7 +24,7 @@ sample() {
 activate_environment
 rm -rf "$WORK/demo"
 # the test people of scripts/make_demo_weights.sh
-python -m datasets.drawn_people --root "$DATA" --train_people 120 --test_people 50 --photos_per_person 6 --seed 1000
+python -m demo.drawn_people --root "$DATA" --train_people 120 --test_people 50 --photos_per_person 6 --seed 1000
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/distill.yaml \
     --config_file configs/demo_distill.yaml INPUT.ROOT_DIR "$DATA" ACCELERATE.OUTPUT_DIR "$WORK" \
@@ -40,6 +40,6 @@ for steps in 4 2 1; do
     sample "student_ddim_$steps" "$newest" "$steps" MODEL.SCHEDULER_CONFIG.NAME ddim
 done
 echo "$PAIRS pairs, scores against the ground truth:"
-python -m metrics "${scores[@]}"
+python -m evaluation "${scores[@]}"
 echo "and how alike to the teacher's images in 50 steps:"
 python -m benchmarks.likeness "${folders[0]#*=}" "${folders[@]:1}"

@@ -40,19 +40,19 @@ done
 cp -r pretrained_models/demo/scheduler "$PARTS/"
 
 # seed 1000: none of these people is in the quickstart's dataset, which has seed 0
-python -m datasets.drawn_people --root "$DATA" --train_people 1500 --test_people 50 --photos_per_person 6 --seed 1000
+python -m demo.drawn_people --root "$DATA" --train_people 1500 --test_people 50 --photos_per_person 6 --seed 1000
 python generate_fashion_datasets.py --root_dir "$DATA" --link
-python -m training.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 35
-python -m training.demo_weights init --parts "$PARTS"
-python -m training.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
+python -m demo.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 35
+python -m demo.demo_weights init --parts "$PARTS"
+python -m demo.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
 train prompt start 60 --config_file configs/ablation_study/no_app.yaml # else the U-Net leaves the prompt unread
-python -m training.demo_weights branches --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/prompt")"
+python -m demo.demo_weights branches --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/prompt")"
 # the target alone: a source in its own pose teaches to copy, and a third more pairs a second go through without it
 train weights start_with_branches 100 MODEL.RECONSTRUCT_SOURCE False
 train weights start_with_branches 20 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 4e-4
 train weights start_with_branches 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2e-4
 train weights start_with_branches 8 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 8e-5
 train weights start_with_branches 5 OPTIMIZER.OVERRIDE_LR 3e-5
-python -m training.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
-python -m training.demo_weights clip --parts "$PARTS" --images "$DATA/MEN" --minutes 2
+python -m demo.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
+python -m demo.demo_weights clip --parts "$PARTS" --images "$DATA/MEN" --minutes 2
 echo "the parts and the finished checkpoint are in $PARTS"

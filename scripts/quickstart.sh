@@ -32,7 +32,7 @@ if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
 fi
 
 step "1/4 draw $TRAIN_PEOPLE + $TEST_PEOPLE people and prepare the dataset, in $DATA"
-python -m datasets.drawn_people --root "$DATA" --train_people "$TRAIN_PEOPLE" --test_people "$TEST_PEOPLE" \
+python -m demo.drawn_people --root "$DATA" --train_people "$TRAIN_PEOPLE" --test_people "$TEST_PEOPLE" \
     --photos_per_person 6 --seed 0
 python generate_fashion_datasets.py --root_dir "$DATA"
 
@@ -55,7 +55,7 @@ on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_fin
 step "done: $TEST_PAIRS pairs of people that neither model has seen"
 here=outputs/demo/$RUN/generated/128x128
 finished=outputs/demo/${RUN}_finished/generated/128x128
-python -m metrics "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json"
+python -m evaluation "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json"
 echo "images, comparison grid (grid.png) and metrics.json:"
 echo "  $here      what the few minutes of training gave"
 echo "  $finished      what the finished checkpoint gives"

@@ -24,7 +24,7 @@ from torch.distributed.run import parse_args, run
 from yaml import YAMLError
 
 SECONDS_TO_SAVE = "600"
-LOST = 75  # as in training/processes.py, which takes seconds to import
+LOST = 75  # as in utils/processes.py, which takes seconds to import
 
 
 def main(arguments: list[str]) -> int:

@@ -21,8 +21,6 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
 from configs.values import value_at
 from diffusion.guidance import GUIDANCE, NOTHING, Scales, guidance_branches, guided
 from diffusion.sampling import invert, sample
@@ -30,6 +28,8 @@ from diffusion.schedulers import load_scheduler
 from models import CFLD, Conditions, build_model, load_checkpoint
 from models.checkpoints import published_name, published_parameters
 from models.vae import decode_latents, encode_image
+from utils.command_line import Parser
+from utils.errors import InputError, one_line_errors
 
 TENSOR, IMAGE, GRADIENT = 2e-5, 1e-4, 1e-3
 PATHS = (

@@ -11,7 +11,9 @@ from yacs.config import CfgNode
 from datasets import LAYOUTS
 from datasets.keypoints import parse_keypoints, pose_map
 from datasets.pairs import normalize, open_image, resize_to_tensor
-from metrics import frechet_distance, inception_input, psnr, ssim, ssim_256
+from evaluation.metrics.distances import frechet_distance
+from evaluation.metrics.inception import inception_input
+from evaluation.metrics.similarity import psnr, ssim, ssim_256
 from training.schedule import learning_rate_factor
 
 EXACT, TENSOR, SCORE, FRECHET = 1e-6, 2e-5, 1e-4, 1e-6

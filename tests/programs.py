@@ -4,18 +4,18 @@ from argparse import Namespace
 from importlib import import_module
 from unittest.mock import patch
 
-from configs.arguments import Parser
 from tests.shared import REPOSITORY
 from tests.tiny import run_main
+from utils.command_line import Parser
 
 COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
     "python -m benchmarks",
-    "python -m benchmarks.cloth",
+    "python -m demo.cloth",
     "python -m benchmarks.likeness",
-    "python -m datasets.drawn_people",
-    "python -m metrics",
+    "python -m demo.drawn_people",
+    "python -m evaluation",
     "python -m models.checkpoints export",
-    "python -m training.demo_weights",
+    "python -m demo.demo_weights",
     "python -m training.report",
 ]
 

@@ -25,24 +25,25 @@ import pose_transfer_evaluate
 import pose_transfer_generate
 import pose_transfer_verify
 import training.report
-from configs import InputError, load_config
+from configs import load_config
 from configs.defaults import default_config
 from datasets import load_pairs
-from datasets.drawn_people import draw_dataset
-from datasets.image_files import open_image
 from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
+from demo.drawn_people import draw_dataset
+from evaluation.provenance import claim_folder
+from inference.pose_library import library
+from inference.sampling_settings import SamplingSettings
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
-from models.sampling_settings import SamplingSettings
-from models.weights import read_weights
-from poses import library
 from tests.programs import parser_of
 from tests.tiny import run_main, tiny_settings, write_tiny
 from training.changed_settings import flat_settings
-from training.processes import parse_arguments
-from training.provenance import claim_folder
 from training.run_folder import RunFolder
 from training.state import Position, TrainingState, load_training_state
+from utils.errors import InputError
+from utils.image_files import open_image
+from utils.processes import parse_arguments
+from utils.weight_files import read_weights
 
 KEYS = sorted(flat_settings(default_config()))
 many = settings(

@@ -13,15 +13,16 @@ from safetensors.torch import load_file
 
 import pose_transfer_test
 import pose_transfer_train
-from configs import InputError, load_config
+from configs import load_config
 from diffusion.guidance import EVERYTHING, guidance_branches
-from models.export import load_pipeline
-from models.sampling_settings import scales_of
-from poses.making import Choices, scheduler_of, steps_of
+from inference.export import load_pipeline
+from inference.sampling_settings import scales_of
+from inference.synthesis import Choices, scheduler_of, steps_of
 from tests.shared import REPOSITORY
 from tests.test_pose_transfer_train import stop_at
 from tests.tiny import SHORT, folder_of_run, run_main, short_run, write_tiny
 from training.distillation import training_config
+from utils.errors import InputError
 
 DISTILL = REPOSITORY / "configs" / "distill.yaml"
 

@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from datasets import fid_real_images
-from metrics import PROTOCOLS, Scorer
-from metrics.protocols import Network
-from metrics.real_set import real_features
+from datasets.loading import loader
+from evaluation.protocols import PROTOCOLS, Network
+from evaluation.real_set import real_features
+from evaluation.scores import Scorer
 from models.checkpoints import __main__ as checkpoints
 from tests.forked import run
 from tests.metrics.networks import Colours
@@ -25,7 +26,6 @@ from tests.shared import REPOSITORY
 from tests.test_faults import check_files
 from tests.tiny import folder_of_run, run_main, short_run, write_tiny
 from training import caching
-from training.data import loader
 from training.trainer import Trainer
 
 PLENTY = shutil._ntuple_diskusage(2**40, 0, 2**40)

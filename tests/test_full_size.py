@@ -7,8 +7,8 @@ import torch
 
 from configs import load_config
 from diffusion.schedulers import load_scheduler
+from evaluation.test_set import sample_batch
 from models import build_model
-from training.evaluation import sample_batch
 
 
 @pytest.mark.full

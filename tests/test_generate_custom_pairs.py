@@ -11,10 +11,10 @@ from PIL import Image
 import generate_custom_pairs
 import pose_transfer_test
 import pose_transfer_train
-from datasets.drawn_people import draw_dataset
 from datasets.layouts import load_pairs
 from datasets.pair_lists import read_annotations, write_annotations
-from poses.estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator
+from demo.drawn_people import draw_dataset
+from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator
 from tests.poses import networks
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder

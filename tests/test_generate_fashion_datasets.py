@@ -6,7 +6,7 @@ import pytest
 from PIL import ExifTags, Image
 
 import generate_fashion_datasets
-from datasets import placing
+from datasets import preparation
 from datasets.deepfashion import flat_name
 from tests.datasets.test_deepfashion import raw_path
 from tests.shared import SHARED, needs_shared
@@ -80,13 +80,13 @@ def test_a_second_run_writes_nothing_and_an_interrupted_one_is_finished(root, mo
     lost.rename(lost.with_name(f".{lost.name}.partial"))
     before = kept.stat().st_ino
     written = []
-    link_or_copy = placing.link_or_copy
+    link_or_copy = preparation.link_or_copy
 
     def record(source, destination, link):
         written.append(source)
         link_or_copy(source, destination, link)
 
-    monkeypatch.setattr(placing, "link_or_copy", record)
+    monkeypatch.setattr(preparation, "link_or_copy", record)
     run(root)
     assert tree(root) == EXPECTED and written == [root / TRAIN[1]] and kept.stat().st_ino == before
 
@@ -254,7 +254,7 @@ def test_a_full_disk_is_one_line(root, capsys, monkeypatch, path):
             file.write(b"half")
         raise OSError(28, "No space left on device", str(destination))
 
-    monkeypatch.setattr(placing, "link_or_copy", full)
+    monkeypatch.setattr(preparation, "link_or_copy", full)
     monkeypatch.setattr(Image.Image, "save", full)
     error = run_failing(root, capsys)
     assert "No space left on device" in error and "_highres" in error
@@ -265,7 +265,7 @@ def test_an_interrupt_is_one_line(root, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(placing, "put_in_place", interrupt)
+    monkeypatch.setattr(preparation, "put_in_place", interrupt)
     with pytest.raises(SystemExit) as stopped:
         run(root)
     assert stopped.value.code == 130 and capsys.readouterr().err.endswith("interrupted\n")

@@ -8,8 +8,8 @@ from PIL import Image
 import generate_market_datasets
 import pose_transfer_test
 import pose_transfer_train
-from datasets.drawn_people import draw_dataset
 from datasets.layouts import fid_real_images, load_pairs
+from demo.drawn_people import draw_dataset
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 

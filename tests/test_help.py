@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from configs.arguments import Parser
 from tests.programs import COMMANDS, parser_of
+from utils.command_line import Parser
 
 
 @pytest.fixture(params=COMMANDS)

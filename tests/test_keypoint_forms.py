@@ -9,7 +9,7 @@ from PIL import Image
 import generate_custom_pairs
 import pose_transfer_generate
 from datasets.keypoints import FRAME, MISSING, pose_map, skeleton_image
-from poses import library
+from inference.pose_library import library
 from tests.keypoint_forms import FORMS, annotations, scaled
 from tests.test_bad_data import Pipe
 from tests.tiny import run_main

@@ -10,17 +10,18 @@ import pose_transfer_generate
 import pose_transfer_test
 import pose_transfer_train
 import pose_transfer_verify
-from configs import files, load_config
+from configs import load_config
 from datasets import fid_real_images, load_pairs
 from datasets.layouts import find_layout
 from datasets.verification import verify
-from metrics import Scorer
+from evaluation.scores import Scorer
 from models import build_model
 from tests.forked import run
 from tests.metrics.networks import save_alexnet
 from tests.shared import REPOSITORY
 from tests.tiny import run_main, short_run, write_dataset, write_tiny
 from training import caching
+from utils import files
 
 DEMO = "pretrained_models/demo/checkpoint"
 OUTPUT = "ACCELERATE.OUTPUT_DIR"
@@ -37,8 +38,8 @@ WRITING = {
     "generate_fashion_datasets": ([], "--root_dir"),
     "generate_market_datasets": ([], "--root_dir"),
     "models.checkpoints.__main__": (["export", "--checkpoint", "nowhere"], "--output"),
-    "datasets.drawn_people": ([], "--root"),
-    "training.demo_weights": (["vae", "--images", "nowhere"], "--parts"),
+    "demo.drawn_people": ([], "--root"),
+    "demo.demo_weights": (["vae", "--images", "nowhere"], "--parts"),
     "benchmarks.sweep": (["MODEL.PRETRAINED_PATH", "nowhere"], "--json"),
 }
 

@@ -11,22 +11,22 @@ import generate_custom_pairs
 import generate_fashion_datasets
 import pose_transfer_generate
 from datasets.deepfashion import flat_name
-from datasets.drawn_people import draw, sample_person, sample_pose
-from datasets.image_files import open_image
-from datasets.inputs import FileInputs
 from datasets.keypoints import FRAME
+from datasets.pair_inputs import FileInputs
 from datasets.pair_lists import ANNOTATION_HEADER, Pair
 from datasets.verification import scan
+from demo.drawn_people import draw, sample_person, sample_pose
 from diffusion.randomness import pair_generators
-from metrics import PROTOCOLS
-from metrics.generated import GeneratedImages, check_images, image_size, match_images
-from metrics.real_set import RealImages
-from models.export import load_pipeline
-from poses import library
-from poses.model_options import DEMO
-from poses.photos import Framing, read_photo
+from evaluation.generated_images import GeneratedImages, check_images, image_size, match_images
+from evaluation.protocols import PROTOCOLS
+from evaluation.real_set import RealImages
+from inference.export import load_pipeline
+from inference.framing import Framing, read_photo
+from inference.pipeline_options import DEMO
+from inference.pose_library import library
 from tests.encodings import Encoding, distance, pixels, stored, write_encodings
 from tests.tiny import run_main
+from utils.image_files import open_image
 
 POSE = "standing_front"
 SIZE = (352, 242)  # height, width: the frame's shape
@@ -121,13 +121,13 @@ def test_the_generator(encodings, picture, tmp_path):
 
 def test_the_page(some, pipe, tmp_path, monkeypatch):
     pytest.importorskip("gradio")
-    from app import picture_tab
+    from app import image_tab
     from app.editor import to_editor
     from app.page import build_page
     from app.studio import Studio
 
     kept = {}
-    monkeypatch.setattr(picture_tab, "save_image", lambda image, file: kept.setdefault(source, image))
+    monkeypatch.setattr(image_tab, "save_image", lambda image, file: kept.setdefault(source, image))
     page = build_page(Studio(pipe, tmp_path))
     names = {getattr(event.fn, "__qualname__", ""): event.fn for event in page.fns.values()}
     make = names["picture_tab.<locals>.make"]

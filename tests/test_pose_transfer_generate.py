@@ -13,16 +13,16 @@ from PIL import Image
 
 import pose_transfer_generate
 from configs import load_config
-from datasets.drawn_people import draw, sample_person, sample_pose
 from datasets.keypoints import FRAME
 from datasets.pair_lists import ANNOTATION_HEADER
-from models.pipeline import CFLDPipeline
-from models.sampling_settings import SamplingSettings
-from poses import NamedPose, library
-from poses.making import steps_of
-from poses.model_options import DEMO
-from poses.photos import read_photo
-from poses.pictures import draw_skeleton
+from demo.drawn_people import draw, sample_person, sample_pose
+from inference.drawing import draw_skeleton
+from inference.framing import read_photo
+from inference.pipeline import CFLDPipeline
+from inference.pipeline_options import DEMO
+from inference.pose_library import NamedPose, library
+from inference.sampling_settings import SamplingSettings
+from inference.synthesis import steps_of
 from tests.tiny import run_main
 
 FAST = ["--steps", "1"]

@@ -9,13 +9,14 @@ from accelerate.utils import set_seed
 
 import pose_transfer_test
 import pose_transfer_train
-from configs import InputError, load_config
+from configs import load_config
+from evaluation.test_set import Evaluator
 from models import build_model, load_checkpoint
 from models.checkpoints import published_parameters
 from tests.forked import Program, wait_for
 from tests.tiny import run_main, write_tiny
-from training.evaluation import Evaluator
 from training.run_folder import RunFolder
+from utils.errors import InputError
 
 
 @pytest.fixture(scope="module")

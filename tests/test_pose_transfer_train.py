@@ -17,17 +17,18 @@ from safetensors.torch import load_file
 import pose_transfer_train
 from configs import load_config
 from datasets import GlobalBatchSampler
+from datasets.loading import training_pairs
+from evaluation.test_set import Evaluator
+from inference.export import export_published
 from models import CFLD, build_model
 from models.checkpoints import published_parameters
-from models.export import export_published
 from tests import forked
 from tests.tiny import folder_of_run, run_main, write_tiny
-from training import processes, signals
+from training import signals
 from training.checkpointing import Snapshot
-from training.data import training_pairs
-from training.evaluation import Evaluator
 from training.run_folder import RunFolder
 from training.trainer import Trainer
+from utils import processes
 
 FAST = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1"]
 
@@ -288,7 +289,7 @@ def test_training_goes_back_and_on_with_a_lower_learning_rate(tiny, monkeypatch,
 
 
 def test_a_loss_spike_names_its_pairs(tiny, monkeypatch, capsys):
-    monkeypatch.setattr("training.watch.SETTLED", 3)
+    monkeypatch.setattr("training.bad_steps.SETTLED", 3)
     fail_from(monkeypatch, 4, 4, 100.0)
     status, run = train(tiny, "run", *BATCH_OF_4, "OPTIMIZER.EPOCHS", "1")
     [event] = events(run, "loss spike")
@@ -546,7 +547,7 @@ def nothing(folder):
     ],
 )
 def test_bad_input_is_one_line(tiny, capsys, monkeypatch, prepare, opts, message):
-    monkeypatch.setattr("training.processes.TRACKERS", {"wandb": lambda: False})
+    monkeypatch.setattr("utils.processes.TRACKERS", {"wandb": lambda: False})
     prepare(tiny.parent)
     capsys.readouterr()
     assert run_main(pose_transfer_train, "--config_file", tiny, *opts) == 1

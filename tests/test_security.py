@@ -14,15 +14,16 @@ import generate_fashion_datasets
 import generate_market_datasets
 import pose_transfer_test
 import pose_transfer_train
-from configs import InputError, load_config
+from configs import load_config
 from datasets import fid_real_images, load_pairs
 from datasets.deepfashion import flat_name
 from datasets.verification import verify
 from diffusion.schedulers import load_scheduler
 from models import build_model
-from models.weights import read_weights
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
+from utils.errors import InputError
+from utils.weight_files import read_weights
 
 ANNOTATIONS = "name:keypoints_y:keypoints_x"
 

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 from yacs.config import CfgNode
 
-from configs.errors import InputError
 from models.checkpoints import write_checkpoint
+from utils.errors import InputError
+from utils.processes import on_main
 
-from .processes import on_main
-from .progress import LOGGER
+from .log import LOGGER
 from .run_folder import RunFolder, new_folder
 from .state import Position, TrainingState
 

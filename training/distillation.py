@@ -11,16 +11,16 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.errors import InputError
 from configs.loading import merge_config, read_config_files
-from diffusion.consistency import TeacherSteps, consistency_loss
 from diffusion.guidance import EVERYTHING, Branch, guidance_branches
 from diffusion.randomness import uniform
+from inference.generation import guided_denoiser
+from inference.sampling_settings import scales_of
 from models import CFLD, load_model
 from models.build import select_trainable
 from models.checkpoints import checkpoint_config, trained_parameters
-from models.generation import guided_denoiser
-from models.sampling_settings import scales_of
+from training.consistency import TeacherSteps, consistency_loss
+from utils.errors import InputError
 
 
 def training_config(config_files: Sequence[str], opts: Sequence[str]) -> CfgNode:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from configs.arguments import Parser
-from configs.errors import InputError, one_line_errors
-from configs.files import by_numbers, write_text
-from datasets.image_files import open_image
-from metrics.report import COLUMNS, read_scores
+from evaluation.tables import COLUMNS, read_scores
+from utils.command_line import Parser
+from utils.errors import InputError, one_line_errors
+from utils.files import by_numbers, write_text
+from utils.image_files import open_image
 
-from .progress import read_log
+from .log import read_log
 from .run_folder import RunFolder
 
 WIDEST = 1600  # pixels of an image; wider ones are shrunk

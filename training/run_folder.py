@@ -25,9 +25,9 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from configs.errors import InputError
-from configs.files import PARTIAL, check_writable, read_record, sync, write_text
 from models.checkpoints import check_checkpoint
+from utils.errors import InputError
+from utils.files import PARTIAL, check_writable, read_record, sync, write_text
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
 REPLACED = ".replaced"  # ends the name of a checkpoint about to be replaced

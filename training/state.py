@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from configs.errors import InputError
-from configs.files import read_record
 from models import CFLD
 from models.checkpoints import published_files, published_names
 from models.sharding import sharded_like, to_cpu
-from models.weights import read_tensor_file
+from utils.errors import InputError
+from utils.files import read_record
+from utils.weight_files import read_tensor_file
 
 from .ema import EMA
 

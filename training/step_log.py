@@ -5,10 +5,10 @@ from yacs.config import CfgNode
 
 from datasets import GlobalBatchSampler, TrainPairs
 
-from .progress import LOGGER, ProgressBar, TrainingLog
+from .bad_steps import BadSteps, Watch
+from .log import LOGGER, ProgressBar, TrainingLog
 from .run_folder import RunFolder
 from .signals import Report
-from .watch import BadSteps, Watch
 
 
 class StepLog:

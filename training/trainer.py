@@ -19,35 +19,34 @@ from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.errors import InputError
-from configs.files import write_text
 from configs.values import flat_settings
 from datasets import GlobalBatchSampler, TrainPairs
+from datasets.loading import loader, to_device
 from datasets.pairs import unpack
 from datasets.row_cache import digest
 from diffusion.randomness import pair_seed
-from metrics import json_numbers
-from metrics.report import COLUMNS
+from evaluation.tables import COLUMNS, json_numbers
+from evaluation.test_set import Evaluation, Evaluator
 from models import CFLD, load_checkpoint
 from models.checkpoints import CONFIG, PROGRESS, other_parts, read_progress, trained_parameters
 from models.execution import prepare_execution
 from models.sharding import to_cpu, unsharded, whole
+from utils.errors import InputError
+from utils.files import write_text
+from utils.processes import on_main
 
+from .bad_steps import BadSteps, Watch
 from .changed_settings import changes_note, training_settings
 from .checkpointing import Checkpoints, Snapshot
-from .data import loader, to_device
 from .ema import EMA
-from .evaluation import Evaluation, Evaluator
+from .log import LOGGER, draw_training_curves, open_log, read_log
 from .memory import needs_checkpointing
-from .processes import on_main
-from .progress import LOGGER, draw_training_curves, open_log, read_log
 from .report import write_report
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .signals import Report, StepReports, StopSignals, Wishes
 from .state import Position, TrainingState, load_training_state, take_first_moments
 from .step_log import StepLog
-from .watch import BadSteps, Watch
 
 
 class Trainer:

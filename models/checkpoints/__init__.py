@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.errors import InputError
-from configs.files import in_checkout
 from configs.loading import ConfigFiles, merge_config, read_config_files
 from configs.values import value_at
+from utils.errors import InputError
+from utils.files import in_checkout
+from utils.weight_files import COMPUTED, read_weights
 
 from ..build import build_model
 from ..cfld import CFLD
-from ..manifest import check_files, file_records, part_digests
+from ..file_digests import check_files, file_records, part_digests
 from ..perception_refined_decoder import LinearPrompt
 from ..sharding import sharded_like
-from ..weights import COMPUTED, read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))

@@ -8,10 +8,10 @@ python -m models.checkpoints export --checkpoint outputs/CFLD/baseline/epochs_10
 
 from pathlib import Path
 
-from configs.arguments import Parser
-from configs.errors import one_line_errors
+from inference.export import export, export_published
 from models.checkpoints import PUBLISHED
-from models.export import export, export_published
+from utils.command_line import Parser
+from utils.errors import one_line_errors
 
 FORMATS = {  # what writes each, and what it has written
     "pipeline": (export, "a pipeline; README.md there says how to use it"),

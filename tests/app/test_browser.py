@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.drawn_people import draw, sample_person, sample_pose
+from demo.drawn_people import draw, sample_person, sample_pose
 from tests.shared import REPOSITORY
 from training.report import write_report
 from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("gradio")
-from app import picture_tab  # noqa: E402  needs gradio
+from app import image_tab
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -42,8 +42,8 @@ def outputs(tmp_path_factory):
 def address(outputs):
     from app.page import build_page, serve
     from app.studio import Studio
-    from models.export import load_pipeline
-    from poses.model_options import DEMO
+    from inference.export import load_pipeline
+    from inference.pipeline_options import DEMO
 
     pipe = load_pipeline(DEMO)
     pipe.set_progress_bar_config(disable=True)
@@ -200,7 +200,7 @@ def test_nothing_unforeseen_blocks_the_page(page, photo, monkeypatch):
         raise MemoryError
 
     upload(page, photo)
-    monkeypatch.setattr(picture_tab, "make_pictures", broken)
+    monkeypatch.setattr(image_tab, "make_pictures", broken)
     page.click("#generate")
     page.wait_for_selector("#status .bad:has-text('This went wrong: MemoryError.')")
     monkeypatch.undo()

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.errors import InputError
 from datasets.keypoints import FRAME, MISSING
-from poses import library
+from inference.pose_library import library
+from utils.errors import InputError
 
 pytest.importorskip("gradio")
 
-from app import editor, run_tab, sequence_tab, work  # noqa: E402  needs gradio
-from app.studio import Studio, thumbnail  # noqa: E402
-from tests.poses.test_sources import OnePerson  # noqa: E402
-from training.report import write_report  # noqa: E402
-from training.run_folder import RunFolder  # noqa: E402
+from app import cancellable, editor, run_tab, sequence_tab
+from app.studio import Studio, thumbnail
+from tests.poses.test_sources import OnePerson
+from training.report import write_report
+from training.run_folder import RunFolder
 
 
 def test_the_editors_value_and_back():
@@ -56,7 +56,7 @@ def test_work_reports_and_returns():
             assert shown.acquire(timeout=5), "not reported"
         return "done"
 
-    assert yield_all(work.watched(job, threading.Event()), seen, shown.release) == "done"
+    assert yield_all(cancellable.watched(job, threading.Event()), seen, shown.release) == "done"
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -70,7 +70,7 @@ def yield_all(job, seen, on_seen=lambda: None):
 
 
 def test_work_ends_at_the_next_step_when_it_is_cancelled():
-    visitors, steps = work.Visitors(), []
+    visitors, steps = cancellable.Visitors(), []
     stop, go = visitors.start("me", "film"), threading.Event()
 
     def job(on_step):
@@ -79,26 +79,28 @@ def test_work_ends_at_the_next_step_when_it_is_cancelled():
             on_step(step, 1000)
             go.wait(5)
 
-    running = work.watched(job, stop)
+    running = cancellable.watched(job, stop)
     assert next(running) == (0, 1000)
     visitors.stop("somebody else", "film")
     visitors.stop("me", "picture")
     assert not stop.is_set()
     visitors.leave("me")
     go.set()
-    with pytest.raises(work.CancelledError):
+    with pytest.raises(cancellable.CancelledError):
         yield_all(running, [])
     assert len(steps) == 2
 
 
 def test_what_a_person_reads(capsys):
-    assert "Cancelled." in work.problem(work.CancelledError())
-    text = work.problem(InputError("/tmp/gradio/3fa/me.jpg: <b>bad</b>"))
+    assert "Cancelled." in cancellable.problem(cancellable.CancelledError())
+    text = cancellable.problem(InputError("/tmp/gradio/3fa/me.jpg: <b>bad</b>"))
     assert "Me.jpg: &lt;b&gt;bad&lt;/b&gt;." in text and "gradio" not in text
     full = OSError(28, "No space left on device", "/tmp/gradio/3fa/me.png")
-    assert "Me.png: cannot be written (No space left on device)" in work.problem(full)
-    assert "This went wrong: ZeroDivisionError." in work.problem(ZeroDivisionError("by nought"))
-    assert "by nought" in capsys.readouterr().err and "nought" not in work.problem(ZeroDivisionError("by nought"))
+    assert "Me.png: cannot be written (No space left on device)" in cancellable.problem(full)
+    assert "This went wrong: ZeroDivisionError." in cancellable.problem(ZeroDivisionError("by nought"))
+    assert "by nought" in capsys.readouterr().err and "nought" not in cancellable.problem(
+        ZeroDivisionError("by nought")
+    )
 
 
 def test_between_poses():

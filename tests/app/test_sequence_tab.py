@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from datasets.keypoints import FRAME
-from poses import library
+from inference.pose_library import library
 
 gr = pytest.importorskip("gradio")
 
-from app import sequence_tab  # noqa: E402  needs gradio
-from app.studio import Studio  # noqa: E402
+from app import sequence_tab
+from app.studio import Studio
 
 
 @pytest.fixture

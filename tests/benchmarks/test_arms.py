@@ -4,7 +4,7 @@ import torch
 
 from benchmarks import arms
 from configs import load_config
-from training.processes import make_accelerator
+from utils.processes import make_accelerator
 
 
 def work(value: float):

@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks import arms, evaluate, units
 from benchmarks.presets import PRESETS
-from metrics import psnr
+from evaluation.metrics.similarity import psnr
 
 
 def test_scikit_image_gets_float32_and_both_have_one_thread(monkeypatch):

@@ -11,9 +11,9 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import arms, loader, units
 from benchmarks.presets import Preset
 from benchmarks.report import check_outputs
-from configs.errors import InputError
 from tests.shared import REPOSITORY
 from tests.tiny import write_tiny
+from utils.errors import InputError
 
 
 class Here:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 import datasets.keypoints
 from configs import load_config
 from configs.defaults import SETTINGS_BY_KEY, default_config
-from configs.errors import InputError
 from configs.relations import POSE_CHANNELS
 from configs.rules import Affects
 from configs.values import flat_settings
 from diffusion.guidance import GUIDANCE
 from diffusion.schedulers import SCHEDULERS
-from metrics import Scorer
+from evaluation.scores import Scorer
+from utils.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (path.relative_to(REPOSITORY) for path in (REPOSITORY / "configs").rglob("*.yaml"))

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from configs.errors import InputError
 from datasets.deepfashion import flat_name, listed_name
 from tests.shared import SHARED, needs_shared
+from utils.errors import InputError
 
 
 def raw_path(name):

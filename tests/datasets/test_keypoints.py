@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from configs.errors import InputError
 from datasets.keypoints import parse_keypoints, pose_map, scale_keypoints, skeleton_image
 from tests.shared import SHARED, needs_shared
+from utils.errors import InputError
 
 FRAME = (256, 176)
 GOOD = json.dumps(list(range(18)))

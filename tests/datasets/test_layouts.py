@@ -6,13 +6,13 @@ import torch
 from PIL import Image
 
 from configs import load_config
-from configs.errors import InputError
 from datasets.deepfashion import flat_name
 from datasets.keypoints import FRAME
 from datasets.layouts import fid_real_images, keypoint_frame, load_pairs
 from datasets.pair_lists import file_name, read_annotations, write_annotations
 from datasets.pairs import PairSizes, TrainPairs
 from tests.shared import SHARED, needs_shared
+from utils.errors import InputError
 
 PAIRS, ANNOTATION = "fasion-resize-pairs-test.csv", "fasion-resize-annotation-test.csv"
 KEYPOINTS = json.dumps(list(range(18)))

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from configs.errors import InputError
 from datasets.openpose import read_openpose
+from utils.errors import InputError
 
 NAMES_25 = (
     "nose neck r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist middle r_hip r_knee r_ankle l_hip l_knee l_ankle "

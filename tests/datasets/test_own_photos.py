@@ -8,8 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from configs.errors import InputError
-from datasets.image_files import upright_size
 from datasets.layouts import LAYOUTS
 from datasets.own_photos import (
     LARGEST,
@@ -20,8 +18,10 @@ from datasets.own_photos import (
     put_on_canvas,
     refuse_mixed_people,
 )
-from datasets.placing import Job, put_in_place
+from datasets.preparation import Job, put_in_place
 from tests.encodings import stored, turned_by
+from utils.errors import InputError
+from utils.image_files import upright_size
 
 FRAME = (256, 176)
 

@@ -8,11 +8,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, default_collate
 
-from configs.errors import InputError, one_line
 from datasets import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs, load_pairs
 from datasets.pairs import block_mask, normalize, open_image, random_crop_box, resize_to_tensor, unpack
 from tests.datasets.test_layouts import write_tree
 from tests.shared import SHARED, needs_shared
+from utils.errors import InputError, one_line
 
 GT, COND, POSE, TEST = (64, 64), (32, 32), (48, 40), (64, 44)
 SIZES = PairSizes(GT, COND, POSE, frame=(256, 176))

@@ -15,7 +15,7 @@ from datasets.layouts import LAYOUTS, load_pairs
 from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import read_annotations, read_pairs
 from generate_fashion_datasets import read_list
-from poses.sources import PoseReader
+from inference.pose_sources import PoseReader
 from tests.shared import SHARED
 
 LISTS, FASHION_LISTS = SHARED / "real_lists", SHARED / "deepfashion_lists"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.errors import InputError
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import pairs_within, read_annotations, read_pairs, write_annotations, write_pairs
 from datasets.verification import verify
 from tests.encodings import stored, turned_by
+from utils.errors import InputError
 
 TRAIN, TEST = [f"{i:04d}_c1s1_{j:06d}_00.jpg" for i in (1, 3) for j in (1, 2)], ["0002_a.jpg", "0002_b.jpg"]
 

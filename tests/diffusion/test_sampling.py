@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs.errors import InputError
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 from diffusion.sampling import invert, sample
 from diffusion.schedulers import load_scheduler
 from tests.tiny import PARTS
+from utils.errors import InputError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torchvision.models import alexnet, inception_v3, vgg16
 
-from metrics.inception import INCEPTION_FILE
-from metrics.lpips import ALEXNET_FILE, VGG_FILE
+from evaluation.metrics.inception import INCEPTION_FILE
+from evaluation.metrics.lpips import ALEXNET_FILE, VGG_FILE
 
 
 class Colours(nn.Module):

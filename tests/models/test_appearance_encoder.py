@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs.errors import InputError
 from models import build_model
 from models.appearance_encoder import AppearanceEncoder, adapt_swin_weights
 from models.build import conditioning_parts
 from tests.models.variants import variant_config
+from utils.errors import InputError
 
 
 def encoder(window: int, size: int, width: int | None = None) -> AppearanceEncoder:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from configs import load_config
-from configs.errors import InputError
 from diffusion.guidance import EVERYTHING, NOTHING, POSE
 from models import CFLD, Conditions, build_model, load_checkpoint, save_checkpoint
 from tests.models.variants import VARIANTS, variant_config
+from utils.errors import InputError
 
 
 def batch_of(cfg, count: int = 2) -> dict[str, torch.Tensor]:
@@ -229,7 +229,8 @@ def test_a_prediction_that_nothing_trains_is_refused(tmp_path: Path):
 
 
 def test_the_names_that_other_programs_import():
-    from models import CFLDPipeline, load_checkpoint
+    from inference.pipeline import CFLDPipeline
+    from models import load_checkpoint
 
     assert callable(load_checkpoint) and CFLDPipeline.model_cpu_offload_seq
     assert load_config(config_file="", opts=()) == load_config()

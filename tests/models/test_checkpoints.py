@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from configs import load_config
-from configs.errors import InputError
 from models import build_model, checkpoints, load_checkpoint, load_model, save_checkpoint
 from models.checkpoints import load_published_weights, published_parameters, published_tensors
 from tests.models.variants import variant_config
 from tests.shared import SHARED, needs_shared
+from utils.errors import InputError
 
 # parameters trained by config, besides the U-Net's and in it (the paper's Table 4 and its code)
 TRAINED = {

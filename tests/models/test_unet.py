@@ -10,9 +10,9 @@ from yacs.config import CfgNode
 
 from diffusion.guidance import EVERYTHING, NOTHING
 from diffusion.randomness import pair_generators
-from models.generation import generate, sampling_scheduler
+from inference.generation import generate, sampling_scheduler
+from inference.sampling_settings import SamplingSettings
 from models.hybrid_granularity_attention import install_biased_attention
-from models.sampling_settings import SamplingSettings
 from models.unet import predict_noise
 from models.unet_geometry import Level, geometry
 from tests.models.test_cfld import batch_of, build

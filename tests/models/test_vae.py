@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
 from configs import load_config
-from configs.errors import InputError
 from models.vae import decode_latents, downscale_factor, encode_image, load_small_decoder, load_vae
 from tests.tiny import PARTS
+from utils.errors import InputError
 
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 

@@ -259,7 +259,7 @@ def test_two_cpu_processes_find_each_other(start, precision):
     process = start(
         "import torch\n"
         "from configs import load_config\n"
-        "from training.processes import make_accelerator\n"
+        "from utils.processes import make_accelerator\n"
         f"opts = ['ACCELERATE.MIXED_PRECISION', '{precision}', 'ACCELERATE.TIMEOUT_MINUTES', '3']\n"
         "accelerator = make_accelerator(load_config(opts=opts))\n"
         "ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"

@@ -46,7 +46,7 @@ def test_draw_prepare_train_test(quickstart):
     status, commands = quickstart()
     assert status == 0
     assert programs(commands) == [
-        "datasets.drawn_people",
+        "demo.drawn_people",
         "generate_fashion_datasets.py",
         "pose_transfer_train.py",
         "pose_transfer_test.py",

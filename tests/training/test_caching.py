@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from configs import load_config
-from configs.errors import InputError
+from datasets.loading import training_pairs
 from datasets.pairs import unpack
 from datasets.row_cache import RowCache
 from models import build_model
@@ -20,7 +20,7 @@ from tests.forked import CONTEXT, LIMIT
 from tests.tiny import write_tiny
 from training import caching
 from training.caching import cached_inputs
-from training.data import training_pairs
+from utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
         raise AssertionError("a photo was read")
 
     with monkeypatch.context() as patch:
-        patch.setattr("datasets.inputs.open_image", refuse)
-        patch.setattr("datasets.inputs.skeleton_image", refuse)
+        patch.setattr("datasets.pair_inputs.open_image", refuse)
+        patch.setattr("datasets.pair_inputs.skeleton_image", refuse)
         assert torch.equal(batch_of(dataset(tiny, model.vae, "latents", place))["img_cond"], expected["img_cond"])
     for shard in shards:
         shard.write_bytes(shard.read_bytes()[:-1] + b"?")

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from configs.errors import InputError
 from diffusion.guidance import EVERYTHING, Scales, guidance_branches
+from inference.generation import guided_denoiser
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import trained_parameters
-from models.generation import guided_denoiser
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from training.distillation import ConsistencyStudent, build_student
+from utils.errors import InputError
 
 STUDENT = {
     "MODEL": {"UNET_CONFIG": {"TRAIN_ALL": True}, "COND_STAGE_CONFIG": {"DROP_PATH_RATE": 0.5}},

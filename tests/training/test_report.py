@@ -5,11 +5,11 @@ import shutil
 import pytest
 from PIL import Image
 
-from configs.errors import InputError
 from tests.tiny import run_main
 from training import report
 from training.report import write_report
 from training.run_folder import RunFolder
+from utils.errors import InputError
 
 
 @pytest.fixture

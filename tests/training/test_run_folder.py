@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from configs import InputError, load_config
-from configs.files import write_text
-from models.manifest import file_records
+from configs import load_config
+from models.file_digests import file_records
 from training.run_folder import LOCK, RunFolder, lock_folder, new_folder
+from utils.errors import InputError
+from utils.files import write_text
 
 
 @pytest.fixture

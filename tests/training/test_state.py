@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.amp import GradScaler
 
-from configs import InputError
 from models.checkpoints import published_name, trained_parameters
 from tests.parity import load_case
 from tests.shared import SHARED, needs_shared
 from training.ema import EMA
 from training.state import TENSORS, Position, TrainingState, load_training_state, take_first_moments
+from utils.errors import InputError
 
 
 def setup(seed, decay):

@@ -1,0 +1,1 @@
+"""Drawn people and the demo weights made from them."""

@@ -1,0 +1,1 @@
+"""Sampling a test set and scoring images."""

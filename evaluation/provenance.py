@@ -1,0 +1,74 @@
+"""What images were made with, so that images of other weights or settings are never scored by mistake."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from configs.loading import RETIRED
+from configs.rules import Affects
+from configs.values import flat_settings
+from models.checkpoints import WEIGHTS, published_files
+from models.file_digests import part_digests
+from training.run_folder import lock_folder
+from utils.errors import InputError
+from utils.files import PARTIAL, in_checkout, read_record, write_text
+
+RECORD = "made_with.json"
+
+
+def sampling_facts(cfg: CfgNode, precision: str) -> dict:
+    """Everything that the test images follow from: settings, seed, precision, and digests of the weights in use.
+
+    Args:
+        cfg: a checked config with MODEL.PRETRAINED_PATH, which is loaded.
+        precision: of the computation.
+    """
+    return {
+        **flat_settings(cfg, Affects.IMAGES),
+        "precision": precision,
+        "weights": _digest(in_checkout(cfg.MODEL.PRETRAINED_PATH)),
+        **{f"files of {setting}": digest for setting, digest in part_digests(cfg).items()},
+    }
+
+
+def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
+    """Make a folder for images of these facts, or make sure that the images in it are.
+
+    Nobody else can claim it until this process ends. What an interrupted test was writing is removed.
+
+    Raises:
+        InputError: another process writes to it, or `overwrite` is not set and it holds
+            images made with something else or a damaged record.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock_folder(folder)
+    path, advice = folder / RECORD, "set TEST.OVERWRITE True to replace the images, or another RUN_NAME"
+    if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):
+        found = read_record(path, advice=advice) if path.exists() else {}
+        names = (facts.keys() | found.keys()) - RETIRED.keys()
+        changed = sorted(key for key in names if facts.get(key) != found.get(key))
+        if changed:
+            first = changed[0]
+            raise InputError(
+                f"{folder}: holds images made with other {', '.join(changed[:4])}"
+                f"{', ...' if changed[4:] else ''} ({first} was {found.get(first)!r}, now "
+                f"{facts.get(first)!r}); {advice}"
+            )
+    if overwrite:
+        path.unlink(missing_ok=True)
+        for image in folder.glob("*_vis.png"):
+            image.unlink()
+    for leftover in folder.glob(f".*{PARTIAL}"):
+        leftover.unlink()
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+def _digest(checkpoint: Path) -> str:
+    """SHA-256 of a checkpoint's weight files."""
+    digest = hashlib.sha256()
+    for path in published_files(checkpoint) or [checkpoint / WEIGHTS]:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,201 @@
+"""Accumulate the scores of a protocol over batches and processes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from utils.image_tensors import quantise
+
+from utils.errors import InputError
+from utils.files import in_checkout
+
+from .metrics.network_weights import FOLDER, weights_file
+from .protocols import PERSON, SET_DISTANCES, protocol
+
+# Images a call, always this many, so that how the data was batched changes no digit
+NETWORK_BATCH = 8
+PIXEL_BATCH = {"cpu": 1}  # elsewhere NETWORK_BATCH
+INCEPTION = "inception"
+
+
+class Scorer:
+    """Scores of predictions against targets, image by image, under one protocol.
+
+    Each image has an index in the data set. An index that comes twice, as from the padded last batch of a
+    distributed sampler, counts once; means are taken in float64 in the order of the indices. The result does
+    not depend on the batch size or on the number of processes.
+
+    Args:
+        device: where scores are computed; they are kept on the CPU.
+        weights: folder of the networks' weights.
+        name: of the protocol, in `PROTOCOLS`.
+
+    Attributes:
+        skipped: for each score that cannot be given, why, in one line.
+        real: (N, d) features of FID's real set, from `features`; None for no FID.
+
+    Raises:
+        InputError: there is no such protocol.
+    """
+
+    def __init__(self, device: torch.device | str, weights: Path | str = FOLDER, name: str = "cfld") -> None:
+        self.protocol = protocol(name)
+        self.device = torch.device(device)
+        self.real: Tensor | None = None
+        self.skipped: dict[str, str] = {}
+        self._networks: dict[str, Callable] = {}
+        for network_name, network in {INCEPTION: self.protocol.inception, **self.protocol.pairs, **PERSON}.items():
+            try:
+                built = network.build(weights_file(in_checkout(weights), network.file, network.remedy))
+                self._networks[network_name] = built.to(self.device) if isinstance(built, nn.Module) else built
+            except InputError as error:
+                scores = SET_DISTANCES if network_name == INCEPTION else (network_name,)
+                self.skipped |= dict.fromkeys(scores, str(error))
+        self.reset()
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of all scores of the protocol."""
+        return (*SET_DISTANCES, *self.protocol.pairs, *self.protocol.pixels, *PERSON)
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Names of the scores that can be given."""
+        return tuple(name for name in self.scores if name not in self.skipped)
+
+    def reset(self) -> None:
+        """Forget the predictions; the real set stays."""
+        self._values: dict[str, dict[int, float]] = {name: {} for name in self.scores if name not in SET_DISTANCES}
+        self._features: dict[int, Tensor] = {}  # of predictions, (d,) each
+
+    def empty(self) -> "Scorer":
+        """A scorer for other predictions, with the same networks and real set."""
+        other = copy(self)
+        other.skipped = dict(self.skipped)
+        other.reset()
+        return other
+
+    @torch.no_grad()
+    def update(
+        self, pred: Tensor, target: Tensor, indices: Sequence[int] | Tensor, keypoints: Tensor | None = None
+    ) -> None:
+        """Score a batch.
+
+        Args:
+            pred: (B, 3, H, W) uint8, or float in [0, 1], which is quantised to 8 bits first.
+            target: (B, 3, H, W) uint8, or float in [0, 1], of the same size.
+            indices: (B,) places of the images in the data set.
+            keypoints: (B, 2, 18, 2): (y, x) pixels of the source's and the target's keypoints, -1 for missing;
+                None for no scores of the person.
+
+        Raises:
+            InputError: sizes or counts differ, or a prediction is not finite.
+        """
+        numbers = [int(n) for n in indices]
+        if len(numbers) != len(pred):
+            raise InputError(f"{len(numbers)} indices for {len(pred)} images")
+        if pred.shape != target.shape:
+            raise InputError(f"predictions {tuple(pred.shape)} and targets {tuple(target.shape)} differ in size")
+        if bad := [n for n, image in zip(numbers, pred, strict=True) if not torch.isfinite(image).all()]:
+            raise InputError(f"predictions {bad} hold NaN or infinite values")
+        pred, target = quantise(_unit(pred, self.device)), _unit(target, self.device)
+        if keypoints is not None:
+            for name in PERSON.keys() & self._networks.keys():
+                _keep(self._values[name], numbers, self._networks[name](pred, target, keypoints).tolist())
+        pred, target = self.protocol.framed(pred), self.protocol.framed(target)
+        if INCEPTION in self._networks:
+            _keep(self._features, numbers, self._run(INCEPTION, pred).clone())
+        for name in self.protocol.pairs.keys() & self._networks.keys():
+            _keep(self._values[name], numbers, self._run(name, pred, target).tolist())
+        for name in self.protocol.pixels.keys() & set(self.available):
+            self._score_pixels(name, pred, target, numbers)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, d), on the CPU, of real images (B, 3, H, W), uint8 or float in [0, 1]."""
+        return self._run(INCEPTION, self.protocol.framed(_unit(images, self.device)))
+
+    def state(self) -> dict[str, Any]:
+        """All that was accumulated, as plain CPU objects to be gathered from the processes."""
+        return {"values": self._values, "features": self._features, "skipped": self.skipped}
+
+    def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Add the states of other processes (this one's own among them does no harm)."""
+        for state in states:
+            self._features = {**state["features"], **self._features}
+            for name, values in state["values"].items():
+                self._values[name] = {**values, **self._values[name]}
+            self.skipped = {**state["skipped"], **self.skipped}
+
+    def compute(self) -> dict[str, float]:
+        """Means over the images, and distances of sets, of every score that can be given.
+
+        A score that turns out to lack data (no real set, too few images) joins `skipped`.
+        """
+        result = {}
+        for name in self.available:
+            try:
+                result[name] = self._distance(name) if name in SET_DISTANCES else self._mean(name)
+            except InputError as error:
+                self.skipped[name] = str(error)
+        return result
+
+    def table(self) -> list[dict[str, float]]:
+        """One row per image, in the order of the indices: `index`, then its scores."""
+        columns = {name: values for name, values in self._values.items() if name not in self.skipped}
+        numbers = sorted(set().union(*columns.values()))
+        return [{"index": n, **{name: values[n] for name, values in columns.items() if n in values}} for n in numbers]
+
+    def _run(self, name: str, *images: Tensor) -> Tensor:
+        """Output (B, ...) on the CPU of a network, in float32."""
+        with torch.autocast(self.device.type, enabled=False):
+            return in_batches(self._networks[name], NETWORK_BATCH, *images)
+
+    def _score_pixels(self, name: str, pred: Tensor, target: Tensor, numbers: list[int]) -> None:
+        size = PIXEL_BATCH.get(self.device.type, NETWORK_BATCH)
+        try:
+            values = in_batches(self.protocol.pixels[name], size, pred, target)  # (B,)
+        except InputError as error:
+            self.skipped[name] = str(error)
+        else:
+            _keep(self._values[name], numbers, values.tolist())
+
+    def _mean(self, name: str) -> float:
+        values = self._values[name]
+        if not values:
+            raise InputError("no image has this score")
+        return torch.tensor([values[number] for number in sorted(values)], dtype=torch.float64).mean().item()
+
+    def _distance(self, name: str) -> float:
+        if self.real is None:
+            raise InputError("no real images were given to compare with")
+        if not self._features:
+            raise InputError("no image was scored")
+        return SET_DISTANCES[name](self.real, torch.stack([self._features[n] for n in sorted(self._features)]))
+
+
+def in_batches(function: Callable[..., Tensor], size: int, *images: Tensor) -> Tensor:
+    """`function` of (B, ...) tensors, always called with `size` rows, the last call filled up; (B, ...) on the CPU."""
+    results = []
+    for parts in zip(*(batch.split(size) for batch in images), strict=True):
+        rows = len(parts[0])
+        if rows < size:
+            parts = [torch.cat([part, part[-1:].expand(size - rows, -1, -1, -1)]) for part in parts]
+        results.append(function(*parts)[:rows].cpu())
+    return torch.cat(results)
+
+
+def _keep(store: dict[int, Any], numbers: list[int], values: Iterable[Any]) -> None:
+    """File values under their images' indices; the first one of an index stays, NaN means no score."""
+    for number, value in zip(numbers, values, strict=True):
+        if isinstance(value, Tensor) or value == value:
+            store.setdefault(number, value)
+
+
+def _unit(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 or float images as float32 in [0, 1] on the device."""
+    images = images.to(device)
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

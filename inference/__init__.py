@@ -1,0 +1,1 @@
+"""From a source image and a pose to an image."""

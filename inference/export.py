@@ -1,0 +1,202 @@
+"""Pipelines from checkpoints, and writing checkpoints for diffusers and for the published system."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from yacs.config import CfgNode
+
+from models.build import use_small_decoder
+from models.cfld import CFLD
+from models.checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model, published_tensors
+from models.file_digests import check_files, file_records
+from models.pretrained_parts import one_line, quiet_libraries
+from utils.errors import InputError
+from utils.files import PARTIAL, check_writable, in_checkout, read_record
+from utils.weight_files import check_weight_file
+
+from .generation import sampling_scheduler
+from .pipeline import CFLDPipeline
+
+INDEX = "model_index.json"  # marks a folder that diffusers wrote
+FILES = "files.json"  # sizes and digests of an exported folder's files
+
+MODEL_CARD = """---
+library_name: diffusers
+pipeline_tag: image-to-image
+tags: [pose-guided-person-image-synthesis, cfld]
+---
+
+# CFLD pipeline
+
+From one photo of a person and 18 keypoints, a photo of that person in that pose, by
+[Coarse-to-Fine Latent Diffusion](https://arxiv.org/abs/2402.18078).
+
+Made from the checkpoint `{checkpoint}`{epochs}.
+
+| | |
+|---|---|
+| reads photos of | {cond[0]} x {cond[1]}, stretched from the frame of the keypoints |
+| computes images of | {gt[0]} x {gt[1]} |
+| gives images of | {output[0]} x {output[1]} |
+| steps | {steps} ({scheduler}) |
+| guidance | {guidance} |
+| scores | {scores} |
+
+## Use
+
+With the project's checkout on the path (`PYTHONPATH=/path/to/the/checkout`):
+
+    from PIL import Image
+    from inference.pipeline import CFLDPipeline
+    from poses import library
+
+    pipe = CFLDPipeline.from_pretrained("{folder}")
+    pose = library(pipe.pose_frame)["standing_front"]
+    pipe(Image.open("me.jpg"), pose).images[0].save("posed.png")
+
+`pose` is an array (18, 2) of (y, x) in the frame {frame[0]} x {frame[1]} in OpenPose order, -1 for a missing keypoint.
+
+## Limits
+
+The model knows the kind of photos it was trained on: a single person, cut as they were cut, before a plain
+background. It makes up what the photo does not show. Use it on photos of people who agree to it, and say that
+the result was generated.
+"""
+
+
+def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
+    """The pipeline of an exported folder, of one of our checkpoints, or of a published one.
+
+    Files of an exported folder are compared with the sizes and digests that the export wrote, where these are there.
+
+    Args:
+        folder: where it lies.
+        config_file: YAML file a checkpoint was trained with, where it has none of its own.
+
+    Raises:
+        InputError: nothing there, it does not load, or it is not what was written.
+    """
+    folder = path = in_checkout(folder)
+    if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
+        return _from_checkpoint(folder, config_file)[0]
+    for weights in sorted(path.glob("*/*.safetensors")):
+        check_weight_file(weights)
+    if (path / FILES).is_file():
+        check_files(path, read_record(path / FILES))
+    try:
+        with quiet_libraries():
+            pipe = CFLDPipeline.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+        for name, part in pipe.components.items():
+            if isinstance(part, nn.Module):
+                _check_tensors(path / name, part)
+    except Exception as error:  # the libraries raise many kinds for a damaged or foreign folder
+        raise InputError(f"{folder}: cannot be read as a pipeline: {one_line(error)}") from error
+    return pipe
+
+
+def export(checkpoint: str, output: Path, config_file: str = "") -> None:
+    """Write the pipeline of a checkpoint, with its model card, into a new folder.
+
+    Raises:
+        InputError: the checkpoint does not load, or `output` is there already or cannot be written.
+    """
+    _refuse_existing(output)
+    pipe, cfg, progress = _from_checkpoint(checkpoint, config_file)
+    with _new_folder(output) as partial:
+        pipe.save_pretrained(partial)
+        files = file_records(partial, (path for path in partial.rglob("*") if path.is_file()))
+        (partial / FILES).write_text(json.dumps(files, indent=1) + "\n")
+        (partial / "README.md").write_text(model_card(pipe, cfg, progress, checkpoint, output), encoding="utf-8")
+
+
+def export_published(checkpoint: str, output: Path, config_file: str = "") -> None:
+    """Write the weights of a checkpoint into a new folder, as the two files that the published system reads.
+
+    Raises:
+        InputError: as `export`.
+    """
+    _refuse_existing(output)
+    tensors = published_tensors(_model_of(checkpoint, config_file)[0])
+    with _new_folder(output) as partial:
+        for file, of_unet in zip(PUBLISHED[0], (False, True)):
+            part = {name: x.detach() for name, x in tensors.items() if name.startswith("model.") == of_unet}
+            torch.save(part, partial / file)
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise InputError(f"{output}: is there already; choose another --output or remove it")
+    check_writable(output, "--output")
+
+
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `output` when the block ends well.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    partial = output.with_name(output.name + PARTIAL)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        os.replace(partial, output)
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last of torch.save
+        raise InputError(f"{output}: cannot be written ({one_line(error)})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str, folder: Path) -> str:
+    """README.md of an exported folder."""
+    sampling, scores = pipe.sampling, progress.get("scores") or {}
+    scales = ", ".join(f"{name} {value:g}" for name, value in sampling.guidance_scales._asdict().items())
+    return MODEL_CARD.format(
+        checkpoint=checkpoint,
+        epochs=f" after {progress['epoch']} epochs" if progress.get("epoch") else "",
+        cond=cfg.INPUT.COND.IMG_SIZE,
+        frame=sampling.pose_frame,
+        gt=cfg.INPUT.GT.IMG_SIZE,
+        output=sampling.output_size,
+        steps=sampling.num_inference_steps,
+        scheduler=type(pipe.scheduler).__name__,
+        guidance=f"{sampling.guidance_type} ({scales})",
+        scores=", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None) or "none kept",
+        folder=folder,
+    )
+
+
+def _check_tensors(folder: Path, part: nn.Module) -> None:
+    """Raise `InputError` where the files of a part hold other tensors than it has: the library only warns of them."""
+    found = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found.update(file.keys())
+    if wrong := sorted(found ^ part.state_dict().keys()):
+        raise InputError(f"{folder}: {len(wrong)} tensors are missing or unexpected ({', '.join(wrong[:3])})")
+
+
+def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:
+    model, cfg, progress = _model_of(folder, config_file)
+    use_small_decoder(model, cfg)
+    return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress
+
+
+def _model_of(folder: str | Path, config_file: str) -> tuple[CFLD, CfgNode, dict]:
+    """The model of a checkpoint, its config, and the contents of its `checkpoint.json`."""
+    folder = in_checkout(folder)
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: no such folder; expected a checkpoint or an exported pipeline")
+    if not config_file and not (Path(folder) / CONFIG).is_file():
+        raise InputError(f"{folder}: has no {CONFIG}; give the config it was trained with as --config_file")
+    cfg = checkpoint_config(config_file, ["MODEL.PRETRAINED_PATH", str(folder)])
+    model, progress = load_model(cfg)
+    return model, cfg, progress

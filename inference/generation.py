@@ -1,0 +1,97 @@
+"""From conditions and noise to images: the one way in which this project samples."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import SchedulerMixin, UNet2DConditionModel
+from torch import Tensor
+from yacs.config import CfgNode
+
+from diffusion.guidance import EVERYTHING, Branch, guidance_branches, guided, within
+from diffusion.randomness import normal
+from diffusion.sampling import Denoiser, OnStep, sample
+from diffusion.schedulers import load_scheduler
+from models.conditioner import Conditioner
+from models.conditions import Conditions
+from models.unet import predict_noise
+from models.vae import Decoder, decode_latents, downscale_factor
+
+from .sampling_settings import SamplingSettings
+
+
+def sampling_scheduler(cfg: CfgNode) -> SchedulerMixin:
+    """The scheduler that a config samples with.
+
+    Raises:
+        InputError: as `load_scheduler`.
+    """
+    config = cfg.MODEL.SCHEDULER_CONFIG
+    return load_scheduler(config.NAME, config.PRETRAINED_PATH, original_inference_steps=config.ORIGINAL_INFERENCE_STEPS)
+
+
+def guided_denoiser(
+    conditioner: Conditioner, unet: UNet2DConditionModel, conditions: Conditions, table: list[tuple[Branch, float]]
+) -> Denoiser:
+    """The guided prediction (B, C, h, w) for latents (B, C, h, w) at timesteps () or (B,).
+
+    Args:
+        conditioner: knows what a guidance branch leaves out.
+        conditions: of B images.
+        table: branches and their coefficients.
+    """
+    branches, coefficients = zip(*table)
+    stacked = conditioner.branches(conditions, branches)
+    return guided(lambda x, t: predict_noise(unet, x, t, stacked), list(coefficients))
+
+
+def starting_noise(
+    unet: UNet2DConditionModel,
+    vae: Decoder,
+    image_size: Sequence[int],
+    generators: Sequence[torch.Generator],
+    device: torch.device,
+) -> Tensor:
+    """Standard normal latents (len(generators), C, h, w) of images of (height, width) `image_size`."""
+    sides = (side // downscale_factor(vae) for side in image_size)
+    return normal(generators, (unet.config.in_channels, *sides), device)
+
+
+@torch.no_grad()
+def generate(
+    conditioner: Conditioner,
+    unet: UNet2DConditionModel,
+    vae: Decoder,
+    scheduler: SchedulerMixin,
+    conditions: Conditions,
+    latents: Tensor,
+    settings: SamplingSettings,
+    generators: list[torch.Generator],
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Images that follow from conditions and noise.
+
+    Args:
+        conditioner: knows what a guidance branch leaves out.
+        vae: or a small decoder in its place.
+        scheduler: its state changes.
+        conditions: of B images.
+        latents: (B, C, h, w) of unit variance.
+        generators: B of them, for schedulers that draw noise.
+        on_step: as of `sample`.
+
+    Returns:
+        (B, 3, H, W) in [0, 1]; NaN where the model's values are not finite.
+    """
+
+    def denoiser(table: list[tuple[Branch, float]]) -> Denoiser:
+        return guided_denoiser(conditioner, unet, conditions, table)
+
+    scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
+    denoise = denoiser(guidance_branches(settings.guidance_type, settings.guidance_scales))
+    if settings.guidance_interval != (0.0, 1.0):
+        first, last = (round(share * len(scheduler.timesteps)) for share in settings.guidance_interval)
+        denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
+    latents = latents * scheduler.init_noise_sigma
+    latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
+    images = decode_latents(vae, latents).float() / 2 + 0.5
+    return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)

@@ -1,0 +1,223 @@
+"""The model as a pipeline of diffusers: photos and keypoints in, photos out.
+
+    pipe = CFLDPipeline.from_pretrained("exported").to("cuda")
+    pipe(Image.open("me.jpg"), keypoints).images[0].save("posed.png")
+
+A folder of it holds `conditioner`, `unet`, `vae` and `scheduler`; `python -m models.checkpoints export` makes
+one of a checkpoint.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DConditionModel
+from torch import Tensor
+from utils.image_tensors import normalize, resize_to_tensor
+from yacs.config import CfgNode
+
+from configs.defaults import default_config
+from datasets.keypoints import check_skeleton, pose_map
+from diffusion.schedulers import most_steps, scheduler_like
+from evaluation.protocols import PROTOCOLS
+from models.cfld import CFLD
+from models.conditioner import Appearance
+from models.conditions import PROMPT_SITE, Conditions
+from models.hybrid_granularity_attention import install_biased_attention
+from models.pretrained_conditioner import PretrainedConditioner, conditioning_settings
+from models.vae import Decoder
+from utils.errors import InputError
+
+from .generation import generate, starting_noise
+from .pipeline_arguments import Photo, converted, generators_of, photos_of, poses_of, rows_of, split
+from .sampling_settings import SamplingSettings
+
+StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
+
+
+class CFLDPipeline(DiffusionPipeline):
+    """Photos of people in the poses asked for.
+
+    Args:
+        conditioner, unet, vae, scheduler: the parts; any scheduler of diffusers will do.
+        sampling: what a call uses unless told otherwise, as `SamplingSettings.to_record` gives it; None for the
+            defaults of `configs.defaults`.
+
+    Raises:
+        InputError: `sampling` is something else.
+    """
+
+    model_cpu_offload_seq = "conditioner->unet->vae"
+
+    def __init__(
+        self,
+        conditioner: PretrainedConditioner,
+        unet: UNet2DConditionModel,
+        vae: Decoder,
+        scheduler: SchedulerMixin,
+        sampling: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        install_biased_attention(unet)
+        self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
+        settings = SamplingSettings.of(default_config()) if sampling is None else SamplingSettings.from_record(sampling)
+        self.register_to_config(sampling=settings.to_record())
+
+    @classmethod
+    def of(cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode) -> "CFLDPipeline":
+        """The pipeline of a model that was built from the checked config `cfg`; U-Net and VAE are shared."""
+        conditioner = PretrainedConditioner(conditioning_settings(cfg))
+        weights = model.state_dict()
+        conditioner.load_state_dict({name: weights[name] for name in conditioner.state_dict()})
+        return cls(
+            conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, SamplingSettings.of(cfg).to_record()
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Photo | Sequence[Photo],
+        pose: np.ndarray | Sequence[np.ndarray] | Tensor,
+        num_inference_steps: int | None = None,
+        guidance_type: str | None = None,
+        guidance_scales: Mapping[str, float] | None = None,
+        guidance_interval: tuple[float, float] | None = None,
+        scheduler: str | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        pose_frame: tuple[int, int] | None = None,
+        output_size: tuple[int, int] | None = None,
+        batch_size: int = 8,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> ImagePipelineOutput | tuple:
+        """Photos of the persons of `image` in the poses of `pose`.
+
+        As many images as poses, one photo for all poses, or one pose for all photos. A photo is encoded once.
+        On the CPU every image is computed alone, so that it does not depend on its neighbours.
+
+        Args:
+            image: photos of any mode, shaped like `pose_frame`: they are turned upright, brought to sRGB, and stretched
+                to what the model reads.
+            pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
+            num_inference_steps, guidance_type, guidance_scales, guidance_interval, pose_frame, output_size: None for
+                the pipeline's own; scales that are not named keep their values. Sizes are (height, width).
+            scheduler: a name of `diffusion.schedulers`, in place of the pipeline's.
+            generator: one for each image, or one from which each image gets its own; None draws anew. Those of
+                a GPU give a seed for one of the CPU.
+            batch_size: images computed at once on a GPU.
+            output_type: `pil`, `np` (B, H, W, 3) or `pt` (B, 3, H, W), both float32 in [0, 1] of 8-bit values.
+            callback_on_step_end: called after each denoising step of each batch with the pipeline, the number of
+                steps before it, the timestep and {"latents"}; may return other latents. What it raises ends the call.
+
+        Raises:
+            InputError: something is no photo or no pose, a pose is empty, too small or outside its frame, numbers of
+                photos, poses and generators do not match, an unknown name, or the samples are not finite.
+        """
+        images, poses = photos_of(image), poses_of(pose)
+        rows = rows_of(len(images), len(poses))
+        settings = self.sampling.updated(
+            num_inference_steps=num_inference_steps,
+            guidance_type=guidance_type,
+            guidance_scales=guidance_scales,
+            guidance_interval=guidance_interval,
+            pose_frame=pose_frame,
+            output_size=output_size,
+        )
+        self._check_steps(settings.num_inference_steps)
+        if output_type not in ("pil", "np", "pt"):
+            raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
+        generators, device = generators_of(generator, len(rows)), self._execution_device
+        sampler = scheduler_like(scheduler, self.scheduler.config) if scheduler else self.scheduler
+        for number, keypoints in enumerate(poses, start=1):
+            check_skeleton(keypoints, settings.pose_frame, f"pose {number}")
+        batches = split(rows, 1 if device.type == "cpu" else batch_size)
+        finished = []
+        self._num_timesteps = len(batches) * settings.num_inference_steps
+        try:
+            appearances = [self._encode(photo, device) for photo in images]
+            with self.progress_bar(total=self._num_timesteps) as bar:
+                for number, batch in enumerate(batches):
+                    conditions = Conditions.cat(
+                        [self._add_pose(appearances[i], poses[k], settings.pose_frame, device) for _, i, k in batch]
+                    )
+                    own = [generators[row] for row, _, _ in batch]
+                    report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
+                    samples = self._sample(conditions, settings, own, report, sampler)
+                    finished.append(PROTOCOLS["cfld"].at_size(samples, settings.output_size))
+        finally:
+            self.maybe_free_model_hooks()  # also where a callback cancelled it
+        result = converted(torch.cat(finished), output_type)
+        return ImagePipelineOutput(images=result) if return_dict else (result,)
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """What a call uses unless told otherwise."""
+        return SamplingSettings.from_record(self.config.sampling)
+
+    @property
+    def pose_frame(self) -> tuple[int, int]:
+        """(height, width) of the frame that source images and keypoints filled in training."""
+        return self.sampling.pose_frame
+
+    @property
+    def num_timesteps(self) -> int:
+        """Denoising steps of the call that runs, over all its batches."""
+        return self._num_timesteps
+
+    def _check_steps(self, steps: int) -> None:
+        if steps > (most := most_steps(self.scheduler)):
+            raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
+
+    def _encode(self, photo: Photo, device: torch.device) -> Appearance:
+        size = self.conditioner.config.settings["INPUT"]["COND"]["IMG_SIZE"]
+        pixels = normalize(resize_to_tensor(photo, size))[None]  # (1, 3, h, w)
+        return self.conditioner.encode_appearance(pixels.to(device, self.conditioner.dtype))
+
+    def _add_pose(
+        self, appearance: Appearance, keypoints: np.ndarray, frame: tuple[int, int], device: torch.device
+    ) -> Conditions:
+        size = tuple(self.conditioner.config.settings["INPUT"]["POSE"]["IMG_SIZE"])
+        pose = pose_map(keypoints, size, frame)[None]  # (1, 21, h', w')
+        return self.conditioner.encode_pose(appearance, pose.to(device, self.conditioner.dtype))
+
+    def _sample(
+        self,
+        conditions: Conditions,
+        settings: SamplingSettings,
+        generators: list[torch.Generator],
+        report: Callable[[int, int, Tensor], Tensor | None],
+        sampler: SchedulerMixin,
+    ) -> Tensor:
+        """(B, 3, H, W) in [0, 1]."""
+        size, device = (
+            self.conditioner.config.settings["INPUT"]["GT"]["IMG_SIZE"],
+            conditions["prompt"][PROMPT_SITE].device,
+        )
+        latents = starting_noise(self.unet, self.vae, size, generators, device)
+        scheduler = deepcopy(sampler)
+
+        def on_step(step: int, latents: Tensor) -> Tensor | None:
+            return report(step, int(scheduler.timesteps[step - 1]), latents)
+
+        images = generate(
+            self.conditioner, self.unet, self.vae, scheduler, conditions, latents, settings, generators, on_step
+        )
+        if not torch.isfinite(images).all():
+            raise InputError("the samples are not finite; try torch.float32 or bfloat16, or another checkpoint")
+        return images
+
+    def _reporter(
+        self, bar: Any, before: int, callback: StepCallback | None
+    ) -> Callable[[int, int, Tensor], Tensor | None]:
+        """What is called after each step; `before` steps belong to earlier batches."""
+
+        def report(step: int, timestep: int, latents: Tensor) -> Tensor | None:
+            bar.update()
+            if callback is None:
+                return None
+            return (callback(self, before + step - 1, timestep, {"latents": latents}) or {}).get("latents")
+
+        return report

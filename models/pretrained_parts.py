@@ -1,0 +1,115 @@
+"""Loading the pretrained parts from local folders, or building them with random weights from their configs."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import diffusers
+import transformers
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+
+from utils.errors import InputError
+from utils.files import in_checkout, read_record
+from utils.weight_files import read_weights
+
+LOGGING = (diffusers.utils.logging, transformers.utils.logging)
+WEIGHT_NAMES = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+OLDER_NAMES = (  # of the VAE's attention in diffusers, of CLIP in transformers
+    (r"(attentions\.\d+)\.query\.", r"\1.to_q."),
+    (r"(attentions\.\d+)\.key\.", r"\1.to_k."),
+    (r"(attentions\.\d+)\.value\.", r"\1.to_v."),
+    (r"(attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
+    (r"^vision_model\.", ""),
+)
+
+
+def load_part(cls, folder: str, random_weights: bool):
+    """A diffusers or transformers model from `folder`, in fp32.
+
+    Args:
+        cls: the model's class, with `config_class` or `from_config`.
+        folder: holds `config.json` and, unless `random_weights`, the weights.
+        random_weights: build from `config.json` alone.
+
+    Raises:
+        InputError: the folder, its config or its weights are missing or do not load.
+    """
+    path = in_checkout(folder)
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path}/config.json: no such file; {cls.__name__} is described there")
+    settings = read_record(path / "config.json")
+    with nullcontext() if random_weights else init_empty_weights(include_buffers=False):
+        model = _build(cls, settings, path)
+    if random_weights:
+        return model
+    file = next((path / name for name in WEIGHT_NAMES if (path / name).is_file()), None)
+    if file is None:
+        raise InputError(
+            f"{path}: no weights ({WEIGHT_NAMES[0]}, ...) for {cls.__name__}; fetch them with "
+            "`bash scripts/download_pretrained.sh`, or set MODEL.RANDOM_WEIGHTS True for a test without them"
+        )
+    weights = _under_own_names(read_weights(file), model)
+    try:
+        missing = model.load_state_dict(weights, strict=False, assign=True).missing_keys
+    except RuntimeError as error:  # of shapes
+        raise InputError(f"{file}: cannot be read as {cls.__name__}: {one_line(error)}") from None
+    if missing:
+        raise InputError(
+            f"{file}: not the whole {cls.__name__} of config.json: {len(missing)} tensors are missing "
+            f"({', '.join(sorted(missing)[:3])}); fetch it with `bash scripts/download_pretrained.sh`"
+        )
+    return model.float().eval()
+
+
+def _build(cls, settings: dict, path: Path):
+    try:
+        if getattr(cls, "config_class", None) is not None:
+            return cls(cls.config_class.from_dict(settings))
+        with quiet_libraries():
+            return cls.from_config(settings)
+    except Exception as error:  # of many kinds, for values that the part cannot use
+        raise InputError(f"{path}/config.json: describes no {cls.__name__}: {one_line(error)}") from error
+
+
+def _under_own_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Those of the weights that `model` has, under its names; older releases of the libraries had others."""
+    known = model.state_dict().keys()
+    renamed = {}
+    for name, value in weights.items():
+        for pattern, replacement in OLDER_NAMES:
+            if name not in known:
+                name = re.sub(pattern, replacement, name)
+        if name in known:
+            renamed[name] = value
+    return renamed
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Inside, diffusers and transformers neither warn nor show progress: what matters is checked."""
+    before = [library.get_verbosity() for library in LOGGING]
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    for library in LOGGING:
+        library.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity in zip(LOGGING, before):
+            library.set_verbosity(verbosity)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def one_line(error: Exception) -> str:
+    """The message of an exception on one line, shortened."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,114 @@
+"""Making the demo weights, for seconds instead of minutes: every command leaves parts that load."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from configs import load_config
+from configs.relations import BRANCH_LISTS
+from demo.demo_weights import CONFIG, PARTS, load_images, main
+from models import build_model, load_checkpoint, save_checkpoint
+from models.checkpoints import other_parts
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> Path:
+    """Parts made by the commands `vae`, `init` and `clip`, from noise."""
+    folder = tmp_path_factory.mktemp("demo")
+    for name in ("unet", "vae", "clip", "scheduler"):
+        (folder / "parts" / name).mkdir(parents=True)
+        for file in Path("pretrained_models/demo", name).glob("*.json"):
+            (folder / "parts" / name / file.name).write_text(file.read_text())
+    for person in range(4):
+        (folder / "images" / f"id_{person}").mkdir(parents=True)
+        for photo in range(2):
+            pixels = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8).numpy()
+            Image.fromarray(pixels).resize((75, 110)).save(folder / "images" / f"id_{person}" / f"{photo}.jpg")
+    for command in ("vae", "init", "clip"):
+        options = ["--parts", folder / "parts", "--images", folder / "images", "--minutes", "0.01"]
+        main([command, *map(str, options)])
+    return folder / "parts"
+
+
+def demo_config(parts: Path, *opts: str):
+    paths = [text for key, place in PARTS.items() for text in (key, str(parts / place))]
+    return load_config(CONFIG, [*paths, "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", str(parts / "clip"), *opts])
+
+
+def test_images_are_read_with_their_people(parts: Path):
+    images, people = load_images(parts.parent / "images")
+    assert images.shape == (8, 3, 128, 128) and images.dtype == torch.uint8
+    assert people == [f"id_{i // 2}" for i in range(8)]
+
+
+def test_configs_do_not_say_where_parts_came_from(parts: Path):
+    for part in ("unet", "vae", "clip"):
+        assert "_name_or_path" not in (parts / part / "config.json").read_text()
+
+
+def test_split_keeps_the_model(parts: Path):
+    whole_config = demo_config(parts, "MODEL.UNET_CONFIG.TRAIN_ALL", "True")
+    torch.manual_seed(5)
+    whole = build_model(whole_config).eval()
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    checkpoint = parts.parent / "whole"
+    checkpoint.mkdir()
+    save_checkpoint(checkpoint, whole, whole_config, {"epoch": 0, "step": 9}, {})
+    vae = {name: value.clone() for name, value in whole.vae.state_dict().items()}
+    main(["split", "--parts", str(parts), "--checkpoint", str(checkpoint)])
+
+    small = build_model(demo_config(parts)).eval()
+    progress = load_checkpoint(small, parts / "checkpoint")
+    assert progress["step"] == 9 and other_parts(progress, demo_config(parts)) == []
+    for (name, a), (_, b) in zip(whole.named_parameters(), small.named_parameters()):
+        if not name.startswith("vae."):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
+    assert vae.keys() == small.vae.state_dict().keys()
+
+
+def test_the_clip_part_serves_the_clip_variant(parts: Path):
+    branches = [f"MODEL.APPEARANCE_GUIDANCE_CONFIG.{name}" for name in BRANCH_LISTS]
+    empty = [text for key in ["MODEL.COND_STAGE_CONFIG.DEPTHS", *branches] for text in (key, "[]")]
+    depth = ["MODEL.DECODER_CONFIG.DEPTH", "0", "MODEL.DECODER_CONFIG.N_CTX", "1"]
+    model = build_model(demo_config(parts, *empty, *depth)).eval()
+    with torch.no_grad():
+        conditions = model.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128))
+    assert conditions["prompt"]["prompt"].shape == (1, 1, 128)
+
+
+def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
+    before = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(parts / place))])
+    main(["encoder", "--parts", str(parts), "--people", "4", "--minutes", "0.01"])
+    main(["branches", "--parts", str(parts), "--checkpoint", str(parts / "start")])
+    start, model = build_model(demo_config(parts, "MODEL.UNET_CONFIG.TRAIN_ALL", "True")), build_model(before)
+    load_checkpoint(start, parts / "start_with_branches")
+    changed = {
+        name.split(".")[0]
+        for (name, a), (_, b) in zip(start.named_parameters(), model.named_parameters())
+        if name.startswith(("appearance_encoder.", "unet.", "vae.")) and not torch.equal(a, b)
+    }
+    assert changed == {"appearance_encoder"}
+    with torch.no_grad():
+        biases = start.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128))["appearance"]
+    assert len(biases) == 9 and not any(bias.any() for bias in biases.values())
+
+
+def test_no_images_is_one_line(tmp_path: Path, capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["vae", "--images", str(tmp_path)])
+    assert status.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: no .jpg")
+
+
+@pytest.mark.parametrize(
+    ("part", "option"), [("vae", "--images"), ("branches", "--checkpoint"), ("split", "--checkpoint")]
+)
+def test_a_missing_option_is_one_line(part: str, option: str, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([part])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and error.count("\n") == 1 and option in error

@@ -1,0 +1,105 @@
+"""Names of generated images."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datasets import Pair
+from evaluation.generated_images import check_images, match_images, open_generated
+from utils.errors import InputError
+
+
+def pair(source, target):
+    return Pair(f"{source}.jpg", f"{target}.jpg", Path(), Path(), None, None)
+
+
+PAIRS = [pair("a_1_front", "b_2_side"), pair("c", "d"), pair("e", "d"), pair("f", "b_2_side_2_g")]
+
+
+@pytest.mark.parametrize(
+    "name, index",
+    [
+        ("a_1_front_2_b_2_side_vis.png", 0),
+        ("a_1_front_2_b_2_side.PNG", 0),
+        ("c_to_d.jpeg", 1),
+        ("e_to_d_vis.webp", 2),
+        ("b_2_side.jpg", 0),  # one pair alone has this target
+        ("f_2_b_2_side_2_g_vis.png", 3),
+        ("c___d_vis.jpg", 1),
+        ("c.jpg___d.jpg_vis.jpg", 1),
+        ("c.JPG___d.jpg.png", 1),
+        ("e.png_2_d.png_vis.png", 2),
+        ("round_1/WOMEN/c_2_d.png", 1),
+    ],
+)
+def test_styles(tmp_path, name, index):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    matches = match_images(tmp_path, PAIRS)
+    assert matches.paths == {index: tmp_path / name} and not matches.unused
+    assert len(matches.missing) == 3 and matches.summary() == "1 of 4 pairs have an image"
+
+
+def test_a_target_of_two_pairs_says_nothing(tmp_path):
+    (tmp_path / "d.png").touch()
+    with pytest.raises(
+        InputError, match="none of its 1 images has the name of a pair, such as a_1_front_2_b_2_side_vis"
+    ):
+        match_images(tmp_path, PAIRS)
+    (tmp_path / "c_2_d.png").touch()
+    assert match_images(tmp_path, PAIRS).unused == [tmp_path / "d.png"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("c_2_d.jpg", "c_2_d.png"),
+        ("c_2_d.JPG", "c_2_d.jpg"),
+        ("c_2_d_vis.png", "c_to_d.png"),
+        ("c.jpg___d.jpg_vis.jpg", "c_2_d_vis.jpg"),
+        ("c_2_d.png", "old/c_2_d.png"),
+        ("a_1_front_2_b_2_side_vis.png", "b_2_side.png"),
+    ],
+)
+def test_two_images_of_a_pair_are_refused(tmp_path, names):
+    (tmp_path / "old").mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=" are both an image of .*; remove one") as error:
+        match_images(tmp_path, PAIRS)
+    assert all(str(tmp_path / name) in str(error.value) for name in names)
+
+
+@pytest.mark.parametrize("other", [pair("c", "d")._replace(source="c.png"), pair("x", "y")._replace(target="y.webp")])
+def test_an_image_of_two_pairs_is_refused(tmp_path, other):
+    """Pairs whose names differ in their extensions alone, and a_2_b to c beside a to b_2_c."""
+    pairs = [*PAIRS, pair("x", "y"), other]
+    (tmp_path / "c_2_d.png").touch()
+    (tmp_path / "x_2_y.png").touch()
+    with pytest.raises(InputError, match="has the name of an image of .* and of "):
+        match_images(tmp_path, pairs)
+    (tmp_path / "a_2_b_2_c.png").touch()
+    with pytest.raises(
+        InputError, match="a_2_b_2_c.png: has the name of an image of a_2_b.jpg as c.jpg and of a.jpg as"
+    ):
+        match_images(tmp_path, [pair("a_2_b", "c"), pair("a", "b_2_c")])
+
+
+def test_a_pair_that_is_listed_twice_has_one_image(tmp_path):
+    (tmp_path / "b_2_side.png").touch()
+    matches = match_images(tmp_path, [*PAIRS, PAIRS[0]])
+    assert matches.paths == {0: tmp_path / "b_2_side.png", 4: tmp_path / "b_2_side.png"}
+
+
+def test_of_patns_strips_the_last_image_is_scored(tmp_path):
+    strip = Image.new("RGB", (5 * 11, 16))
+    strip.paste((255, 0, 0), (44, 0, 55, 16))
+    for name in ("c.jpg___d.jpg_vis.png", "strips/c_2_d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        strip.save(tmp_path / name)
+    image = open_generated(tmp_path / "c.jpg___d.jpg_vis.png")
+    assert image.size == (11, 16) and image.getextrema() == ((255, 255), (0, 0), (0, 0))
+    matches = match_images(tmp_path / "strips", PAIRS)
+    with pytest.raises(InputError, match="strips: the images are 55 pixels wide and 16 high; cut out"):
+        check_images(tmp_path / "strips", matches, partial=True)

@@ -1,0 +1,85 @@
+"""Parts from files that hold less, or more, than the part."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from models.pretrained_parts import load_part
+from tests.models.test_vae import saved_vae
+from tests.models.variants import CLIP
+from tests.tiny import PARTS
+from utils.errors import InputError
+
+
+def test_a_file_that_lacks_tensors_is_refused(tmp_path: Path):
+    saved_vae(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    del weights["decoder.conv_in.bias"]
+    save_file(weights, path)
+    with pytest.raises(InputError, match=r"1 tensors are missing \(decoder.conv_in.bias\)") as error:
+        load_part(AutoencoderKL, str(tmp_path), random_weights=False)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("random_weights", [True, False])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"down_block_types": ["DownEncoderBlock2D"], "block_out_channels": [4, 4]}']
+)
+def test_a_damaged_config_is_one_line(tmp_path: Path, text, random_weights):
+    saved_vae(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))) as error:
+        load_part(AutoencoderKL, str(tmp_path), random_weights)
+    assert "\n" not in str(error.value)
+
+
+def test_the_published_clip_file_holds_a_text_model_too(tmp_path: Path, capfd):
+    torch.manual_seed(0)
+    clip = CLIPVisionModel(CLIPVisionConfig(**CLIP))
+    weights = {f"vision_model.{name.removeprefix('vision_model.')}": value for name, value in clip.state_dict().items()}
+    weights["vision_model.embeddings.position_ids"] = torch.arange(5)[None]
+    weights |= {"text_model.final_layer_norm.weight": torch.ones(4), "logit_scale": torch.ones(())}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps(CLIP))
+    loaded = load_part(CLIPVisionModel, str(tmp_path), random_weights=False).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in clip.state_dict().items())
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+@pytest.mark.parametrize("part", [UNet2DConditionModel, AutoencoderKL])
+def test_a_part_that_was_saved_within_wrappers(tmp_path: Path, part, suffix):
+    name = "unet" if part is UNet2DConditionModel else "vae"
+    weights = part.from_config(PARTS[name]).state_dict()
+    wrapped = {
+        f"module._orig_mod.{key}".replace("blocks.0.", "blocks.0._orig_mod."): value for key, value in weights.items()
+    }
+    assert any("blocks.0._orig_mod." in key for key in wrapped)
+    save = save_file if suffix == "safetensors" else torch.save
+    save(wrapped, tmp_path / f"diffusion_pytorch_model.{suffix}")
+    (tmp_path / "config.json").write_text(json.dumps(PARTS[name]))
+    loaded = load_part(part, str(tmp_path), random_weights=False).state_dict()
+    assert loaded.keys() == weights.keys() and all(torch.equal(loaded[key], weights[key]) for key in weights)
+
+
+def test_a_web_page_in_place_of_a_part(tmp_path: Path):
+    saved_vae(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    path.write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(InputError, match=re.escape(f"{path}: is a web page, not weights; download it again")):
+        load_part(AutoencoderKL, str(tmp_path), random_weights=False)
+
+
+def test_weights_of_other_sizes_than_the_config_are_one_line(tmp_path: Path):
+    saved_vae(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({**PARTS["vae"], "latent_channels": 8}))
+    with pytest.raises(InputError, match="cannot be read as AutoencoderKL: .*size mismatch") as error:
+        load_part(AutoencoderKL, str(tmp_path), random_weights=False)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,56 @@
+"""A whole training run, from the config to the exit status."""
+
+from pathlib import Path
+
+from accelerate.utils import set_seed
+from yacs.config import CfgNode
+
+from datasets import fid_real_images
+from datasets.loading import evaluation_pairs, training_pairs
+from evaluation.test_set import Evaluator
+from models import CFLD, build_model, load_model
+from utils.files import check_writable
+from utils.processes import make_accelerator, on_main
+
+from .caching import cached_inputs
+from .distillation import build_student
+from .log import open_log
+from .run_folder import RunFolder
+from .trainer import Trainer
+
+
+def build_to_train(cfg: CfgNode) -> CFLD:
+    """The model that a run begins with: a student, the checkpoint of MODEL.PRETRAINED_PATH, or the pretrained parts."""
+    if cfg.DISTILL.ENABLED:
+        return build_student(cfg)
+    return load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
+
+
+def run_training(cfg: CfgNode) -> int:
+    """Train the model of a checked config, in the run folder of that config.
+
+    Returns:
+        exit status, as of `Trainer.train`.
+
+    Raises:
+        InputError: as the parts of it do.
+    """
+    run = RunFolder.of(cfg)
+    run.check_writable()
+    if cfg.INPUT.CACHE != "off":
+        check_writable(Path(cfg.INPUT.CACHE_DIR), "INPUT.CACHE_DIR")
+    dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
+    accelerator = make_accelerator(cfg, project_dir=str(run.root))
+    open_log(None, console=accelerator.is_main_process)  # until `Trainer.train` opens the run's own
+    on_main(accelerator, run.lock)
+    evaluator = Evaluator(
+        cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
+    )
+    evaluator.check_best_score()
+    set_seed(cfg.ACCELERATE.SEED)
+    model = build_to_train(cfg)
+    if cfg.INPUT.CACHE != "off":
+        dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
+    status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()
+    accelerator.end_training()
+    return status

@@ -1,0 +1,1 @@
+"""Errors, files, images, processes and command lines: what every package may use."""
