@@ -10,7 +10,7 @@ started by scripts/multi_gpu/. Files go to outputs/<project>/<run>/generated/<he
 from accelerate.utils import set_seed
 
 from datasets import fid_real_images
-from datasets.loading import evaluation_pairs
+from datasets.loaders import evaluation_pairs
 from evaluation.provenance import claim_folder, sampling_facts
 from evaluation.test_set import Evaluator
 from models import load_model

@@ -17,7 +17,7 @@ from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
 from datasets import Pair, TrainPairs
-from datasets.loading import pair_sizes
+from datasets.loaders import pair_sizes
 from datasets.pair_inputs import CachedInputs, FileInputs
 from datasets.pairs import unpack
 from datasets.row_cache import RowCache

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from benchmarks.counts import batch_of
 from datasets import Pair, TrainPairs
-from datasets.loading import loader, pair_sizes, to_device
+from datasets.loaders import loader, pair_sizes, to_device
 from datasets.pairs import GlobalBatchSampler, unpack
 from diffusion.guidance import GUIDANCE, guided
 from diffusion.randomness import pair_generators

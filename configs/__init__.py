@@ -1,8 +1,6 @@
 """Settings: `load_config` clones the defaults, merges a file and command-line pairs, checks and freezes."""
 
-from utils.errors import InputError
-
 from .loading import load_config
 from .relations import check
 
-__all__ = ["InputError", "check", "load_config"]
+__all__ = ["check", "load_config"]

@@ -6,33 +6,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from datasets.keypoints import skeleton_image
 from datasets.row_cache import RowCache
 from utils.image_files import Size, open_image
-
-
-def resize_to_tensor(image: Image.Image, size: Size) -> torch.Tensor:
-    """Resize with PIL's antialiased bicubic filter; (3, height, width) float32 in [0, 1]."""
-    return unit_range(resize_to_bytes(image, size))
-
-
-def resize_to_bytes(image: Image.Image, size: Size) -> torch.Tensor:
-    """As `resize_to_tensor`, (3, height, width) uint8."""
-    return F.pil_to_tensor(F.resize(image, list(size), InterpolationMode.BICUBIC, antialias=True))
-
-
-def unit_range(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 to float32 in [0, 1], to the same bit on every device: GPUs multiply by the inverse of a plain number."""
-    return pixels.float() / torch.full((), 255.0, device=pixels.device)
-
-
-def normalize(image: torch.Tensor) -> torch.Tensor:
-    """[0, 1] to [-1, 1]."""
-    return image.sub(0.5).div_(0.5)
+from utils.image_tensors import resize_to_bytes
 
 
 def skeleton_bytes(keypoints: np.ndarray, size: Size, frame: Size) -> torch.Tensor:

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import functional as F
-from utils.image_tensors import normalize, resize_to_bytes, resize_to_tensor, unit_range
 
 from datasets.keypoints import gaussian_centres, gaussian_maps, pose_map
 from datasets.pair_inputs import FileInputs, Inputs
 from datasets.pair_lists import Pair
 from utils.errors import InputError
 from utils.image_files import Size, open_image
+from utils.image_tensors import normalize, resize_to_bytes, resize_to_tensor, unit_range
 
 SIDES = ("src", "tgt")  # of a pair: the source in its own pose, and the target
 ITEM_STREAM, ORDER_STREAM = 1, 2  # keep the random numbers of items and of batch order apart

@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPVisionConfig, CLIPVisionModel
-from utils.image_tensors import normalize, unit_range
 from yacs.config import CfgNode
 
 from configs import load_config
@@ -36,6 +35,7 @@ from models.pretrained_parts import load_part
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, read_record, write_text
+from utils.image_tensors import normalize, unit_range
 
 from .attributes import labelled_photos
 from .encoder_pretraining import EncoderPretraining

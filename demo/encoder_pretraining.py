@@ -8,9 +8,9 @@ last map, which learns sooner where it is asked itself.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from utils.image_tensors import normalize, unit_range
 
 from models import CFLD
+from utils.image_tensors import normalize, unit_range
 
 from .attributes import ATTRIBUTES, UNKNOWN
 

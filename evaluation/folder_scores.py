@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets import PairList, skeleton_image
-from datasets.loading import loader
+from datasets.loaders import loader
 from datasets.pair_lists import file_name
 from datasets.pairs import Size
 from evaluation.generated_images import GeneratedImages

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from utils.image_tensors import resize_to_bytes, resize_to_tensor
 
 from datasets import Pair
 from datasets.pair_lists import person_keypoints
 from utils.errors import InputError
 from utils.image_files import IMAGE_EXTENSIONS, Size, open_image
 from utils.image_folders import images_below
+from utils.image_tensors import resize_to_bytes, resize_to_tensor
 
 from .protocols import Protocol
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from utils.errors import InputError
+from utils.image_tensors import bytes_at_size
 
 from .metrics.distances import frechet_distance, kernel_distance
 from .metrics.face import FACE_FILE, FaceSimilarity
@@ -54,8 +54,7 @@ class Protocol:
 
     def at_size(self, images: Tensor, size: Sequence[int]) -> Tensor:
         """Predictions (B, 3, h, w) in [0, 1] as they are judged: (B, 3, *size) uint8 on the CPU."""
-        resized = F.resize(images.float(), list(size), self.resize, antialias=self.antialias)
-        return (quantise(resized) * 255).round().to(torch.uint8).cpu()
+        return bytes_at_size(images, size, self.resize, self.antialias)
 
     def framed(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] in the frame in which they are compared."""
@@ -107,12 +106,3 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise InputError(f"no evaluation protocol {name!r}; there are: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
-
-
-def quantise(images: Tensor) -> Tensor:
-    """Images in [0, 1] as they come back from an 8-bit file, float32.
-
-    Values are cut, not rounded, to 8 bits, as the published evaluation does; those of an 8-bit image stay as
-    they are. Values outside [0, 1] are clamped.
-    """
-    return (images.float() * 255).clamp(0, 255).to(torch.uint8).float() / 255

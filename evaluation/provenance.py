@@ -11,9 +11,9 @@ from configs.rules import Affects
 from configs.values import flat_settings
 from models.checkpoints import WEIGHTS, published_files
 from models.file_digests import part_digests
-from training.run_folder import lock_folder
 from utils.errors import InputError
 from utils.files import PARTIAL, in_checkout, read_record, write_text
+from utils.folders import lock_folder
 
 RECORD = "made_with.json"
 

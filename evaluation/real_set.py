@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
-from utils.image_tensors import resize_to_tensor
 
 from utils.errors import InputError
 from utils.files import whole_file
 from utils.image_files import open_image
+from utils.image_tensors import resize_to_tensor
 
 from .scores import NETWORK_BATCH, Scorer
 

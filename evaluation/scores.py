@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from utils.image_tensors import quantise
 
 from utils.errors import InputError
 from utils.files import in_checkout
+from utils.image_tensors import quantise
 
 from .metrics.network_weights import FOLDER, weights_file
 from .protocols import PERSON, SET_DISTANCES, protocol

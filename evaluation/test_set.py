@@ -27,7 +27,7 @@ from yacs.config import CfgNode
 
 from configs.values import value_at
 from datasets import TestPairs
-from datasets.loading import loader, to_device
+from datasets.loaders import loader, to_device
 from datasets.pair_lists import file_name, person_keypoints
 from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators, pair_seed

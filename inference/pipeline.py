@@ -15,13 +15,11 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
-from utils.image_tensors import normalize, resize_to_tensor
 from yacs.config import CfgNode
 
 from configs.defaults import default_config
 from datasets.keypoints import check_skeleton, pose_map
 from diffusion.schedulers import most_steps, scheduler_like
-from evaluation.protocols import PROTOCOLS
 from models.cfld import CFLD
 from models.conditioner import Appearance
 from models.conditions import PROMPT_SITE, Conditions
@@ -29,6 +27,7 @@ from models.hybrid_granularity_attention import install_biased_attention
 from models.pretrained_conditioner import PretrainedConditioner, conditioning_settings
 from models.vae import Decoder
 from utils.errors import InputError
+from utils.image_tensors import bytes_at_size, normalize, resize_to_tensor
 
 from .generation import generate, starting_noise
 from .pipeline_arguments import Photo, converted, generators_of, photos_of, poses_of, rows_of, split
@@ -146,7 +145,7 @@ class CFLDPipeline(DiffusionPipeline):
                     own = [generators[row] for row, _, _ in batch]
                     report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
                     samples = self._sample(conditions, settings, own, report, sampler)
-                    finished.append(PROTOCOLS["cfld"].at_size(samples, settings.output_size))
+                    finished.append(bytes_at_size(samples, settings.output_size))
         finally:
             self.maybe_free_model_hooks()  # also where a callback cancelled it
         result = converted(torch.cat(finished), output_type)

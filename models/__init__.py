@@ -1,10 +1,17 @@
 """The model: its parts, how they are built from a config, and its checkpoints."""
 
-from inference.pipeline import CFLDPipeline
+from importlib import import_module
+from typing import Any
 
 from .build import build_model
 from .cfld import CFLD
 from .checkpoints import load_checkpoint, load_model, save_checkpoint
 from .conditions import Conditions
 
-__all__ = ["CFLD", "CFLDPipeline", "Conditions", "build_model", "load_checkpoint", "load_model", "save_checkpoint"]
+__all__ = ["CFLD", "Conditions", "build_model", "load_checkpoint", "load_model", "save_checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CFLDPipeline":  # its import path in 0.1, kept for the programs of users
+        return import_module("inference.pipeline").CFLDPipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Generator, Tensor
 
-from datasets.pairs import SIDES
 from diffusion.objective import diffuse, dropped, timesteps_from_uniform
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 
@@ -19,6 +18,8 @@ from .conditioner import Conditioner
 from .conditions import Conditions
 from .unet import predict_noise
 from .vae import posterior, sample_posterior
+
+SIDES = ("src", "tgt")  # the denoising samples of a pair: the source in its own pose, and the target
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from datasets import fid_real_images
-from datasets.loading import loader
+from datasets.loaders import loader
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.real_set import real_features
 from evaluation.scores import Scorer
 from models.checkpoints import __main__ as checkpoints
+from tests.evaluation.metrics.networks import Colours
 from tests.forked import run
-from tests.metrics.networks import Colours
 from tests.shared import REPOSITORY
 from tests.test_faults import check_files
 from tests.tiny import folder_of_run, run_main, short_run, write_tiny

@@ -16,8 +16,8 @@ from datasets.layouts import find_layout
 from datasets.verification import verify
 from evaluation.scores import Scorer
 from models import build_model
+from tests.evaluation.metrics.networks import save_alexnet
 from tests.forked import run
-from tests.metrics.networks import save_alexnet
 from tests.shared import REPOSITORY
 from tests.tiny import run_main, short_run, write_dataset, write_tiny
 from training import caching

@@ -11,7 +11,7 @@ import pose_transfer_evaluate
 import pose_transfer_test
 import pose_transfer_train
 from tests import forked
-from tests.metrics.networks import save_alexnet, save_inception
+from tests.evaluation.metrics.networks import save_alexnet, save_inception
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import pose_transfer_train
 from configs import load_config
 from datasets import GlobalBatchSampler
-from datasets.loading import training_pairs
+from datasets.loaders import training_pairs
 from evaluation.test_set import Evaluator
 from inference.export import export_published
 from models import CFLD, build_model

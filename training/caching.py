@@ -16,16 +16,16 @@ from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from utils.image_tensors import normalize, unit_range
 from yacs.config import CfgNode
 
 from datasets import TrainPairs
-from datasets.loading import loader
+from datasets.loaders import loader
 from datasets.pair_inputs import CachedInputs, FileInputs
 from datasets.row_cache import RowCache, digest, tensors_digest
 from models.vae import posterior
 from utils.errors import InputError
 from utils.files import read_record, write_text
+from utils.image_tensors import normalize, unit_range
 from utils.processes import on_main
 
 AT_ONCE = 4  # photos encoded by the VAE; divides datasets.row_cache.SHARD_ROWS

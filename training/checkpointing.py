@@ -13,10 +13,11 @@ from yacs.config import CfgNode
 
 from models.checkpoints import write_checkpoint
 from utils.errors import InputError
+from utils.folders import new_folder
 from utils.processes import on_main
 
 from .log import LOGGER
-from .run_folder import RunFolder, new_folder
+from .run_folder import RunFolder
 from .state import Position, TrainingState
 
 

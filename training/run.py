@@ -6,7 +6,7 @@ from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
 from datasets import fid_real_images
-from datasets.loading import evaluation_pairs, training_pairs
+from datasets.loaders import evaluation_pairs, training_pairs
 from evaluation.test_set import Evaluator
 from models import CFLD, build_model, load_model
 from utils.files import check_writable

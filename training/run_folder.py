@@ -11,15 +11,10 @@ OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
     .lock                                                held by the program that writes there; in generated/<H>x<W> too
 """
 
-import errno
-import fcntl
 import json
-import os
-import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +22,10 @@ from yacs.config import CfgNode
 
 from models.checkpoints import check_checkpoint
 from utils.errors import InputError
-from utils.files import PARTIAL, check_writable, read_record, sync, write_text
+from utils.files import PARTIAL, check_writable, read_record, write_text
+from utils.folders import REPLACED, lock_folder
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
-REPLACED = ".replaced"  # ends the name of a checkpoint about to be replaced
-LOCK = ".lock"
 NEWEST_FORM = {"checkpoint": str, "before": list[str] | None}
 BEST_FORM = {"checkpoint": str, "score": str, "value": float}
 # of a checkpoint in a run
@@ -175,50 +169,3 @@ class RunFolder:
 def _places(record: Mapping[str, Any]) -> list[str]:
     """The checkpoints that a record names, relative to the run folder."""
     return [record["checkpoint"], *(record.get("before") or [])]
-
-
-def lock_folder(folder: Path) -> None:
-    """Keep other programs from writing to a folder until this process ends, in whatever way.
-
-    The processes that it starts do not hold the lock. A file system that has no locks is written to without.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # stays open: closing it would give the lock up
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            return
-        holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
-        raise InputError(
-            f"{folder}: {holder} is writing there; wait until it has ended, or choose another ACCELERATE.RUN_NAME"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary sibling to fill; it takes the place of `folder` when all in it is on the disk.
-
-    If filling it fails, nothing is left of it and `folder` is as before.
-    """
-    partial, replaced = (folder.with_name(folder.name + end) for end in (PARTIAL, REPLACED))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        for file in partial.iterdir():
-            sync(file)
-        sync(partial)
-        if folder.is_dir():
-            shutil.rmtree(replaced, ignore_errors=True)
-            folder.rename(replaced)
-        partial.rename(folder)
-        sync(folder.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)

@@ -21,7 +21,7 @@ from yacs.config import CfgNode
 from configs import load_config
 from configs.values import flat_settings
 from datasets import GlobalBatchSampler, TrainPairs
-from datasets.loading import loader, to_device
+from datasets.loaders import loader, to_device
 from datasets.pairs import unpack
 from datasets.row_cache import digest
 from diffusion.randomness import pair_seed

@@ -16,7 +16,7 @@ from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("gradio")
-from app import image_tab
+from app import image_tab  # noqa: E402
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -11,8 +11,8 @@ from inference.pose_library import library
 
 gr = pytest.importorskip("gradio")
 
-from app import sequence_tab
-from app.studio import Studio
+from app import sequence_tab  # noqa: E402
+from app.studio import Studio  # noqa: E402
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from evaluation.protocols import PROTOCOLS, protocol
 from evaluation.scores import Scorer
-from tests.metrics.networks import save_alexnet, save_vgg
+from tests.evaluation.metrics.networks import save_alexnet, save_vgg
 from utils.errors import InputError
 
 IMAGE = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,6 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from utils.image_tensors import quantise
 
 from evaluation import scores
 from evaluation.metrics.inception import INCEPTION_FILE
@@ -15,8 +14,9 @@ from evaluation.metrics.lpips import ALEXNET_FILE
 from evaluation.metrics.similarity import ssim, ssim_256
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.scores import Scorer
-from tests.metrics.networks import save_alexnet, save_inception
+from tests.evaluation.metrics.networks import save_alexnet, save_inception
 from utils.errors import InputError
+from utils.image_tensors import quantise
 
 COUNT, SIZE = 7, (56, 51)
 

@@ -10,13 +10,13 @@ from PIL import Image
 
 from configs import load_config
 from datasets import TestPairs, fid_real_images
-from datasets.loading import evaluation_pairs
+from datasets.loaders import evaluation_pairs
 from evaluation.grids import read_png
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.provenance import claim_folder
 from evaluation.test_set import Evaluation, Evaluator, sample_batch
 from models import build_model
-from tests.metrics.networks import Colours
+from tests.evaluation.metrics.networks import Colours
 from tests.tiny import write_tiny
 from utils.errors import InputError
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from configs import load_config
-from datasets.loading import training_pairs
+from datasets.loaders import training_pairs
 from datasets.pairs import unpack
 from datasets.row_cache import RowCache
 from models import build_model

@@ -8,9 +8,10 @@ import pytest
 
 from configs import load_config
 from models.file_digests import file_records
-from training.run_folder import LOCK, RunFolder, lock_folder, new_folder
+from training.run_folder import RunFolder
 from utils.errors import InputError
 from utils.files import write_text
+from utils.folders import LOCK, lock_folder, new_folder
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from evaluation.metrics.inception import (
     TensorFlowInceptionFeatures,
     inception_input,
 )
-from tests.metrics.networks import save_alexnet, save_inception
+from tests.evaluation.metrics.networks import save_alexnet, save_inception
 from tests.shared import SHARED, needs_shared
 from utils.errors import InputError
 

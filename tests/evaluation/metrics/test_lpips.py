@@ -6,7 +6,7 @@ from torchmetrics.functional.image import lpips as reference
 from torchvision.models import alexnet
 
 from evaluation.metrics.lpips import LPIPS
-from tests.metrics.networks import save_alexnet
+from tests.evaluation.metrics.networks import save_alexnet
 from utils.errors import InputError
 
 
