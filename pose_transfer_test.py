@@ -13,10 +13,10 @@ from datasets import fid_real_images
 from datasets.loaders import evaluation_pairs
 from evaluation.provenance import claim_folder, sampling_facts
 from evaluation.test_set import Evaluator
+from inference.execution import prepare_execution
 from models import load_model
 from models.build import use_small_decoder
 from models.checkpoints import checkpoint_config
-from models.execution import prepare_execution
 from training.log import LOGGER, open_log
 from training.run_folder import RunFolder
 from utils.processes import entrypoint, make_accelerator, on_main, parse_arguments

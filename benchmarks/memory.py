@@ -20,10 +20,10 @@ from yacs.config import CfgNode
 
 from benchmarks.counts import batch_of
 from diffusion.guidance import guidance_branches
+from inference.execution import cast_frozen
 from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
 from models.conditions import Conditions
-from models.execution import cast_frozen
 from models.unet import predict_noise
 from models.vae import decode_latents
 from training.memory import BYTES_A_PARAMETER, saved_bytes

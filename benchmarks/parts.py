@@ -10,8 +10,8 @@ from yacs.config import CfgNode
 from benchmarks.arms import clock, matrix_rate
 from benchmarks.counts import batch_of, flop
 from benchmarks.work import build
+from inference.execution import prepare_execution
 from models import CFLD, build_model
-from models.execution import prepare_execution
 from models.vae import decode_latents, posterior
 from utils.processes import make_accelerator
 

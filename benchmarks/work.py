@@ -19,11 +19,11 @@ from datasets.pairs import GlobalBatchSampler, unpack
 from diffusion.guidance import GUIDANCE, guided
 from diffusion.randomness import pair_generators
 from diffusion.sampling import sample
+from inference.execution import prepare_execution
 from inference.generation import generate, sampling_scheduler, starting_noise
 from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
 from models.conditions import Conditions
-from models.execution import prepare_execution
 from models.vae import decode_latents, posterior
 from training.caching import cached_inputs
 from training.memory import needs_checkpointing

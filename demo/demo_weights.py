@@ -29,7 +29,7 @@ from yacs.config import CfgNode
 from configs import load_config
 from configs.values import value_at
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
-from models.file_digests import part_digests
+from models.frozen_parts import part_digests
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
 from models.pretrained_parts import load_part
 from utils.command_line import Parser

@@ -15,9 +15,9 @@ from yacs.config import CfgNode
 from models.build import use_small_decoder
 from models.cfld import CFLD
 from models.checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model, published_tensors
-from models.file_digests import check_files, file_records
 from models.pretrained_parts import one_line, quiet_libraries
 from utils.errors import InputError
+from utils.file_digests import check_files, file_records
 from utils.files import PARTIAL, check_writable, in_checkout, read_record
 from utils.weight_files import check_weight_file
 

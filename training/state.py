@@ -22,9 +22,9 @@ from torch.optim import Optimizer
 
 from models import CFLD
 from models.checkpoints import published_files, published_names
-from models.sharding import sharded_like, to_cpu
 from utils.errors import InputError
 from utils.files import read_record
+from utils.sharding import sharded_like, to_cpu
 from utils.weight_files import read_tensor_file
 
 from .ema import EMA

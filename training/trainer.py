@@ -27,13 +27,13 @@ from datasets.row_cache import digest
 from diffusion.randomness import pair_seed
 from evaluation.tables import COLUMNS, json_numbers
 from evaluation.test_set import Evaluation, Evaluator
+from inference.execution import prepare_execution
 from models import CFLD, load_checkpoint
 from models.checkpoints import CONFIG, PROGRESS, other_parts, read_progress, trained_parameters
-from models.execution import prepare_execution
-from models.sharding import to_cpu, unsharded, whole
 from utils.errors import InputError
 from utils.files import write_text
 from utils.processes import on_main
+from utils.sharding import to_cpu, unsharded, whole
 
 from .bad_steps import BadSteps, Watch
 from .changed_settings import changes_note, training_settings

@@ -23,14 +23,15 @@ from configs import load_config
 from configs.loading import ConfigFiles, merge_config, read_config_files
 from configs.values import value_at
 from utils.errors import InputError
+from utils.file_digests import check_files, file_records
 from utils.files import in_checkout
+from utils.sharding import sharded_like
 from utils.weight_files import COMPUTED, read_weights
 
 from ..build import build_model
 from ..cfld import CFLD
-from ..file_digests import check_files, file_records, part_digests
+from ..frozen_parts import part_digests
 from ..perception_refined_decoder import LinearPrompt
-from ..sharding import sharded_like
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))

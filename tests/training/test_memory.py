@@ -4,7 +4,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from models.execution import cast_frozen
+from inference.execution import cast_frozen
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from training import memory

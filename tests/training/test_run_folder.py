@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from configs import load_config
-from models.file_digests import file_records
 from training.run_folder import RunFolder
 from utils.errors import InputError
+from utils.file_digests import file_records
 from utils.files import write_text
 from utils.folders import LOCK, lock_folder, new_folder
 

@@ -6,8 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs import load_config
 from diffusion.guidance import EVERYTHING, NOTHING
-from models import execution
-from models.execution import compile_regions, prepare_execution
+from inference import execution
+from inference.execution import compile_regions, prepare_execution
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from tests.training.test_distillation import student_of

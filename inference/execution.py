@@ -6,7 +6,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import nn
 
-from .cfld import CFLD
+from models.cfld import CFLD
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 TRANSLATIONS = 256  # of one kind of block: shapes of the levels, with and without gradients, at every batch size

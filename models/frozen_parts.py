@@ -1,0 +1,45 @@
+"""Digests of the frozen parts, which tell a checkpoint whether it is loaded with the parts it was trained with."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from configs.defaults import SETTINGS_BY_KEY
+from configs.values import value_at
+from utils.file_digests import sha256
+from utils.files import in_checkout
+
+from .pretrained_parts import WEIGHT_NAMES
+
+FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.frozen_part]
+
+
+def part_digests(cfg: CfgNode) -> dict[str, str]:
+    """SHA-256 of the settings and weights of each frozen part, by the setting that names its folder.
+
+    A file of known size and time is read once in a process.
+    """
+    folders = {setting: in_checkout(folder) for setting in FROZEN_PARTS if (folder := value_at(cfg, setting))}
+    if cfg.MODEL.DECODER_CONFIG.DEPTH != 0:  # CLIP is not built
+        folders.pop("MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", None)
+    weights = () if cfg.MODEL.RANDOM_WEIGHTS else WEIGHT_NAMES
+    return {setting: _digest(folder, weights) for setting, folder in folders.items()}
+
+
+def _digest(folder: Path, weights: Iterable[str]) -> str:
+    """Of the settings in a folder, and the first of these weight files that is there."""
+    found = [folder / name for name in ("config.json", "scheduler_config.json") if (folder / name).is_file()]
+    found += [folder / name for name in weights if (folder / name).is_file()][:1]
+    total = hashlib.sha256()
+    for path in found:
+        stat = path.stat()
+        total.update(_known_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns).encode())
+    return total.hexdigest()
+
+
+@cache
+def _known_sha256(path: Path, size: int, time: int) -> str:
+    return sha256(path)
