@@ -40,7 +40,6 @@ WRITING = {
     "models.checkpoints.__main__": (["export", "--checkpoint", "nowhere"], "--output"),
     "demo.drawn_people": ([], "--root"),
     "demo.demo_weights": (["vae", "--images", "nowhere"], "--parts"),
-    "benchmarks.sweep": (["MODEL.PRETRAINED_PATH", "nowhere"], "--json"),
 }
 
 
