@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 from configs.errors import InputError
 from configs.files import PARTIAL, in_checkout, read_record
+from configs.weight_files import check_start
 
 from .build import use_small_decoder
 from .cfld import CFLD
@@ -22,7 +23,6 @@ from .generation import sampling_scheduler
 from .manifest import FROZEN_PARTS, check_files, file_records
 from .parts import one_line, quiet_libraries
 from .pipeline import CFLDPipeline
-from .weights import check_weight_file
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
 FILES = "files.json"  # sizes and digests of an exported folder's files
@@ -88,7 +88,10 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
     for weights in sorted(path.glob("*/*.safetensors")):
-        check_weight_file(weights)
+        try:
+            check_start(weights)
+        except ValueError as error:
+            raise InputError(f"{weights}: {error}") from None
     if (path / FILES).is_file():
         check_files(path, read_record(path / FILES))
     try:
