@@ -71,8 +71,8 @@ def activation_bytes(model: nn.Module, one_pair: dict[str, Tensor], pairs: int) 
     measured = _Saved(model)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, _Unpinned(), torch.compiler.set_stance("force_eager"):
         tensors = (*measured.named_parameters(), *measured.named_buffers())
-        batch = {name: value.new_zeros(pairs, *value.shape[1:]) for name, value in one_pair.items()}
-        batch["seed"] = np.arange(pairs)  # its values are read
+        batch = {name: x.new_zeros(pairs, *x.shape[1:]) for name, x in one_pair.items() if name != "seed"}
+        batch["seed"] = np.arange(pairs)  # the values of seeds are read
         return functional_call(measured, {name: fake.from_tensor(x) for name, x in tensors}, (batch,))
 
 
