@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from benchmarks.arms import clock
+from benchmarks.timing import clock
 from metrics import psnr, ssim, ssim_256
 from metrics.scores import NETWORK_BATCH, PIXEL_BATCH, in_batches
 

@@ -11,7 +11,6 @@ from tests.tiny import run_main
 COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
     "python -m benchmarks",
     "python -m benchmarks.cloth",
-    "python -m benchmarks.likeness",
     "python -m datasets.drawn_people",
     "python -m metrics",
     "python -m models.checkpoints export",
