@@ -16,7 +16,7 @@ from utils.image_tensors import bytes_at_size
 from .metrics.distances import frechet_distance, kernel_distance
 from .metrics.face import FACE_FILE, FaceSimilarity
 from .metrics.inception import INCEPTION_FILE, TENSORFLOW_INCEPTION_FILE, InceptionFeatures, TensorFlowInceptionFeatures
-from .metrics.lpips import ALEXNET_FILE, LPIPS, VGG, VGG_FILE
+from .metrics.lpips import ALEXNET_FILE, LPIPS, VGG_FILE
 from .metrics.pose_accuracy import POSE_FILE, PoseAccuracy
 from .metrics.similarity import psnr, ssim, ssim_256
 
@@ -91,7 +91,7 @@ PROTOCOLS = {
     "dptn": Protocol(pixels={"SSIM": ssim}, pairs={"LPIPS": _LPIPS}, square=True),
     "standard": Protocol(
         pixels={"SSIM": partial(ssim_256, data_range=1.0), "PSNR": psnr},
-        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(LPIPS, backbone=VGG), VGG_FILE)},
+        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(LPIPS, backbone="vgg"), VGG_FILE)},
         inception=Network(TensorFlowInceptionFeatures, TENSORFLOW_INCEPTION_FILE),
     ),
 }

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from utils.errors import InputError
 from utils.files import whole_file
@@ -64,9 +64,8 @@ def real_features(
     """
     own = range(accelerator.process_index, len(paths), accelerator.num_processes)
     hidden = not accelerator.is_main_process
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(_digest, (paths[index] for index in own))
-        digests = list(tqdm(digests, "looking for known real images", len(own), leave=False, disable=hidden or None))
+    mine = paths[accelerator.process_index :: accelerator.num_processes]
+    digests = thread_map(_digest, mine, desc="looking for known real images", leave=False, disable=hidden or None)
     everyone = sorted(gather_object(list(zip(own, digests, strict=True))))
     network = _digest(weights / scorer.protocol.inception.file)
     facts = [network, f"{tuple(size)} square={scorer.protocol.square} sRGB", *(digest for _, digest in everyone)]

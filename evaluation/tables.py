@@ -38,7 +38,7 @@ COLUMNS = {  # in their order
 BASELINE = "copy of the source"  # label of the scores of the source in place of the generated image
 RESAMPLES, CONFIDENCE = 1000, 0.95
 DOCUMENT_FORM = {"scores": dict[str, float | None], "meta": dict}  # of metrics.json
-PER_IMAGE_DIGITS = 10  # beyond which the number of threads shows
+PER_IMAGE_FORMAT = "%.10g"  # more digits depend on the number of threads
 
 Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
 
@@ -102,8 +102,7 @@ def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[
 
 def write_per_image(folder: Path | str, table: Sequence[Mapping[str, float]]) -> None:
     """Write the rows of `Scorer.table` to `metrics_per_image.csv` in `folder`, whole or not at all."""
-    rows = [{name: _rounded(value) for name, value in row.items()} for row in table]
-    write_text(Path(folder) / "metrics_per_image.csv", _csv(rows))
+    write_text(Path(folder) / "metrics_per_image.csv", _csv(table, PER_IMAGE_FORMAT))
 
 
 def write_comparison(folder: Path | str, rows: Rows) -> None:
@@ -139,10 +138,6 @@ def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{PER_IMAGE_DIGITS}g}") if isinstance(value, float) else value
-
-
 def _table(rows: Rows) -> pd.DataFrame:
     """Scores as text, by label and by name with an arrow; NaN where there is none."""
     table = pd.DataFrame(index=list(rows))
@@ -158,5 +153,5 @@ def _ordered(names: Mapping[str, Any]) -> list[str]:
     return [*(name for name in COLUMNS if name in names), *(name for name in names if name not in COLUMNS)]
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+def _csv(rows: Sequence[Mapping[str, Any]], float_format: str | None = None) -> str:
+    return pd.DataFrame(rows).to_csv(index=False, float_format=float_format, lineterminator="\n")

@@ -21,48 +21,6 @@ FOLDER = CHECKOUT / "pretrained_models" / "pose"
 DETECTOR, POSE = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 DETECTOR_SIDE = 640
 LEAST_SCORE = 0.3  # of a keypoint that counts as found
-# our keypoints in COCO's order (17, the first of the 133 of whole bodies too); the neck is between the shoulders
-NECK = 1
-COCO = {
-    0: 0,
-    2: 6,
-    3: 8,
-    4: 10,
-    5: 5,
-    6: 7,
-    7: 9,
-    8: 12,
-    9: 14,
-    10: 16,
-    11: 11,
-    12: 13,
-    13: 15,
-    14: 2,
-    15: 1,
-    16: 4,
-    17: 3,
-}
-SHOULDERS = (5, 6)
-
-
-def from_coco(points: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Our keypoints of COCO's.
-
-    Args:
-        points: (17 or more, 2) of (x, y).
-        scores: (17 or more,).
-
-    Returns:
-        (18, 2) float (y, x), -1 for those with a low score; the neck needs both shoulders.
-    """
-    found = np.asarray(scores) >= LEAST_SCORE
-    keypoints = np.full((NUM_KEYPOINTS, 2), float(MISSING))
-    for ours, coco in COCO.items():
-        if found[coco]:
-            keypoints[ours] = points[coco][::-1]
-    if found[list(SHOULDERS)].all():
-        keypoints[NECK] = np.mean([points[shoulder][::-1] for shoulder in SHOULDERS], axis=0)
-    return keypoints
 
 
 def choose(people: list[np.ndarray], person: int | None, where: str) -> np.ndarray:
@@ -111,7 +69,8 @@ class PoseEstimator:
         boxes = detector(pixels)
         if not len(boxes):
             return []
-        people = [from_coco(points, scores) for points, scores in zip(*network(pixels, boxes))]
+        points, scores = (found[:, :NUM_KEYPOINTS] for found in network(pixels, boxes))  # (N, 18, 2) of (x, y), (N, 18)
+        people = np.where(scores[..., None] >= LEAST_SCORE, points[..., ::-1], MISSING)
         return [person for person in people if (person != MISSING).all(axis=1).sum() >= 3]
 
     @cached_property
@@ -126,7 +85,7 @@ class PoseEstimator:
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 detect = YOLOX(str(detector), model_input_size=(DETECTOR_SIDE, DETECTOR_SIDE))
-                network = RTMPose(str(pose))
+                network = RTMPose(str(pose), to_openpose=True)  # the neck scores as the less certain shoulder
         except Exception as error:  # of the network, of the file system, of onnxruntime
             reason = " ".join(str(error).split())[:160]
             raise InputError(

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchvision.models import inception_v3
 
 from utils.errors import InputError
+from utils.weight_files import read_tensor_file
 
-from .network_weights import load_weights, read_weights
+from .network_weights import load_weights
 
 INCEPTION_FILE = "inception_v3_google-0cc3c7bd.pth"
 TENSORFLOW_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -72,7 +73,7 @@ class TensorFlowInceptionFeatures(nn.Module):
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError:
             raise InputError("the package torch-fidelity is missing: pip install torch-fidelity") from None
-        read_weights(weights, self)  # torch-fidelity reads any pickle: let it have none that holds code
+        read_tensor_file(weights)  # torch-fidelity reads any pickle: let it have none that holds code
         try:
             self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
         except RuntimeError:

@@ -125,7 +125,7 @@ def test_a_score_that_is_not_finite_is_null(tmp_path):
     Evaluation(
         numbers, numbers, {}, Image.new("RGB", (4, 4)), per_image=[{"file": "a.png", "PSNR": 1.0}], made=1
     ).write(tmp_path, {})
-    assert (tmp_path / "metrics_per_image.csv").read_text() == "file,PSNR\na.png,1.0\n"
+    assert (tmp_path / "metrics_per_image.csv").read_text() == "file,PSNR\na.png,1\n"
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["scores"]["PSNR"] is report["meta"]["baseline_PSNR"] is None
     assert report["scores"]["SSIM"] == report["meta"]["baseline_SSIM"] == 1.0
