@@ -1,4 +1,4 @@
-"""How `inference/pose_library.json` was made: stances and views of the drawn people's prior, taken by an average figure.
+"""How `pose_library.json` was made: stances and views of the drawn people's prior, taken by an average figure.
 
 python -m demo.make_pose_library        writes it again
 """

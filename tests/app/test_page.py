@@ -14,6 +14,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 import pose_transfer_app
+from app import launch
 from datasets.keypoints import FRAME
 from tests.shared import REPOSITORY
 from tests.tiny import run_main
@@ -34,7 +35,7 @@ def get(address: str, data: bytes | None = None, **headers: str) -> str:
 def started(monkeypatch, tmp_path):
     """Run the program with options; `look` is called with its address while it runs."""
     pipe = Namespace(pose_frame=FRAME, config=SAMPLING, set_progress_bar_config=lambda **_: None)
-    monkeypatch.setattr(pose_transfer_app, "pipeline_of", lambda options: pipe)
+    monkeypatch.setattr(launch, "pipeline_of", lambda options: pipe)
     monkeypatch.chdir(tmp_path)
 
     def run(look, *options: str) -> int:

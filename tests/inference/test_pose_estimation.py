@@ -7,7 +7,7 @@ from PIL import Image
 from datasets.keypoints import MISSING
 from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator, choose, from_coco
 from tests.encodings import stored, turned_by
-from tests.poses import networks
+from tests.inference import networks
 from utils.errors import InputError
 
 # in the form of RTMPose's output: (x, y) and scores of a person who stands and faces the camera, left ear unsure
@@ -92,7 +92,7 @@ def test_nobody_there(folder):
 
 def test_networks_that_are_not_whole(folder):
     (folder / DETECTOR).write_bytes(b"half")
-    with pytest.raises(InputError, match="not there or not whole .*download_pretrained.sh pose"):
+    with pytest.raises(InputError, match="missing or damaged .*download_pretrained.sh pose"):
         PoseEstimator(folder).people(Image.new("RGB", (90, 120)))
 
 
