@@ -9,10 +9,12 @@ between batch sizes, kernels may round differently.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
+from tqdm import tqdm
 from yacs.config import CfgNode
 
 from diffusion.guidance import Branch
@@ -84,32 +86,35 @@ def select_rows(batch: Batch, rows: list[int]) -> Batch:
 
 @contextmanager
 def reproducible(
-    sample: Callable[[Batch, int], Tensor], batch_size: int, device: torch.device
+    sample: Callable[[Batch], Tensor], batch_size: int, device: torch.device, bar: tqdm
 ) -> Iterator[Callable[[Batch], Tensor]]:
-    """Yield a function from a batch to its images that is reproducible, see the docstring of the module.
+    """Make a function from batches to images reproducible, as the docstring of the module describes.
 
     Args:
-        sample: samples a batch, of which the first rows, as many as the second argument, are wanted.
+        sample: samples the images of a batch.
         batch_size: the largest batch size.
         device: the device of the model.
+        bar: counts sampled images.
     """
+
+    def padded(batch: Batch) -> Tensor:
+        count = len(batch["index"])
+        images = sample(select_rows(batch, [*range(count), *[count - 1] * (batch_size - count)]))
+        bar.update(count)
+        return images[:count]
+
+    def single(batch: Batch, row: int) -> Tensor:
+        image = sample(select_rows(batch, [row]))
+        bar.update()
+        return image
+
     if device.type != "cpu":
-
-        def padded(batch: Batch) -> Tensor:
-            count = len(batch["index"])
-            return sample(select_rows(batch, [*range(count), *[count - 1] * (batch_size - count)]), count)[:count]
-
         yield padded
         return
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(min(threads, batch_size), initializer=torch.set_num_threads, initargs=(1,))
-
-    def row_by_row(batch: Batch) -> Tensor:
-        rows = (select_rows(batch, [row]) for row in range(len(batch["index"])))
-        return torch.cat(list(pool.map(lambda row: sample(row, 1), rows)))
-
     try:
-        yield row_by_row
+        yield lambda batch: torch.cat(list(pool.map(partial(single, batch), range(len(batch["index"])))))
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

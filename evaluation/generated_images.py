@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from datasets import Pair
 from datasets.pair_lists import person_keypoints
@@ -110,10 +109,8 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
     Raises:
         InputError: an image is missing or invalid and `partial` is false, or no image is valid.
     """
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(_size, matches.paths.values())
-        bar = tqdm(found, "reading images", len(matches.paths), leave=False, disable=None)
-        sizes = dict(zip(matches.paths, bar, strict=True))
+    found = thread_map(_size, matches.paths.values(), desc="reading images", leave=False, disable=None)
+    sizes = dict(zip(matches.paths, found, strict=True))
     broken = [matches.paths[index].name for index, size in sizes.items() if size is None]
     usual = Counter(size for size in sizes.values() if size).most_common(1)
     if not usual:

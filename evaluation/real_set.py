@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from datasets.loaders import loader
 from utils.errors import InputError
@@ -66,10 +66,8 @@ def real_features(
         InputError: an image cannot be read.
     """
     own = range(accelerator.process_index, len(paths), accelerator.num_processes)
-    hidden = not accelerator.is_main_process
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(_digest, (paths[index] for index in own))
-        digests = list(tqdm(digests, "hashing real images", len(own), leave=False, disable=hidden or None))
+    bar = {"leave": False, "disable": None if accelerator.is_main_process else True}
+    digests = thread_map(_digest, [paths[index] for index in own], desc="hashing real images", **bar)
     everyone = sorted(gather_object(list(zip(own, digests, strict=True))))
     weights = in_checkout(weights)
     network = _digest(weights / scorer.protocol.inception.file)
@@ -81,7 +79,7 @@ def real_features(
         return cached
     parts: list[tuple[list[int], Tensor]] = []
     batches = loader(RealImages(paths, size), workers, accelerator.device, sampler=own, batch_size=NETWORK_BATCH)
-    for images, indices in tqdm(batches, "real images for FID", leave=False, disable=hidden or None):
+    for images, indices in tqdm(batches, "real images for FID", **bar):
         parts.append((indices.tolist(), scorer.features(images)))
         if stop():
             raise KeyboardInterrupt

@@ -141,11 +141,11 @@ class Evaluator:
         model.eval()
         try:
             with self._progress() as bar:
-                sample = partial(self._sample, model, stop, bar)
-                with reproducible(sample, test.MICRO_BATCH_SIZE, self.accelerator.device) as sampler:
+                sample = partial(self._sample, model, stop)
+                with reproducible(sample, test.MICRO_BATCH_SIZE, self.accelerator.device, bar) as sampler:
                     for batch in self._batches():
                         images, sampled = self._images(batch, sampler, folder)
-                        bar.update(len(images) - sampled)  # `_sample` counts the others
+                        bar.update(len(images) - sampled)  # the images that were read
                         made += sampled
                         tiles |= self._score(batch, images)
         finally:
@@ -166,8 +166,8 @@ class Evaluator:
         hidden = None if self.accelerator.is_main_process else True
         return tqdm(total=len(self._own()), desc="sampling", unit="image", disable=hidden, leave=False)
 
-    def _sample(self, model: CFLD, stop: Callable[[], bool], bar: tqdm, batch: Batch, count: int) -> Tensor:
-        """Sample a batch, whose first `count` rows are no padding; (B, 3, *size) uint8."""
+    def _sample(self, model: CFLD, stop: Callable[[], bool], batch: Batch) -> Tensor:
+        """Sample the images (B, 3, *size) uint8 of a batch."""
 
         def check(*_) -> None:
             if stop():
@@ -183,7 +183,6 @@ class Evaluator:
                 f"the samples of pairs {indices} are not finite; "
                 "use ACCELERATE.MIXED_PRECISION no or another checkpoint"
             )
-        bar.update(count)
         return self.scorer.protocol.at_size(images, self.size)
 
     def _images(

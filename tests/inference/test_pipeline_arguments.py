@@ -24,7 +24,7 @@ def test_several_poses_in_any_form():
     "pose", ["standing_front", None, 3, {}, np.zeros((18, 0)), np.zeros((18, 3)), [POSE, POSE[1:]]]
 )
 def test_what_is_no_pose(pose):
-    with pytest.raises(InputError, match="a pose .* expected shape \\(18, 2\\)"):
+    with pytest.raises(InputError, match="a pose .* expected .*\\(18, 2\\)"):
         poses_of(pose)
 
 
