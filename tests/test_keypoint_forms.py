@@ -107,5 +107,5 @@ def test_frames_without_a_person_are_left_out_by_the_generator(photo, capsys):
     words = ["--source", photo, "--pose", photo.parent / "film", "--output", photo.parent / "out"]
     assert run_main(pose_transfer_generate, *words) == 0
     output = capsys.readouterr()
-    assert "film: 1 of 3 show nobody and are left out, first" in output.out and not output.err
+    assert "film: skipped 1 of 3 without a person, first" in output.out and not output.err
     assert {path.stem for path in (photo.parent / "out" / "skeletons").iterdir()} == {"1", "3"}
