@@ -1,7 +1,7 @@
-"""Keypoints from photos, by rtmlib's person detector and pose network (RTMPose or DWPose, ONNX).
+"""Find keypoints in photos with the person detector and pose network of rtmlib (RTMPose or DWPose, ONNX).
 
-The networks are read from `pretrained_models/pose` (`bash scripts/download_pretrained.sh pose`); where they are not
-there, rtmlib downloads its own.
+The networks are read from `pretrained_models/pose` (`bash scripts/download_pretrained.sh pose`). If they are missing,
+rtmlib downloads its own.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ LEAST_SCORE = 0.3  # of a keypoint that counts as found
 
 
 def choose(people: list[np.ndarray], person: int | None, where: str) -> np.ndarray:
-    """One of several people.
+    """Choose one of several people.
 
     Args:
         people: keypoints (18, 2) of each.
@@ -32,8 +32,8 @@ def choose(people: list[np.ndarray], person: int | None, where: str) -> np.ndarr
         where: the file, for the error message.
 
     Raises:
-        NoPersonError: nobody was found.
-        InputError: not so many were found.
+        NoPersonError: there are no people.
+        InputError: there are fewer than `person` people.
     """
     if not people:
         raise NoPersonError(where)
@@ -49,17 +49,17 @@ def _area(keypoints: np.ndarray) -> float:
 
 
 class PoseEstimator:
-    """Finds people in photos; the networks are loaded when they are first needed.
+    """Finds people in photos; loads the networks at first use.
 
     Args:
-        folder: with the two networks; those of rtmlib are downloaded where they are not there.
+        folder: contains the two networks; if they are missing, rtmlib downloads its own.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
 
     def people(self, photo: Image.Image) -> list[np.ndarray]:
-        """Keypoints (18, 2) of (y, x) in pixels of the upright photo, -1 for missing, of everybody with at least three.
+        """Find the keypoints (18, 2), (y, x) in pixels of the upright photo, of every person with at least three.
 
         Raises:
             InputError: rtmlib or its networks are missing.
@@ -89,8 +89,8 @@ class PoseEstimator:
         except Exception as error:  # of the network, of the file system, of onnxruntime
             reason = " ".join(str(error).split())[:160]
             raise InputError(
-                f"{self.folder}: the pose networks {DETECTOR} and {POSE} are not there or not whole ({reason}); "
-                "`bash scripts/download_pretrained.sh pose` fetches them; or give keypoints instead of a photo"
+                f"{self.folder}: the pose networks {DETECTOR} and {POSE} are missing or damaged ({reason}); "
+                "run `bash scripts/download_pretrained.sh pose`, or use keypoints instead of a photo"
             ) from None
         height, width = network.session.get_inputs()[0].shape[2:]
         network.model_input_size = (width, height)

@@ -15,7 +15,7 @@ BACKBONES = {"alex": alexnet, "vgg": vgg16}  # by torchmetrics' names
 
 
 class LPIPS(nn.Module):
-    """Perceptual distance (B,) of image pairs (B, 3, H, W) in [0, 1]; 0 for equal images.
+    """Computes perceptual distances (B,) of image pairs (B, 3, H, W) in [0, 1]; 0 for equal images.
 
     Args:
         weights: file of torchvision's state dict (IMAGENET1K_V1) of the backbone.

@@ -1,4 +1,4 @@
-"""Weights of the networks that scores are measured with: plain files that the user puts in one folder."""
+"""Weight files of the networks that scores use."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ FOLDER = Path("pretrained_models/metrics")
 
 
 def weights_file(folder: Path, name: str, remedy: str) -> Path:
-    """Path of the weights `name` in `folder`.
+    """Return the path of the weight file `name` in `folder`.
 
     Raises:
-        InputError: there is no such file; says what to do, the `remedy`.
+        InputError: the file is missing; the message ends with `remedy`.
     """
     path = Path(os.path.normpath(folder / name))
     if not path.is_file():
@@ -24,14 +24,14 @@ def weights_file(folder: Path, name: str, remedy: str) -> Path:
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Give `module`, which may be on "meta", the tensors of the state dict in `path`: the same entries.
+    """Load the state dict in `path` to `module`, which may be on the "meta" device; code in the file is not run.
 
     Raises:
-        InputError: the file is missing, is no state dict, or belongs to another network.
+        InputError: the file is missing, not a state dict, or of another network.
     """
     state = read_tensor_file(path)
     try:
         module.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is no weights file of {type(module).__name__}: {reason}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not the weights of {type(module).__name__}: {reason}") from error

@@ -94,7 +94,7 @@ def test_nobody_there(folder):
 
 def test_networks_that_are_not_whole(folder):
     (folder / DETECTOR).write_bytes(b"half")
-    with pytest.raises(InputError, match="not there or not whole .*download_pretrained.sh pose"):
+    with pytest.raises(InputError, match="missing or damaged .*download_pretrained.sh pose"):
         PoseEstimator(folder).people(Image.new("RGB", (90, 120)))
 
 
