@@ -48,8 +48,8 @@ from pathlib import Path
 
 from torchvision.io import decode_image
 
-from metrics.report import score_table
-from metrics.scores import Scorer
+from evaluation.tables import score_table
+from evaluation.scores import Scorer
 
 rows = dict(row.split("=", 1) for row in sys.argv[1:])
 teachers = sorted(Path(rows.pop("teacher_50")).glob("*_vis.png"))

@@ -44,6 +44,6 @@ def test_broken_weights(tmp_path):
         LPIPS(path)
     assert "\n" not in str(error.value)
     torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="alexnet.pth is no weights file of AlexNet: Error") as error:
+    with pytest.raises(InputError, match="alexnet.pth: not the weights of AlexNet: Error") as error:
         LPIPS(path)
     assert "\n" not in str(error.value)
