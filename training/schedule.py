@@ -1,4 +1,4 @@
-"""The learning rate as a function of the optimizer step alone, so that resuming needs only the step."""
+"""The learning rate, a function of the optimizer step alone."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from yacs.config import CfgNode
 
 
 def learning_rate_factor(config: CfgNode, steps_per_epoch: int, base_lr: float | None = None) -> Callable[[int], float]:
-    """Multiple of the base learning rate at an optimizer step counted from 0.
+    """Return the factor on the base learning rate as a function of the optimizer step, counted from 0.
 
-    Linear from just above WARMUP_RATE to 1 over WARMUP_STEPS, then times DECAY_RATE at each of DECAY_EPOCHS,
-    or OVERRIDE_LR after the warm-up.
+    The factor rises linearly from just above WARMUP_RATE to 1 over WARMUP_STEPS. Then it is multiplied by DECAY_RATE
+    at each of DECAY_EPOCHS; OVERRIDE_LR replaces the learning rate after the warm-up.
 
     Args:
         config: the OPTIMIZER settings.
-        steps_per_epoch: optimizer steps of an epoch.
-        base_lr: the base learning rate, where it is not LR.
+        steps_per_epoch: optimizer steps per epoch.
+        base_lr: the base learning rate, if it is not LR.
     """
     milestones = sorted(epoch * steps_per_epoch for epoch in config.DECAY_EPOCHS)
 
@@ -30,12 +30,12 @@ def learning_rate_factor(config: CfgNode, steps_per_epoch: int, base_lr: float |
 
 
 def learning_rate_schedule(config: CfgNode, batch: int, steps_per_epoch: int) -> Callable[[int], float]:
-    """The learning rate at an optimizer step counted from 0.
+    """Return the learning rate as a function of the optimizer step, counted from 0.
 
     Args:
         config: the OPTIMIZER settings.
-        batch: pairs of an optimizer step.
-        steps_per_epoch: optimizer steps of an epoch.
+        batch: pairs per optimizer step.
+        steps_per_epoch: optimizer steps per epoch.
     """
     base = config.LR * (batch if config.SCALE_LR else 1)
     factor = learning_rate_factor(config, steps_per_epoch, base)
