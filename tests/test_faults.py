@@ -262,7 +262,7 @@ def test_a_machine_is_lost_and_back(tiny):
         wait_for(lambda: steps_done(run_of_nodes) >= 3, "no steps")
         for pid in (*children(second.pid), second.pid):
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: "starting again" in output.read_text(), "the first machine does not start again")
+        wait_for(lambda: "restarting" in output.read_text(), "the first machine does not start again")
         check_files(run_of_nodes)
         lost_at = steps_done(run_of_nodes)
         second, _ = start(1, 1)
