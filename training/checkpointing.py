@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
@@ -73,7 +74,7 @@ class Checkpoints:
         self.last: Path | None = None
         self.saved: Position | None = None
         self._pending: Path | None = None
-        self._writer: _WriterThread | None = None
+        self._writer: Future | None = None
         self._saved_at = time.monotonic()
 
     def find(self) -> Path | None:
@@ -102,7 +103,7 @@ class Checkpoints:
 
     def written(self) -> bool:
         """Return whether the main process has finished writing since the last call of `settle`."""
-        return self._writer is not None and not self._writer.is_alive()
+        return self._writer is not None and self._writer.done()
 
     def save(self, snapshot: Snapshot) -> None:
         """Begin to write a checkpoint, after the previous one is complete.
@@ -122,7 +123,7 @@ class Checkpoints:
             LOGGER.info(f"saved {folder}")
 
         if self.accelerator.is_main_process:
-            self._writer = _WriterThread(write)
+            self._writer = _in_background(write)
 
     def settle(self) -> None:
         """Wait for the checkpoint that is being written.
@@ -146,22 +147,15 @@ class Checkpoints:
         writer.result()
 
 
-class _WriterThread(Thread):
-    """Runs `write` in a thread that does not keep the program alive."""
+def _in_background(write: Callable[[], None]) -> Future:
+    """Run `write` in a thread that does not keep the program alive."""
+    future: Future = Future()
 
-    def __init__(self, write: Callable[[], None]) -> None:
-        super().__init__(daemon=True)
-        self.write, self.error = write, None
-        self.start()
-
-    def run(self) -> None:
+    def run() -> None:
         try:
-            self.write()
+            future.set_result(write())
         except Exception as error:
-            self.error = error
+            future.set_exception(error)
 
-    def result(self) -> None:
-        """Wait for the end of `write` and raise its exception, if any."""
-        self.join()
-        if self.error:
-            raise self.error
+    Thread(target=run, daemon=True).start()
+    return future
