@@ -23,7 +23,7 @@ from benchmarks.presets import FEWER, PRESETS, Preset
 from benchmarks.suite import BENCHMARKS, FLOP, Tables
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
-from utils.files import write_text
+from utils.files import check_writable, write_text
 
 
 def conditions_of(preset: Preset) -> dict[str, str | int]:
@@ -41,17 +41,6 @@ def conditions_of(preset: Preset) -> dict[str, str | int]:
         "steps": cfg.TEST.NUM_INFERENCE_STEPS,
         "precision": preset.precision,
     }
-
-
-def check_output(path: Path) -> None:
-    """Raise `InputError` where results could not be written after the measurements; the folder is made."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writable = not path.is_dir() and os.access(path.parent, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise InputError(f"--json {path}: cannot be written; choose another file")
 
 
 def check_counts(results: Mapping[str, Tables]) -> None:
@@ -73,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.benchmark in ("evaluate", "all") and not find_spec("skimage"):
         raise InputError("evaluate compares with scikit-image: pip install -r requirements-dev.txt")
     if options.json:
-        check_output(options.json)
+        check_writable(options.json, "--json", is_file=True)
     preset, results = PRESETS[options.preset], {}
     machine = conditions_of(preset)
     print(", ".join(f"{name} {value}" for name, value in machine.items()))

@@ -1,4 +1,4 @@
-"""What a drawn person looks like, as classes: what the demo's encoder is pretrained to tell."""
+"""Attributes of drawn people as classes, the labels that the demo's appearance encoder is pretrained on."""
 
 import multiprocessing
 from collections.abc import Callable, Sequence
@@ -13,72 +13,69 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from demo.drawn_bodies import draw
-from demo.drawn_cloth import MOTIFS, PATTERNS
-from demo.drawn_figures import (
+from demo.appearance import (
     BACKDROPS,
     BOTTOMS,
-    CLOTH_COLOURS,
-    HAIR_COLOURS,
+    CLOTH_COLORS,
+    HAIR_COLORS,
     HAIR_STYLES,
     SKIN_TONES,
     TOPS,
     Person,
     sample_person,
-    sample_pose,
 )
+from demo.body_painter import draw
+from demo.painting import MOTIFS, PATTERNS
+from demo.poses import sample_pose
 
 SEED = 5000
-UNKNOWN = -100  # label of what a person does not have, which cross-entropy ignores
+UNKNOWN = -100  # label of an attribute that a person lacks; cross-entropy ignores it
 
 
 class Attribute(NamedTuple):
-    """One thing to tell: how many classes there are, and the class of a person or UNKNOWN."""
+    """A property to classify: its possible values, and a function that returns the value of a person, or None."""
 
-    classes: int
-    of: Callable[[Person], int]
+    values: Sequence
+    value: Callable[[Person], object]
 
-
-def _one_of(choices: Sequence, name: str) -> Attribute:
-    return Attribute(len(choices), lambda person: tuple(choices).index(getattr(person, name)))
+    def label(self, person: Person) -> int:
+        """Return the class of a person, or UNKNOWN."""
+        value = self.value(person)
+        return UNKNOWN if value is None else self.values.index(value)
 
 
 def _cloth(garment: str) -> tuple[Attribute, ...]:
-    """Pattern and both colours of the cloth of a garment; plain cloth shows one."""
+    """Return pattern and both colors of the cloth of a garment; plain cloth shows one color."""
 
-    def figure(person: Person) -> int:
+    def figure(person: Person) -> tuple[int, int, int] | None:
         cloth = getattr(person, garment)
-        return UNKNOWN if cloth.pattern == "plain" else CLOTH_COLOURS.index(cloth.figure)
+        return None if cloth.pattern == "plain" else cloth.figure
 
     return (
-        Attribute(len(PATTERNS), lambda person: PATTERNS.index(getattr(person, garment).pattern)),
-        Attribute(len(CLOTH_COLOURS), lambda person: CLOTH_COLOURS.index(getattr(person, garment).ground)),
-        Attribute(len(CLOTH_COLOURS), figure),
+        Attribute(PATTERNS, lambda person: getattr(person, garment).pattern),
+        Attribute(CLOTH_COLORS, lambda person: getattr(person, garment).ground),
+        Attribute(CLOTH_COLORS, figure),
     )
-
-
-def _motif(person: Person) -> int:
-    cloth = person.top_cloth
-    return MOTIFS.index(cloth.motif) if cloth.pattern == "print" else UNKNOWN
 
 
 ATTRIBUTES = (
     *_cloth("top_cloth"),
     *_cloth("bottom_cloth"),
-    Attribute(len(MOTIFS), _motif),
-    _one_of(tuple(TOPS), "top"),
-    _one_of(tuple(BOTTOMS), "bottom"),
-    _one_of(CLOTH_COLOURS, "shoes"),
-    _one_of(tuple(HAIR_STYLES), "hair_style"),
-    _one_of(HAIR_COLOURS, "hair"),
-    _one_of(SKIN_TONES, "skin"),
-    Attribute(len(BACKDROPS), lambda person: BACKDROPS.index(person.backdrop[0])),
+    Attribute(MOTIFS, lambda person: person.top_cloth.motif if person.top_cloth.pattern == "print" else None),
+    Attribute(list(TOPS), lambda person: person.top),
+    Attribute(list(BOTTOMS), lambda person: person.bottom),
+    Attribute(CLOTH_COLORS, lambda person: person.shoes),
+    Attribute(list(HAIR_STYLES), lambda person: person.hair_style),
+    Attribute(HAIR_COLORS, lambda person: person.hair),
+    Attribute(SKIN_TONES, lambda person: person.skin),
+    Attribute(BACKDROPS, lambda person: person.backdrop[0]),
 )
+CLASSES = max(len(attribute.values) for attribute in ATTRIBUTES)
 
 
 def attribute_labels(people: Sequence[Person]) -> Tensor:
-    """Classes (N, len(ATTRIBUTES)) int64 of N people."""
-    return torch.tensor([[attribute.of(person) for attribute in ATTRIBUTES] for person in people])
+    """Return the classes (N, len(ATTRIBUTES)) int64 of N people."""
+    return torch.tensor([[attribute.label(person) for attribute in ATTRIBUTES] for person in people])
 
 
 def _person(index: int) -> tuple[Person, np.random.Generator]:
@@ -86,22 +83,22 @@ def _person(index: int) -> tuple[Person, np.random.Generator]:
     return sample_person(rng), rng
 
 
-def _photo(index: int, size: int) -> np.ndarray:
-    cv2.setNumThreads(1)  # one process a core already
+def _image(index: int, size: int) -> np.ndarray:
+    cv2.setNumThreads(1)  # there is a process per core
     person, rng = _person(index)
-    picture, _ = draw(person, sample_pose(rng, person))
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
+    image, _ = draw(person, sample_pose(rng, person))
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def labelled_photos(people: int, size: int) -> tuple[Tensor, Tensor]:
-    """A photo of each of so many people, none of whom is in a drawn data set, and their labels.
+def labeled_images(people: int, size: int) -> tuple[Tensor, Tensor]:
+    """Draw one image of each of `people` people that are in no drawn dataset, and label them.
 
     Returns:
-        (people, 3, size, size) uint8, (people, len(ATTRIBUTES)) int64.
+        images (people, 3, size, size) uint8, and labels (people, len(ATTRIBUTES)) int64.
     """
-    photos = torch.empty(people, 3, size, size, dtype=torch.uint8)
+    images = torch.empty(people, 3, size, size, dtype=torch.uint8)
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        drawn = pool.map(partial(_photo, size=size), range(people), chunksize=8)
+        drawn = pool.map(partial(_image, size=size), range(people), chunksize=8)
         for index, pixels in enumerate(tqdm(drawn, total=people, desc="drawing", unit="person", disable=None)):
-            photos[index] = torch.from_numpy(pixels).permute(2, 0, 1)
-    return photos, attribute_labels([_person(index)[0] for index in range(people)])
+            images[index] = torch.from_numpy(pixels).permute(2, 0, 1)
+    return images, attribute_labels([_person(index)[0] for index in range(people)])

@@ -1,9 +1,9 @@
-"""How often generated drawn people wear the right cloth: each image is compared with its target in ten cloths.
+"""Measure how often drawn people in generated images wear the right cloth.
 
     python -m demo.cloth outputs/demo/quickstart_finished/generated/128x128 --dataset outputs/demo/fashion
 
-The target is drawn anew with its top, or its bottom, in the right cloth and in nine of other people; the cloth is
-recognised when the image is nearest (squared error) to the right one. Chance gives 10 %.
+The target is drawn with its top (or bottom) in the right cloth and in nine cloths of other people. The cloth is right
+if the generated image is nearest (squared error) to the target in the right cloth. Chance is 10 %.
 """
 
 from collections import defaultdict
@@ -17,19 +17,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets import load_pairs
-from demo.drawn_cloth import Cloth
 from demo.drawn_people import Drawn, draw, people_in
+from demo.painting import Cloth
 from evaluation.generated_images import match_images
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 from utils.image_files import open_image
 
-CLOTHS = 10  # to choose from
+CLOTHS = 10  # candidates per garment
 GARMENTS = {"top": "top_cloth", "bottom": "bottom_cloth"}
 
 
 class Choice(NamedTuple):
-    """Which of the cloths an image is nearest to."""
+    """Whether an image is nearest to the right cloth of a garment."""
 
     garment: str
     pattern: str  # of the right cloth
@@ -37,44 +37,44 @@ class Choice(NamedTuple):
 
 
 def other_cloths(people: Sequence[Drawn], garment: str, right: Cloth, rng: np.random.Generator) -> list[Cloth]:
-    """CLOTHS - 1 different cloths of a garment of other people, fewer where there are no more."""
-    cloths = {getattr(drawn.person, GARMENTS[garment]): None for drawn in people}  # a set, in the order of people
+    """Return CLOTHS - 1 different cloths of a garment of other people, or all if there are fewer."""
+    cloths = {getattr(drawn.person, GARMENTS[garment]): None for drawn in people}  # a set in the order of the people
     cloths.pop(right)
     return [list(cloths)[index] for index in rng.permutation(len(cloths))[: CLOTHS - 1]]
 
 
 def distance(image: np.ndarray, drawn: Drawn, number: int, garment: str, cloth: Cloth) -> float:
-    """Mean squared difference of `image` (h, w, 3) from the person's photo `number` with a garment in `cloth`."""
-    picture, _ = draw(replace(drawn.person, **{GARMENTS[garment]: cloth}), drawn.poses[number])
+    """Return the mean squared error of `image` (h, w, 3) to the person's image `number` with a garment in `cloth`."""
+    target, _ = draw(replace(drawn.person, **{GARMENTS[garment]: cloth}), drawn.poses[number])
     size = image.shape[1::-1]
-    return float(np.square(np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)) - image).mean())
+    return float(np.square(np.asarray(Image.fromarray(target).resize(size, Image.Resampling.BICUBIC)) - image).mean())
 
 
 def choices(generated: Path, dataset: Path) -> Iterator[Choice]:
-    """The choices for every image of a pair of test people drawn into `dataset`.
+    """Yield the choices for each generated image of a test pair of the drawn dataset.
 
     Raises:
-        InputError: no image belongs to a pair, or the people were not drawn by `demo.drawn_people`.
+        InputError: no image belongs to a pair, or `dataset` was not drawn by `demo.drawn_people`.
     """
     people, pairs = people_in(dataset, "test"), load_pairs(dataset, "test", "fashion")
-    photos = len(people[0].poses)
+    images_per_person = len(people[0].poses)
     rng = np.random.default_rng(0)
     for index, path in tqdm(match_images(generated, pairs).paths.items(), desc="drawing", unit="image", leave=False):
         image = np.asarray(open_image(path), dtype=np.float32)
-        person, number = divmod(pairs.annotations.rows[pairs[index].target], photos)
+        person, number = divmod(pairs.annotations.rows[pairs[index].target], images_per_person)
         drawn = people[person]
         for garment, name in GARMENTS.items():
             right = getattr(drawn.person, name)
             others = other_cloths(people, garment, right, rng)
-            found = [distance(image, drawn, number, garment, cloth) for cloth in (right, *others)]
-            yield Choice(garment, right.pattern, int(np.argmin(found)) == 0)
+            distances = [distance(image, drawn, number, garment, cloth) for cloth in (right, *others)]
+            yield Choice(garment, right.pattern, int(np.argmin(distances)) == 0)
 
 
 @one_line_errors
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(__doc__, prog="python -m demo.cloth")
-    parser.add_argument("generated", type=Path, help="folder of the images that pose_transfer_test.py wrote")
-    parser.add_argument("--dataset", type=Path, required=True, help="root folder of the drawn people")
+    parser.add_argument("generated", type=Path, help="folder of images written by pose_transfer_test.py")
+    parser.add_argument("--dataset", type=Path, required=True, help="root folder of the drawn dataset")
     options = parser.parse_args(arguments)
     groups = defaultdict(list)
     for choice in choices(options.generated, options.dataset):

@@ -1,4 +1,4 @@
-"""Making the demo weights from drawn people: the parts that stand for public weights, and the final split.
+"""Make the demo weights from drawn people: the parts that replace public weights, and the finished checkpoint.
 
     python -m demo.demo_weights vae      --images DIR --minutes 20
     python -m demo.demo_weights clip     --images DIR --minutes 5
@@ -7,12 +7,13 @@
     python -m demo.demo_weights branches --checkpoint DIR
     python -m demo.demo_weights split    --checkpoint DIR
 
-`scripts/make_demo_weights.sh` runs the whole of it; sizes are those of `pretrained_models/demo/*/config.json`.
+`scripts/make_demo_weights.sh` runs all of them. The sizes are those of `pretrained_models/demo/*/config.json`.
 """
 
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.values import value_at
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.frozen_parts import part_digests
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
@@ -37,24 +38,35 @@ from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, read_record, write_text
 from utils.image_tensors import normalize, unit_range
 
-from .attributes import labelled_photos
+from .attributes import labeled_images
 from .encoder_pretraining import EncoderPretraining
 
 CONFIG = "configs/demo.yaml"
-PROMPT_ALONE = (CONFIG, "configs/ablation_study/no_app.yaml")
-SIZE = 128  # pixels a side of the demo's images
-PARTS = {  # settings that name the parts, and where below the folder of the parts they lie
+PROMPT_ONLY = (CONFIG, "configs/ablation_study/no_app.yaml")
+SIZE = 128  # height and width of the demo's images
+SWIN = "swin/model.safetensors"
+PARTS = {  # by setting: where the part lies in the folder of the parts
     "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH": "vae",
     "MODEL.UNET_CONFIG.PRETRAINED_PATH": "unet",
     "MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH": "scheduler",
-    "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": "swin/model.safetensors",
+    "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH": SWIN,
 }
-# option without which no part
-NEEDED = {"vae": "images", "clip": "images", "branches": "checkpoint", "split": "checkpoint"}
+TRAIN_ALL = ("MODEL.UNET_CONFIG.TRAIN_ALL", "True")
+# the option that a command requires
+REQUIRED = {"vae": "images", "clip": "images", "branches": "checkpoint", "split": "checkpoint"}
+
+
+def demo_config(parts: Path, *opts: str, files: str | tuple[str, ...] = CONFIG) -> CfgNode:
+    """Load the config of `files` with the parts in the folder `parts` and KEY VALUE pairs `opts`."""
+    return load_config(files, [*(text for key, name in PARTS.items() for text in (key, str(parts / name))), *opts])
 
 
 def load_images(folder: Path) -> tuple[Tensor, list[str]]:
-    """Every JPEG below `folder` as (N, 3, SIZE, SIZE) uint8, and the folder (the person) of each."""
+    """Load every JPEG file below `folder` as (N, 3, SIZE, SIZE) uint8, and the name of each file's folder (the person).
+
+    Raises:
+        InputError: there is no JPEG file.
+    """
     paths = sorted(folder.rglob("*.jpg"))
     if not paths:
         raise InputError(f"{folder}: no .jpg below it; draw people with `python -m demo.drawn_people`")
@@ -63,38 +75,43 @@ def load_images(folder: Path) -> tuple[Tensor, list[str]]:
         with Image.open(path) as image:
             image.draft("RGB", (2 * SIZE, 2 * SIZE))
             small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        images[i] = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(SIZE, SIZE, 3).permute(2, 0, 1)
+        images[i] = pil_to_tensor(small)
     return images, [path.parent.name for path in paths]
 
 
-def train(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[int], Tensor], name: str) -> None:
-    """Adam for some minutes of wall time with a learning rate falling as a half cosine over them."""
+def optimize(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[int], Tensor], name: str) -> None:
+    """Train with Adam for `minutes` of wall-clock time; the learning rate follows a half cosine.
+
+    Args:
+        modules: the modules to train.
+        lr: peak learning rate.
+        loss_of: returns the loss of a step.
+        name: shown in the progress bar.
+    """
     parameters = [p for p in modules.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=lr)
-    start, step, mean_loss = time.monotonic(), 0, 0.0
-    with tqdm(desc=name, total=round(minutes * 60), unit="s") as bar:
-        while (elapsed := time.monotonic() - start) < minutes * 60:
-            share = elapsed / (minutes * 60)
+    start, step, seconds = time.monotonic(), 0, minutes * 60
+    with tqdm(desc=name, total=round(seconds), unit="s") as bar:
+        while (elapsed := time.monotonic() - start) < seconds:
             warmup = min(1.0, (step + 1) / 50)
-            optimizer.param_groups[0]["lr"] = lr * warmup * 0.5 * (1 + torch.cos(torch.tensor(share * torch.pi))).item()
+            optimizer.param_groups[0]["lr"] = lr * warmup * 0.5 * (1 + math.cos(math.pi * elapsed / seconds))
             loss = loss_of(step)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             step += 1
-            mean_loss = loss.item() if step == 1 else 0.95 * mean_loss + 0.05 * loss.item()
             if step % 20 == 0:
                 bar.set_postfix(step=step, loss=f"{loss.item():.4f}")
                 bar.update(round(elapsed) - bar.n)
 
 
 def make_vae(parts: Path, images: Tensor, minutes: float, batch: int = 32, crop: int = 64) -> None:
-    """An autoencoder for small crops: squared and absolute error, and a slight pull to a normal posterior."""
+    """Train the VAE on small crops: squared and absolute error, and a small KL term of the posterior."""
     torch.manual_seed(0)
     vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(parts / "vae")))
     vae = vae.to(memory_format=torch.channels_last).train()
-    spread = slice(vae.config.latent_channels, None)  # the posterior starts narrow: standard deviation e^-3
+    spread = slice(vae.config.latent_channels, None)  # start with a narrow posterior: standard deviation e^-3
     with torch.no_grad():
         vae.quant_conv.weight[spread] = 0.0
         vae.quant_conv.bias[spread] = -6.0
@@ -109,7 +126,7 @@ def make_vae(parts: Path, images: Tensor, minutes: float, batch: int = 32, crop:
         decoded = vae.decode(posterior.sample()).sample.float()
         return F.mse_loss(decoded, pixels) + 0.1 * F.l1_loss(decoded, pixels) + 1e-6 * posterior.kl().mean()
 
-    train(vae, minutes, 3e-3, loss_of, "VAE")
+    optimize(vae, minutes, 3e-3, loss_of, "VAE")
     vae.eval()
     with torch.no_grad():
         rows = torch.randperm(len(images))[:256]
@@ -123,7 +140,7 @@ def make_vae(parts: Path, images: Tensor, minutes: float, batch: int = 32, crop:
 
 
 def make_clip(parts: Path, images: Tensor, people: list[str], minutes: float, batch: int = 64) -> None:
-    """A vision tower that tells people apart: two photos of a person should agree (InfoNCE, CLIP's loss)."""
+    """Train a CLIP vision tower to match two images of the same person (InfoNCE, CLIP's loss)."""
     torch.manual_seed(0)
     clip = CLIPVisionModel(CLIPVisionConfig.from_pretrained(parts / "clip")).train()
     scale = nn.Parameter(torch.tensor(10.0).log())
@@ -143,111 +160,102 @@ def make_clip(parts: Path, images: Tensor, people: list[str], minutes: float, ba
         same = torch.arange(len(similarity))
         return (F.cross_entropy(similarity, same) + F.cross_entropy(similarity.T, same)) / 2
 
-    train(nn.ModuleList([clip, nn.ParameterList([scale])]), minutes, 1e-3, loss_of, "CLIP")
+    optimize(nn.ModuleList([clip, nn.ParameterList([scale])]), minutes, 1e-3, loss_of, "CLIP")
     save_half(clip, parts / "clip")
 
 
-def init_parts(cfg: CfgNode) -> None:
-    """Write random weights of the U-Net and the Swin transformer, to train all of both from."""
-    torch.manual_seed(cfg.ACCELERATE.SEED)
-    unet = load_part(UNet2DConditionModel, cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH, random_weights=True)
-    save_half(unet, Path(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH))
-    random = load_config(CONFIG, ["MODEL.RANDOM_WEIGHTS", "True"])
-    save_swin(build_model(random), Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
+def init_parts(parts: Path) -> None:
+    """Write random weights of the U-Net and the Swin transformer, the start of their training."""
+    torch.manual_seed(demo_config(parts).ACCELERATE.SEED)
+    unet = load_part(UNet2DConditionModel, str(parts / "unet"), random_weights=True)
+    save_half(unet, parts / "unet")
+    save_swin(build_model(load_config(CONFIG, ["MODEL.RANDOM_WEIGHTS", "True"])), parts / SWIN)
 
 
-def make_encoder(cfg: CfgNode, people: int, start: Path, minutes: float, batch: int = 32) -> None:
-    """Pretrain the appearance encoder and the decoder; a checkpoint without branches, to train the U-Net from."""
+def make_encoder(parts: Path, people: int, minutes: float, batch: int = 32) -> None:
+    """Pretrain the appearance encoder and the decoder; write `start`, a checkpoint without attention biases."""
+    cfg = demo_config(parts, *TRAIN_ALL, files=PROMPT_ONLY)
     torch.manual_seed(cfg.ACCELERATE.SEED)
-    cfg = _whole(cfg, PROMPT_ALONE)
     model = build_model(cfg).train()
-    task = EncoderPretraining(model, *labelled_photos(people, SIZE))
-    train(task, minutes, 1e-3, lambda step: task(batch), "encoder")
-    start.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(start, model, cfg, {"epoch": 0, "step": 0}, {})
+    pretraining = EncoderPretraining(model, *labeled_images(people, SIZE))
+    optimize(pretraining, minutes, 1e-3, lambda step: pretraining(batch), "encoder")
+    _save(parts / "start", model, cfg, {"epoch": 0, "step": 0})
 
 
-def add_branches(cfg: CfgNode, checkpoint: Path, start: Path) -> None:
-    """Give a checkpoint without branches the ones of the config, which change nothing before they are trained."""
-    torch.manual_seed(cfg.ACCELERATE.SEED)
-    without, cfg = build_model(_whole(cfg, PROMPT_ALONE)), _whole(cfg, CONFIG)
-    load_checkpoint(without, checkpoint)
-    model = build_model(cfg)
-    model.load_state_dict(without.state_dict(), strict=False)
-    start.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(start, model, cfg, {"epoch": 0, "step": 0}, {})
+def add_branches(parts: Path, checkpoint: Path) -> None:
+    """Add hybrid-granularity attention to a checkpoint without it; write `start_with_branches`.
 
-
-def split_checkpoint(cfg: CfgNode, checkpoint: Path, finished: Path) -> None:
-    """Cut a checkpoint of the whole model into the parts it was trained with and the finished checkpoint.
-
-    The finished checkpoint holds what `configs/demo.yaml` trains; the rest of the U-Net becomes its part.
+    The new branches have no effect until they are trained.
     """
-    model = build_model(_whole(cfg, CONFIG))
+    cfg = demo_config(parts, *TRAIN_ALL)
+    torch.manual_seed(cfg.ACCELERATE.SEED)
+    prompt_only = build_model(demo_config(parts, *TRAIN_ALL, files=PROMPT_ONLY))
+    load_checkpoint(prompt_only, checkpoint)
+    model = build_model(cfg)
+    model.load_state_dict(prompt_only.state_dict(), strict=False)
+    _save(parts / "start_with_branches", model, cfg, {"epoch": 0, "step": 0})
+
+
+def split_checkpoint(parts: Path, checkpoint: Path) -> None:
+    """Split a checkpoint of the whole model into its pretrained parts and the finished `checkpoint`.
+
+    The finished checkpoint holds the parameters that `configs/demo.yaml` trains. The rest of the U-Net becomes a part.
+    """
+    cfg = demo_config(parts)
+    model = build_model(demo_config(parts, *TRAIN_ALL))
     progress = load_checkpoint(model, checkpoint)
-    save_half(deepcopy(model.unet), Path(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH))
-    save_swin(model, Path(cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH))
-    finished.mkdir(parents=True, exist_ok=True)
+    save_half(deepcopy(model.unet), parts / "unet")
+    save_swin(model, parts / SWIN)
     small = build_model(cfg)
     small.load_state_dict(model.state_dict())
     facts = {"epoch": progress["epoch"], "step": progress["step"], "parts": part_digests(cfg)}
-    save_checkpoint(finished, small.half(), load_config(CONFIG), facts, {})
+    _save(parts / "checkpoint", small.half(), load_config(CONFIG), facts)
 
 
 def save_swin(model: CFLD, path: Path) -> None:
-    """Write the appearance encoder's Swin transformer under timm's names with 16-bit weights."""
+    """Write the appearance encoder's Swin transformer with timm's names and 16-bit weights."""
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.appearance_encoder.swin.state_dict().items()}
     save_file(weights, path, metadata={"format": "pt"})
 
 
 def save_half(model: nn.Module, folder: Path) -> None:
-    """Save a diffusers or transformers model with 16-bit weights; its config does not say where it came from."""
+    """Save a diffusers or transformers model with 16-bit weights, without the path it was loaded from."""
     model.to(memory_format=torch.contiguous_format).half().save_pretrained(folder, safe_serialization=True)
     config = read_record(folder / "config.json")
     config.pop("_name_or_path", None)
     write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _flat(cfg: CfgNode) -> list[str]:
-    """The paths of the parts as KEY VALUE pairs."""
-    return [item for key in PARTS for item in (key, str(value_at(cfg, key)))]
-
-
-def _whole(cfg: CfgNode, files: str | Sequence[str]) -> CfgNode:
-    """The config of files with the parts of another one, all of the U-Net trained."""
-    return load_config(files, [*_flat(cfg), "MODEL.UNET_CONFIG.TRAIN_ALL", "True"])
+def _save(folder: Path, model: CFLD, cfg: CfgNode, progress: Mapping) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(folder, model, cfg, progress, {})
 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
+    commands = {
+        "vae": lambda: make_vae(parts, load_images(options.images)[0], options.minutes),
+        "clip": lambda: make_clip(parts, *load_images(options.images), options.minutes),
+        "init": lambda: init_parts(parts),
+        "encoder": lambda: make_encoder(parts, options.people, options.minutes),
+        "branches": lambda: add_branches(parts, options.checkpoint),
+        "split": lambda: split_checkpoint(parts, options.checkpoint),
+    }
     parser = Parser(__doc__, prog="python -m demo.demo_weights")
-    parser.add_argument(
-        "part", choices=["vae", "clip", "init", "encoder", "branches", "split"], help="which parts to make"
-    )
-    parser.add_argument("--images", type=Path, help="folder with drawn photos (vae, clip)")
-    parser.add_argument("--people", type=int, default=24_000, help="people to draw and learn from (encoder)")
-    parser.add_argument("--minutes", type=float, default=15.0, help="wall time to train for (vae, clip, encoder)")
+    parser.add_argument("part", choices=list(commands), help="what to make")
+    parser.add_argument("--images", type=Path, help="folder with drawn images (vae, clip)")
+    parser.add_argument("--people", type=int, default=24_000, help="number of people to draw for training (encoder)")
+    parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock training time (vae, clip, encoder)")
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (branches, split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
-    needed = NEEDED.get(options.part)
-    if needed and getattr(options, needed) is None:
-        raise InputError(f"--{needed} is missing; {options.part} needs it, see --help")
-    cfg = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(options.parts / place))])
-    check_writable(options.parts, "--parts")
-    if options.part == "vae":
-        make_vae(options.parts, load_images(options.images)[0], options.minutes)
-    elif options.part == "clip":
-        make_clip(options.parts, *load_images(options.images), options.minutes)
-    elif options.part == "init":
-        init_parts(cfg)
-    elif options.part == "encoder":
-        make_encoder(cfg, options.people, options.parts / "start", options.minutes)
-    elif options.part == "branches":
-        add_branches(cfg, options.checkpoint, options.parts / "start_with_branches")
-    else:
-        split_checkpoint(cfg, options.checkpoint, options.parts / "checkpoint")
+    required = REQUIRED.get(options.part)
+    if required and getattr(options, required) is None:
+        raise InputError(f"--{required} is missing; {options.part} requires it, see --help")
+    parts = options.parts
+    check_writable(parts, "--parts")
+    commands[options.part]()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""How `pose_library.json` was made: stances and views of the drawn people's prior, taken by an average figure.
+"""Write `inference/pose_library.json`: stances and views of the drawn people's prior, with average proportions.
 
-python -m demo.make_pose_library        writes it again
+python -m demo.make_pose_library
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from datasets.keypoints import FRAME, MISSING
-from demo.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, STANCE_ROLLS, STANCES, Person, Pose, keypoints, sample_person
+from demo.appearance import sample_person
+from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, STANCES, Pose, keypoints
 from inference.pose_library import LIBRARY
 from utils.files import write_text
 
@@ -32,7 +34,7 @@ HALF = {
     "elbow_bent": ("front", "turned_right"),
     "arms_raised": ("front",),
 }
-HALF_ZOOM, HALF_TOP = 1.75, 0.09  # of the half figures: magnification, and the crown's place in the frame
+HALF_ZOOM, HALF_TOP = 1.75, 0.09  # magnification of upper bodies, and y of the topmost keypoint in frame heights
 PROPORTIONS = {
     "height": 925.0,
     "shoulder": 0.105,
@@ -44,39 +46,33 @@ PROPORTIONS = {
 
 
 def make_library() -> dict[str, dict[str, list[float]]]:
-    """The contents of `pose_library.json`."""
-    person = average_person()
-    poses = {f"{stance}_{view}": _place(person, stance, view) for stance, views in FULL.items() for view in views}
-    for stance, views in HALF.items():
-        poses |= {f"half_{stance}_{view}": _half(person, stance, view) for view in views}
+    """Return the contents of the file."""
+    poses = {f"{stance}_{view}": _full(stance, view) for stance, views in FULL.items() for view in views}
+    poses |= {f"half_{stance}_{view}": _half(stance, view) for stance, views in HALF.items() for view in views}
     return {
         name: {"keypoints_y": points[:, 0].round(1).tolist(), "keypoints_x": points[:, 1].round(1).tolist()}
         for name, points in poses.items()
     }
 
 
-def average_person() -> Person:
-    """A figure in the middle of the prior; what it wears does not matter."""
-    person = sample_person(np.random.default_rng(0))
-    return Person(**{**person.__dict__, **PROPORTIONS})
-
-
-def _place(person: Person, stance: str, view: str) -> np.ndarray:
+def _full(stance: str, view: str) -> np.ndarray:
+    """Return the keypoints (18, 2) (y, x) of the whole body in FRAME, MISSING where hidden."""
+    person = replace(sample_person(np.random.default_rng(0)), **PROPORTIONS)
     yaw = np.radians(VIEWS[view])
-    rolls = tuple(np.radians(STANCE_ROLLS.get(stance, (0.0, 0.0))))
-    segments = np.radians(np.array(STANCES[stance], dtype=float))
+    rolls = tuple(np.radians(STANCES[stance].rolls))
+    segments = np.radians(np.array(STANCES[stance].segments, dtype=float))
     pose = Pose(stance, view, yaw, yaw, 0.0, rolls, segments, (0.0, 0.0), 1.0)
     points = keypoints(person, pose)[:, ::-1] * (FRAME[0] / IMAGE_HEIGHT, FRAME[1] / IMAGE_WIDTH)  # (18, 2) (y, x)
     return np.where(np.isnan(points), MISSING, points)
 
 
-def _half(person: Person, stance: str, view: str) -> np.ndarray:
-    """The upper half of the figure, larger; what leaves the frame is missing."""
-    points = _place(person, stance, view)
+def _half(stance: str, view: str) -> np.ndarray:
+    """Return the keypoints of the magnified upper body, MISSING where hidden or outside the frame."""
+    points = _full(stance, view)
     found = (points != MISSING).all(axis=1)
     top = points[found, 0].min()
-    centre = np.array([top, points[found, 1].mean()])
-    moved = (points - centre) * HALF_ZOOM + (HALF_TOP * FRAME[0], FRAME[1] / 2)
+    center = np.array([top, points[found, 1].mean()])
+    moved = (points - center) * HALF_ZOOM + (HALF_TOP * FRAME[0], FRAME[1] / 2)
     inside = found & (moved >= 0).all(axis=1) & (moved < FRAME).all(axis=1)
     return np.where(inside[:, None], moved, MISSING)
 

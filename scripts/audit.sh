@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Known vulnerabilities (https://osv.dev) of the packages of constraints.txt, found by pip-audit:
+# List the known vulnerabilities (https://osv.dev) of the packages in constraints.txt with pip-audit:
 #     bash scripts/audit.sh
-# Where pip-audit or the database cannot be reached, one line says so. Exit status 1: something was found.
+# Exit status 1 if there are any. Without access to pip-audit or the database, the audit is skipped with one line.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 activate_environment
 tools=$(mktemp -d)

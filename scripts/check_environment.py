@@ -1,8 +1,8 @@
-"""Print the requirements that this environment does not meet; exit status 1 where there is one. Offline.
+"""Print the requirements that this environment does not satisfy; exit status 1 if there are any. Works offline.
 
     python scripts/check_environment.py requirements.txt requirements-dev.txt
 
-pip installs what a package needs before the package, so an interrupted installation is noticed too.
+pip installs a package after its dependencies, so this also detects an interrupted installation.
 """
 
 import sys
@@ -11,16 +11,16 @@ from pathlib import Path
 
 
 def read_requirements(path: Path) -> list[str]:
-    """The lines of a requirements file, without comments and empty lines."""
+    """Return the lines of a requirements file without comments and empty lines."""
     lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line]
 
 
 def unmet(requirements: list[str]) -> list[str]:
-    """Those of `requirements` that are not installed in a version they allow."""
+    """Return the requirements that are not installed in an allowed version."""
     try:
         from packaging.requirements import Requirement
-    except ImportError:  # a new environment; several of the packages bring it
+    except ImportError:  # a new environment
         return requirements
     missing = []
     for requirement in map(Requirement, requirements):

@@ -1,4 +1,4 @@
-"""Say what is wrong with a file of weights, on one line with exit status 1; nothing where it is whole.
+"""Check a weight file: print the problem on one line and exit with status 1, or print nothing if the file is complete.
 
 python scripts/check_weights.py FILE [first digits of its SHA-256]
 """
@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 
 
 def check_sha256(path: Path, prefix: str) -> None:
-    """Raises ValueError unless the file's SHA-256 begins with `prefix`."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(prefix):
@@ -19,26 +18,24 @@ def check_sha256(path: Path, prefix: str) -> None:
 
 
 def check_safetensors(path: Path) -> None:
-    """Raises ValueError unless the file is as long as its header says. Reads the header alone."""
     try:
-        with safe_open(path, "np"):
+        with safe_open(path, "np"):  # compares the header with the size of the file
             pass
     except SafetensorError as error:
-        raise ValueError(f"it is cut off, or no safetensors file ({error})") from None
+        raise ValueError(f"it is truncated or not a safetensors file ({error})") from None
 
 
 def check_torch(path: Path) -> None:
-    """Raises ValueError unless PyTorch can load the file without running code from it."""
-    import torch  # takes seconds, and the other formats do without
+    import torch  # takes seconds; the other formats do not need it
 
     try:
         torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # from OSError to pickle's own
+    except Exception as error:  # torch.load raises many types
         raise ValueError(f"PyTorch cannot load it ({type(error).__name__})") from error
 
 
 def check(path: Path, sha256: str = "") -> None:
-    """Raises ValueError if the file `path`, possibly still called *.part, is not whole."""
+    """Raise ValueError if the file, possibly with the extension .part, is not complete."""
     if sha256:
         check_sha256(path, sha256)
     elif ".safetensors" in path.suffixes:

@@ -1,5 +1,5 @@
 # Sourced by every script: strict mode, the repository's root as working directory, the Python environment.
-# Paths on a script's command line are therefore relative to the repository's root.
+# Paths on the command line of a script are relative to the repository's root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,33 +8,32 @@ fail() {
     exit 1
 }
 
-# newest_checkpoint RUN: the folder of the newest checkpoint in a run's folder
+# newest_checkpoint RUN: print the folder of the newest checkpoint in a run folder
 newest_checkpoint() {
-    local folder
-    folder=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])' "$1/newest_checkpoint.json") &&
-        echo "$1/$folder"
+    local folder read='import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])'
+    folder=$(python -c "$read" "$1/newest_checkpoint.json") && echo "$1/$folder"
 }
 
-# Activate an environment with the packages of requirements.txt, and of further requirement files if named.
-# An active environment is used as it is; else it is .venv here, made at the first use. A network is needed
-# only where a package is missing.
+# activate_environment [REQUIREMENTS ...]: use an environment with the packages of requirements.txt and the given files.
+# This is the active environment, or else .venv in this folder, created on first use. Only a missing package needs a
+# network.
 activate_environment() {
     local requirements=(requirements.txt "$@") own=false missing
     if ! in_environment; then
         use_own_environment
         own=true
     fi
-    is_recent python || fail "$(python --version 2>&1) is active; 3.11 or newer is needed"
+    is_recent python || fail "$(python --version 2>&1) is active; Python 3.11 or newer is required"
     if ! missing=$(python scripts/check_environment.py "${requirements[@]}"); then
         install "$own" "$missing" "${requirements[@]}"
         missing=$(python scripts/check_environment.py "${requirements[@]}") ||
-            fail "after installation still missing: ${missing//$'\n'/, }"
+            fail "still missing after the installation: ${missing//$'\n'/, }"
     fi
     python -c 'import cv2' 2>/dev/null ||
-        fail "OpenCV does not load; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
+        fail "OpenCV cannot be imported; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
 }
 
-# conda's base does not count: it holds conda itself.
+# conda's base environment does not count: it contains conda itself.
 in_environment() {
     python -c 'import os, sys
 conda = os.environ.get("CONDA_PREFIX") == sys.prefix and os.environ.get("CONDA_DEFAULT_ENV") != "base"
@@ -47,23 +46,23 @@ is_recent() {
 
 use_own_environment() {
     local python problem
-    if [ ! -f .venv/bin/activate ]; then # venv writes it last
+    if [ ! -f .venv/bin/activate ]; then # venv writes this file last
         for python in python3 python3.11 python3.12 python3.13 none; do
             is_recent "$python" && break
         done
-        [ "$python" != none ] || fail "found no Python 3.11 or newer (python3, python3.11, .12, .13)"
+        [ "$python" != none ] || fail "no Python 3.11 or newer found (tried python3, python3.11, .12, .13)"
         problem=$(mkdir -p .venv 2>&1) ||
             fail "$PWD: ${problem#mkdir: }; make this folder writable, or activate an environment elsewhere"
-        echo "making the virtual environment .venv with $("$python" --version)"
+        echo "creating the virtual environment .venv with $("$python" --version)"
         "$python" -m venv --clear .venv >/dev/null ||
-            fail "cannot make .venv; on Debian and Ubuntu: apt-get install python3-venv"
+            fail "cannot create .venv; on Debian and Ubuntu: apt-get install python3-venv"
     fi
-    # not .venv/bin/activate: that holds the absolute path from when it was made
+    # not .venv/bin/activate, which contains the absolute path of its creation
     export VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH"
 }
 
-# install OWN MISSING REQUIREMENTS...: with the pinned versions; only a user's environment that has a torch
-# (built for the driver, say) keeps what fits.
+# install OWN MISSING REQUIREMENTS...: install the pinned versions. A user's environment with PyTorch (which may be
+# built for its driver) keeps the versions that satisfy the requirements.
 install() {
     local own=$1 missing=$2 arguments=() file log
     shift 2
@@ -72,13 +71,13 @@ install() {
         arguments+=(-c constraints.txt)
     fi
     log=$(python -c 'import sys; print(sys.prefix)')/install.log
-    echo "installing $(wc -l <<<"$missing") packages and what they need (several GB at first), log: $log"
+    echo "installing $(wc -l <<<"$missing") packages and their dependencies (several GB at first), log: $log"
     python -m pip install --disable-pip-version-check --progress-bar off "${arguments[@]}" 2>&1 |
         tee "$log" | progress_line ||
-        fail "installation failed: $(sed -n '/^ERROR: /{s///p;q}' "$log") (a network is needed; log: $log)"
+        fail "installation failed: $(sed -n '/^ERROR: /{s///p;q}' "$log") (it needs a network; log: $log)"
 }
 
-# pip's stages on one line of a terminal, nothing elsewhere
+# Show pip's progress on one line of a terminal, and nothing without a terminal.
 progress_line() {
     if [ -t 1 ]; then
         awk '/^(Collecting|Downloading|  Downloading|Installing)/ {

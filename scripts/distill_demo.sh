@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Distil the demo checkpoint into a student of few steps, and compare both on people that neither has seen: scores of
-# the images, and how alike they are to the teacher's in 50 steps. On one CPU core a quarter of an hour, half of it the
-# training. Every call begins anew; the drawn people are kept. Files go to outputs/demo_distill.
-#     bash scripts/distill_demo.sh [KEY VALUE ...]     settings of the training, such as OPTIMIZER.MAX_MINUTES 20
+# Distill the demo checkpoint into a few-step student, and compare both on people that neither has seen: scores of the
+# images, and similarity to the teacher's images in 50 steps.
+#     bash scripts/distill_demo.sh [KEY VALUE ...]     training settings, such as OPTIMIZER.MAX_MINUTES 20
+# Takes 15 minutes on one CPU core, half of them for the training. Files go to outputs/demo_distill. Each call starts
+# over, but reuses the drawn people.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_distill
@@ -10,7 +11,7 @@ DATA=$WORK/fashion
 TEACHER=pretrained_models/demo/checkpoint
 PAIRS=48 # evenly spaced over 50 people
 
-# sample NAME CHECKPOINT STEPS KEY VALUE ...: images and scores in the run NAME
+# sample NAME CHECKPOINT STEPS [KEY VALUE ...]: sample and score the test pairs in the run NAME
 sample() {
     local name=$1 checkpoint=$2 steps=$3
     shift 3
@@ -23,7 +24,7 @@ sample() {
 
 activate_environment
 rm -rf "$WORK/demo"
-# the test people of scripts/make_demo_weights.sh
+# the test people are those of scripts/make_demo_weights.sh
 python -m demo.drawn_people --root "$DATA" --train_people 120 --test_people 50 --photos_per_person 6 --seed 1000
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/distill.yaml \
@@ -39,9 +40,9 @@ for steps in 4 2 1; do
     sample "student_$steps" "$newest" "$steps"
     sample "student_ddim_$steps" "$newest" "$steps" MODEL.SCHEDULER_CONFIG.NAME ddim
 done
-echo "$PAIRS pairs, scores against the ground truth:"
+echo "scores of $PAIRS pairs against the target images:"
 python -m evaluation "${scores[@]}"
-echo "and how alike to the teacher's images in 50 steps:"
+echo "similarity to the images of the teacher in 50 steps:"
 python - "${folders[@]}" <<'END'
 import sys
 from pathlib import Path

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Fetch the public weights into pretrained_models/, all of them or the named parts:
+# Download the public weights into pretrained_models/, all of them or some parts:
 #     bash scripts/download_pretrained.sh [all|unet|vae|swin|clip|metrics|pose ...]
-# Valid files are kept, broken-off downloads go on where they stopped if the server can do so.
-# CFLD_DOWNLOAD_MIRROR=https://host/path fetches https://host/path/huggingface.co/... in place of
+# Complete files are not downloaded again. An interrupted download is resumed if the server supports it.
+# CFLD_DOWNLOAD_MIRROR=https://host/path downloads https://host/path/huggingface.co/... instead of
 # https://huggingface.co/...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 STABLE_DIFFUSION=huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main
-# part, address, first digits of the SHA-256 where they are known (PyTorch puts them into the name)
+# part, URL, first digits of the SHA-256 if known (PyTorch puts them into the file name)
 FILES="
 unet     $STABLE_DIFFUSION/unet/diffusion_pytorch_model.safetensors
 vae      $STABLE_DIFFUSION/vae/diffusion_pytorch_model.safetensors
@@ -21,16 +21,16 @@ pose     huggingface.co/yzd-v/DWPose/resolve/main/yolox_l.onnx           7860ae7
 pose     huggingface.co/yzd-v/DWPose/resolve/main/dw-ll_ucoco_384.onnx   724f4ff2439ed61a
 "
 
-# fetch ADDRESS FILE [SHA-256]: a temporary name until the file is complete and checked
+# fetch URL FILE [SHA-256]: download to FILE.part, check it, then rename it
 fetch() {
     local address=https://$1 file=$2 sha256=${3:-} problem
     if [ -n "${CFLD_DOWNLOAD_MIRROR:-}" ]; then address=$CFLD_DOWNLOAD_MIRROR/$1; fi
     if [ -f "$file" ]; then
         if problem=$(check "$file" "$sha256"); then
-            echo "$file: here already"
+            echo "$file: already downloaded"
             return
         fi
-        fail "$file: $problem; delete it and run this again"
+        fail "$file: $problem; delete it and run this command again"
     fi
     mkdir -p "$(dirname "$file")"
     if [ ! -f "$file.part" ] || ! check "$file.part" "$sha256" >/dev/null; then
@@ -38,10 +38,10 @@ fetch() {
             fail "cannot download $file without curl; on Debian and Ubuntu: apt-get install curl"
         echo "$file: downloading $address"
         download "$address" "$file.part" ||
-            fail "cannot download $file; where there is a network, get $address and put it there"
+            fail "cannot download $file; on a machine with a network, download $address and copy it to this path"
         if ! problem=$(check "$file.part" "$sha256"); then
             rm "$file.part"
-            fail "$address: $problem; nothing was kept, run this again"
+            fail "$address: $problem; the download was deleted, run this command again"
         fi
     fi
     mv "$file.part" "$file"
@@ -51,7 +51,7 @@ download() {
     local options=(--location --fail --retry 3 --continue-at - --write-out '%{http_code}') answer status=0
     if [ -t 2 ]; then options+=(--progress-bar); else options+=(--silent); fi
     answer=$(curl "${options[@]}" --output "$2" "$1") || status=$?
-    # 416: the part is no shorter than the whole, so it is of another file; 33: the server cannot go on with a part
+    # 416: the part is not shorter than the file, so it belongs to another file; 33: the server cannot resume
     if [ "$answer" = 416 ] || [ "$status" = 33 ]; then
         rm "$2" && download "$1" "$2"
         return

@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# How pretrained_models/demo was made: everything from drawn people, nothing from elsewhere.
-# About five and a half hours on two CPU cores. The weights that ship took a longer way to the same place: the VAE was trained on
-# smaller patterns, and U-Net and encoder began from ones that 30,104 steps had made in other ways (another encoder, another VAE,
-# smaller patterns); from them on it was as here, on patterns as they were then: the encoder 28 minutes, the U-Net 3,022 steps
-# with the prompt alone and 3,449 with branches, 8 pairs each. Then the patterns became what they are; the encoder learned them
-# for ten minutes from the photos of the training people, and the U-Net for 8,924 steps of 16 pairs; of the last 7,213 of them
-# 5,918 were on the target alone, and 3,277 at the lower learning rates below.
-# Files go to outputs/demo_weights; copy its parts over when they are better.
+# Make the weights of pretrained_models/demo from drawn people alone:
+#     bash scripts/make_demo_weights.sh
+# Takes 5.5 hours on two CPU cores. Files go to outputs/demo_weights; copy the parts if they are better.
+#
+# The weights in the repository have a longer history. Their VAE was trained on smaller patterns. Their U-Net and
+# encoder started from 30,104 steps with a different encoder and VAE and smaller patterns, followed by the steps below:
+# the encoder for 28 minutes, the U-Net for 3,022 steps with the prompt alone and 3,449 steps with branches, 8 pairs
+# each. Then the patterns got their present size: the encoder was trained for 10 minutes on the images of the training
+# people, and the U-Net for 8,924 steps of 16 pairs. Of the last 7,213 steps, 5,918 used the target alone, and 3,277
+# used the lower learning rates below.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights
 DATA=$WORK/fashion
 PARTS=$WORK/parts
 
-# train RUN START MINUTES KEY VALUE ...: the U-Net and what leads to it; goes on where the last call for RUN ended.
-# Two processes of one core each do a third more pairs a second than one process of two.
-# Encoder and decoder stay as they were pretrained: gradients of a U-Net that cannot read them yet would undo that.
+# train RUN START MINUTES [KEY VALUE ...]: train U-Net and adapters from START, or resume the run.
+# Two processes with one core each train a third more pairs per second than one process with two cores.
+# Encoder and decoder are frozen: the gradients of a U-Net that cannot read them yet would undo the pretraining.
 train() {
     local run=$1 start=$2 minutes=$3
     shift 3
@@ -39,15 +41,15 @@ for part in unet vae clip; do
 done
 cp -r pretrained_models/demo/scheduler "$PARTS/"
 
-# seed 1000: none of these people is in the quickstart's dataset, which has seed 0
+# seed 1000: other people than in the quick start's dataset, which has seed 0
 python -m demo.drawn_people --root "$DATA" --train_people 1500 --test_people 50 --photos_per_person 6 --seed 1000
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 python -m demo.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 35
 python -m demo.demo_weights init --parts "$PARTS"
 python -m demo.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
-train prompt start 60 --config_file configs/ablation_study/no_app.yaml # else the U-Net leaves the prompt unread
+train prompt start 60 --config_file configs/ablation_study/no_app.yaml # otherwise the U-Net ignores the prompt
 python -m demo.demo_weights branches --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/prompt")"
-# the target alone: a source in its own pose teaches to copy, and a third more pairs a second go through without it
+# the target alone: reconstructing the source teaches copying, and without it training is a third faster
 train weights start_with_branches 100 MODEL.RECONSTRUCT_SOURCE False
 train weights start_with_branches 20 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 4e-4
 train weights start_with_branches 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2e-4

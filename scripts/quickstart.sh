@@ -1,26 +1,27 @@
 #!/usr/bin/env bash
-# From a fresh clone to generated images: draw a dataset, prepare it, train a small model, test it.
-# Running this again goes on where it stopped and reuses what is there; delete outputs/demo to begin again.
+# From a fresh clone to generated images: draw a dataset, prepare it, train a small model and test it.
+#     bash scripts/quickstart.sh
+# Run it again to resume; delete outputs/demo to start over.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 DATA=outputs/demo/fashion
 TRAIN_PEOPLE=120
 TEST_PEOPLE=8
-TEST_PAIRS=48 # evenly spaced over the test people
+TEST_PAIRS=48 # evenly spaced over the test pairs
 CONFIG=configs/demo.yaml
-FINISHED=pretrained_models/demo/checkpoint # trained for hours with the same config, for comparison
-RUN=quickstart                             # of project demo, so its folder is outputs/demo/quickstart
+FINISHED=pretrained_models/demo/checkpoint # trained for hours with the same config
+RUN=quickstart                             # its folder is outputs/demo/quickstart
 
-# say what comes next, with the time since the start
+# step MESSAGE: print a message with the time since the start
 step() {
     printf '\n[%d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"
 }
 
-# on_device train|test KEY VALUE ...
+# on_device train|test [ARGUMENT ...]: train or test on the device
 on_device() {
-    local what=$1
+    local program=$1
     shift
-    bash "scripts/single_gpu/pose_transfer_$what.sh" "$device" "$@" INPUT.ROOT_DIR "$DATA" \
+    bash "scripts/single_gpu/pose_transfer_$program.sh" "$device" "$@" INPUT.ROOT_DIR "$DATA" \
         ACCELERATE.PROJECT_NAME demo TEST.NUM_PAIRS "$TEST_PAIRS"
 }
 
@@ -37,25 +38,25 @@ python -m demo.drawn_people --root "$DATA" --train_people "$TRAIN_PEOPLE" --test
 python generate_fashion_datasets.py --root_dir "$DATA"
 
 step "2/4 train $CONFIG on $device for a few minutes"
-trained=outputs/demo/$RUN/trained # training for a set time would go on for that time in every run
+trained=outputs/demo/$RUN/trained # without this file, every call would train for MAX_MINUTES again
 if [ -f "$trained" ]; then
-    echo "outputs/demo/$RUN: trained already"
+    echo "outputs/demo/$RUN: already trained"
 else
     on_device train --config_file "$CONFIG" ACCELERATE.RUN_NAME "$RUN"
     touch "$trained"
 fi
 newest=$(newest_checkpoint "outputs/demo/$RUN")
 
-step "3/4 sample and score $TEST_PAIRS pairs of people it has not seen"
+step "3/4 sample and score $TEST_PAIRS pairs of people that the model has not seen"
 on_device test MODEL.PRETRAINED_PATH "$newest" ACCELERATE.RUN_NAME "$RUN"
 
-step "4/4 the same with the finished checkpoint $FINISHED"
+step "4/4 sample and score the same pairs with the finished checkpoint $FINISHED"
 on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_finished"
 
 step "done: $TEST_PAIRS pairs of people that neither model has seen"
 here=outputs/demo/$RUN/generated/128x128
 finished=outputs/demo/${RUN}_finished/generated/128x128
 python -m evaluation "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json"
-echo "images, comparison grid (grid.png) and metrics.json:"
-echo "  $here      what the few minutes of training gave"
-echo "  $finished      what the finished checkpoint gives"
+echo "images, comparison grid (grid.png) and scores (metrics.json):"
+echo "  $here      after a few minutes of training"
+echo "  $finished      with the finished checkpoint"

@@ -1,16 +1,16 @@
-"""Start an entrypoint in several processes, as `torchrun` or `accelerate launch` do and with their options.
+"""Start a program in several processes like `torchrun` or `accelerate launch`, with their options.
 
     python scripts/run_processes.py --nproc_per_node 2 --standalone pose_transfer_train.py [KEY VALUE ...]
     python scripts/run_processes.py accelerate --config_file configs/accelerate/fsdp.yaml --num_processes 2 \
         pose_transfer_train.py [KEY VALUE ...]
 
-Processes say themselves what is wrong; nothing is added, unless one was killed. An address or a file that the launcher
-itself cannot take is one line and exit status 1. Otherwise the exit status is that of the process that failed first,
-or 128 + the number of the signal that ended it or this one. A signal is passed on to the processes, which have
-`SECONDS_TO_SAVE` to end on their own.
+The processes print their own errors; the launcher only reports a process that was killed. If the launcher fails, for
+example because of a wrong address, it prints one line and exits with status 1. Otherwise the exit status is that of the
+process that failed first, or 128 + the number of the signal that ended it or the launcher. The launcher forwards a
+signal to the processes, which then have `SECONDS_TO_SAVE` to exit.
 
-Where the processes of another machine are lost (exit status `LOST`), all of them are started again, as often as
-the environment variable RESTARTS says: they wait for the machine to be back.
+If the processes of another machine are lost (exit status `LOST`), the launcher restarts all processes, at most RESTARTS
+times (an environment variable); they wait for the machine.
 """
 
 import logging
@@ -24,24 +24,24 @@ from torch.distributed.run import parse_args, run
 from yaml import YAMLError
 
 SECONDS_TO_SAVE = "600"
-LOST = 75  # as in utils/processes.py, which takes seconds to import
+LOST = 75  # the same as in utils/processes.py, whose import takes seconds
 
 
 def main(arguments: list[str]) -> int:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SECONDS_TO_SAVE)
-    logging.disable(logging.CRITICAL)  # in this process alone
+    logging.disable(logging.CRITICAL)  # only in this process
     try:
         launch(arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0:
             return failure.exitcode
-        print(f"error: process {rank} was ended by {failure.signal_name()}", file=sys.stderr)
+        print(f"error: process {rank} was terminated by {failure.signal_name()}", file=sys.stderr)
         return 128 - failure.exitcode
     except SignalException as error:
         return 128 + error.sigval
     except RendezvousError as error:
-        print(f"error: the machines do not find each other: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: the machines cannot connect to each other: {' '.join(str(error).split())}", file=sys.stderr)
         return LOST
     except (OSError, ValueError, ImportError, YAMLError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 
 def launch(arguments: list[str]) -> None:
-    """Start the processes and wait for their end."""
+    """Start the processes and wait until they exit."""
     if arguments[:1] == ["accelerate"]:
         from accelerate.commands.launch import launch_command, launch_command_parser
 
@@ -59,18 +59,18 @@ def launch(arguments: list[str]) -> None:
         run(parse_args(arguments))
 
 
-def start_again() -> None:
-    """Replace this process by a fresh one, if it may be."""
+def restart() -> None:
+    """Replace this process by a new one if RESTARTS allows it."""
     left = int(os.environ.get("RESTARTS", "0"))
     if left > 0:
-        print(f"starting again, with the last checkpoint ({left - 1} more times)", file=sys.stderr, flush=True)
+        print(f"restarting from the last checkpoint ({left - 1} more restarts)", file=sys.stderr, flush=True)
         os.environ["RESTARTS"] = str(left - 1)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # the port of the rendezvous among them
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # including the port of the rendezvous
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     if status == LOST:
-        start_again()
+        restart()
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Small ICC profiles, and pixels in their colors."""
+"""Small ICC profiles, and images in their color spaces."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ SRGB_CURVE = b"para" + bytes(4) + struct.pack(">HH5i", 3, 0, *(round(v * 65536) 
 DISPLAY_P3 = {"r": (0.51512, 0.2412, -0.00105), "g": (0.29198, 0.69225, 0.04189), "b": (0.1571, 0.06657, 0.78407)}
 ADOBE_RGB = {"r": (0.60974, 0.31111, 0.01947), "g": (0.20528, 0.62567, 0.06087), "b": (0.14919, 0.06322, 0.74457)}
 SRGB = ImageCms.createProfile("sRGB")
-GRID = 9  # points a side of the table of inks
+GRID = 9  # points per side of the table of inks
 
 
 def xyz(values) -> bytes:
@@ -25,7 +25,7 @@ def gamma(exponent: float) -> bytes:
 
 
 def profile(space: bytes, connection: bytes, kind: bytes, **tags: bytes) -> bytes:
-    """An ICC profile of version 4.3 with these tags."""
+    """Return an ICC profile of version 4.3 with these tags."""
     text = "test".encode("utf-16-be")
     name = b"mluc" + bytes(4) + struct.pack(">II", 1, 12) + b"enUS" + struct.pack(">II", len(text), 28) + text
     tags = {"desc": name, "cprt": name, "wtpt": xyz(D50), **tags}
@@ -50,7 +50,7 @@ def grey_profile(exponent: float) -> bytes:
 
 
 def ink_profile() -> bytes:
-    """Of CMYK whose cyan, magenta and yellow absorb blue, red and green: another order than that of printers."""
+    """Return a CMYK profile whose cyan, magenta and yellow absorb blue, red and green, unlike those of printers."""
     grid = np.array(list(product(range(GRID), repeat=4))) / (GRID - 1)  # (N, 4) amounts of ink
     colors = 255 * (1 - grid[:, [1, 2, 0]]) * (1 - grid[:, 3:])
     image = Image.fromarray(colors.round().astype(np.uint8)[None])
@@ -64,13 +64,13 @@ def ink_profile() -> bytes:
 
 
 def in_inks(image: Image.Image) -> Image.Image:
-    """An image in the inks of `ink_profile`."""
+    """Return an image in the inks of `ink_profile`."""
     red, green, blue = image.split()
     return Image.merge("RGB", (blue, red, green)).convert("CMYK")
 
 
 def encoded(image: Image.Image, icc: bytes, mode: str = "RGB") -> Image.Image:
-    """An sRGB image in the colors of a profile."""
+    """Convert an sRGB image to the color space of a profile."""
     result = ImageCms.profileToProfile(image, SRGB, ImageCms.ImageCmsProfile(io.BytesIO(icc)), outputMode=mode)
     result.info["icc_profile"] = icc
     return result

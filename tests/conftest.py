@@ -1,6 +1,5 @@
-"""One thread in every process of the tests: results to the last bit depend on the number of threads, and processes
-with several threads each would wait for one another on two cores."""
+"""One thread per process: bit-identical results require a fixed number of threads, and two cores allow no more."""
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
+os.environ["OMP_NUM_THREADS"] = "1"  # read at the first import of torch

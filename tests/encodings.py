@@ -1,4 +1,4 @@
-"""One picture in the files that cameras, phones and programs make of it."""
+"""One image in the encodings of cameras, phones and programs."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from tests.color_profiles import DISPLAY_P3, encoded, grey_profile, in_inks, ink_profile, rgb_profile
 
-STORED = {  # how a camera stores what each EXIF orientation turns upright
+STORED = {  # transposition by which a camera stores an image, by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -20,16 +20,11 @@ STORED = {  # how a camera stores what each EXIF orientation turns upright
 LOSSLESS = {"png": {}, "webp": {"lossless": True, "exact": True}, "tif": {}}
 LOSSY = {"jpg": {"quality": 95, "subsampling": 0}, "avif": {"quality": 95, "subsampling": "4:4:4"}}
 TURNS = {**dict.fromkeys(("jpg", "png", "webp"), range(1, 9)), **dict.fromkeys(("tif", "avif"), (1, 4, 6))}
-EXACT, CLOSE, NEAR, INK = (
-    0,
-    0.2,
-    1.5,
-    2,
-)  # levels of 255, on average, between the pixels of a file and of what it was made of
+EXACT, CLOSE, NEAR, INK = 0, 0.2, 1.5, 2  # mean difference of a file's pixels from its original, levels of 255
 
 
 class Encoding(NamedTuple):
-    """A file, the plain file of the same picture, and how far their pixels may be apart on average."""
+    """A file, the plain file of the same image, and the tolerance of the mean difference of their pixels."""
 
     path: Path
     plain: Path
@@ -43,21 +38,21 @@ def turned_by(orientation: int) -> Image.Exif:
 
 
 def stored(image: Image.Image, orientation: int) -> Image.Image:
-    """The pixels that a file of this EXIF orientation holds."""
+    """Return the pixels of a file with this EXIF orientation."""
     return image.transpose(STORED[orientation]) if orientation in STORED else image
 
 
-def write_encodings(folder: Path, picture: Image.Image) -> list[Encoding]:
-    """Write an sRGB picture in many encodings."""
+def write_encodings(folder: Path, original: Image.Image) -> list[Encoding]:
+    """Write an sRGB image in many encodings."""
     folder.mkdir(parents=True, exist_ok=True)
-    grey, palette = picture.convert("L"), picture.quantize(64)
-    see_through = picture.convert("RGBA")
-    see_through.putalpha(Image.linear_gradient("L").resize(picture.size).point(lambda value: 255 * (value > 128)))
-    on_paper = Image.new("RGB", picture.size, "white")
-    on_paper.paste(picture, mask=see_through.getchannel("A"))
-    pictures = {"color": picture, "grey": grey, "palette": palette, "paper": on_paper}
-    plain = {name: folder / f"plain_{name}.png" for name in pictures}
-    for name, image in pictures.items():
+    grey, palette = original.convert("L"), original.quantize(64)
+    see_through = original.convert("RGBA")
+    see_through.putalpha(Image.linear_gradient("L").resize(original.size).point(lambda value: 255 * (value > 128)))
+    on_paper = Image.new("RGB", original.size, "white")
+    on_paper.paste(original, mask=see_through.getchannel("A"))
+    originals = {"color": original, "grey": grey, "palette": palette, "paper": on_paper}
+    plain = {name: folder / f"plain_{name}.png" for name in originals}
+    for name, image in originals.items():
         image.convert("RGB").save(plain[name])
     encodings = []
 
@@ -70,19 +65,19 @@ def write_encodings(folder: Path, picture: Image.Image) -> list[Encoding]:
     for kind, turns in TURNS.items():
         for turn in turns:
             tolerance = NEAR if kind in LOSSY else EXACT
-            write(f"{kind}_{turn}.{kind}", stored(picture, turn), tolerance=tolerance, exif=turned_by(turn))
-    phone = {"format": "MPO", "save_all": True, "append_images": [picture.resize((40, 30))], "quality": 95}
-    write("phone.jpg", stored(picture, 6), tolerance=NEAR, exif=turned_by(6), **phone)
-    write("camera.mpo", picture, tolerance=NEAR, **phone)
-    p3 = encoded(picture, rgb_profile(DISPLAY_P3))
+            write(f"{kind}_{turn}.{kind}", stored(original, turn), tolerance=tolerance, exif=turned_by(turn))
+    phone = {"format": "MPO", "save_all": True, "append_images": [original.resize((40, 30))], "quality": 95}
+    write("phone.jpg", stored(original, 6), tolerance=NEAR, exif=turned_by(6), **phone)
+    write("camera.mpo", original, tolerance=NEAR, **phone)
+    p3 = encoded(original, rgb_profile(DISPLAY_P3))
     write("p3.png", p3, tolerance=CLOSE)
     lying = stored(p3, 8)
     write("p3_8.jpg", lying, tolerance=NEAR, exif=turned_by(8))
-    damaged = picture.copy()
+    damaged = original.copy()
     damaged.info["icc_profile"] = rgb_profile(DISPLAY_P3)[:200]
     write("damaged_profile.png", damaged)
-    write("cmyk.jpg", picture.convert("CMYK"), tolerance=NEAR)
-    inks = in_inks(picture)
+    write("cmyk.jpg", original.convert("CMYK"), tolerance=NEAR)
+    inks = in_inks(original)
     inks.info["icc_profile"] = ink_profile()
     write("inks.jpg", inks, tolerance=INK)
     write("grey.png", grey, "grey")
@@ -96,13 +91,13 @@ def write_encodings(folder: Path, picture: Image.Image) -> list[Encoding]:
 
 
 def pixels(path: Path) -> np.ndarray:
-    """Those of a file as any other program reads them: without regard to its EXIF data and ICC profile."""
+    """Return the pixels of a file without applying its EXIF data and ICC profile."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"), float)
 
 
 def distance(first: Path | np.ndarray, second: Path | np.ndarray) -> float:
-    """The mean absolute difference of two images in levels of 255; infinite where their sizes differ."""
+    """Return the mean absolute difference of two images in levels of 255; inf if their sizes differ."""
     first, second = (
         pixels(image) if isinstance(image, Path) else np.asarray(image, float) for image in (first, second)
     )

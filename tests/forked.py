@@ -1,6 +1,6 @@
-"""Entrypoints in processes of their own within a second: forked from a server that has imported everything.
+"""Programs in real processes that start within a second: forked from a server that has imported everything.
 
-Real processes, to be killed and watched; several of them are connected as a launcher would connect them.
+Several processes of a program are connected as by a launcher.
 """
 
 import atexit
@@ -20,18 +20,18 @@ from tests.tiny import run_main
 ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test, "evaluate": pose_transfer_evaluate}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
-LIMIT = 120  # seconds for anything
+LIMIT = 120  # seconds to wait for a condition or an exit
 
 
 class Program:
-    """One entrypoint in `count` processes on the CPU, each the head of a process group; output goes to files.
+    """A program in `count` processes on the CPU, each the leader of a process group; output goes to files.
 
     Args:
-        name: in `ENTRYPOINTS`.
+        name: key of `ENTRYPOINTS`.
         arguments: of the command line.
-        folder: for the outputs.
-        count: processes.
-        prepare: a function of a module, called in each process with its rank before the entrypoint.
+        folder: receives the output files.
+        count: number of processes.
+        prepare: a module-level function that each process calls with its rank before the program.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Program:
         os.kill(self.processes[rank].pid, number)
 
     def statuses(self) -> list[int]:
-        """Exit statuses of the processes, which have to end and leave no process behind."""
+        """Wait for the exit statuses; the processes must not leave other processes behind."""
         end = time.monotonic() + LIMIT
         for process in self.processes:
             process.join(end - time.monotonic())
@@ -65,7 +65,7 @@ class Program:
 
 
 def run(name: str, arguments: list, folder: Path, count: int = 1, prepare=None) -> tuple[list[int], str]:
-    """Exit statuses and the first process' output of a finished program."""
+    """Run a program; return the exit statuses and the output of the first process."""
     program = Program(name, arguments, folder, count, prepare)
     return program.statuses(), program.output()
 
@@ -78,7 +78,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 
 def group_lives(leader: int) -> bool:
-    """Whether any process of a process group is there."""
+    """Return whether a process group has any process."""
     try:
         os.killpg(leader, 0)
     except ProcessLookupError:
@@ -88,7 +88,7 @@ def group_lives(leader: int) -> bool:
 
 def _run(name: str, arguments: list[str], rank: int, count: int, port: int, output: Path, prepare) -> None:
     os.setsid()
-    multiprocessing.set_start_method("fork", force=True)  # of loader processes, as without this server
+    multiprocessing.set_start_method("fork", force=True)  # for loader processes, as without this server
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -100,5 +100,5 @@ def _run(name: str, arguments: list[str], rank: int, count: int, port: int, outp
     if prepare:
         prepare(rank)
     status = run_main(ENTRYPOINTS[name], *arguments)
-    atexit._run_exitfuncs()  # which multiprocessing leaves out
+    atexit._run_exitfuncs()  # multiprocessing skips them
     sys.exit(status)

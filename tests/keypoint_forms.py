@@ -1,4 +1,4 @@
-"""The forms in which people have keypoints, each written from the same arrays (18, 2) of (y, x), -1 for missing."""
+"""The formats of keypoint files, each written from the same arrays (18, 2) of (y, x), -1 for missing."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,8 +9,8 @@ import numpy as np
 from datasets.keypoints import MISSING
 from datasets.pair_lists import ANNOTATION_HEADER
 
-Size = tuple[int, int]  # height, width, of the image that keypoints lie in
-Given = Mapping[str, tuple[np.ndarray, Size]]  # by name of the image
+Size = tuple[int, int]  # height and width of the image of the keypoints
+Given = Mapping[str, tuple[np.ndarray, Size]]  # by image name
 Write = Callable[[Path, Given], Path]  # writes a folder; returns the file or folder for the command line
 
 
@@ -29,7 +29,7 @@ def annotations(change: Callable[[str], str] = str, encoding: str = "utf-8", num
 
 
 def as_spreadsheets_save(text: str) -> str:
-    """Every row in quotes, more commas in the header, blanks, and empty rows."""
+    """Quote every row, and add commas to the header, blanks, and empty rows."""
     header, *rows = text.splitlines()
     rows = ['"' + row.replace("[", " [").replace("]:", "] : ") + '" ,,' for row in rows]
     return "\r\n".join(["", header + ",,,,", *rows[:1], ",,,,", "", *rows[1:], " "])
@@ -51,7 +51,7 @@ def json_files(document: Callable[[np.ndarray, Size], object], encoding: str = "
 
 
 def triples(points: np.ndarray, missing: tuple = (0, 0, 0)) -> list[list]:
-    """[x, y, confidence] of every keypoint."""
+    """Return [x, y, confidence] of every keypoint."""
     found = (points != MISSING).all(axis=1)
     return [[*place, 0.9] if there else list(missing) for place, there in zip(points[:, ::-1].tolist(), found)]
 
@@ -76,7 +76,7 @@ def openpose(points: np.ndarray, canvas: Size | None = None, name="pose_keypoint
 
 
 def with_others(document: dict) -> dict:
-    """And people without a pose."""
+    """Add people without a pose."""
     others = [None, {}, {"pose_keypoints_2d": []}, {"pose_keypoints_2d": None}, {"pose_keypoints_2d": [0] * 54}]
     return document | {"people": [*others[:3], *document["people"], *others[3:]]}
 

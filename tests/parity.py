@@ -1,10 +1,10 @@
-"""Compare this project with tensors that the published system produced.
+"""Compare this project with tensors of the published system.
 
     python -m tests.parity --case DIR        one model case: config, checkpoint, inputs, outputs
     python -m tests.parity --functions DIR   pose maps, transforms, schedule, metrics
 
-Prints a line for each quantity of the folder (name, largest error, tolerance), and the names of the usual quantities
-that the folder does not hold. Exits with 1 when a quantity is out of tolerance or the folder holds none.
+Prints name, largest error and tolerance of each quantity in the folder, and the names of the standard quantities that
+the folder lacks. Exits with status 1 if an error exceeds its tolerance or the folder holds no quantity.
 """
 
 import json
@@ -44,29 +44,29 @@ SAMPLES = (
     *(f"sample.{scheduler}.uc_down_full" for scheduler in ("ddpm", "euler", "pndm")),
 )
 
-Line = tuple[str, float | None, float]  # name, error or None where the folder lacks the quantity, tolerance
+Line = tuple[str, float | None, float]  # name, error (None if the folder lacks the quantity), tolerance
 
 
 class Held(dict):
-    """What a file of a case holds."""
+    """The contents of a file of a case. A missing name is an `InputError`."""
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         super().__init__(content)
         self.path = path
 
     def __missing__(self, name: str) -> None:
-        raise InputError(f"{self.path}: holds no {name!r}, which a quantity of this case is computed from")
+        raise InputError(f"{self.path}: holds no {name!r}, which a quantity of this case requires")
 
 
 def tensor_error(ours: Tensor, theirs: Tensor) -> float:
-    """Largest absolute difference, in units of the reference's size where that is above 1; inf for shapes."""
+    """Return the largest absolute difference over max(1, largest reference value); inf if the shapes differ."""
     if ours.shape != theirs.shape:
         return float("inf")
     return ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1)).item()
 
 
 def load_case(folder: Path) -> tuple[CfgNode, CFLD, Held, Held]:
-    """The config and model of a case as built, before its checkpoint is loaded, with its inputs and outputs."""
+    """Return config, model (before its checkpoint is loaded), inputs and outputs of a case."""
     cfg = load_config(folder / "config.yaml")
     clip = (folder / cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH).with_name("clip")  # no published setting names it
     opts = [PATHS[-1], str(clip.resolve())] if clip.is_dir() else []
@@ -89,7 +89,7 @@ def read_meta(path: Path) -> Held:
 
 
 def case_lines(folder: Path) -> Iterator[Line]:
-    """Every quantity of a model case, and the usual ones that it lacks."""
+    """Yield every quantity of a model case, and the standard ones that it lacks."""
     cfg, model, inputs, outputs = load_case(folder)
     meta = read_meta(folder / "meta.json")
     if (folder / "swin_after_load.safetensors").exists():
@@ -109,7 +109,7 @@ def case_lines(folder: Path) -> Iterator[Line]:
 def quantities(
     cfg: CfgNode, model: CFLD, inputs: Held, outputs: Mapping[str, Tensor], meta: Held
 ) -> dict[str, tuple[Callable[[], Tensor], float]]:
-    """How the usual quantities of a case, and all samples that it holds, are computed, and their tolerances."""
+    """Return the functions and tolerances of the standard quantities and of all samples of a case."""
 
     @cache
     def conditions() -> Conditions:
@@ -151,7 +151,7 @@ def quantities(
 def sampled(
     name: str, cfg: CfgNode, model: CFLD, conditions: Callable[[], Conditions], inputs: Held, meta: Held
 ) -> Tensor:
-    """Images in [0, 1] of the quantity `sample.SCHEDULER.TYPE`."""
+    """Return the images in [0, 1] of the quantity `sample.SCHEDULER.TYPE`."""
     settings = Held(meta.path, meta["sampling"])
     scales = Scales(
         down=settings["down_block_guidance_scale"],
@@ -170,7 +170,7 @@ def sampled(
 
 
 def swin_lines(model: CFLD, expected: dict[str, Tensor]) -> Iterator[Line]:
-    """The encoder's weights after loading a file of another window size."""
+    """Yield the encoder's weights after loading a file with a different window size."""
     ours = {
         published_name(f"appearance_encoder.{name}", model).removeprefix("backbone."): value
         for name, value in model.appearance_encoder.state_dict().items()
@@ -185,7 +185,7 @@ def swin_lines(model: CFLD, expected: dict[str, Tensor]) -> Iterator[Line]:
 
 
 def training_lines(model: CFLD, inputs: Held, outputs: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Iterator[Line]:
-    """The training loss and the norm of every gradient."""
+    """Yield the training loss and the norm of every gradient."""
     missing = [name for name, held in (("train.loss", outputs), ("grad_norms", meta)) if name not in held]
     yield from ((name, None, TENSOR) for name in missing)
     if len(missing) == 2:
@@ -204,11 +204,11 @@ def training_lines(model: CFLD, inputs: Held, outputs: Mapping[str, Tensor], met
 
 
 def gradient_lines(model: CFLD, expected: Mapping[str, float | None]) -> Iterator[Line]:
-    """The norms of the gradients that `model` has now."""
+    """Yield the norms of the gradients of `model`."""
     ours = {}
     for name, parameter in published_parameters(model).items():
         prefix = "unet." if name.startswith("model.") else "model."
-        if parameter.requires_grad:  # no gradient is a gradient of 0: DDP asks for one
+        if parameter.requires_grad:  # a missing gradient counts as 0: DDP requires one
             ours[prefix + name] = 0.0 if parameter.grad is None else parameter.grad.norm().item()
     for name in sorted(ours.keys() | expected.keys()):
         if name not in expected:
@@ -223,7 +223,7 @@ def gradient_lines(model: CFLD, expected: Mapping[str, float | None]) -> Iterato
 
 
 def report(lines: Iterable[Line]) -> bool:
-    """Print the lines and whether all are within their tolerance."""
+    """Print the lines; return whether all errors are within their tolerances."""
     total, out, absent = 0, 0, []
     for name, error, tolerance in lines:
         if error is None:
@@ -239,7 +239,7 @@ def report(lines: Iterable[Line]) -> bool:
 
 
 def grouped(names: list[str]) -> Iterator[str]:
-    """Names, or their number where many of one kind follow each other."""
+    """Yield names, or the number of names for ten or more consecutive names of one kind."""
     for kind, members in groupby(names, key=lambda name: name.partition(".")[0]):
         members = list(members)
         yield from members if len(members) < 10 else [f"{len(members)} of {kind}.*"]

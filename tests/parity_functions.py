@@ -1,4 +1,4 @@
-"""The `--functions` half of `tests.parity`: pose maps, transforms, the learning rate and the metrics."""
+"""The `--functions` part of `tests.parity`: pose maps, transforms, learning rate and metrics."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from datasets.pairs import normalize, open_image, resize_to_tensor
 from evaluation.metrics.distances import frechet_distance
 from evaluation.metrics.inception import inception_input
 from evaluation.metrics.similarity import psnr, ssim, ssim_256
-from training.schedule import learning_rate_factor
+from training.schedule import learning_rate_schedule
 
 EXACT, TENSOR, SCORE, FRECHET = 1e-6, 2e-5, 1e-4, 1e-6
 
@@ -22,7 +22,7 @@ Line = tuple[str, float, float]  # name, error, tolerance
 
 
 def function_lines(folder: Path) -> Iterator[Line]:
-    """Every quantity of a functions folder."""
+    """Yield every quantity of a functions folder."""
     cases = json.loads((folder / "cases.json").read_text())
     tensors = load_file(folder / "tensors.safetensors")
     yield from pose_lines(cases["poses"], tensors)
@@ -32,7 +32,7 @@ def function_lines(folder: Path) -> Iterator[Line]:
 
 
 def largest(ours, theirs) -> float:
-    """Largest absolute difference; inf when the shapes differ."""
+    """Return the largest absolute difference; inf if the shapes differ."""
     ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
 
@@ -48,7 +48,7 @@ def pose_lines(poses: list[dict], tensors: dict) -> Iterator[Line]:
 
 
 def transform_lines(photo: Path, tensors: dict) -> Iterator[Line]:
-    """`transform.gt_S` is normalised, `transform.test_HxW` in [0, 1]; the name gives the size."""
+    """Names contain the size: `transform.gt_S` is in [-1, 1], `transform.test_HxW` in [0, 1]."""
     image = open_image(photo)
     for name in sorted(tensors):
         if name.startswith("transform."):
@@ -59,20 +59,12 @@ def transform_lines(photo: Path, tensors: dict) -> Iterator[Line]:
 
 
 def schedule_lines(case: dict) -> Iterator[Line]:
-    config = CfgNode(
-        {
-            "LR": case["lr"],
-            "WARMUP_STEPS": case["warmup_steps"],
-            "WARMUP_RATE": case["warmup_rate"],
-            "DECAY_RATE": case["decay_rate"],
-            "DECAY_EPOCHS": case["decay_epochs"],
-            "OVERRIDE_LR": 0.0,
-        }
-    )
-    factor = learning_rate_factor(config, case["iters_per_epoch"])
-    for name, first in (("lrs", 0), ("lrs_resumed_at_epoch_2", 2 * case["iters_per_epoch"])):
-        ours = [factor(step) for step in range(first, first + len(case[name]))]
-        yield f"lr_schedule.{name}", largest(ours, np.array(case[name]) / case["lr"]), EXACT
+    settings = {key: case[key.lower()] for key in ("LR", "WARMUP_STEPS", "WARMUP_RATE", "DECAY_RATE", "DECAY_EPOCHS")}
+    config, per_epoch = CfgNode({**settings, "OVERRIDE_LR": 0.0, "SCALE_LR": False}), case["iters_per_epoch"]
+    learning_rate = learning_rate_schedule(config, 1, per_epoch)
+    for name, first in (("lrs", 0), ("lrs_resumed_at_epoch_2", 2 * per_epoch)):
+        ours = np.array([learning_rate(step) for step in range(first, first + len(case[name]))])
+        yield f"lr_schedule.{name}", largest(ours / case["lr"], np.array(case[name]) / case["lr"]), EXACT
 
 
 def metric_lines(cases: dict, tensors: dict) -> Iterator[Line]:

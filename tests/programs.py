@@ -1,4 +1,4 @@
-"""The programs, as they are called from the checkout, and their command lines."""
+"""The programs of the repository and their command lines."""
 
 from argparse import Namespace
 from importlib import import_module
@@ -20,7 +20,7 @@ COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] +
 
 
 def parser_of(command: str) -> Parser:
-    """The parser whose help the command shows."""
+    """Return the parser whose help a command shows."""
     name, *subcommands = command.removeprefix("python ").removeprefix("-m ").split()
     module = import_module(name.removesuffix(".py"))
     if hasattr(module, "__path__"):
@@ -32,5 +32,5 @@ def parser_of(command: str) -> Parser:
 
 
 def parse(command: str, words: list[str]) -> Namespace:
-    """What the command makes of the words after it; `InputError` where it does not take them."""
+    """Parse the arguments of a command; raises `InputError` if it does not accept them."""
     return parser_of(command).parse_intermixed_args(words)

@@ -1,4 +1,4 @@
-"""Where the reference material for tests lies; tests that need it are skipped where it is not."""
+"""The folder of reference material; tests that need it are skipped if it is missing."""
 
 import os
 from pathlib import Path

@@ -115,9 +115,9 @@ def test_a_pipeline_of_it_keeps_its_scheduler_at_every_care(student):
         (["MODEL.PRETRAINED_PATH", ""], "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder"),
         (
             ["MODEL.UNET_CONFIG.TRAIN_ALL", "False", "MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX", "[]"],
-            "nothing of the student is trained",
+            "the student has no trained layer",
         ),
-        (["TEST.FULL_GUIDANCE_SCALE", "2"], "sample with guidance, which a student has folded in"),
+        (["TEST.FULL_GUIDANCE_SCALE", "2"], "sample with guidance, but a student is sampled without"),
         (["TEST.NUM_INFERENCE_STEPS", "51"], "TEST.NUM_INFERENCE_STEPS is 51; the scheduler has 50 timesteps"),
         (
             ["MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS", "2000"],

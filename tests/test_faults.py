@@ -186,7 +186,7 @@ def test_one_of_two_processes_is_killed(tiny, victim):
     check_files(run_of_two)
     done = steps_done(run_of_two)
     statuses, output = run("train", arguments(tiny, "two", "OPTIMIZER.EPOCHS", "2"), tiny.parent, 2)
-    assert 2 <= done < 10 and statuses == [0, 0] and "going on from" in output, output
+    assert 2 <= done < 10 and statuses == [0, 0] and "resuming from" in output, output
 
 
 def kill_a_loader_process(rank: int) -> None:
@@ -262,7 +262,7 @@ def test_a_machine_is_lost_and_back(tiny):
         wait_for(lambda: steps_done(run_of_nodes) >= 3, "no steps")
         for pid in (*children(second.pid), second.pid):
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: "starting again" in output.read_text(), "the first machine does not start again")
+        wait_for(lambda: "restarting" in output.read_text(), "the first machine does not start again")
         check_files(run_of_nodes)
         lost_at = steps_done(run_of_nodes)
         second, _ = start(1, 1)
@@ -271,6 +271,6 @@ def test_a_machine_is_lost_and_back(tiny):
         for process in (first, second):
             process.kill()
     text = output.read_text()
-    assert "lost the other processes" in text and "going on from" in text and "Traceback" not in text
+    assert "lost the other processes" in text and "resuming from" in text and "Traceback" not in text
     assert 3 <= lost_at < 30 and steps_done(run_of_nodes) == 30
     wait_for(lambda: not running(tiny), "orphan processes")

@@ -87,7 +87,7 @@ def test_checkpoints(tiny, disk):
     assert made.newest() == made.checkpoint(0, 2) and no_leftovers(disk.root)
     disk.size(64_000)
     statuses, output = train(tiny, disk)
-    assert statuses == [0] and "going on from" in output, output
+    assert statuses == [0] and "resuming from" in output, output
 
 
 def fill_before_the_steps(rank: int) -> None:

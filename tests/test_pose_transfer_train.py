@@ -264,7 +264,7 @@ def test_many_steps_in_a_row_that_are_not_finite_end_training(tiny, monkeypatch,
         status, run = train(tiny, "run", *opts)
     assert status == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "loss nan and gradient norm nan at optimizer step 5, and 2 step(s)" in lines[0]
+    assert len(lines) == 1 and "loss nan and gradient norm nan at optimizer step 5: 2 consecutive step(s)" in lines[0]
     [event] = events(run, "not finite")
     assert len(event["pairs"]) == 4 and ", ".join(event["pairs"][:3]) in lines[0]
     assert f"last good checkpoint: {run.checkpoint(0, 2)}" in lines[0] and run.newest() == run.checkpoint(0, 2)
@@ -277,7 +277,7 @@ def test_training_goes_back_and_on_with_a_lower_learning_rate(tiny, monkeypatch,
     status, run = train(tiny, "run", *opts, "OPTIMIZER.ROLLBACKS", "1", "OPTIMIZER.WARMUP_STEPS", "0")
     assert status == 0
     errors = capsys.readouterr().err
-    assert "went back to" in errors and "(1 of 1 times); the learning rate is 5.000e-04 now" in errors
+    assert "rolled back to" in errors and "(rollback 1 of 1); the learning rate is now 5.000e-04" in errors
     lines = [line for line in map(json.loads, run.training_log.read_text().splitlines()) if "lr" in line]
     assert [(line["step"], line["lr"]) for line in lines] == [(1, 1e-3), (2, 1e-3)] + [(n, 5e-4) for n in (3, 4, 5)]
     watch = json.loads((run.newest() / "training_state.json").read_text())["watch"]
@@ -285,7 +285,7 @@ def test_training_goes_back_and_on_with_a_lower_learning_rate(tiny, monkeypatch,
 
     fail_from(monkeypatch, 4, 99)  # no way out: it ends
     assert train(tiny, "again", *opts, "OPTIMIZER.ROLLBACKS", "1")[0] == 1
-    assert "went back to" in capsys.readouterr().err
+    assert "rolled back to" in capsys.readouterr().err
 
 
 def test_a_loss_spike_names_its_pairs(tiny, monkeypatch, capsys):
@@ -294,7 +294,7 @@ def test_a_loss_spike_names_its_pairs(tiny, monkeypatch, capsys):
     status, run = train(tiny, "run", *BATCH_OF_4, "OPTIMIZER.EPOCHS", "1")
     [event] = events(run, "loss spike")
     assert status == 0 and event["step"] == 4 and event["value"] > 10
-    assert "at step 4, usual is" in capsys.readouterr().err and len(event["pairs"]) == 4
+    assert "at step 4, expected" in capsys.readouterr().err and len(event["pairs"]) == 4
     cfg = load_config(tiny, BATCH_OF_4)
     pairs = training_pairs(cfg)
     order = GlobalBatchSampler(len(pairs), 4, 0, 1, 1, cfg.ACCELERATE.SEED)
@@ -363,7 +363,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tiny, capsys):
     capsys.readouterr()
     assert train(tiny, "run", *opts)[0] == 0
     for text in (capsys.readouterr().err, run.log(0).read_text()):
-        assert f"warning: {path}: damaged" in text and f"going on from {run.checkpoint(0, 4)}" in text
+        assert f"warning: {path}: damaged" in text and f"resuming from {run.checkpoint(0, 4)}" in text
     assert run.newest() == run.checkpoint(1) and (run.newest() / "model.safetensors").read_bytes() == weights
 
 
@@ -536,7 +536,7 @@ def nothing(folder):
             ["INPUT.BATCH_SIZE", "9", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2"],
             "a batch of 9 does not divide",
         ),
-        (nothing, ["MODEL.LAST_EPOCH", "2"], "MODEL.LAST_EPOCH is 2 and OPTIMIZER.EPOCHS 2: nothing is left"),
+        (nothing, ["MODEL.LAST_EPOCH", "2"], "MODEL.LAST_EPOCH is 2 and OPTIMIZER.EPOCHS is 2: no epoch is left"),
         (nothing, ["TEST.NUM_INFERENCE_STEPS", "1001"], "TEST.NUM_INFERENCE_STEPS is 1001; the scheduler has 1000"),
         (nothing, ["INPUT.BATCH_SIZE", "32"], "20 pairs are fewer than a batch of 32"),
         (nothing, ["INPUT.GT.IMG_SIZE", "[128, 128]"], "INPUT.POSE.IMG_SIZE"),
@@ -572,9 +572,9 @@ def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch):
         assert train(tiny, "run")[0] == 143
     assert train(tiny, "run", "INPUT.BATCH_SIZE", "4")[0] == 1
     error = capsys.readouterr().err
-    assert "INPUT.BATCH_SIZE was 8 and is 4, the number of steps was 2 and is 5; restore it" in error
+    assert "INPUT.BATCH_SIZE was 8 and is 4, the number of steps was 2 and is 5; restore the former value" in error
     assert train(tiny, "run", "ACCELERATE.SEED", "5")[0] == 1
-    assert "stopped within an epoch, of which ACCELERATE.SEED was 3407 and is 5;" in capsys.readouterr().err
+    assert "the order of the pairs must not change, but ACCELERATE.SEED was 3407 and is 5;" in capsys.readouterr().err
     assert train(tiny, "run", "MODEL.DECODER_CONFIG.DEPTH", "2")[0] == 1
     assert "another variant" in capsys.readouterr().err
 

@@ -79,7 +79,7 @@ def state(run: RunFolder) -> dict[str, torch.Tensor]:
 def test_two_processes_go_on_to_the_last_bit(tiny):
     assert run("train", arguments(tiny, "whole", *ALL), tiny.parent, 2, two_cores)[0] == [0, 0]
     statuses, output = run("train", arguments(tiny, "parts", *ALL), tiny.parent, 2, stop_in_8)
-    assert statuses == [143, 143] and "stopped by a signal; run again to go on from" in output, output
+    assert statuses == [143, 143] and "stopped by a signal; run again to resume from" in output, output
     assert folder_of_run(tiny, "parts").newest() == folder_of_run(tiny, "parts").checkpoint(1, 3)
     assert run("train", arguments(tiny, "parts", *ALL), tiny.parent, 2, two_cores)[0] == [0, 0]
     whole, parts = state(folder_of_run(tiny, "whole")), state(folder_of_run(tiny, "parts"))
@@ -198,4 +198,4 @@ def test_a_killed_run_can_be_gone_on_with_at_once(tiny):
     program.kill(signal.SIGKILL)
     program.processes[0].join()  # its loader processes may still be there
     statuses, output = run("train", arguments(tiny, "one", *opts), tiny.parent)
-    assert statuses == [0] and "going on from" in output, output
+    assert statuses == [0] and "resuming from" in output, output

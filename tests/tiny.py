@@ -1,4 +1,4 @@
-"""A model and a dataset so small that a training step takes a fraction of a second."""
+"""A tiny model and dataset; a training step takes a fraction of a second."""
 
 import json
 import sys
@@ -58,7 +58,7 @@ FILES = {"unet": "config.json", "vae": "config.json", "scheduler": "scheduler_co
 
 
 def write_parts(folder: Path) -> Path:
-    """Folders of the parts' configs, without weights."""
+    """Write folders with the configs of the parts, without weights."""
     for name, config in PARTS.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / FILES[name]).write_text(json.dumps(config))
@@ -66,7 +66,7 @@ def write_parts(folder: Path) -> Path:
 
 
 def write_dataset(root: Path, train_images: int = 5, test_images: int = 3, seed: int = 0) -> Path:
-    """Noise photos in DeepFashion's prepared layout; every ordered pair of a split's images is a pair."""
+    """Write noise images in DeepFashion's prepared layout, with all ordered pairs of each split."""
     rng = np.random.default_rng(seed)
     for split, count in (("train", train_images), ("test", test_images)):
         names = [f"{split}person{i:02d}_1_front.jpg" for i in range(count)]
@@ -85,7 +85,7 @@ def write_dataset(root: Path, train_images: int = 5, test_images: int = 3, seed:
 
 
 def tiny_settings(folder: Path) -> dict:
-    """Differences from the defaults of a config whose files all lie under `folder`."""
+    """Return the changed settings of a config whose files all are under `folder`."""
     branches = 9
     return {
         "ACCELERATE": {
@@ -134,7 +134,7 @@ def tiny_settings(folder: Path) -> dict:
 
 
 def write_tiny(folder: Path) -> Path:
-    """Parts, dataset and config under `folder`; the path of the config."""
+    """Write parts, dataset and config under `folder`; return the path of the config."""
     write_parts(folder / "parts")
     write_dataset(folder / "data")
     config = folder / "tiny.yaml"
@@ -143,7 +143,7 @@ def write_tiny(folder: Path) -> Path:
 
 
 def run_main(module: ModuleType, *arguments: str) -> int:
-    """Run an entrypoint's `main` in this process; its exit status."""
+    """Run the `main` of a program in this process; return its exit status."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     with patch.object(sys, "argv", [module.__file__, *map(str, arguments)]):
@@ -154,15 +154,15 @@ def run_main(module: ModuleType, *arguments: str) -> int:
     return 0
 
 
-# of a run with 5 steps an epoch, and next to no time for its evaluations
+# a run with 5 steps per epoch and short evaluations
 SHORT = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "4"]
 
 
 def short_run(config: Path, name: str, *more: str) -> list:
-    """Command line of a run."""
+    """Return the command line of a short run."""
     return ["--config_file", config, *SHORT, "ACCELERATE.RUN_NAME", name, *more]
 
 
 def folder_of_run(config: Path, name: str) -> RunFolder:
-    """Where that run keeps its files."""
+    """Return the run folder of `short_run`."""
     return RunFolder(config.parent / "outputs" / "tiny" / name)

@@ -1,1 +1,1 @@
-"""Training and evaluation: run folder, schedule, moving average, saved state, loop, test-set sampling."""
+"""Training: loop, run folder, checkpoints, log, caches, distillation."""

@@ -1,11 +1,10 @@
-"""The caches of a training set (INPUT.CACHE), built by all processes where they are not there yet."""
+"""The caches of a training set (INPUT.CACHE); all processes build the missing parts."""
 
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,12 @@ from datasets.pair_inputs import CachedInputs, FileInputs
 from datasets.row_cache import RowCache, digest, tensors_digest
 from models.vae import posterior
 from utils.errors import InputError
+from utils.file_digests import sha256
 from utils.files import read_record, write_text
 from utils.image_tensors import normalize, unit_range
 from utils.processes import on_main
 
-AT_ONCE = 4  # photos encoded by the VAE; divides datasets.row_cache.SHARD_ROWS
+BATCH_SIZE = 4  # of images that the VAE encodes; divides datasets.row_cache.SHARD_ROWS
 INDEX = "files.json"
 Row = Callable[[int], torch.Tensor]
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -43,11 +43,11 @@ class _Rows(Dataset):
 
 
 def cached_inputs(cfg: CfgNode, accelerator: Accelerator, dataset: TrainPairs, vae: AutoencoderKL) -> CachedInputs:
-    """The inputs of a dataset from caches under INPUT.CACHE_DIR; every process must call this.
+    """Return the inputs of a dataset from caches under INPUT.CACHE_DIR; every process must call this.
 
-    Condition photos and skeletons are kept as 8-bit arrays; so are ground truths when INPUT.CACHE is `photos`.
-    When it is `latents`, these are replaced by mean and standard deviation of their posterior in 16 bit: the
-    variance of Stable Diffusion's VAE lies below the least number of float16, its root does not.
+    Source images and skeletons are 8-bit arrays, and so are target images if INPUT.CACHE is `photos`. If it is
+    `latents`, the mean and standard deviation of the VAE's posterior replace the target images in 16 bit: the variance
+    of Stable Diffusion's VAE is below the smallest float16 number, the standard deviation is not.
 
     Raises:
         InputError: an image cannot be read, or the caches do not fit on the disk.
@@ -90,14 +90,14 @@ def _encoder(vae: AutoencoderKL, device: torch.device) -> Encode:
 
 @torch.no_grad()
 def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, workers: int) -> None:
-    """Build the shards that are missing or damaged, each by one process; then those that this machine cannot see.
+    """Build the missing and damaged shards, each by one process; then those that are missing on this machine.
 
     Args:
-        row: gives the row of a number, before `encode`; called by loader processes.
-        encode: changes a batch of them into what is stored.
+        row: returns a row by its number, before `encode`; loader processes call it.
+        encode: turns a batch of rows into the stored rows.
 
     Raises:
-        InputError: in every process, when one of them raises it.
+        InputError: in every process if one of them raises it.
     """
     local = accelerator.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     for check, (part, parts) in (
@@ -112,7 +112,7 @@ def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, wo
             error = str(caught)
         except (OSError, SafetensorError) as caught:
             reason = " ".join(str(caught).split())
-            error = f"{cache.folder}: {reason}; INPUT.CACHE_DIR names another place, INPUT.CACHE off none"
+            error = f"{cache.folder}: {reason}; set INPUT.CACHE_DIR to another folder, or INPUT.CACHE off"
         for message in filter(None, gather_object([error])):
             raise InputError(message)
 
@@ -121,9 +121,9 @@ def _write(
     cache: RowCache, shards: list[int], row: Row, encode: Encode, accelerator: Accelerator, workers: int
 ) -> None:
     order = [number for shard in shards for number in cache.rows(shard)]
-    batches = iter(loader(_Rows(row), workers, accelerator.device, sampler=order, batch_size=AT_ONCE))
+    batches = iter(loader(_Rows(row), workers, accelerator.device, sampler=order, batch_size=BATCH_SIZE))
     hidden = not (order and accelerator.is_main_process)
-    with tqdm(total=len(order), desc=f"caching {cache.folder.name}", unit="photo", disable=hidden) as bar:
+    with tqdm(total=len(order), desc=f"caching {cache.folder.name}", unit="image", disable=hidden) as bar:
         for shard in shards:
             rows: list[torch.Tensor] = []
             while len(rows) < len(cache.rows(shard)):
@@ -139,50 +139,50 @@ def _check_space(cache: RowCache, needed: int) -> None:
     free = shutil.disk_usage(cache.folder).free
     if free < 2 * needed:
         raise InputError(
-            f"{cache.folder}: {free >> 20} MiB are left on the disk, the cache needs "
-            f"{needed * len(cache.shards) >> 20} MiB; make room, or set INPUT.CACHE_DIR to another disk, or "
+            f"{cache.folder}: {free >> 20} MiB free on the disk, the cache needs "
+            f"{needed * len(cache.shards) >> 20} MiB; make room, set INPUT.CACHE_DIR to a folder on another disk, or "
             "INPUT.CACHE off"
         )
 
 
 def file_digests(paths: Sequence[Path], folder: Path, accelerator: Accelerator) -> list[str]:
-    """A digest of every file's content. Files of known size and time are not read again (`files.json`)."""
+    """Return the SHA-256 of each file. Files whose size and time are in `files.json` are not read again."""
     index = folder / INDEX
     known = _read_index(index)
     mine = paths[accelerator.process_index :: accelerator.num_processes]
     with ThreadPoolExecutor() as pool:
-        own = dict(zip(map(_name, mine), pool.map(lambda path: _facts(path, known.get(_name(path))), mine)))
-    facts = {name: entry for part in gather_object([own]) for name, entry in part.items()}
+        own = dict(zip(map(_key, mine), pool.map(lambda path: _entry(path, known.get(_key(path))), mine)))
+    facts = {key: entry for part in gather_object([own]) for key, entry in part.items()}
     for message in (entry for entry in facts.values() if isinstance(entry, str)):
         raise InputError(message)
 
-    def keep() -> None:
-        if any(known.get(name) != entry for name, entry in facts.items()):
+    def write() -> None:
+        if any(known.get(key) != entry for key, entry in facts.items()):
             write_text(index, json.dumps({**known, **facts}))
 
-    on_main(accelerator, keep)
-    return [facts[_name(path)][2] for path in paths]
+    on_main(accelerator, write)
+    return [facts[_key(path)][2] for path in paths]
 
 
-def _name(path: Path) -> str:
+def _key(path: Path) -> str:
     return str(path.resolve())
 
 
 def _read_index(path: Path) -> dict[str, list]:
-    """What is known of files already; nothing where the index is missing or damaged."""
+    """Read `files.json`; empty if it is missing or damaged."""
     try:
         return read_record(path)
     except InputError:
         return {}
 
 
-def _facts(path: Path, known: object) -> list | str:
-    """Size, time and digest of a file, or why it cannot be read."""
+def _entry(path: Path, known: object) -> list | str:
+    """Return size, time and SHA-256 of a file, or the reason why it cannot be read."""
     try:
         stat = path.stat()
         match known:
             case [stat.st_size, stat.st_mtime_ns, str()]:
                 return known
-        return [stat.st_size, stat.st_mtime_ns, sha256(path.read_bytes()).hexdigest()]
+        return [stat.st_size, stat.st_mtime_ns, sha256(path)]
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror}); replace this file"

@@ -1,35 +1,73 @@
-"""Which settings a resumed run has changed, and what follows from it."""
+"""Differences between the settings of a checkpoint and those of the run that resumes from it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from yacs.config import CfgNode
 
 from configs.defaults import SETTINGS_BY_KEY
 from configs.rules import Affects
 from configs.values import Value, flat_settings
+from datasets import TrainPairs
+from datasets.row_cache import digest
+from utils.errors import InputError
 
-SPREAD = {"the number of processes", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"}  # how a step is spread
-ROUNDED = SPREAD | {key for key, setting in SETTINGS_BY_KEY.items() if setting.affects == Affects.ROUNDING}
+DISTRIBUTION = {"the number of processes", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"}  # of a step over micro-batches
+ROUNDED = DISTRIBUTION | {key for key, setting in SETTINGS_BY_KEY.items() if setting.affects == Affects.ROUNDING}
+
+
+def pair_order(cfg: CfgNode, dataset: TrainPairs, steps_per_epoch: int) -> dict[str, int | str]:
+    """Return what determines the pairs that each step of an epoch trains on."""
+    return {
+        "ACCELERATE.SEED": cfg.ACCELERATE.SEED,
+        "INPUT.BATCH_SIZE": cfg.INPUT.BATCH_SIZE,
+        "the number of pairs": len(dataset),
+        "the number of steps": steps_per_epoch,
+        "the list of pairs": digest(f"{pair.source},{pair.target}" for pair in dataset.pairs)[:8],
+    }
+
+
+def check_same_order(before: Mapping[str, int | str], now: Mapping[str, int | str], checkpoint: Path) -> None:
+    """Check that a checkpoint within an epoch can be resumed with the same order of pairs.
+
+    Args:
+        before, now: see `pair_order`; older checkpoints lack some entries.
+
+    Raises:
+        InputError: the order differs.
+    """
+    changed = [name for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        changes = ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in changed)
+        raise InputError(
+            f"{checkpoint}: within an epoch, the order of the pairs must not change, but {changes}; restore the "
+            "former value, or set ACCELERATE.RESUME False to start over"
+        )
 
 
 def training_settings(cfg: CfgNode) -> dict[str, Value]:
-    """The settings that training depends on, under their dotted keys."""
+    """Return the settings that training depends on, by dotted key."""
     return flat_settings(cfg, Affects.WEIGHTS | Affects.ROUNDING)
 
 
 def changes_note(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
-    """What differs between `training_settings` and the like of a checkpoint and of the run that resumes it, and what
-    follows from it; empty where nothing differs."""
+    """Describe the changes between the `training_settings` of a checkpoint and of the run, and their effect.
+
+    Returns:
+        a sentence, empty if nothing changed.
+    """
     changed = [name for name in now if before.get(name) not in (None, now[name])]
     if not changed:
         return ""
-    listed = ", ".join(f"{name} {_shown(before[name])} -> {_shown(now[name])}" for name in changed)
+    changes = ", ".join(f"{name} {_shown(before[name])} -> {_shown(now[name])}" for name in changed)
     if not ROUNDED.issuperset(changed):
-        return f"resumed with changed settings: {listed}"
-    anew = " and stochastic depth (DROP_PATH_RATE) is drawn anew" if SPREAD.intersection(changed) else ""
+        return f"resumed with changed settings: {changes}"
+    redrawn = (
+        " and stochastic depth (DROP_PATH_RATE) is drawn differently" if DISTRIBUTION.intersection(changed) else ""
+    )
     return (
-        f"resumed with changed settings: {listed}; the run trains on the same pairs in the same steps with the same "
-        f"noise, but results are rounded differently{anew}, so the weights will not be the same to the last bit"
+        f"resumed with changed settings: {changes}; the run trains on the same pairs in the same steps with the same "
+        f"noise, but results are rounded differently{redrawn}, so the weights will not be bit-identical"
     )
 
 

@@ -1,6 +1,8 @@
-"""Saving checkpoints while training goes on, and finding the one to go on from."""
+"""Saving checkpoints in the background, and finding the checkpoint to resume from."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
@@ -23,12 +25,12 @@ from .state import Position, TrainingState
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy on the CPU of what a checkpoint holds: training can go on while it is written.
+    """A copy on the CPU of the contents of a checkpoint, to be written while training continues.
 
     Attributes:
-        position: how far training has come.
-        weights: the trained parameters, averaged where there is an average.
-        state: what resuming needs beside them.
+        position: the progress of training.
+        weights: the trained parameters, or their moving average if there is one.
+        state: what resuming needs besides the weights.
         cfg: the run's config.
     """
 
@@ -38,10 +40,10 @@ class Snapshot:
     cfg: CfgNode
 
     def write(self, folder: Path) -> None:
-        """Write a checkpoint; it appears whole or not at all.
+        """Write a checkpoint atomically.
 
         Raises:
-            InputError: it cannot be written, as when the disk is full.
+            InputError: it cannot be written, for example because the disk is full.
         """
         try:
             with new_folder(folder) as partial:
@@ -49,8 +51,8 @@ class Snapshot:
                 write_checkpoint(partial, self.weights, self.cfg, asdict(self.position), {})
         except (OSError, SafetensorError) as error:
             raise InputError(
-                f"{folder}: cannot be written ({' '.join(str(error).split())}); the checkpoint before it is still "
-                "there: make room, then run the same command again"
+                f"{folder}: cannot be written ({' '.join(str(error).split())}); the previous checkpoint is intact: "
+                "make room, then run the same command again"
             ) from None
 
 
@@ -58,60 +60,60 @@ class Checkpoints:
     """The checkpoints of a run, written by the main process in the background.
 
     Args:
-        run: where they lie.
-        accelerator: all of its processes make the same calls.
+        run: the run folder.
+        accelerator: all its processes must make the same calls.
         cfg: a checked config.
 
     Attributes:
-        last: the newest one that is known to be whole.
-        saved: position of the newest one, which may still be being written.
+        last: the newest complete checkpoint.
+        saved: position of the newest checkpoint, which may not be complete yet.
     """
 
     def __init__(self, run: RunFolder, accelerator: Accelerator, cfg: CfgNode) -> None:
         self.run, self.accelerator, self.cfg = run, accelerator, cfg
         self.last: Path | None = None
         self.saved: Position | None = None
-        self._coming: Path | None = None
-        self._writer: _Background | None = None
+        self._pending: Path | None = None
+        self._writer: Future | None = None
         self._saved_at = time.monotonic()
 
     def find(self) -> Path | None:
-        """The newest whole checkpoint, the same one for all processes.
+        """Return the newest complete checkpoint, the same one on all processes, or None.
 
         Raises:
-            InputError: none is whole, or not all processes see it.
+            InputError: all checkpoints are damaged, or not all processes see the checkpoint.
         """
         self.last = on_main(self.accelerator, self.run.newest)
         if not all(gather_object([self.last is None or self.last.is_dir()])):
             raise InputError(
-                f"{self.last}: not there for every process; outputs must be on a file system that all machines "
+                f"{self.last}: not visible to every process; outputs must be on a file system that all machines "
                 "share (ACCELERATE.OUTPUT_DIR)"
             )
         return self.last
 
     def due(self, position: Position) -> bool:
-        """Whether the number of steps asks for a checkpoint here."""
+        """Return whether ACCELERATE.CHECKPOINT_STEPS requires a checkpoint at `position`."""
         steps = self.cfg.ACCELERATE.CHECKPOINT_STEPS
         return steps > 0 and position.total_steps % steps == 0
 
     def overdue(self) -> bool:
-        """Whether the main process' clock asks for one."""
+        """Return whether ACCELERATE.CHECKPOINT_MINUTES have passed on the main process."""
         minutes = self.cfg.ACCELERATE.CHECKPOINT_MINUTES
         return self.accelerator.is_main_process and 0 < 60 * minutes < time.monotonic() - self._saved_at
 
     def written(self) -> bool:
-        """Whether the main process has finished writing since `settle` was last called."""
-        return self._writer is not None and not self._writer.is_alive()
+        """Return whether the main process has finished writing since the last call of `settle`."""
+        return self._writer is not None and self._writer.done()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Begin to write a checkpoint, after the one before it is there.
+        """Begin to write a checkpoint, after the previous one is complete.
 
         Raises:
-            InputError: that one could not be written.
+            InputError: the previous one could not be written.
         """
         self.settle()
         position = self.saved = snapshot.position
-        self._coming = folder = self.run.checkpoint(position.epoch, position.step)
+        self._pending = folder = self.run.checkpoint(position.epoch, position.step)
         self._saved_at = time.monotonic()
 
         def write() -> None:
@@ -121,46 +123,39 @@ class Checkpoints:
             LOGGER.info(f"saved {folder}")
 
         if self.accelerator.is_main_process:
-            self._writer = _Background(write)
+            self._writer = _in_background(write)
 
     def settle(self) -> None:
-        """Wait until the checkpoint that is being written is there.
+        """Wait for the checkpoint that is being written.
 
         Raises:
             InputError: it could not be written.
         """
-        if self._coming is None:
+        if self._pending is None:
             return
         on_main(self.accelerator, self._join)
-        self.last, self._coming = self._coming, None
+        self.last, self._pending = self._pending, None
 
     def finish(self) -> None:
-        """As `settle`, of this process alone: for a program that ends."""
+        """Like `settle`, for one process that is about to end."""
         if self._writer:
             self._join()
-            self.last = self._coming
+            self.last = self._pending
 
     def _join(self) -> None:
         writer, self._writer = self._writer, None
         writer.result()
 
 
-class _Background(Thread):
-    """Work in a thread that the end of the program does not wait for."""
+def _in_background(write: Callable[[], None]) -> Future:
+    """Run `write` in a thread that does not keep the program alive."""
+    future: Future = Future()
 
-    def __init__(self, work) -> None:
-        super().__init__(daemon=True)
-        self.work, self.error = work, None
-        self.start()
-
-    def run(self) -> None:
+    def run() -> None:
         try:
-            self.work()
+            future.set_result(write())
         except Exception as error:
-            self.error = error
+            future.set_exception(error)
 
-    def result(self) -> None:
-        """Wait for the end; raises what the work raised."""
-        self.join()
-        if self.error:
-            raise self.error
+    Thread(target=run, daemon=True).start()
+    return future

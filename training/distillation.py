@@ -1,4 +1,4 @@
-"""A student that samples in few steps without guidance as its teacher does in many with guidance."""
+"""Distillation of a student that samples in few steps without guidance from a teacher with guidance."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from utils.errors import InputError
 
 
 def training_config(config_files: Sequence[str], opts: Sequence[str]) -> CfgNode:
-    """The config of a training run. For distillation, files and pairs are differences from the teacher's config.
+    """Load the config of a training run. For distillation, files and pairs modify the teacher's config.
 
-    That is the config of its checkpoint, or the files before the first one that sets DISTILL.ENABLED.
+    The teacher's config is that of its checkpoint, or the files before the first one that sets DISTILL.ENABLED.
 
     Args:
         config_files: paths of YAML files.
         opts: KEY VALUE pairs.
 
     Raises:
-        InputError: as `load_config`; for distillation also, no teacher is named.
+        InputError: see `load_config`; for distillation also if no teacher is given.
     """
     files = read_config_files(config_files)
     if not merge_config(files, opts).DISTILL.ENABLED:
@@ -43,15 +43,15 @@ def training_config(config_files: Sequence[str], opts: Sequence[str]) -> CfgNode
 
 
 class ConsistencyStudent(CFLD):
-    """A finished model whose U-Net learns to be a consistency model; the rest of it is frozen.
+    """A trained model whose U-Net becomes a consistency model; all other parts are frozen.
 
-    Its teacher is a copy of the U-Net as it is now: one conditioner serves both. Checkpoints hold the student whole,
-    and nothing of the teacher.
+    The teacher is a copy of the initial U-Net; both share the conditioner. Checkpoints contain the whole student, but
+    not the teacher.
 
     Args:
-        model: finished; its parts are taken over. What is to be trained of its U-Net has `requires_grad`.
+        model: a trained model; the student takes its parts. Its U-Net's parameters with `requires_grad` are trained.
         guidance: the teacher's branches and coefficients.
-        steps: of the teacher.
+        steps: number of the teacher's steps.
     """
 
     def __init__(self, model: CFLD, guidance: list[tuple[Branch, float]], steps: int) -> None:
@@ -76,14 +76,14 @@ class ConsistencyStudent(CFLD):
         self.guidance, self.steps = guidance, steps
 
     def train(self, mode: bool = True) -> ConsistencyStudent:
-        """As ever, but what is frozen computes as in sampling."""
+        """Set the training mode of the U-Net; the frozen parts stay in evaluation mode."""
         super().train(mode)
         for name, part in self.named_children():
             part.train(mode and name == "unet")
         return self
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The distillation loss of a batch, which is that of `CFLD.forward`."""
+        """Return the distillation loss of a batch, see `CFLD.forward`."""
         with torch.no_grad():
             latents, noise, conditions, generators = self.denoising_samples(batch)
         teacher = guided_denoiser(self, self.teacher, conditions, self.guidance)
@@ -93,26 +93,26 @@ class ConsistencyStudent(CFLD):
 
 
 def build_student(cfg: CfgNode) -> ConsistencyStudent:
-    """The student of the checkpoint MODEL.PRETRAINED_PATH; of its U-Net MODEL.UNET_CONFIG says what is trained.
+    """Build the student of the checkpoint MODEL.PRETRAINED_PATH; MODEL.UNET_CONFIG selects the trained layers.
 
     Raises:
-        InputError: the checkpoint does not load, nothing is trained, or the student would be sampled with guidance.
+        InputError: the checkpoint cannot be loaded, no layer is trained, or the student would be sampled with guidance.
     """
     if guidance_branches(cfg.TEST.GUIDANCE_TYPE, scales_of(cfg.TEST)) != [(EVERYTHING, 1.0)]:
         raise InputError(
-            f"TEST.GUIDANCE_TYPE {cfg.TEST.GUIDANCE_TYPE} and its scales sample with guidance, which a student has "
-            "folded in; give --config_file configs/distill.yaml"
+            f"TEST.GUIDANCE_TYPE {cfg.TEST.GUIDANCE_TYPE} and its scales sample with guidance, but a student is "
+            "sampled without; add --config_file configs/distill.yaml"
         )
-    finished = cfg.clone()
-    finished.defrost()
-    finished.MODEL.UNET_CONFIG.TRAIN_ALL = False  # its checkpoint need not hold the whole U-Net
-    model, _ = load_model(finished)
+    teacher = cfg.clone()
+    teacher.defrost()
+    teacher.MODEL.UNET_CONFIG.TRAIN_ALL = False  # its checkpoint may lack a part of the U-Net
+    model, _ = load_model(teacher)
     select_trainable(model.unet, cfg.MODEL.UNET_CONFIG)
     guidance = guidance_branches(cfg.DISTILL.GUIDANCE_TYPE, scales_of(cfg.DISTILL))
     student = ConsistencyStudent(model, guidance, cfg.MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS)
     if not trained_parameters(student):
         raise InputError(
-            "nothing of the student is trained: MODEL.UNET_CONFIG.TRAIN_ALL is False and TRAINABLE_BLOCK_IDX or every "
+            "the student has no trained layer: MODEL.UNET_CONFIG.TRAIN_ALL is False and TRAINABLE_BLOCK_IDX or every "
             "TRAIN_*_ATTN_* is empty; configs/distill.yaml trains the whole U-Net"
         )
     return student

@@ -1,4 +1,4 @@
-"""An exponential moving average of the trained weights, to sample from."""
+"""Exponential moving average of the trained weights, used for sampling."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ class EMA:
 
     Args:
         parameters: the trained parameters, by name.
-        decay: of the average; early on the smaller (1 + step) / (10 + step), to forget the beginning.
+        decay: decay of the average; the first steps use (1 + step) / (10 + step) while it is smaller.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -23,18 +23,18 @@ class EMA:
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Make the present weights the average."""
+        """Set the average to the current weights."""
         self.average = {name: p.detach().float().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the present weights, made by optimizer step `step` (counted from 0)."""
+        """Add the current weights, the result of optimizer step `step` (counted from 0)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.average.values()), [p.float() for p in self.parameters.values()], weight)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """The parameters hold the average inside this context, and their own values again after it."""
+        """Context in which the parameters hold the average."""
         own = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._fill(self.average)
         try:

@@ -1,4 +1,4 @@
-"""What a person sees of training: progress bar, log files, a record of numbers and a picture of it."""
+"""Output of training: console and log files, progress bar, training log and curves."""
 
 import io
 import json
@@ -15,16 +15,16 @@ from tqdm import tqdm
 from utils.files import parse_record, whole_file, write_text
 
 LOGGER = logging.getLogger("cfld")
-# of a training log
+# a line of a training log
 LINE = {"step": int, "loss": float | None, "lr": float | None, "scores": dict[str, float | None] | None}
 
 
 def open_log(path: Path | None, console: bool) -> None:
-    """Send the messages of `LOGGER` to a file, which goes on, and to the console.
+    """Send the messages of `LOGGER` to a file, to which they are appended, and to the console.
 
     Args:
-        path: None for no file.
-        console: whether this process speaks there.
+        path: the file, or None.
+        console: whether this process writes to the console.
     """
     handlers: list[logging.Handler] = [_Console()] if console else []
     if path:
@@ -40,14 +40,14 @@ def open_log(path: Path | None, console: bool) -> None:
 
 
 class _File(logging.FileHandler):
-    """A log file whose errors, as of a full disk, are those of the program."""
+    """A log file whose errors, such as a full disk, are raised."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        raise  # noqa: PLE0704  called while the error is handled
+        raise  # noqa: PLE0704  called in an `except` block
 
 
 class _Console(logging.Handler):
-    """Messages above the progress bar; those marked `file_only` are left out where there is a bar."""
+    """Writes messages above the progress bar, without those marked `file_only` if the bar is visible."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (getattr(record, "file_only", False) and sys.stderr.isatty()):
@@ -55,15 +55,15 @@ class _Console(logging.Handler):
 
 
 class ProgressBar(tqdm):
-    """Steps of the whole training with loss, learning rate, images/s and time left.
+    """Shows the steps of the whole training with loss, learning rate, images/s and time left.
 
-    It counts where it is not shown, too: the log has its `format_dict`.
+    It also counts while hidden: the log uses its `format_dict`.
 
     Args:
-        total, done: optimizer steps in all, and those of earlier runs.
-        images: pairs a step.
-        deadline: `time.monotonic()` at which training will end anyhow.
-        hidden: as on all processes but one; it is also hidden where there is no terminal.
+        total, done: optimizer steps of the whole training, and those already done.
+        images: pairs per step.
+        deadline: latest end of training (`time.monotonic()`).
+        hidden: do not show the bar; without a terminal it is always hidden.
     """
 
     def __init__(self, total: int, done: int, images: int, deadline: float, hidden: bool) -> None:
@@ -75,7 +75,7 @@ class ProgressBar(tqdm):
             disable=False,
             file=sys.stderr if sys.stderr.isatty() and not hidden else _Nowhere(),
             mininterval=0,
-            miniters=1,  # every step counts for the rate
+            miniters=1,  # the rate uses every step
             smoothing=0.1,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}, "
             "{images_per_second:.1f} images/s, {left} left",
@@ -83,7 +83,7 @@ class ProgressBar(tqdm):
 
     @property
     def format_dict(self) -> dict:
-        """As of tqdm, with `images_per_second` and the time `left`, which ends at the deadline."""
+        """tqdm's dictionary, with `images_per_second` and the time `left` until the end or the deadline."""
         facts = super().format_dict
         rate = facts["rate"] or (self.n - self.initial) / (facts["elapsed"] or 1)  # None before and after training
         seconds = min((self.total - self.n) / rate if rate else math.inf, self.deadline - time.monotonic())
@@ -91,35 +91,35 @@ class ProgressBar(tqdm):
         return {**facts, "images_per_second": rate * self.images, "left": left}
 
     def step(self, loss: float, lr: float) -> None:
-        """One more step."""
+        """Count a step."""
         self.set_postfix_str(f"loss {loss:.4f}, lr {lr:.2e}", refresh=False)
         self.update()
 
     def go_to(self, step: int) -> None:
-        """Go back to so many steps."""
+        """Return to an earlier step."""
         self.n = self.last_print_n = step
         self.refresh()
 
 
 class _Nowhere(io.TextIOBase):
-    """Takes any text."""
+    """Discards all text."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
 class TrainingLog:
-    """A JSON line for every logged step and every evaluation.
+    """Writes a JSON line for each logged step and each evaluation.
 
     Args:
-        path: the file; it goes on where it ends.
-        first_step: steps of the run so far; later lines are of steps that were lost, and are dropped.
+        path: the file; lines are appended.
+        done: steps of the run so far; lines of later steps belong to an interrupted run and are dropped.
     """
 
-    def __init__(self, path: Path, first_step: int) -> None:
+    def __init__(self, path: Path, done: int) -> None:
         self.path = path
-        kept = [line for line in read_log(path) if line["step"] <= first_step]
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        lines = [line for line in read_log(path) if line["step"] <= done]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def write(self, **facts) -> None:
         with open(self.path, "a") as file:
@@ -127,7 +127,7 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict]:
-    """The lines of a `TrainingLog`; those that were cut short or damaged are left out."""
+    """Return the lines of a `TrainingLog` without truncated or damaged lines."""
     lines = []
     for text in path.read_bytes().splitlines() if path.is_file() else []:
         with suppress(ValueError):
@@ -136,7 +136,7 @@ def read_log(path: Path) -> list[dict]:
 
 
 def draw_training_curves(lines: Iterable[dict], path: Path) -> None:
-    """Loss, learning rate and every score over the steps, as a picture."""
+    """Plot loss, learning rate and every score over the steps into a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -148,8 +148,8 @@ def draw_training_curves(lines: Iterable[dict], path: Path) -> None:
                 curves.setdefault(name, []).append((line["step"], value))
     figure = Figure(figsize=(4 * max(1, len(curves)), 3), layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (name, points) in enumerate(curves.items(), start=1):
-        axes = figure.add_subplot(1, len(curves), place, title=name, xlabel="optimizer step")
+    for index, (name, points) in enumerate(curves.items(), start=1):
+        axes = figure.add_subplot(1, len(curves), index, title=name, xlabel="optimizer step")
         axes.plot(*zip(*points), marker="." if len(points) < 50 else None, color="black", linewidth=1)
         axes.grid(alpha=0.3)
     with whole_file(path) as partial:

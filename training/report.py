@@ -1,4 +1,4 @@
-"""A run in one file that any browser shows, without a network: curves, scores, and grids by epoch.
+"""Write a run as one HTML file that any browser shows offline: curves, scores, and grids by epoch.
 
 python -m training.report outputs/CFLD/baseline        writes outputs/CFLD/baseline/report.html
 """
@@ -18,7 +18,7 @@ from utils.image_files import open_image
 from .log import read_log
 from .run_folder import RunFolder
 
-WIDEST = 1600  # pixels of an image; wider ones are shrunk
+MAX_WIDTH = 1600  # of an image, pixels; wider images are downscaled
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -30,13 +30,13 @@ TEMPLATES = Environment(
 
 
 def write_report(run: RunFolder) -> Path:
-    """Write `report.html` of a run and give its path.
+    """Write `report.html` of a run and return its path.
 
     Raises:
-        InputError: there is no run, or one of its files is damaged.
+        InputError: the folder is no run folder, or one of its files is damaged.
     """
     if not run.config.is_file():
-        raise InputError(f"{run.root}: no config.yaml there; expected the folder of a run")
+        raise InputError(f"{run.root}: no config.yaml in it; expected the folder of a run")
     folders = [path.parent for path in sorted(run.root.rglob("metrics.json"), key=by_numbers)]
     evaluations = {folder.relative_to(run.root).as_posix(): folder for folder in folders}
     rows = {name: read_scores(folder / "metrics.json")[0] for name, folder in evaluations.items()}
@@ -63,9 +63,9 @@ def write_report(run: RunFolder) -> Path:
 
 
 def _embedded(path: Path) -> str:
-    """An image file as an address that holds it."""
+    """Return an image file as a data URL."""
     image = open_image(path)
-    image.thumbnail((WIDEST, image.height))
+    image.thumbnail((MAX_WIDTH, image.height))
     file = BytesIO()
     image.save(file, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

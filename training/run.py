@@ -20,20 +20,20 @@ from .trainer import Trainer
 
 
 def build_to_train(cfg: CfgNode) -> CFLD:
-    """The model that a run begins with: a student, the checkpoint of MODEL.PRETRAINED_PATH, or the pretrained parts."""
+    """Build the initial model of a run: a student, the checkpoint MODEL.PRETRAINED_PATH, or the pretrained parts."""
     if cfg.DISTILL.ENABLED:
         return build_student(cfg)
     return load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
 
 
 def run_training(cfg: CfgNode) -> int:
-    """Train the model of a checked config, in the run folder of that config.
+    """Train the model of a checked config in the run folder that it names.
 
     Returns:
-        exit status, as of `Trainer.train`.
+        exit status, see `Trainer.train`.
 
     Raises:
-        InputError: as the parts of it do.
+        InputError: see `Trainer` and the functions that build its arguments.
     """
     run = RunFolder.of(cfg)
     run.check_writable()
@@ -41,7 +41,7 @@ def run_training(cfg: CfgNode) -> int:
         check_writable(Path(cfg.INPUT.CACHE_DIR), "INPUT.CACHE_DIR")
     dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
-    open_log(None, console=accelerator.is_main_process)  # until `Trainer.train` opens the run's own
+    open_log(None, console=accelerator.is_main_process)  # `Trainer.train` opens the log file
     on_main(accelerator, run.lock)
     evaluator = Evaluator(
         cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)

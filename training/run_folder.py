@@ -1,14 +1,14 @@
-"""Where a run keeps its files, and writing them so that nobody ever sees half of one.
+"""The folder of a run: its files, the pointers to its checkpoints, and their removal.
 
 OUTPUT_DIR/PROJECT_NAME/RUN_NAME/
     config.yaml  log_rank0.txt ...  training_log.jsonl  training_curves.png  report.html
-    newest_checkpoint.json  best_checkpoint.json         name a checkpoint folder, relative to the run folder; the
-                                                         former also those kept from before it, newest first
-    epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next one
+    newest_checkpoint.json  best_checkpoint.json         path of a checkpoint, relative to the run folder; the former
+                                                         also lists the earlier checkpoints, newest first
+    epochs_XXX/  epochs_XXX_step_YYYYY/                  XXX: finished epochs; YYYYY: steps of the next epoch
         checkpoints/                                     see models/checkpoints and training/state.py
-        grid.png  metrics.json  metrics*.csv             of the evaluation after that epoch
+        grid.png  metrics.json  metrics*.csv             evaluation after that epoch
     generated/<H>x<W>/                                   written by pose_transfer_test.py
-    .lock                                                held by the program that writes there; in generated/<H>x<W> too
+    .lock                                                held by the program that writes; also in generated/<H>x<W>
 """
 
 import json
@@ -28,15 +28,15 @@ from utils.folders import REPLACED, lock_folder
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
 NEWEST_FORM = {"checkpoint": str, "before": list[str] | None}
 BEST_FORM = {"checkpoint": str, "score": str, "value": float}
-# of a checkpoint in a run
-PLACE = re.compile(rf"epochs_\d{{3,9}}(_step_\d{{5,9}})?/checkpoints({re.escape(REPLACED)})?")
+# path of a checkpoint in a run folder
+CHECKPOINT = re.compile(rf"epochs_\d{{3,9}}(_step_\d{{5,9}})?/checkpoints({re.escape(REPLACED)})?")
 
 
 class RunFolder:
-    """The files of one run; nothing is made until something is written.
+    """The files of one run.
 
     Attributes:
-        damaged: what is wrong with the checkpoints that `newest` passed over.
+        damaged: a message for each damaged checkpoint that `newest` skipped.
     """
 
     def __init__(self, root: Path) -> None:
@@ -52,43 +52,58 @@ class RunFolder:
         names = cfg.ACCELERATE
         return cls(Path(names.OUTPUT_DIR) / names.PROJECT_NAME / names.RUN_NAME)
 
-    def make(self) -> None:
-        """Make the folder."""
-        self.root.mkdir(parents=True, exist_ok=True)
-
     def check_writable(self) -> None:
-        """Raise `InputError` where nothing could be written to the folder."""
+        """Raise `InputError` if the folder cannot be written to."""
         check_writable(self.root, "ACCELERATE.OUTPUT_DIR")
 
     def lock(self) -> None:
-        """As `lock_folder`, where the folder is there: without it there is nothing to protect yet."""
+        """Lock the folder if it exists, see `lock_folder`."""
         if self.root.is_dir():
             lock_folder(self.root)
+
+    def begin(self, config: str, checkpoint: Path | None) -> None:
+        """Create and lock the folder, and write the config, for a run that resumes from `checkpoint`.
+
+        If `checkpoint` is None, the run starts over: earlier checkpoints stay until the first new one is written.
+
+        Raises:
+            InputError: another process holds the lock, or the file that names the best checkpoint is damaged.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.lock()
+        self.remove_partial_files()
+        write_text(self.config, config)
+        if checkpoint:
+            self.best()  # report a damaged file now, not after hours
+            self.drop_newer_than(checkpoint)
+        else:
+            for path in (self.root / NEWEST, self.root / BEST, self.training_log):
+                path.unlink(missing_ok=True)
 
     def log(self, rank: int) -> Path:
         return self.root / f"log_rank{rank}.txt"
 
     def generated(self, size: Sequence[int]) -> Path:
-        """Folder of the test images of (height, width)."""
+        """Return the folder of the test images of size (height, width)."""
         return self.root / "generated" / f"{size[0]}x{size[1]}"
 
     def epochs(self, finished: int, step: int = 0) -> Path:
-        """Folder of what was reached after so many epochs and steps of the next one."""
+        """Return the folder of a position: finished epochs, and steps of the next epoch."""
         return self.root / (f"epochs_{finished:03d}" + (f"_step_{step:05d}" if step else ""))
 
     def checkpoint(self, finished: int, step: int = 0) -> Path:
         return self.epochs(finished, step) / "checkpoints"
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint of those kept; None when there is none yet.
+        """Return the newest complete checkpoint, or None if there is no checkpoint yet.
 
         Raises:
-            InputError: the pointer file is damaged, or no checkpoint that it names is whole.
+            InputError: the file that names the checkpoints is damaged, or all of the checkpoints are.
         """
         self.damaged = []
-        for folder in self._kept():
+        for folder in self._checkpoints():
             replaced = folder.with_name(folder.name + REPLACED)
-            if not folder.is_dir() and replaced.is_dir():  # stopped between the two renames of `new_folder`
+            if not folder.is_dir() and replaced.is_dir():  # interrupted between the renames of `new_folder`
                 folder = replaced
             try:
                 check_checkpoint(folder)
@@ -97,75 +112,73 @@ class RunFolder:
                 self.damaged.append(str(error))
         if self.damaged:
             raise InputError(
-                f"{'; '.join(self.damaged)}; no other checkpoint is named in {self.root / NEWEST}: put one back, "
-                "remove that file to begin again, or choose another ACCELERATE.RUN_NAME"
+                f"{'; '.join(self.damaged)}; {self.root / NEWEST} names no other checkpoint: restore a checkpoint, "
+                "remove this file to start over, or choose another ACCELERATE.RUN_NAME"
             )
         return None
 
-    def _kept(self) -> list[Path]:
-        """The checkpoints to go on from, newest first, whether they are whole or not."""
-        record = self._read(NEWEST, NEWEST_FORM)
-        return [self.root / name for name in _places(record)] if record else []
+    def _checkpoints(self) -> list[Path]:
+        """Return the checkpoints that a run can resume from, newest first; some may be damaged."""
+        record = self._read_pointer(NEWEST, NEWEST_FORM)
+        return [self.root / path for path in _paths(record)] if record else []
 
     def best(self) -> dict | None:
-        """{"checkpoint", "score", "value"} of the best checkpoint; None when there is none yet.
+        """Return {"checkpoint", "score", "value"} of the best checkpoint, or None if there is none yet.
 
         Raises:
             InputError: the file that names it is damaged.
         """
-        return self._read(BEST, BEST_FORM)
-
-    def forget(self) -> None:
-        """Begin again: earlier checkpoints stay until the first new one, but nothing goes on from them."""
-        for path in (self.root / NEWEST, self.root / BEST, self.training_log):
-            path.unlink(missing_ok=True)
+        return self._read_pointer(BEST, BEST_FORM)
 
     def set_newest(self, checkpoint: Path, keep: int = 2) -> None:
-        """Name the newest checkpoint; with those before it, `keep` are kept."""
-        before = [path.relative_to(self.root).as_posix() for path in self._kept() if path != checkpoint]
-        self._point(NEWEST, checkpoint, before=before[: keep - 1])
+        """Record the newest checkpoint, and the `keep` - 1 checkpoints before it."""
+        before = [path for path in self._checkpoints() if path != checkpoint]
+        self._write_newest([checkpoint, *before[: keep - 1]])
 
-    def go_on_from(self, checkpoint: Path) -> None:
-        """Forget the checkpoints newer than this one."""
-        kept = self._kept()
-        if checkpoint in kept[1:]:
-            before = [path.relative_to(self.root).as_posix() for path in kept[kept.index(checkpoint) + 1 :]]
-            self._point(NEWEST, checkpoint, before=before)
+    def drop_newer_than(self, checkpoint: Path) -> None:
+        """Make a recorded checkpoint the newest one."""
+        checkpoints = self._checkpoints()
+        if checkpoint in checkpoints[1:]:
+            self._write_newest(checkpoints[checkpoints.index(checkpoint) :])
 
     def set_best(self, checkpoint: Path, score: str, value: float) -> None:
-        self._point(BEST, checkpoint, score=score, value=value)
+        self._write_pointer(BEST, checkpoint, score=score, value=value)
 
     def prune(self) -> None:
-        """Remove every checkpoint but those kept and the best, and what an interrupted save left behind."""
+        """Remove all checkpoints except the recorded ones and the best one, and the remains of interrupted saves."""
         best = self.best()
-        keep = {*self._kept(), *([self.root / best["checkpoint"]] if best else [])}
+        keep = {*self._checkpoints(), *([self.root / best["checkpoint"]] if best else [])}
         for folder in self.root.glob("epochs_*/checkpoints*"):
             if folder not in keep:
                 shutil.rmtree(folder, ignore_errors=True)
                 if not any(folder.parent.iterdir()):
                     folder.parent.rmdir()
 
-    def tidy(self) -> None:
-        """Remove the temporary files of writes that were interrupted."""
+    def remove_partial_files(self) -> None:
+        """Remove the temporary files of interrupted writes."""
         for pattern in (f".*{PARTIAL}", f"epochs_*/.*{PARTIAL}", f"epochs_*/checkpoints/.*{PARTIAL}"):
-            for leftover in self.root.glob(pattern):
-                leftover.unlink()
+            for path in self.root.glob(pattern):
+                path.unlink()
 
-    def _point(self, name: str, checkpoint: Path, **facts) -> None:
+    def _write_newest(self, checkpoints: Sequence[Path]) -> None:
+        newest, *before = checkpoints
+        self._write_pointer(NEWEST, newest, before=[path.relative_to(self.root).as_posix() for path in before])
+
+    def _write_pointer(self, name: str, checkpoint: Path, **facts) -> None:
         record = {"checkpoint": checkpoint.relative_to(self.root).as_posix(), **facts}
         write_text(self.root / name, json.dumps(record) + "\n")
 
-    def _read(self, name: str, form: Mapping[str, Any]) -> dict | None:
+    def _read_pointer(self, name: str, form: Mapping[str, Any]) -> dict | None:
         path, advice = self.root / name, "correct or remove it"
         if not path.exists():
             return None
         record = read_record(path, form, advice)
-        for place in _places(record):
-            if not PLACE.fullmatch(place):
-                raise InputError(f"{path}: names {place!r}, expected epochs_XXX/checkpoints; {advice}")
+        for checkpoint in _paths(record):
+            if not CHECKPOINT.fullmatch(checkpoint):
+                raise InputError(f"{path}: names {checkpoint!r}, expected epochs_XXX/checkpoints; {advice}")
         return record
 
 
-def _places(record: Mapping[str, Any]) -> list[str]:
-    """The checkpoints that a record names, relative to the run folder."""
+def _paths(record: Mapping[str, Any]) -> list[str]:
+    """Return the checkpoints in a record, relative to the run folder."""
     return [record["checkpoint"], *(record.get("before") or [])]

@@ -1,4 +1,4 @@
-"""Ending early: signals, and telling all processes about losses and wishes to stop or save."""
+"""Early stopping by signals, and step reports that all processes share."""
 
 import signal
 import time
@@ -9,18 +9,18 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-STEPS_LATE = {"cuda": 1}  # reports by kind of device; others give them at once
-IMPATIENT = 3  # seconds after the first signal; launchers repeat it at once, people later
+STEPS_LATE = {"cuda": 1}  # delay of reports in steps, by device type; 0 for other types
+REPEAT_SECONDS = 3  # a launcher repeats a signal within this time; a later signal is a second one
 
 
 class StopSignals:
-    """SIGTERM and SIGINT as a wish to finish the step and save; a second one ends at once.
+    """Context that records SIGTERM and SIGINT, so that training can finish the step and save.
 
-    Those within the first `IMPATIENT` seconds are the first one, repeated by a launcher.
+    A second signal after more than `REPEAT_SECONDS` raises KeyboardInterrupt.
 
     Attributes:
-        received: number of the signal, or None.
-        repeated: whether there was a second one.
+        received: number of the first signal, or None.
+        repeated: whether a second signal arrived.
     """
 
     def __init__(self) -> None:
@@ -39,18 +39,18 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received, self._since = number, time.monotonic()
-        elif time.monotonic() - self._since > IMPATIENT:
+        elif time.monotonic() - self._since > REPEAT_SECONDS:
             self.repeated = True
             raise KeyboardInterrupt
 
 
-class Wishes(NamedTuple):
-    """What a process wants after an optimizer step, or knows; of all processes, what any of them does.
+class StepFlags(NamedTuple):
+    """Requests and facts of a process after an optimizer step. In a report, a flag is set if any process sets it.
 
     Attributes:
-        time_is_up, signalled: training is to end.
+        time_is_up, signalled: training has to end.
         save: a checkpoint is due.
-        written: the one that was being written is there, or has failed.
+        written: the checkpoint in the background is written, or has failed.
     """
 
     time_is_up: bool = False
@@ -59,27 +59,27 @@ class Wishes(NamedTuple):
     written: bool = False
 
 
-class Report(NamedTuple):
-    """What all processes know of an optimizer step: mean loss, norm of the gradient, wishes."""
+class StepReport(NamedTuple):
+    """An optimizer step over all processes: mean loss, gradient norm and flags."""
 
     loss: float
     norm: float
-    wishes: Wishes
+    flags: StepFlags
 
 
 class StepReports:
-    """One report a step, the mean over the processes, read without making a GPU wait: one step later there.
+    """Reduces one report per step over the processes. On a GPU, reports arrive one step late, without a wait.
 
-    All processes read the same reports after the same step, and so decide alike.
+    All processes read the same reports after the same step, so they make the same decisions.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self._pending: list[tuple[Tensor, torch.cuda.Event | None]] = []
 
-    def push(self, loss: Tensor, norm: Tensor, wishes: Wishes) -> list[Report]:
-        """Send this process' part of a step's report; the reports that have arrived."""
-        parts = [loss, norm.to(loss), *(loss.new_full((), wish) for wish in wishes)]
+    def push(self, loss: Tensor, norm: Tensor, flags: StepFlags) -> list[StepReport]:
+        """Send this process's part of a step's report; return the reports that have arrived."""
+        parts = [loss, norm.to(loss), *(loss.new_full((), flag) for flag in flags)]
         numbers = self.accelerator.reduce(torch.stack(parts), "mean")
         host, event = numbers, None
         if numbers.device.type == "cuda":
@@ -90,16 +90,16 @@ class StepReports:
         self._pending.append((host, event))
         return self._read(leave=STEPS_LATE.get(numbers.device.type, 0))
 
-    def flush(self) -> list[Report]:
-        """The reports still on their way."""
+    def flush(self) -> list[StepReport]:
+        """Wait for the outstanding reports and return them."""
         return self._read(leave=0)
 
-    def _read(self, leave: int) -> list[Report]:
+    def _read(self, leave: int) -> list[StepReport]:
         arrived = []
         while len(self._pending) > leave:
             numbers, event = self._pending.pop(0)
             if event:
                 event.synchronize()
-            loss, norm, *wishes = numbers.tolist()
-            arrived.append(Report(loss, norm, Wishes(*(wish > 0 for wish in wishes))))
+            loss, norm, *flags = numbers.tolist()
+            arrived.append(StepReport(loss, norm, StepFlags(*(flag > 0 for flag in flags))))
         return arrived

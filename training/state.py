@@ -1,10 +1,10 @@
-"""What resuming needs beside the weights: safetensors and JSON in the checkpoint's folder.
+"""The training state in the checkpoint's folder: what resuming needs besides the weights.
 
-The learning rate follows from the step, and random numbers from (seed, epoch, step, micro-batch, process):
-neither is saved. A run can therefore go on from any optimizer step, on the CPU bit for bit.
+The learning rate depends on the step, and random numbers on (seed, epoch, step, micro-batch, process), so neither is
+saved. A run can be resumed at any optimizer step; on a CPU, it is bit-identical to an uninterrupted one.
 
-    training_state.safetensors    adam/<parameter>/<moment>; with EMA weights/<parameter>, the raw weights
-    training_state.json           position, gradient scaler, number of processes, loss watch
+    training_state.safetensors    adam/<parameter>/<moment>; with EMA also weights/<parameter>, the raw weights
+    training_state.json           position, gradient scaler, number of processes, loss monitor
 """
 
 import json
@@ -32,18 +32,18 @@ from .ema import EMA
 TENSORS, FACTS = "training_state.safetensors", "training_state.json"
 POSITION_FORM = {"epoch": int, "step": int, "steps_per_epoch": int}
 FACTS_FORM = {"position": POSITION_FORM}
-PUBLISHED_OPTIMIZER = "optimizer.bin"  # as Accelerate calls it
+PUBLISHED_OPTIMIZER = "optimizer.bin"  # Accelerate's name
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come.
+    """The progress of training.
 
     Attributes:
         epoch: finished epochs.
-        step: finished optimizer steps of the epoch after those.
-        steps_per_epoch: optimizer steps of an epoch.
+        step: finished optimizer steps of the next epoch.
+        steps_per_epoch: optimizer steps per epoch.
     """
 
     epoch: int
@@ -56,7 +56,7 @@ class Position:
 
 
 class TrainingState(NamedTuple):
-    """A copy of the state, that training on does not change: the contents of the two files."""
+    """A copy of the training state: the contents of the two files."""
 
     tensors: dict[str, Tensor]
     facts: dict
@@ -70,12 +70,12 @@ class TrainingState(NamedTuple):
         ema: EMA | None,
         **facts,
     ) -> "TrainingState":
-        """The present state.
+        """Copy the current state.
 
         Args:
-            parameters: the trained parameters by name, in the order in which the optimizer got them.
-            ema: the moving average, if there is one: the raw weights then belong to the state.
-            facts: of JSON's types, among them `position`.
+            parameters: the trained parameters by name, in the order of the optimizer.
+            ema: the moving average, if there is one; the state then includes the raw weights.
+            facts: entries of the JSON file, including `position`.
         """
         moments = optimizer.state_dict()["state"]
         tensors = {
@@ -100,17 +100,16 @@ def load_training_state(
     scaler: GradScaler | None,
     ema: EMA | None,
 ) -> tuple[Position, dict]:
-    """Take up a state after the weights of its checkpoint were loaded.
+    """Restore a training state. The weights of its checkpoint must be loaded before.
 
     Returns:
-        the position, and the facts it was saved with.
+        the position, and the facts in the JSON file.
 
     Raises:
-        InputError: the files are missing, damaged, or belong to other parameters.
+        InputError: the files are missing or damaged, or contain other parameters.
     """
     advice = (
-        f"to train on from the weights alone give {folder} as MODEL.PRETRAINED_PATH to a run with another "
-        "ACCELERATE.RUN_NAME"
+        f"to start from the weights alone, set MODEL.PRETRAINED_PATH to {folder} and choose another ACCELERATE.RUN_NAME"
     )
     try:
         tensors = load_file(folder / TENSORS)
@@ -132,20 +131,20 @@ def load_training_state(
             with torch.no_grad():
                 parameters[rest].copy_(sharded_like(tensor, parameters[rest]))
     if unknown := sorted(moments.keys() - parameters.keys()):
-        raise InputError(f"{folder}/{TENSORS}: of other parameters than this config trains ({unknown[0]}, ...)")
-    _take_moments(moments, parameters, optimizer)
+        raise InputError(f"{folder / TENSORS}: holds parameters that this config does not train ({unknown[0]}, ...)")
+    _load_moments(moments, parameters, optimizer)
     if scaler and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
     return position, facts
 
 
-def take_first_moments(folder: Path, model: CFLD, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> str:
-    """Take up Adam's moments of the checkpoint whose weights a new run starts with.
+def load_first_moments(folder: Path, model: CFLD, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> str:
+    """Load Adam's moments for a new run from the published checkpoint that it starts from, if they fit.
 
-    Those of a published checkpoint are taken where they fit; of ours, a new run takes the weights alone.
+    From our checkpoints, a new run takes the weights alone.
 
     Returns:
-        a line that says whether they were taken, else why not.
+        a line that says whether the moments were loaded, and if not, why.
     """
     try:
         if not published_files(folder):
@@ -153,18 +152,18 @@ def take_first_moments(folder: Path, model: CFLD, parameters: Mapping[str, nn.Pa
         moments = _published_moments(folder / PUBLISHED_OPTIMIZER, model, parameters)
     except InputError as reason:
         return f"Adam starts without moments: {reason}"
-    _take_moments(moments, parameters, optimizer)
+    _load_moments(moments, parameters, optimizer)
     return f"Adam starts with the moments of {folder / PUBLISHED_OPTIMIZER} ({len(moments)} parameters)"
 
 
 def _published_moments(path: Path, model: CFLD, parameters: Mapping[str, nn.Parameter]) -> dict[str, dict[str, Tensor]]:
-    """Adam's moments by the names of `parameters`.
+    """Read Adam's moments by the names of `parameters`.
 
-    The file numbers the parameters in the order in which the published program gave them to Adam: those of the model,
-    then those of the U-Net, each in the order of its modules.
+    The file numbers the parameters in the order of the published program's optimizer: those of the model, then those
+    of the U-Net, each in the order of the modules.
 
     Raises:
-        InputError: the file is missing or damaged, or the moments are of other parameters.
+        InputError: the file is missing or damaged, or belongs to other parameters.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -176,19 +175,19 @@ def _published_moments(path: Path, model: CFLD, parameters: Mapping[str, nn.Para
         raise InputError(f"{path}: does not hold the moments of every parameter of an Adam optimizer") from None
     published = {published: name for published, name in published_names(model).items() if name in parameters}
     if len(states) != len(parameters):
-        raise InputError(f"{path}: of {len(states)} parameters, this run trains {len(parameters)}")
+        raise InputError(f"{path}: holds {len(states)} parameters, but this run trains {len(parameters)}")
     for (name, own), state in zip(published.items(), states):
         for key in MOMENTS:
             found, expected = (tuple(x.shape) for x in (state[key], parameters[own]))
             if found != (() if key == "step" else expected):
-                raise InputError(f"{path}: {key} {found} of {name}, which has {expected}")
+                raise InputError(f"{path}: {key} of {name} has shape {found}, expected {expected}")
     return dict(zip(published.values(), states))
 
 
-def _take_moments(
+def _load_moments(
     moments: Mapping[str, Mapping[str, Tensor]], parameters: Mapping[str, nn.Parameter], optimizer: Optimizer
 ) -> None:
-    """Give an optimizer the moments by the names of its parameters; those of others start anew."""
+    """Load moments by parameter name into an optimizer; the other parameters start without moments."""
     state = {
         index: {key: sharded_like(value, parameters[name]) for key, value in moments[name].items()}
         for index, name in enumerate(parameters)

@@ -32,8 +32,8 @@ def generate(dataset, tmp_path):
             person, number = divmod(pairs.annotations.rows[pair.target], 2)
             drawn = people[person]
             other = people[person - 1].person.top_cloth
-            picture, _ = draw(change(drawn.person, other), drawn.poses[number])
-            Image.fromarray(picture).resize((64, 64), Image.Resampling.BICUBIC).save(tmp_path / file_name(pair))
+            image, _ = draw(change(drawn.person, other), drawn.poses[number])
+            Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC).save(tmp_path / file_name(pair))
         return tmp_path
 
     return write
@@ -53,7 +53,7 @@ def test_targets_wear_the_right_cloth(dataset, generate, tmp_path, capsys):
     assert set(found.values()) == {100.0}
 
 
-def test_cloth_of_others_is_not_recognised(dataset, generate, capsys):
+def test_cloth_of_others_is_wrong(dataset, generate, capsys):
     folder = generate(lambda person, other: replace(person, top_cloth=other))
     assert run_main(cloth, folder, "--dataset", dataset) == 0
     found = shares(capsys.readouterr().out)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from configs import load_config
 from configs.relations import BRANCH_LISTS
-from demo.demo_weights import CONFIG, PARTS, load_images, main
+from demo import demo_weights
+from demo.demo_weights import TRAIN_ALL, load_images, main
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import other_parts
 
@@ -33,8 +33,7 @@ def parts(tmp_path_factory) -> Path:
 
 
 def demo_config(parts: Path, *opts: str):
-    paths = [text for key, place in PARTS.items() for text in (key, str(parts / place))]
-    return load_config(CONFIG, [*paths, "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", str(parts / "clip"), *opts])
+    return demo_weights.demo_config(parts, "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", str(parts / "clip"), *opts)
 
 
 def test_images_are_read_with_their_people(parts: Path):
@@ -49,7 +48,7 @@ def test_configs_do_not_say_where_parts_came_from(parts: Path):
 
 
 def test_split_keeps_the_model(parts: Path):
-    whole_config = demo_config(parts, "MODEL.UNET_CONFIG.TRAIN_ALL", "True")
+    whole_config = demo_config(parts, *TRAIN_ALL)
     torch.manual_seed(5)
     whole = build_model(whole_config).eval()
     with torch.no_grad():
@@ -81,10 +80,10 @@ def test_the_clip_part_serves_the_clip_variant(parts: Path):
 
 
 def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
-    before = load_config(CONFIG, [text for key, place in PARTS.items() for text in (key, str(parts / place))])
+    before = demo_weights.demo_config(parts)
     main(["encoder", "--parts", str(parts), "--people", "4", "--minutes", "0.01"])
     main(["branches", "--parts", str(parts), "--checkpoint", str(parts / "start")])
-    start, model = build_model(demo_config(parts, "MODEL.UNET_CONFIG.TRAIN_ALL", "True")), build_model(before)
+    start, model = build_model(demo_config(parts, *TRAIN_ALL)), build_model(before)
     load_checkpoint(start, parts / "start_with_branches")
     changed = {
         name.split(".")[0]

@@ -1,4 +1,4 @@
-"""The drawn data set: exact keypoints, DeepFashion's layout, determinism."""
+"""The drawn dataset: exact keypoints, DeepFashion's layout, determinism."""
 
 import csv
 import json
@@ -11,22 +11,11 @@ import pytest
 
 from datasets.deepfashion import flat_name
 from datasets.pair_lists import read_annotations, read_pairs
-from demo.drawn_bodies import backdrop
-from demo.drawn_cloth import MOTIFS, PATTERNS, Cloth, Surface, motif_mask
-from demo.drawn_figures import (
-    BOTTOMS,
-    HAIR_STYLES,
-    IMAGE_HEIGHT,
-    IMAGE_WIDTH,
-    KEYPOINTS,
-    OUTFITS,
-    STANCES,
-    TOPS,
-    VIEWS,
-    keypoints,
-    skeleton,
-)
+from demo.appearance import BOTTOMS, HAIR_STYLES, OUTFITS, TOPS
+from demo.body_painter import backdrop
 from demo.drawn_people import RECORD, draw, draw_dataset, main, sample_person, sample_pose
+from demo.painting import MOTIFS, PATTERNS, Cloth, Surface, motif_mask
+from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, KEYPOINTS, STANCES, VIEWS, keypoints, skeleton
 
 NOSE, NECK, R_EYE, L_EYE, R_EAR, L_EAR = 0, 1, 14, 15, 16, 17
 COUNTS = {"train": 3, "test": 2}
@@ -138,7 +127,7 @@ def test_a_print_shows_on_the_front_only():
         for p in iter(lambda: sample_person(rng), None)
         if p.top_cloth.pattern == "print" and p.hair_style == "crop" and p.bottom_cloth.pattern == "plain"
     )
-    colours = []
+    colors = []
     for view in ("front", "back"):
         image, points = draw(person, sample_pose(rng, person, view, "standing"))
         neck, hips = points[NECK], points[[8, 11]].mean(0)
@@ -149,8 +138,8 @@ def test_a_print_shows_on_the_front_only():
             + np.abs(chest.sum(1) - sum(c))[:] / 765
             for c in (person.top_cloth.ground, person.top_cloth.figure)
         ]
-        colours.append((distance[1] < distance[0]).mean())
-    front, back = colours
+        colors.append((distance[1] < distance[0]).mean())
+    front, back = colors
     assert front > 0.15 and back < 0.05
 
 

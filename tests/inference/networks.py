@@ -1,4 +1,4 @@
-"""Small ONNX networks, written without the onnx package."""
+"""Small ONNX networks, serialized without the onnx package."""
 
 import numpy as np
 
@@ -47,14 +47,14 @@ def _model(nodes: list[bytes], constants: dict[str, np.ndarray], image: tuple[in
 
 
 def detector(boxes: list[tuple[float, float, float, float]], side: int) -> bytes:
-    """Finds the same people (x1, y1, x2, y2) in every image, in pixels of its input."""
+    """Return a network that detects the same boxes (x1, y1, x2, y2) in every image, in pixels of its input."""
     found = np.array([[[*box, 0.9] for box in boxes]], np.float32).reshape(1, len(boxes), 5)
     nodes = [_node("Identity", ["boxes"], "dets")]
     return _model(nodes, {"boxes": found}, (side, side), {"dets": (1, len(boxes), 5)})
 
 
 def brightest_point(height: int, width: int, keypoints: int = 17) -> bytes:
-    """Takes every keypoint to be where the image is brightest; scores are the (normalised) brightness."""
+    """Return a network that places every keypoint at the brightest pixel; scores are the normalized brightness."""
     constants, nodes, outputs = {}, [], {}
     for name, side, axes in (("simcc_x", width, [1, 2]), ("simcc_y", height, [1, 3])):
         constants |= {
@@ -64,7 +64,7 @@ def brightest_point(height: int, width: int, keypoints: int = 17) -> bytes:
         nodes += [
             _node("ReduceMax", ["image"], f"{name}_0", axes=axes, keepdims=0),
             _node("Reshape", [f"{name}_0", f"{name}_column"], f"{name}_1"),
-            _node("Expand", [f"{name}_1", f"{name}_twice"], f"{name}_2"),  # two bins a pixel
+            _node("Expand", [f"{name}_1", f"{name}_twice"], f"{name}_2"),  # two bins per pixel
             _node("Reshape", [f"{name}_2", f"{name}_flat"], f"{name}_3"),
             _node("Expand", [f"{name}_3", f"{name}_all"], name),
         ]

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from datasets.keypoints import FRAME, MISSING
-from demo.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, keypoints, sample_person, sample_pose
+from demo.appearance import sample_person
+from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, keypoints, sample_pose
 from inference.pose_fitting import AVERAGE, TWIN, bone_lengths, fit_pose
 from inference.pose_library import NamedPose, library
 from inference.synthesis import Person, fitted

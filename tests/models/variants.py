@@ -1,4 +1,4 @@
-"""Every variant of the published config at a size of a fraction of a second, as settings over `tests.tiny`."""
+"""Every variant of the published config at tiny size, as changes of the settings of `tests.tiny`."""
 
 import json
 from copy import deepcopy
@@ -89,7 +89,7 @@ VARIANTS = {
 
 
 def merged(base: dict, changes: dict) -> dict:
-    """`base` with nested `changes`."""
+    """Merge nested `changes` into a copy of `base`."""
     result = deepcopy(base)
     for key, value in changes.items():
         result[key] = merged(result.get(key, {}), value) if isinstance(value, dict) else value
@@ -97,7 +97,7 @@ def merged(base: dict, changes: dict) -> dict:
 
 
 def variant_config(name: str, folder: Path, changes: dict | None = None) -> CfgNode:
-    """The config of a variant, with its part folders written under `folder`."""
+    """Return the config of a variant, and write its part folders under `folder`."""
     write_parts(folder / "parts")
     (folder / "parts" / "clip").mkdir(exist_ok=True)
     (folder / "parts" / "clip" / "config.json").write_text(json.dumps(CLIP))

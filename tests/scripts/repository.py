@@ -1,4 +1,4 @@
-"""A small repository for tests of the scripts: the real scripts, and requirements that are quickly met."""
+"""A small repository for tests of the scripts: the real scripts, and requirements that are quick to install."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from tests.shared import REPOSITORY
 
 
 def copy_scripts(root: Path, requirement: str, pin: str = "") -> Path:
-    """Copy the scripts to `root`, with `requirement` as the only one."""
+    """Copy the scripts to `root`, with `requirement` as the only requirement."""
     shutil.copytree(REPOSITORY / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "requirements.txt").write_text(f"# for a test\n{requirement}\n")
     (root / "constraints.txt").write_text(f"{pin}\n")
@@ -18,17 +18,17 @@ def copy_scripts(root: Path, requirement: str, pin: str = "") -> Path:
 
 
 def write_stub(folder: Path, program: str) -> Path:
-    """A command `python` in a new `folder` that runs the Python text `program` instead."""
+    """Write a command `python` into a new `folder` that runs the Python source `program` instead."""
     folder.mkdir()
     (folder / "stub.py").write_text(program)
     stub = folder / "python"
-    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/stub.py" "$@"\n')  # #! itself takes no spaces
+    stub.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder}/stub.py" "$@"\n')  # a #! line allows no spaces
     stub.chmod(0o755)
     return stub
 
 
 def run_bash(root: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess:
-    """Run bash in `root`. This interpreter's folder is first on the path, as an active conda environment."""
+    """Run bash in `root`, with this interpreter's environment active like a conda environment."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if name != "CONDA_DEFAULT_ENV"}
     environment |= {"CONDA_PREFIX": sys.prefix, "PATH": path} | variables

@@ -86,7 +86,7 @@ def test_a_file_is_fetched_once(download, server):
     assert files_below(download.folder) == [unet_file(download.folder)]
 
     process = download("unet")
-    assert process.returncode == 0 and "here already" in process.stdout
+    assert process.returncode == 0 and "already downloaded" in process.stdout
     assert len(server.requests) == 1
 
 
@@ -127,8 +127,8 @@ def test_a_part_no_shorter_than_the_file(download, server, content, requests):
 @pytest.mark.parametrize(
     "part, address, content, message",
     [
-        ("unet", UNET, WEIGHTS[:-1], "it is cut off, or no safetensors file (Error while"),
-        ("unet", UNET, b"<html>not found</html>", "it is cut off, or no safetensors file"),
+        ("unet", UNET, WEIGHTS[:-1], "it is truncated or not a safetensors file"),
+        ("unet", UNET, b"<html>not found</html>", "it is truncated or not a safetensors file"),
         ("swin", SWIN, b"<html>not found</html>", "PyTorch cannot load it"),
         ("metrics", INCEPTION, WEIGHTS, "expected 0cc3c7bd"),
         ("pose", DETECTOR, WEIGHTS, "expected 7860ae79de6c89a3"),
@@ -147,7 +147,7 @@ def test_a_damaged_file_of_the_user_is_named_and_left(download, server):
     unet_file(download.folder).parent.mkdir(parents=True)
     unet_file(download.folder).write_bytes(WEIGHTS[:-4])
     process = download("unet")
-    assert process.returncode == 1 and "delete it and run this again" in process.stderr
+    assert process.returncode == 1 and "delete it and run this command again" in process.stderr
     assert unet_file(download.folder).read_bytes() == WEIGHTS[:-4] and server.requests == []
 
 

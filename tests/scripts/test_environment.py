@@ -95,6 +95,6 @@ def test_no_python_is_one_line(tmp_path, outside):
         stub.chmod(0o755)
     process = run_bash(root, "-c", SCRIPT, **outside)
     assert (process.returncode, process.stdout) == (1, "")
-    assert process.stderr.startswith("error: found no Python 3.11 or newer")
+    assert process.stderr.startswith("error: no Python 3.11 or newer found")
     assert process.stderr.count("\n") == 1
     assert not (root / ".venv").exists()

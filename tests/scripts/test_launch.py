@@ -197,16 +197,16 @@ def test_several_machines_under_slurm(launch, tmp_path):
     [
         ("single_gpu/pose_transfer_train.sh", [], "usage: bash scripts/single_gpu/pose_transfer_train.sh"),
         ("multi_gpu/pose_transfer_test.sh", [""], "usage: bash scripts/multi_gpu/pose_transfer_test.sh"),
-        ("multi_gpu/pose_transfer_train.sh", ["1,x"], "'1,x' is no list of devices"),
-        ("multi_gpu/pose_transfer_train.sh", ["0,,1"], "'0,,1' is no list of devices"),
-        ("multi_gpu/pose_transfer_train.sh", ["0,"], "'0,' is no list of devices"),
-        ("multi_gpu/pose_transfer_train.sh", ["cpu,0"], "'cpu,0' is no list of devices"),
-        ("multi_gpu/pose_transfer_train.sh", NO_APP, "'--config_file' is no list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["1,x"], "'1,x' is not a list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["0,,1"], "'0,,1' is not a list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["0,"], "'0,' is not a list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", ["cpu,0"], "'cpu,0' is not a list of devices"),
+        ("multi_gpu/pose_transfer_train.sh", NO_APP, "'--config_file' is not a list of devices"),
         ("multi_gpu/pose_transfer_train.sh", ["0,1,1"], "'0,1,1' names GPU 1 twice"),
-        ("multi_gpu/pose_transfer_train.sh", ["TPU-12"], "'TPU-12' is no list of devices"),
-        ("single_gpu/pose_transfer_train.sh", ["0,1"], "single_gpu takes one device"),
-        ("single_gpu/pose_transfer_train.sh", ["9"], "GPU 9: PyTorch sees 0 of these 1"),
-        ("multi_node/pose_transfer_train.sh", ["0"], "multi_node needs NNODES"),
+        ("multi_gpu/pose_transfer_train.sh", ["TPU-12"], "'TPU-12' is not a list of devices"),
+        ("single_gpu/pose_transfer_train.sh", ["0,1"], "single_gpu expects one device"),
+        ("single_gpu/pose_transfer_train.sh", ["9"], "GPU 9: PyTorch sees 0 of 1 GPUs"),
+        ("multi_node/pose_transfer_train.sh", ["0"], "multi_node requires NNODES"),
     ],
 )
 def test_bad_devices_are_one_line(launch, script, arguments, message):
@@ -279,7 +279,7 @@ def test_two_cpu_processes_find_each_other(start, precision):
     [
         ("sys.exit(3)", 3, ""),
         ("sys.exit('error: x')", 1, "error: x\n"),
-        ("os.kill(os.getpid(), 9)", 137, "error: process 1 was ended by SIGKILL\n"),
+        ("os.kill(os.getpid(), 9)", 137, "error: process 1 was terminated by SIGKILL\n"),
     ],
 )
 def test_the_processes_speak_for_themselves(start, failure, status, line):

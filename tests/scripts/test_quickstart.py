@@ -51,7 +51,7 @@ def test_draw_prepare_train_test(quickstart):
         "pose_transfer_train.py",
         "pose_transfer_test.py",
         "pose_transfer_test.py",
-        "metrics",
+        "evaluation",
     ]
     assert "MODEL.PRETRAINED_PATH outputs/demo/quickstart/epochs_007/checkpoints" in commands[3]
     assert "MODEL.PRETRAINED_PATH pretrained_models/demo/checkpoint" in commands[4]

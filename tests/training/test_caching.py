@@ -159,10 +159,10 @@ def test_a_changed_photo_is_cached_anew(tiny, model):
 
 def test_what_stops_building_is_one_line(tiny, model, monkeypatch):
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
-    with pytest.raises(InputError, match="0 MiB are left on the disk"):
+    with pytest.raises(InputError, match="0 MiB free on the disk"):
         dataset(tiny, model.vae, "photos", "full")
     monkeypatch.undo()
-    monkeypatch.setattr("training.caching.AT_ONCE", 1)
+    monkeypatch.setattr("training.caching.BATCH_SIZE", 1)
     pairs = training_pairs(load_config(tiny[1]))
     photo = pairs.pairs[0].source_path
     content = photo.read_bytes()

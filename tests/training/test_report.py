@@ -74,7 +74,7 @@ def test_the_command(run, tmp_path, capsys):
     assert run_main(report, run.root) == 0
     assert capsys.readouterr().out.strip() == str(run.report)
     assert run_main(report, tmp_path) == 1
-    assert "no config.yaml there" in capsys.readouterr().err
+    assert "no config.yaml in it" in capsys.readouterr().err
     (run.epochs(1) / "grid.png").write_bytes(b"half")
     with pytest.raises(InputError, match="grid.png"):
         write_report(run)

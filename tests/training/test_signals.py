@@ -6,11 +6,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from training import signals
-from training.signals import Report, StepReports, StopSignals, Wishes
+from training.signals import StepFlags, StepReport, StepReports, StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_a_wish(number):
+def test_a_signal_is_recorded(number):
     before = signal.getsignal(number)
     with StopSignals() as stop:
         assert stop.received is None
@@ -23,8 +23,8 @@ def test_a_signal_is_a_wish(number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_one_later_ends_at_once(monkeypatch, number):
-    monkeypatch.setattr(signals, "IMPATIENT", 0)
+def test_a_second_signal_later_interrupts(monkeypatch, number):
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", 0)
     with StopSignals() as stop:
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -36,6 +36,6 @@ def test_reports():
     AcceleratorState._reset_state(reset_partial_state=True)
     reports = StepReports(Accelerator(cpu=True))
     loss, norm = torch.tensor(0.5), torch.tensor(2.0)
-    for wishes in (Wishes(), Wishes(time_is_up=True), Wishes(signalled=True), Wishes(save=True), Wishes(written=True)):
-        assert reports.push(loss, norm, wishes) == [Report(0.5, 2.0, wishes)]
+    for flags in [StepFlags(), *(StepFlags(**{name: True}) for name in StepFlags._fields)]:
+        assert reports.push(loss, norm, flags) == [StepReport(0.5, 2.0, flags)]
     assert reports.flush() == []

@@ -10,7 +10,7 @@ from models.checkpoints import published_name, trained_parameters
 from tests.parity import load_case
 from tests.shared import SHARED, needs_shared
 from training.ema import EMA
-from training.state import TENSORS, Position, TrainingState, load_training_state, take_first_moments
+from training.state import TENSORS, Position, TrainingState, load_first_moments, load_training_state
 from utils.errors import InputError
 
 
@@ -73,7 +73,7 @@ def test_a_state_of_other_parameters(tmp_path):
     step(model, optimizer, None, 0)
     save(tmp_path, parameters, optimizer, None, None, Position(1, 0, 2))
     fewer = {"0.weight": parameters["0.weight"]}
-    with pytest.raises(InputError, match="other parameters"):
+    with pytest.raises(InputError, match="parameters that this config does not train"):
         load_training_state(tmp_path, fewer, torch.optim.Adam(fewer.values()), None, None)
 
 
@@ -119,7 +119,7 @@ def first_moments(published):
     model, folder = published
     parameters = trained_parameters(model)
     adam = torch.optim.Adam(parameters.values())
-    line = take_first_moments(folder, model, parameters, adam)
+    line = load_first_moments(folder, model, parameters, adam)
     return line, adam.state
 
 
@@ -153,15 +153,15 @@ def without_one(content):
 @pytest.mark.parametrize(
     "change, reason",
     [
-        (fewer, r"of \d+ parameters, this run trains \d+"),
-        (of_another_shape, r"exp_avg \(1,\) of backbone.patch_embed.norm.weight, which has \(16,\)"),
+        (fewer, r"holds \d+ parameters, but this run trains \d+"),
+        (of_another_shape, r"exp_avg of backbone.patch_embed.norm.weight has shape \(1,\), expected \(16,\)"),
         (without_one, "does not hold the moments of every parameter of an Adam optimizer"),
         (lambda content: [1], "does not hold the moments of every parameter of an Adam optimizer"),
         (lambda content: {**content, "code": pytest.fail}, "holds more than tensors"),
         (lambda content: None, "is a web page"),
     ],
 )
-def test_moments_that_do_not_fit_are_not_taken(published, tmp_path, change, reason):
+def test_moments_that_do_not_fit_are_not_loaded(published, tmp_path, change, reason):
     model, folder = published
     for file in folder.iterdir():
         (tmp_path / file.name).symlink_to(file)

@@ -1,4 +1,4 @@
-"""Random weights in torchvision's form, in the place of the real ones."""
+"""Random weights in torchvision's format that replace the real ones."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from evaluation.metrics.lpips import ALEXNET_FILE, VGG_FILE
 
 
 class Colours(nn.Module):
-    """Stands in for the network of FID."""
+    """Replaces the network of FID."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ def save_inception(folder: Path) -> Path:
 
 
 def _save(network: nn.Module, path: Path, unused: tuple[str, ...]) -> Path:
-    """Weights that keep activations at their scale; entries that no score uses take no room in the file."""
+    """Save weights that preserve the scale of activations; `unused` entries take no space in the file."""
     generator = torch.Generator().manual_seed(0)
     state = {}
     for name, tensor in network.state_dict().items():

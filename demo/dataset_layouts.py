@@ -1,4 +1,4 @@
-"""The layouts in which drawn people can be written: how files are called and what the lists hold."""
+"""The layouts of drawn datasets: names of the files and contents of the lists."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Size
 from datasets.market1501 import benchmark_pairs
 from datasets.pair_lists import SPLITS, Annotations, pairs_within, write_annotations, write_pairs
-from demo.drawn_figures import IMAGE_HEIGHT, IMAGE_WIDTH, Person
+from demo.appearance import Person
+from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH
 
-# File name and view of a person's photos, in this order, then again with the next number (01, 02, ...).
-PHOTOS = (
+# File name and view of a person's images, in this order, then again with the next number (01, 02, ...).
+VIEW_NAMES = (
     ("1_front", "front"),
     ("2_side", "side"),
     ("3_back", "back"),
@@ -25,17 +26,23 @@ PHOTOS = (
 )
 
 
-class Photo(NamedTuple):
-    """One drawn photo of person `index` of `split` (0 or 1)."""
+class DrawnImage(NamedTuple):
+    """An image of a drawn dataset."""
 
     person: Person
-    split: int
-    index: int
-    number: int  # counts the person's photos from 0
+    split: int  # index in SPLITS
+    index: int  # of the person in the split
+    number: int  # of the image among those of the person, from 0
+
+    @property
+    def name(self) -> str:
+        """The file name in DeepFashion's style, such as 01_1_front.jpg."""
+        turn, view = divmod(self.number, len(VIEW_NAMES))
+        return f"{turn + 1:02d}_{VIEW_NAMES[view][0]}.jpg"
 
 
 class Row(NamedTuple):
-    """A photo in the lists."""
+    """An image in the lists."""
 
     name: str
     keypoints: np.ndarray  # (18, 2) int (y, x), -1 for missing
@@ -43,19 +50,19 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class DrawnLayout:
-    """One way to lay out drawn people.
+    """The layout of a drawn dataset.
 
     Attributes:
-        path: of a photo, relative to the root.
-        images: glob of all photos below the root.
-        name: of a photo in the lists, from its path.
-        size: (height, width) of the photos.
-        frame: (height, width) of the keypoints.
-        lists: files with pairs, keypoints and so on, below the root.
-        write_lists: writes them, given the root and for each split the photos of each person.
+        path: returns the path of an image, relative to the root.
+        images: glob pattern of all images below the root.
+        name: returns the name of an image in the lists, from its path.
+        size: (height, width) of the images.
+        frame: (height, width) of the frame that keypoints lie in.
+        lists: paths of the files with pairs and keypoints, relative to the root.
+        write_lists: writes these files, given the root and the rows of each person of each split.
     """
 
-    path: Callable[[Photo], str]
+    path: Callable[[DrawnImage], str]
     images: str
     name: Callable[[str], str]
     size: Size
@@ -64,22 +71,19 @@ class DrawnLayout:
     write_lists: Callable[[Path, Sequence[Sequence[Sequence[Row]]]], None]
 
 
-def _fashion_path(photo: Photo) -> str:
-    first_id = (1, 90_000_001)[photo.split]  # no id is used twice
-    turn, word = divmod(photo.number, len(PHOTOS))
-    person = photo.person
-    return f"{person.gender}/{person.category}/id_{first_id + photo.index:08d}/{turn + 1:02d}_{PHOTOS[word][0]}.jpg"
+def _fashion_path(image: DrawnImage) -> str:
+    first_id = (1, 90_000_001)[image.split]  # ids of the splits differ
+    return f"{image.person.gender}/{image.person.category}/id_{first_id + image.index:08d}/{image.name}"
 
 
-def _market_path(photo: Photo) -> str:
-    person = 2 * photo.index + 1 + photo.split
-    camera, box = photo.number % 6 + 1, photo.number // 6
-    return f"bounding_box_{SPLITS[photo.split]}/{person:04d}_c{camera}s1_{25 * photo.number + 1:06d}_{box:02d}.jpg"
+def _market_path(image: DrawnImage) -> str:
+    person = 2 * image.index + 1 + image.split
+    camera, box = image.number % 6 + 1, image.number // 6
+    return f"bounding_box_{SPLITS[image.split]}/{person:04d}_c{camera}s1_{25 * image.number + 1:06d}_{box:02d}.jpg"
 
 
-def _photos_path(photo: Photo) -> str:
-    turn, word = divmod(photo.number, len(PHOTOS))
-    return f"person_{2 * photo.index + 1 + photo.split:04d}/{turn + 1:02d}_{PHOTOS[word][0]}.jpg"
+def _photos_path(image: DrawnImage) -> str:
+    return f"person_{2 * image.index + 1 + image.split:04d}/{image.name}"
 
 
 def _write_fashion_lists(root: Path, splits: Sequence[Sequence[Sequence[Row]]]) -> None:
