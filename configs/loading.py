@@ -84,7 +84,7 @@ class UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         if twice := [key for key, count in keys.items() if count > 1]:
-            raise yaml.constructor.ConstructorError(f"{twice[0]} is there twice", node.start_mark, "join the two")
+            raise yaml.constructor.ConstructorError(f"{twice[0]} is given twice", node.start_mark, "join the two")
         return super().construct_mapping(node, deep)
 
 

@@ -50,7 +50,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(progr
     arguments, option = WRITING[program]
     assert run_main(import_module(program.partition(" ")[0]), *arguments, option, "/dev/null/x") == 1
     shown = "/dev/null/x/CFLD/baseline" if option == OUTPUT else "/dev/null/x"
-    reason = "cannot be written (Not a directory); choose another place"
+    reason = "cannot be written (Not a directory); choose another location"
     assert capsys.readouterr().err == f"error: {option} {shown}: {reason}\n"
     assert not list(tmp_path.iterdir())
 

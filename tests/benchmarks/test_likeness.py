@@ -47,4 +47,4 @@ def test_mistakes_are_one_line(folder, spoil, message, capsys):
     assert run_main(likeness, reference, other) == 1
     assert "expected LABEL=FOLDER" in capsys.readouterr().err
     assert run_main(likeness, reference, f"a={other}", f"a={reference}") == 1
-    assert "a is there twice" in capsys.readouterr().err
+    assert "a is given twice" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_a_config_of_any_editor(tmp_path: Path, encoding):
 )
 def test_a_setting_that_a_file_has_twice_is_refused(tmp_path: Path, text: str):
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(InputError, match="config.yaml: not a YAML file: .* is there twice .*join the two"):
+    with pytest.raises(InputError, match="config.yaml: not a YAML file: .* is given twice .*join the two"):
         load_config(tmp_path / "config.yaml")
 
 

@@ -62,7 +62,7 @@ def test_what_the_real_set_leaves_out(tmp_path):
     (tmp_path / "train_highres" / "c.heic").touch()
     notes = []
     assert [path.name for path in fid_real_images(tmp_path, say=notes.append)] == ["a.jpg", "b.tif"]
-    assert notes == [f"note: {tmp_path}/train_highres: 1 left out (c.heic), expected JPEG, PNG, WEBP, BMP, TIFF, AVIF"]
+    assert notes == [f"note: {tmp_path}/train_highres: 1 skipped (c.heic), expected JPEG, PNG, WEBP, BMP, TIFF, AVIF"]
 
 
 def test_name_of_a_generated_image():

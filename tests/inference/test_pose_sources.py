@@ -207,7 +207,7 @@ def test_a_photo_and_a_folder(tmp_path, capsys):
     poses = PoseReader(OnePerson(STANDING * 4), FRAME).read([str(tmp_path), "seated_left"])
     assert [pose.name for pose in poses] == ["b", "friend", "seated_left"]
     assert np.allclose(poses[1].keypoints, STANDING)
-    assert capsys.readouterr().out.startswith(f"note: {tmp_path}: 1 left out (other.heic), expected JPEG")
+    assert capsys.readouterr().out.startswith(f"note: {tmp_path}: 1 skipped (other.heic), expected JPEG")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: no .csv, .json, .*files in this folder"):
         READER.read([str(tmp_path / "empty")])
