@@ -71,7 +71,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, place, reason):
         check_writable(tmp_path / place, "--output")
     with pytest.raises(InputError, match=message):
         check_writable(tmp_path / place / "a.json", "--output", is_file=True)
-    with pytest.raises(InputError, match=r"cannot be written \(it is a folder\)"):
+    with pytest.raises(InputError, match=r"cannot be written \(is a folder\)"):
         check_writable(tmp_path, "--output", is_file=True)
 
 
