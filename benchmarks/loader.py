@@ -53,7 +53,7 @@ def cached(pairs: Sequence[Pair], files: FileInputs, kind: str, folder: Path) ->
     if kind == "photos":
         truths = [files.truth(path) for path in photos]
     else:
-        truths = list(torch.randn(len(photos), 2, 4, files.gt[0] // 8, files.gt[1] // 8).half())
+        truths = list(torch.randn(len(photos), 2, 4, files.sizes.gt[0] // 8, files.sizes.gt[1] // 8).half())
     return CachedInputs(
         {path: row for row, path in enumerate(photos)},
         cache("cond", [files.photo(path) for path in photos]),

@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, WARNING, Finding, ImageFacts, Split, check_overlap
-from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Layout, listed_images
-from datasets.pair_lists import SPLITS, Annotations, images_of, missing_images, read_annotations, read_pairs
+from datasets.pair_lists import NO_ANNOTATIONS, SPLITS, images_of, missing_images, read_annotations, read_pairs
 from datasets.preparation import check_workers, in_parallel
 from utils.errors import InputError
 from utils.files import in_checkout
@@ -107,7 +104,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
         return content
 
     pairs = read("pairs", read_pairs, [])
-    annotations = read("annotation", read_annotations, Annotations({}, np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32)))
+    annotations = read("annotation", read_annotations, NO_ANNOTATIONS)
     folder = layout.images_folder(root, name)
     listed, skipped = listed_images(folder)
     if skipped:

@@ -269,7 +269,7 @@ def truncate(photos):
         (edit("keypoints.csv", "person_", "photos/person_"), [], "no keypoints for any photo such as person_0001/"),
         (lambda photos: (photos / "person_0001/01_1_front.jpg").write_bytes(b"x"), [], "cannot be read as an image"),
         (add_twin, [], "01__1_front.jpg both become person_0001__01_1_front"),
-        (mix, [], "--group finds 'person_ 0009' and 'person_+0009', who both become person_0009; rename one of them"),
+        (mix, [], "--group finds 'person_ 0009' and 'person_+0009', which both become person_0009; rename one of them"),
         (truncate, [], "1 of 12 listed images are missing (1 of them cannot be read"),
     ],
 )

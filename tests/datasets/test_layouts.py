@@ -154,7 +154,7 @@ def test_rows_that_no_pair_uses_may_be_empty_and_shares_are_refused(tmp_path):
     assert len(load_pairs(tmp_path, "test")) == 1
     write_annotations(tmp_path / ANNOTATION, {name: np.where(p < 0, -1, p / 100) for name, p in points.items()})
     with pytest.raises(
-        InputError, match="annotation-test.csv: all keypoints .* expected pixels of the frame, not shares"
+        InputError, match="annotation-test.csv: all keypoints .* expected pixels of the frame, not fractions"
     ):
         load_pairs(tmp_path, "test")
 
