@@ -34,6 +34,12 @@ def one_line(error: InputError) -> str:
     return lines[-1].rpartition(f"{InputError.__name__}: ")[2]
 
 
+def reason_of(error: Exception) -> str:
+    """Return the message of any exception on one line of at most 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
 def file_error(error: OSError) -> InputError | None:
     """Return the error a user reads for an `OSError` on a file or folder; None if it concerns neither."""
     place = error.filename2 or error.filename

@@ -14,7 +14,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin
 from uuid import uuid4
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 
 PARTIAL = ".partial"  # suffix of a file or folder that is being written
 CHECKOUT = Path(__file__).parents[1]
@@ -150,7 +150,7 @@ def parse_record(text: bytes, form: Mapping[str, Any]) -> dict[str, Any]:
     try:
         record = json.loads(decoded(text))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"cannot be read as JSON ({' '.join(str(error).split())})") from None
+        raise ValueError(f"cannot be read as JSON ({reason_of(error)})") from None
     if not fits(record, form):
         raise ValueError(f"expected a JSON object with {', '.join(form) or 'settings'}")
     return record

@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 
 Size = tuple[int, int]  # height, width
 FORMATS = {  # Pillow format: file extensions; decoders of other formats may start external programs
@@ -69,7 +69,7 @@ def opened(file: str | Path | IO[bytes]) -> Iterator[Image.Image]:
     except Image.UnidentifiedImageError:
         raise InputError(f"{name}: cannot be read as an image (not {', '.join(FORMATS)}); save it as JPEG") from None
     except Exception as error:  # decoders raise many types
-        why = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        why = "no such file" if isinstance(error, FileNotFoundError) else reason_of(error)
         raise InputError(f"{name}: cannot be read as an image ({why}); replace this file") from None
 
 

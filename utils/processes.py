@@ -26,7 +26,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from yacs.config import CfgNode
 
 from utils.command_line import Parser
-from utils.errors import InputError, file_error, one_line_errors
+from utils.errors import InputError, file_error, one_line_errors, reason_of
 
 DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
 UNSUPPORTED = ("DEEPSPEED", "MEGATRON_LM")  # Accelerate imports their packages before its state is known
@@ -164,7 +164,7 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
             project_dir=project_dir,
         )
     except ValueError as error:
-        raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {' '.join(str(error).split())}") from None
+        raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {reason_of(error)}") from None
     if accelerator.distributed_type not in DATA_PARALLEL:
         raise InputError(f"Accelerate is configured for {accelerator.distributed_type.value}; {SUPPORTED}")
     if accelerator.is_fsdp2:  # autocast chooses the 16-bit operations, as without sharding
