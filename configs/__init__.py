@@ -1,4 +1,4 @@
-"""Settings: `load_config` clones the defaults, merges a file and command-line pairs, checks and freezes."""
+"""Settings: `load_config` merges files and command-line pairs into the defaults, checks and freezes them."""
 
 from .loading import load_config
 from .relations import check

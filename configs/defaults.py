@@ -1,7 +1,7 @@
-"""Every setting of the project with its default, the rule of its values, and a comment.
+"""All settings with their default, rule, and a comment.
 
-Keys of the published system keep their published names and defaults, so its YAML files and command-line
-overrides work unchanged. Keys marked (ours) are additions.
+Settings of the published system keep their names and defaults, so its YAML files and command-line overrides work
+unchanged. Settings marked (ours) are additions.
 """
 
 from collections.abc import Iterator
@@ -14,65 +14,65 @@ from .rules import FOLDER_NAME, INTERVAL, SIZE, Affects, Setting, above, any_of,
 
 NOTHING, WEIGHTS, IMAGES = Affects.NOTHING, Affects.WEIGHTS, Affects.IMAGES
 ROUNDING, BOTH = Affects.ROUNDING, Affects.BOTH
-OFF = {"no": "off", "False": "off"}  # as YAML and the command line write it
+OFF = {"no": "off", "False": "off"}  # spellings in YAML and on the command line
 
 SETTINGS = {
     "ACCELERATE": {
-        # (ours) runs are written to OUTPUT_DIR/PROJECT_NAME/RUN_NAME
+        # (ours) run folders are OUTPUT_DIR/PROJECT_NAME/RUN_NAME
         "OUTPUT_DIR": "outputs",
         "PROJECT_NAME": Setting("CFLD", FOLDER_NAME),
         "RUN_NAME": Setting("baseline", FOLDER_NAME),
-        # a run on the CPU uses no in place of fp16
+        # on the CPU, no replaces fp16
         "MIXED_PRECISION": Setting("fp16", one_of("no", "fp16", "bf16"), WEIGHTS),
-        # TensorFloat-32 matrix products on GPUs that have them
+        # TensorFloat-32 matrix products on GPUs that support them
         "ALLOW_TF32": Setting(True, affects=ROUNDING),
-        # decides every random choice, for any number of processes
+        # seed of all random choices, for any number of processes
         "SEED": Setting(3407, between(0, 2**32 - 1), BOTH),
-        # INPUT.BATCH_SIZE is divided by it
+        # micro-batches per process and optimizer step
         "GRADIENT_ACCUMULATION_STEPS": Setting(1, above(0), ROUNDING),
         # optimizer steps between log lines
         "LOG_PERIOD": Setting(10, above(0)),
         # epochs between evaluations; a checkpoint is written at each
         "EVAL_PERIOD": Setting(5, above(0)),
-        # (ours) where numbers go beside the run folder
+        # (ours) where scores and losses are logged besides the run folder
         "TRACKERS": Setting(["tensorboard"], any_of("tensorboard", "wandb")),
-        # (ours) the checkpoint best in this score is kept beside the last
+        # (ours) keep the checkpoint with the best value of this score
         "BEST_SCORE": Setting("SSIM", registered("evaluation.tables:COLUMNS")),
         # (ours) optimizer steps between checkpoints within an epoch; 0 writes none
         "CHECKPOINT_STEPS": Setting(0, at_least(0)),
-        # (ours) at most so many minutes between checkpoints; 0 has no limit
+        # (ours) maximum minutes between checkpoints; 0 for no limit
         "CHECKPOINT_MINUTES": Setting(30.0, at_least(0)),
-        # (ours) newest checkpoints to keep beside the best
+        # (ours) number of latest checkpoints to keep besides the best
         "KEEP_CHECKPOINTS": Setting(2, above(0)),
-        # (ours) report a loss this many standard deviations above the mean; 0 never
+        # (ours) report a loss this many standard deviations above the mean; 0 disables it
         "SPIKE_SIGMA": Setting(6.0, at_least(0)),
-        # (ours) a process that waits longer for others stops
+        # (ours) a process that waits longer for others exits
         "TIMEOUT_MINUTES": Setting(30.0, above(0)),
-        # (ours) continue from the newest checkpoint of the run folder
+        # (ours) resume from the latest checkpoint of the run folder
         "RESUME": True,
     },
     "MODEL": {
-        # a checkpoint folder, ours or of the published system
+        # checkpoint folder, in our or the published format
         "PRETRAINED_PATH": Setting("", affects=WEIGHTS),
-        # epochs already trained when PRETRAINED_PATH is a checkpoint without a step count
+        # epochs already trained if PRETRAINED_PATH is a checkpoint without step count
         "LAST_EPOCH": Setting(0, at_least(0), NOTHING),
-        # (ours) build every part from its JSON config, for tests and benchmarks
+        # (ours) build all parts from their JSON configs, for tests and benchmarks
         "RANDOM_WEIGHTS": False,
-        # (ours) parts that training does not change
+        # (ours) parts excluded from training
         "FROZEN_PARTS": Setting(
             [], any_of("appearance_encoder", "prompt_decoder", "hybrid_granularity_adapter", "pose_adapter")
         ),
-        # (ours) recompute U-Net activations; auto: if memory is short
+        # (ours) recompute U-Net activations; auto: only if memory is insufficient
         "GRADIENT_CHECKPOINTING": Setting("auto", one_of("off", "on", "auto", aliases=OFF | {"True": "on"}), NOTHING),
-        # (ours) the memory layout that convolutions on GPUs prefer
+        # (ours) memory layout preferred by convolutions on GPUs
         "CHANNELS_LAST": Setting(False, affects=ROUNDING),
-        # (ours) compile the repeated blocks; reduce-overhead uses CUDA graphs
+        # (ours) compile repeated blocks; reduce-overhead uses CUDA graphs
         "COMPILE": Setting(
             "off", one_of("off", "default", "reduce-overhead", aliases=OFF | {"True": "default"}), ROUNDING
         ),
         # (ours) also train on the source image in its own pose
         "RECONSTRUCT_SOURCE": True,
-        # chance that the learned prompt replaces the coarse prompt in training
+        # probability that the learned prompt replaces the coarse prompt in training
         "U_COND_PERCENT": Setting(0.2, between(0, 1)),
         # ... and the pose is dropped with it
         "U_COND_DOWN_BLOCK_GUIDANCE": False,
@@ -85,7 +85,7 @@ SETTINGS = {
         },
         "UNET_CONFIG": {
             "PRETRAINED_PATH": Setting("pretrained_models/unet", affects=IMAGES, frozen_part=True),
-            # attentions of the up blocks
+            # trained attentions of the up blocks
             "TRAINABLE_BLOCK_IDX": [11, 10, 9, 8, 7, 6, 5, 4, 3],
             "TRAIN_SELF_ATTN_Q": False,
             "TRAIN_SELF_ATTN_K": False,
@@ -97,15 +97,15 @@ SETTINGS = {
             "TRAIN_ALL": False,
         },
         "SCHEDULER_CONFIG": {
-            # of sampling
+            # scheduler of sampling
             "NAME": Setting("ddpm", registered("diffusion.schedulers:SCHEDULERS"), IMAGES),
             "PRETRAINED_PATH": Setting("pretrained_models/scheduler", affects=IMAGES, frozen_part=True),
             # timesteps (1 - u^3) * 1000 in training, else uniform
             "CUBIC_SAMPLING": True,
-            # (ours) teacher steps that an lcm student learned from
+            # (ours) steps of the teacher of an lcm student
             "ORIGINAL_INFERENCE_STEPS": Setting(50, above(0)),
         },
-        # the appearance encoder, a Swin transformer; DEPTHS [] leaves it out, PRETRAINED_PATH "" starts it at random
+        # the appearance encoder, a Swin transformer; DEPTHS [] omits it, PRETRAINED_PATH "" initializes it randomly
         "COND_STAGE_CONFIG": {
             "PRETRAINED_PATH": Setting(
                 "pretrained_models/swin/swin_base_patch4_window12_384_22kto1k.pth", affects=IMAGES
@@ -115,10 +115,10 @@ SETTINGS = {
             "NUM_HEADS": [4, 8, 16, 32],
             "WINDOW_SIZE": Setting(16, above(0)),
             "DROP_PATH_RATE": Setting(0.2, between(0, 1)),
-            # the decoder reads the pooled, normalised vector
+            # the decoder reads the pooled, normalized vector
             "LAST_NORM": False,
         },
-        # hybrid-granularity attention: one entry a branch
+        # hybrid-granularity attention: one list entry per branch
         "APPEARANCE_GUIDANCE_CONFIG": {
             "CONVIN_KERNEL_SIZE": [1, 1, 1, 1, 1, 1, 1, 1, 1],
             "CONVIN_STRIDE": [1, 1, 1, 1, 1, 1, 1, 1, 1],
@@ -128,13 +128,13 @@ SETTINGS = {
             "CTX_DIMS": [320, 320, 320, 640, 640, 640, 1280, 1280, 1280],
             "EMBED_DIMS": [64, 64, 64, 128, 128, 128, 256, 256, 256],
             "HEADS": [2, 2, 2, 4, 4, 4, 8, 8, 8],
-            # transformer blocks a branch
+            # transformer blocks per branch
             "DEPTH": Setting(4, at_least(0)),
             "TO_SELF_ATTN": False,
             "TO_QUERIES": True,
             "TO_KEYS": False,
             "TO_VALUES": False,
-            # no gradient from the branches to the encoder
+            # stop gradients from the branches to the encoder
             "DETACH_INPUT": False,
         },
         "POSE_GUIDANCE_CONFIG": {
@@ -144,16 +144,16 @@ SETTINGS = {
             "CHANNELS": [320, 640, 1280],
         },
         "DECODER_CONFIG": {
-            # tokens of the prompt
+            # number of prompt tokens
             "N_CTX": Setting(16, above(0)),
             # width of the prompt
             "CTX_DIM": Setting(768, above(0)),
-            # > 0 decoder blocks; 0 CLIP embedder; -1 no prompt; -2 linear projection
+            # > 0: decoder blocks; 0: CLIP embedder; -1: no prompt; -2: linear projection
             "DEPTH": 8,
             "HEADS": 24,
-            # queries from the pose adapter's last map instead of learned ones
+            # use the pose adapter's last map as queries instead of learned ones
             "POSE_QUERY": False,
-            # (ours) read when DEPTH is 0
+            # (ours) used if DEPTH is 0
             "CLIP_PRETRAINED_PATH": Setting("pretrained_models/clip", affects=IMAGES, frozen_part=True),
         },
     },
@@ -167,49 +167,49 @@ SETTINGS = {
         "SCALE_LR": False,
         "WARMUP_RATE": Setting(0.1, at_least(0)),
         "DECAY_RATE": Setting(0.1, at_least(0)),
-        # > 0: this learning rate after the warm-up, whatever the schedule says
+        # > 0: learning rate after the warm-up, overrides the schedule
         "OVERRIDE_LR": Setting(0.0, at_least(0)),
-        # (ours) clip gradients to this norm; 0 does not clip
+        # (ours) clip gradients to this norm; 0 disables it
         "MAX_GRAD_NORM": Setting(0.0, at_least(0)),
-        # (ours) training ends after this many non-finite steps in a row
+        # (ours) end training after this many consecutive non-finite steps
         "MAX_BAD_STEPS": Setting(20, above(0), NOTHING),
-        # (ours) how often training goes back to the last checkpoint instead of ending
+        # (ours) how many times training returns to the last checkpoint instead of ending
         "ROLLBACKS": Setting(0, at_least(0), NOTHING),
         # (ours) multiplies the learning rate at each rollback
         "ROLLBACK_LR_RATE": Setting(0.5, above(0, most=1)),
-        # (ours) sample from an exponential moving average of the weights; 0 is off
+        # (ours) sample from an exponential moving average of the weights; 0 disables it
         "EMA_DECAY": Setting(0.0, between(0, 1)),
         # (ours) end training after this many minutes; 0 trains all epochs
         "MAX_MINUTES": Setting(0.0, at_least(0), NOTHING),
     },
     "INPUT": {
         "ROOT_DIR": "./fashion",
-        # (ours) how the files under ROOT_DIR are laid out
+        # (ours) layout of the files in ROOT_DIR
         "DATASET": Setting("fashion", registered("datasets.layouts:LAYOUTS")),
-        # (ours) of the keypoints, read when DATASET is custom
+        # (ours) size that the keypoints refer to, if DATASET is custom
         "FRAME": Setting([256, 176], SIZE),
-        # pairs in an optimizer step, over all processes and accumulation steps
+        # pairs per optimizer step, over all processes and accumulation steps
         "BATCH_SIZE": Setting(224, above(0), WEIGHTS),
-        # loader processes of each training process
+        # data loader processes of each training process
         "NUM_WORKERS": Setting(8, at_least(0), NOTHING),
-        # (ours) what is computed once for all epochs, see docs/performance.md
+        # (ours) inputs computed once for all epochs, see docs/performance.md
         "CACHE": Setting("off", one_of("off", "photos", "latents"), ROUNDING),
-        # (ours) where the caches lie
+        # (ours) folder of the caches
         "CACHE_DIR": Setting("outputs/cache", affects=NOTHING),
         "GT": {
-            # what the VAE encodes and decodes
+            # size of the images that the VAE encodes and decodes
             "IMG_SIZE": Setting([512, 512], SIZE),
         },
         "COND": {
             "IMG_SIZE": Setting([256, 256], SIZE),
-            # of the blocks of the mask
+            # range of height / width of the blocks of the mask
             "PRED_ASPECT_RATIO": [0.3, 1 / 0.3],
-            # masked share of the condition image, drawn from these; [] does not mask
+            # masked shares of the source image, one is drawn; [] disables masking
             "PRED_RATIO": [],
-            # +- to each PRED_RATIO
+            # +- deviation of each PRED_RATIO
             "PRED_RATIO_VAR": [],
             "MASK_PATCH_SIZE": Setting(8, above(0)),
-            # < 1: random resized crop of the photo with at least this share of its area
+            # < 1: random resized crop of the source image with at least this share of its area
             "MIN_SCALE": Setting(1.0, above(0, most=1)),
         },
         "POSE": {
@@ -218,22 +218,22 @@ SETTINGS = {
     },
     "TEST": {
         "NUM_INFERENCE_STEPS": Setting(50, above(0)),
-        # images sampled at once by each process
+        # images that each process samples at once
         "MICRO_BATCH_SIZE": Setting(16, above(0), NOTHING),
         "NUM_WORKERS": Setting(8, at_least(0), NOTHING),
-        # the finished sample and the ground truth are resized to this
+        # size that samples and ground truth are resized to
         "IMG_SIZE": Setting([256, 176], SIZE),
-        # (ours) number of test pairs, evenly spaced; 0 takes all
+        # (ours) number of test pairs, evenly spaced; 0 for all
         "NUM_PAIRS": Setting(0, at_least(0), NOTHING),
-        # (ours) sample images again that are already in the output folder
+        # (ours) overwrite images in the output folder
         "OVERWRITE": Setting(False, affects=NOTHING),
         # (ours) network weights of FID and LPIPS
         "METRICS_PATH": Setting("pretrained_models/metrics", affects=NOTHING),
-        # > 0: start from the DDIM inversion of the source instead of noise
+        # > 0: start from the DDIM inversion of the source image instead of noise
         "DDIM_INVERSION_STEPS": Setting(0, at_least(0)),
-        # invert with the source's pose
+        # invert with the pose of the source image
         "DDIM_INVERSION_DOWN_BLOCK_GUIDANCE": False,
-        # invert with the source's appearance
+        # invert with the appearance of the source image
         "DDIM_INVERSION_UP_BLOCK_GUIDANCE": False,
         # invert with the learned prompt, else with the coarse prompt
         "DDIM_INVERSION_UNCONDITIONAL": True,
@@ -242,18 +242,18 @@ SETTINGS = {
         "GUIDANCE_SCALE": 2.0,
         # d: pose
         "DOWN_BLOCK_GUIDANCE_SCALE": 2.0,
-        # published, read by no guidance type; kept so that its files load
+        # unused; accepted for compatibility with published configs
         "UP_BLOCK_GUIDANCE_SCALE": 2.0,
-        # a: appearance on top of pose
+        # a: appearance in addition to pose
         "ALL_BLOCK_GUIDANCE_SCALE": 2.0,
-        # f: everything
+        # f: all conditions
         "FULL_GUIDANCE_SCALE": 2.0,
-        # (ours) share of the steps with guidance; others run without
+        # (ours) part of the steps that use guidance
         "GUIDANCE_INTERVAL": Setting([0.0, 1.0], INTERVAL),
     },
-    # (ours) distillation; the teacher's guidance has the keys of TEST
+    # (ours) distillation; the guidance settings are those of the teacher
     "DISTILL": {
-        # train a student of the checkpoint MODEL.PRETRAINED_PATH, see configs/distill.yaml
+        # distill the checkpoint MODEL.PRETRAINED_PATH into a student, see configs/distill.yaml
         "ENABLED": False,
         "GUIDANCE_TYPE": Setting("uc_down_full", registered("diffusion.guidance:GUIDANCE")),
         "GUIDANCE_SCALE": 2.0,
@@ -262,7 +262,7 @@ SETTINGS = {
         "FULL_GUIDANCE_SCALE": 2.0,
     },
 }
-AFFECTED_BY_GROUP = {  # unless a setting says otherwise
+AFFECTED_BY_GROUP = {  # unless a setting overrides it
     "ACCELERATE": NOTHING,
     "MODEL": BOTH,
     "OPTIMIZER": WEIGHTS,
@@ -287,7 +287,7 @@ SETTINGS_BY_KEY: dict[str, Setting] = dict(_leaves(SETTINGS))
 
 
 def default_config() -> CfgNode:
-    """A fresh, mutable copy of every default."""
+    """Return a mutable config of all defaults."""
 
     def defaults(node: dict[str, Any]) -> CfgNode:
         return CfgNode(

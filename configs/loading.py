@@ -1,4 +1,4 @@
-"""Merging a YAML file and command-line pairs into the defaults."""
+"""Merge YAML files and command-line pairs into the defaults."""
 
 import os
 import sys
@@ -13,22 +13,22 @@ from typing import Any, NamedTuple
 import yaml
 from yacs.config import CfgNode
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_text
 
 from .defaults import SETTINGS_BY_KEY, default_config
 from .relations import check
 from .rules import Setting
 
-RETIRED = {  # settings of earlier versions, which the configs of their checkpoints name, and what does their work
-    "INPUT.KEPT_PHOTOS": "INPUT.CACHE keeps photos",
-    "TEST.DEEP_CACHE_INTERVAL": "distilled students are faster, see configs/distill.yaml",
+RETIRED = {  # settings in checkpoints of earlier versions, and their replacement
+    "INPUT.KEPT_PHOTOS": "use INPUT.CACHE photos",
+    "TEST.DEEP_CACHE_INTERVAL": "use a distilled student, see configs/distill.yaml",
 }
-PATHS = ("_PATH", "_DIR")  # end the names of settings that are paths
+PATHS = ("_PATH", "_DIR")  # suffixes of settings that are paths
 
 
 class ConfigFile(NamedTuple):
-    """The dotted keys and values of a YAML file, which may be a pipe that cannot be read twice."""
+    """Dotted keys and values of a YAML file, read once because it may be a pipe."""
 
     path: str
     settings: list[tuple[str, Any]]
@@ -38,16 +38,16 @@ ConfigFiles = str | Path | Sequence[str | Path | ConfigFile]
 
 
 def load_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> CfgNode:
-    """The defaults, overridden by YAML files and then by `KEY VALUE` pairs; checked and frozen.
+    """Override the defaults by YAML files and then by `KEY VALUE` pairs; check and freeze the result.
 
     Args:
-        config_file: path of a YAML file with differences from the defaults, or several; later ones
-            override. Empty for none. One that is not there may be a file of this project.
+        config_file: one or several YAML files with differences from the defaults; later files override earlier ones.
+            Empty for none. Paths are also looked up in this project.
         opts: alternating dotted keys and values, as on the command line.
 
     Raises:
-        InputError: the file is missing or malformed, a key is unknown, a value has another type than its
-            default, or settings do not fit together.
+        InputError: a file is missing or malformed, a key is unknown, a value has another type than the default, or
+            settings do not match.
     """
     cfg = merge_config(config_file, opts)
     check(cfg)
@@ -56,7 +56,7 @@ def load_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> CfgN
 
 
 def merge_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> CfgNode:
-    """As `load_config`, but neither checked nor frozen: for settings that decide what else is loaded."""
+    """Merge like `load_config`, but without checking and freezing, to read settings that decide what else to load."""
     cfg = default_config()
     for path, settings in read_config_files(config_file):
         for key, value in settings:
@@ -69,7 +69,7 @@ def merge_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> Cfg
 
 
 def read_config_files(config_file: ConfigFiles) -> list[ConfigFile]:
-    """The files that `load_config` takes, those that are not yet read; without empty names.
+    """Read the files of `load_config` that are not yet read, without empty names.
 
     Raises:
         InputError: a file is missing or malformed.
@@ -79,12 +79,12 @@ def read_config_files(config_file: ConfigFiles) -> list[ConfigFile]:
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """Plain YAML in which a mapping that has a key twice is an error; other readers keep the last one."""
+    """Safe YAML loader that rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         if twice := [key for key, count in keys.items() if count > 1]:
-            raise yaml.constructor.ConstructorError(f"{twice[0]} is there twice", node.start_mark, "join the two")
+            raise yaml.constructor.ConstructorError(f"{twice[0]} is given twice", node.start_mark, "join the two")
         return super().construct_mapping(node, deep)
 
 
@@ -94,14 +94,14 @@ def _read(path: Path) -> ConfigFile:
         content = yaml.load(text, UniqueKeys)
         settings = list(_flatten(content)) if isinstance(content, dict) else []
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: not a YAML file: {reason_of(error)}") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{path}: expected a mapping of settings, found {type(content).__name__}")
     return ConfigFile(str(path), settings)
 
 
 def _flatten(node: dict, prefix: str = ""):
-    """Dotted keys and values of a nested mapping."""
+    """Yield dotted keys and values of a nested mapping."""
     for key, value in node.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
@@ -110,7 +110,7 @@ def _flatten(node: dict, prefix: str = ""):
 
 
 def _parse(text: str):
-    """A command-line value: a Python literal where it is one, else the text itself."""
+    """Parse a command-line value: as a Python literal if possible, else as text."""
     try:
         return literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -118,7 +118,7 @@ def _parse(text: str):
 
 
 def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
-    """Set a dotted key, unless it is `RETIRED`; `parse` reads the value as a Python literal unless it is text."""
+    """Set a dotted key, unless it is `RETIRED`; `parse` reads a value that is not text as a Python literal."""
     setting = SETTINGS_BY_KEY.get(key)
     if setting is None:
         if key in RETIRED:
@@ -142,13 +142,13 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
 
 @cache
 def _note(text: str) -> None:
-    """Tell the person at the terminal, once in a program of any number of processes."""
+    """Print a note once, in the first process only."""
     if os.environ.get("RANK", "0") == "0":
         print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _as_float(value):
-    """The float that an integer or text stands for (YAML reads 1e-4 as text), else the value itself."""
+    """Convert an integer or text to float if possible (YAML reads 1e-4 as text)."""
     try:
         return float(value) if type(value) in (int, str) else value
     except (ValueError, OverflowError):
@@ -156,7 +156,7 @@ def _as_float(value):
 
 
 def _coerce(value, setting: Setting, where: str):
-    """`value` as the type of a setting's default: integers may stand for floats, tuples for lists, aliases for text."""
+    """Convert a value to the type of the default: integers to floats, tuples to lists, aliases to their values."""
     default = setting.default
     if isinstance(default, float):
         value = _as_float(value)

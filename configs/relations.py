@@ -1,4 +1,4 @@
-"""Relations between settings, which hold before anything is built; `defaults.py` has the rules of single settings."""
+"""Rules that relate settings, checked before anything is built; `defaults.py` has the rules of single settings."""
 
 import math
 from typing import Any
@@ -21,15 +21,16 @@ BRANCH_LISTS = (
     "CONVIN_STRIDE",
     "CONVIN_PADDING",
 )
-POSE_CHANNELS = 21  # of a pose map: a drawn skeleton and 18 Gaussians
+BLOCK_SETTINGS = ("MODEL.APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX", "MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX")
+POSE_CHANNELS = 21  # of a pose map: RGB skeleton and 18 Gaussians
 
 
 def check(cfg: CfgNode) -> None:
-    """Raise `InputError` when a setting is out of range or settings do not fit together."""
+    """Raise `InputError` if a setting is out of range or settings do not match."""
     for key, setting in SETTINGS_BY_KEY.items():
         _check_setting(key, setting.rule, value_at(cfg, key))
     _check_parts(cfg)
-    _check_branches(cfg.MODEL)
+    _check_branches(cfg)
     _check_encoder(cfg)
     _check_prompt(cfg)
     _check_mask(cfg.INPUT.COND)
@@ -45,25 +46,21 @@ def _check_setting(key: str, rule: Rule, value: Any) -> None:
 
 def _check_parts(cfg: CfgNode) -> None:
     if "appearance_encoder" in cfg.MODEL.FROZEN_PARTS and not cfg.MODEL.COND_STAGE_CONFIG.DEPTHS:
-        raise InputError("MODEL.FROZEN_PARTS names appearance_encoder; MODEL.COND_STAGE_CONFIG.DEPTHS [] leaves it out")
+        raise InputError("MODEL.FROZEN_PARTS has appearance_encoder, which MODEL.COND_STAGE_CONFIG.DEPTHS [] omits")
     if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:
         raise InputError(
-            "TEST.DDIM_INVERSION_STEPS needs the encoder of the whole VAE: leave out "
-            "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
+            "TEST.DDIM_INVERSION_STEPS needs the encoder of the VAE; unset MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
         )
 
 
-def _check_branches(model: CfgNode) -> None:
-    branches = model.APPEARANCE_GUIDANCE_CONFIG
+def _check_branches(cfg: CfgNode) -> None:
+    branches = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
     lengths = {name: len(branches[name]) for name in BRANCH_LISTS}
     if len(set(lengths.values())) > 1:
-        raise InputError(f"MODEL.APPEARANCE_GUIDANCE_CONFIG needs lists of one length, found {lengths}")
-    for name, blocks in (
-        ("APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX", branches.ATTN_RESIDUAL_BLOCK_IDX),
-        ("UNET_CONFIG.TRAINABLE_BLOCK_IDX", model.UNET_CONFIG.TRAINABLE_BLOCK_IDX),
-    ):
-        if len(set(blocks)) != len(blocks):
-            raise InputError(f"MODEL.{name} is {blocks}, expected different numbers")
+        raise InputError(f"MODEL.APPEARANCE_GUIDANCE_CONFIG needs lists of equal length, found {lengths}")
+    for key in BLOCK_SETTINGS:
+        if len(set(value_at(cfg, key))) != len(value_at(cfg, key)):
+            raise InputError(f"{key} is {value_at(cfg, key)}, expected different numbers")
     sizes = (*branches.CONVIN_KERNEL_SIZE, *branches.CONVIN_STRIDE, *branches.EMBED_DIMS, *branches.CTX_DIMS)
     if any(size <= 0 for size in sizes) or any(padding < 0 for padding in branches.CONVIN_PADDING):
         raise InputError("MODEL.APPEARANCE_GUIDANCE_CONFIG: kernels, strides and dims must be more than 0")
@@ -79,7 +76,7 @@ def _check_encoder(cfg: CfgNode) -> None:
     if not encoder.DEPTHS:
         if branches.INNER_DIMS or cfg.MODEL.DECODER_CONFIG.DEPTH != 0:
             raise InputError(
-                "MODEL.COND_STAGE_CONFIG.DEPTHS is [] (no encoder): empty APPEARANCE_GUIDANCE_CONFIG's lists "
+                "MODEL.COND_STAGE_CONFIG.DEPTHS is [] (no encoder); empty the lists of APPEARANCE_GUIDANCE_CONFIG "
                 "and set DECODER_CONFIG.DEPTH 0 (see configs/ablation_study/clip_model.yaml)"
             )
         return
@@ -89,11 +86,11 @@ def _check_encoder(cfg: CfgNode) -> None:
         )
     if cfg.MODEL.DECODER_CONFIG.DEPTH == 0:
         raise InputError(
-            "MODEL.DECODER_CONFIG.DEPTH is 0 (the CLIP embedder), which takes the place of the encoder: set "
+            "MODEL.DECODER_CONFIG.DEPTH is 0 (the CLIP embedder), which replaces the encoder; set "
             "COND_STAGE_CONFIG.DEPTHS [] (see configs/ablation_study/clip_model.yaml)"
         )
     if encoder.LAST_NORM and cfg.MODEL.DECODER_CONFIG.DEPTH < 0:
-        raise InputError("MODEL.COND_STAGE_CONFIG.LAST_NORM needs a decoder: DECODER_CONFIG.DEPTH above 0")
+        raise InputError("MODEL.COND_STAGE_CONFIG.LAST_NORM needs a decoder; set DECODER_CONFIG.DEPTH above 0")
     height, width = cfg.INPUT.COND.IMG_SIZE
     if height % 32 or width % 32:
         raise InputError(
@@ -108,8 +105,8 @@ def _check_encoder(cfg: CfgNode) -> None:
     read = list(dict.fromkeys(branches.INNER_DIMS))
     if read != dims[: len(read)]:
         raise InputError(
-            f"MODEL.APPEARANCE_GUIDANCE_CONFIG.INNER_DIMS {branches.INNER_DIMS} do not follow the encoder's maps, "
-            f"which have {dims} channels"
+            f"MODEL.APPEARANCE_GUIDANCE_CONFIG.INNER_DIMS is {branches.INNER_DIMS}, expected the channels of the "
+            f"encoder's maps in order, {dims}"
         )
 
 
@@ -127,11 +124,11 @@ def _check_prompt(cfg: CfgNode) -> None:
     if any(side % stride for side in cfg.INPUT.POSE.IMG_SIZE):
         raise InputError(
             f"INPUT.POSE.IMG_SIZE is {cfg.INPUT.POSE.IMG_SIZE}, expected multiples of {stride}: "
-            f"POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR {pose.DOWNSCALE_FACTOR}, then {len(pose.CHANNELS) - 1} halvings"
+            f"POSE_GUIDANCE_CONFIG.DOWNSCALE_FACTOR {pose.DOWNSCALE_FACTOR} and {len(pose.CHANNELS) - 1} halvings"
         )
     where = "MODEL.DECODER_CONFIG"
     if decoder.DEPTH < -2:
-        raise InputError(f"{where}.DEPTH is {decoder.DEPTH}, expected more than 0, 0, -1 or -2")
+        raise InputError(f"{where}.DEPTH is {decoder.DEPTH}, expected -2 or more")
     if decoder.DEPTH > 0 and (decoder.HEADS <= 0 or decoder.CTX_DIM % decoder.HEADS):
         raise InputError(f"{where}: CTX_DIM {decoder.CTX_DIM} is not divisible by HEADS {decoder.HEADS}")
     if decoder.DEPTH < 0:

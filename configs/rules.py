@@ -1,4 +1,4 @@
-"""What `defaults.py` says of a setting beside its default: which values it takes and what depends on it."""
+"""Properties of a setting in `defaults.py`: its default, the values it accepts, and what it affects."""
 
 import math
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """Which values a setting takes.
+    """The values that a setting accepts.
 
     Attributes:
-        holds: whether a value is one of them.
-        expected: describes them in a message.
-        element: type of a list's elements where the default is empty.
-        aliases: values by other spellings of them.
+        holds: whether a value is accepted.
+        expected: describes accepted values in a message.
+        element: type of the elements of a list whose default is empty.
+        aliases: values by alternative spelling.
     """
 
     holds: Callable[[Any], bool]
@@ -57,7 +57,7 @@ def any_of(*names: str) -> Rule:
 
 
 def registered(registry: str) -> Rule:
-    """One of the names in a mapping `module:NAME` of another package, which is imported when a value is checked."""
+    """Accept the names in a mapping `module:NAME` of another package, which is imported when a value is checked."""
     module, _, name = registry.partition(":")
 
     def names() -> dict[str, Any]:
@@ -67,7 +67,7 @@ def registered(registry: str) -> Rule:
 
 
 class Affects(Flag):
-    """What depends on a setting."""
+    """What a setting affects."""
 
     NOTHING = 0
     WEIGHTS = auto()  # the trained weights
@@ -80,10 +80,10 @@ class Setting(NamedTuple):
     """A setting of `defaults.py`.
 
     Attributes:
-        default: its value, of the type that it always has.
-        rule: which values it takes.
-        affects: what depends on it; None for what `AFFECTED_BY_GROUP` says of its group.
-        frozen_part: it names a folder with a part of the model that checkpoints do not hold.
+        default: default value, which also fixes the type.
+        rule: accepted values.
+        affects: what it affects; None for the entry of its group in `AFFECTED_BY_GROUP`.
+        frozen_part: whether it is the folder of a part of the model that checkpoints do not contain.
     """
 
     default: Any

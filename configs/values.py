@@ -1,4 +1,4 @@
-"""A config as plain values by dotted keys."""
+"""Access to a config by dotted keys."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ Value = str | int | float | bool
 
 
 def value_at(cfg: CfgNode, key: str) -> Any:
-    """The value of a dotted key."""
+    """Return the value of a dotted key."""
     for name in key.split("."):
         cfg = cfg[name]
     return cfg
 
 
 def flat_settings(cfg: CfgNode, affecting: Affects | None = None) -> dict[str, Value]:
-    """Settings under their dotted keys, lists as text: all of them, or those that affect something."""
+    """Return settings by dotted key, lists as text: all, or those that affect `affecting`."""
     values = {
         key: value_at(cfg, key)
         for key, setting in SETTINGS_BY_KEY.items()

@@ -1,4 +1,4 @@
-"""Datasets of pairs of photos of one person, and their pose maps."""
+"""Datasets of image pairs of one person, and pose maps."""
 
 from datasets.deepfashion import flat_name
 from datasets.keypoints import parse_keypoints, pose_map, skeleton_image

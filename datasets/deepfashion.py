@@ -1,27 +1,23 @@
-"""DeepFashion (In-shop Clothes Retrieval): what its images are called.
-
-The layout of a prepared dataset is in datasets/layouts.py.
-"""
+"""DeepFashion (In-shop Clothes Retrieval): the names of its images. datasets/layouts.py has its layout."""
 
 from pathlib import PurePosixPath
 
 from utils.errors import InputError
 
-FRAME = (256, 176)  # of the keypoints: height, width
 GENDERS = ("MEN", "WOMEN")  # folders of the raw images
 
 
 def flat_name(relative_path: str) -> str:
-    """The benchmark's name of a raw image.
+    """Return the benchmark's name of a raw image.
 
-    `WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`: no slashes,
-    no underscore in the id folder, only the first underscore in the file stem. The extension is kept.
+    `WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`: without slashes,
+    without the underscore of the id folder, and with only the first underscore of the file stem.
 
     Args:
         relative_path: path of the image relative to the dataset root, with forward slashes.
 
     Raises:
-        InputError: the image does not lie in a folder.
+        InputError: the image is not in a folder.
     """
     path = PurePosixPath(relative_path)
     if len(path.parts) < 2 or path.is_absolute():
@@ -31,24 +27,15 @@ def flat_name(relative_path: str) -> str:
         )
     *categories, item, _ = path.parts
     number, underscore, view = path.stem.partition("_")
-    return "".join(
-        [
-            "fashion",
-            *categories,
-            item.replace("_", ""),
-            number,
-            underscore,
-            view.replace("_", ""),
-            path.suffix,
-        ]
-    )
+    name = "".join(["fashion", *categories, item.replace("_", ""), number, underscore, view.replace("_", "")])
+    return name + path.suffix
 
 
 def listed_name(name: str) -> str:
-    """The benchmark's name of an image that a list gives by its path, with slashes or backslashes.
+    """Return the benchmark's name of an image that a list gives by name or path, with slashes or backslashes.
 
-    `fashion/WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`; what is no
-    path below MEN or WOMEN stays as it is, but for its backslashes.
+    `fashion/WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`; a
+    name that is not a path below MEN or WOMEN is unchanged except for its backslashes.
     """
     parts = name.replace("\\", "/").split("/")
     start = next((index for index, part in enumerate(parts[:-1]) if part in GENDERS), None)

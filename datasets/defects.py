@@ -1,11 +1,11 @@
-"""What can be wrong with a prepared dataset, one function a kind.
+"""Defects of a prepared dataset, one function per kind.
 
-An error is what training would refuse, or what would make its scores mislead; a warning is worth knowing.
+An error makes training fail or its scores mislead; a warning is worth knowing.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,24 +13,25 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
-from datasets.layouts import Layout, Size
+from datasets.layouts import Layout
 from datasets.pair_lists import Annotations, file_name, images_of
 from datasets.preparation import is_about
+from utils.image_files import Size
 
 ERROR, WARNING = "error", "warning"
-EXAMPLES = 5  # of each finding in the report
-MANY = 0.05  # share of keypoints outside the frame that no detector explains
-SHAPES_DIFFER = 0.05  # between a photo and the frame of its keypoints, relative
+EXAMPLES = 5  # per finding in the report
+WRONG_FRAME_SHARE = 0.05  # a larger share of keypoints outside the frame is not the detector's fault
+SHAPE_TOLERANCE = 0.05  # relative difference between the shapes of a photo and of its keypoints' frame
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a dataset.
+    """A defect of a dataset.
 
     Attributes:
         level: `ERROR` or `WARNING`.
         where: `train`, `test` or `both`.
-        what: what it is and what to do, on one line.
+        what: the defect and what to do, on one line.
         examples: the first files or rows that show it.
     """
 
@@ -45,7 +46,7 @@ class Finding:
 
 
 class ImageFacts(NamedTuple):
-    """A whole image: its (height, width) and a digest of its file."""
+    """Size (height, width) and file digest of an intact image."""
 
     size: Size
     digest: bytes
@@ -53,12 +54,12 @@ class ImageFacts(NamedTuple):
 
 @dataclass
 class Split:
-    """One split of a dataset as its files have it.
+    """One split of a dataset as read from its files.
 
     Attributes:
-        pairs: (source, target) names of the rows that could be read.
-        annotations: keypoints of the rows that could be read.
-        images: named by pairs or in the split's folder, which may be FID's real set; None for damaged ones.
+        pairs: (source, target) names of the well-formed rows.
+        annotations: keypoints of the well-formed rows.
+        images: the images in pairs and the others in the folder, which may be the real set of FID; None if damaged.
     """
 
     name: str
@@ -76,149 +77,143 @@ class Split:
 
     @property
     def keypoints(self) -> np.ndarray:
-        """Those of the annotated images, (N, 18, 2)."""
+        """Keypoints (N, 18, 2) of the annotated images."""
         return self.annotations.keypoints[[self.annotations.rows[name] for name in self.annotated]]
 
     @property
     def people(self) -> set[str]:
-        """Who is in the pairs, as far as names say it."""
+        """People in the pairs, as far as image names identify them."""
         matches = (re.match(self.layout.person, name) for name in images_of(self.pairs))
         return {match[0] for match in matches if match}
 
-    def facts(self) -> dict[str, int]:
-        """Counts for the report."""
+    def counts(self) -> dict[str, int]:
+        """Return the counts for the report."""
         return {"pairs": len(self.pairs), "images": len(images_of(self.pairs)), "people": len(self.people)}
 
 
-def check_missing_images(split: Split) -> Iterator[Finding]:
-    wanted = images_of(split.pairs)
-    missing = [name for name in wanted if name not in split.images]
-    if missing:
-        folder, advice = (
-            split.layout.images_folder(split.root, split.name),
-            split.layout.prepare.format(root=split.root),
-        )
-        count = f"{len(missing)} of {len(wanted)} images"
-        what = f"{count} are not files in {folder}; {advice}"
-        yield Finding(ERROR, split.name, what, missing[:EXAMPLES])
+def findings(level: str, where: str, cases: Sequence[str], problem: str) -> list[Finding]:
+    """Return the finding "<number of cases> <problem>", none without cases."""
+    return [Finding(level, where, f"{len(cases)} {problem}", cases[:EXAMPLES])] if cases else []
 
 
-def check_missing_keypoints(split: Split) -> Iterator[Finding]:
-    missing = [name for name in images_of(split.pairs) if name not in split.annotations.rows]
-    if missing and split.annotations.rows:
-        what = f"{len(missing)} images in pairs have no row in the annotation file; add the rows or remove the pairs"
-        yield Finding(ERROR, split.name, what, missing[:EXAMPLES])
+def check_missing_images(split: Split) -> list[Finding]:
+    in_pairs = images_of(split.pairs)
+    missing = [name for name in in_pairs if name not in split.images]
+    folder, advice = split.layout.images_folder(split.root, split.name), split.layout.prepare.format(root=split.root)
+    return findings(ERROR, split.name, missing, f"of {len(in_pairs)} images are not files in {folder}; {advice}")
 
 
-def check_whole_images(split: Split) -> Iterator[Finding]:
+def check_missing_keypoints(split: Split) -> list[Finding]:
+    rows = split.annotations.rows
+    missing = [name for name in images_of(split.pairs) if name not in rows] if rows else []
+    problem = "images in pairs have no row in the annotation file; add the rows or remove the pairs"
+    return findings(ERROR, split.name, missing, problem)
+
+
+def check_damaged_images(split: Split) -> list[Finding]:
     damaged = [name for name, facts in split.images.items() if facts is None]
-    if damaged:
-        what = f"{len(damaged)} of {len(split.images)} images cannot be read; replace them"
-        yield Finding(ERROR, split.name, what, damaged[:EXAMPLES])
+    return findings(ERROR, split.name, damaged, f"of {len(split.images)} images cannot be read; replace them")
 
 
-def check_sizes(split: Split) -> Iterator[Finding]:
+def check_sizes(split: Split) -> list[Finding]:
     sizes = {name: facts.size for name, facts in split.images.items() if facts}
-    if split.layout.photo_size:
-        height, width = split.layout.photo_size
-        odd = [name for name, size in sizes.items() if not is_about(size, (height, width))]
-        what = f"{len(odd)} of {len(sizes)} images are not about {width} x {height}"
-        wrong_release = len(odd) * 2 > len(sizes)
-        what += ": another release than the published one, whose scores do not compare" if wrong_release else ""
+    level, published, (height, width) = WARNING, split.layout.photo_size, split.frame
+    if published:
+        other = [name for name, size in sizes.items() if not is_about(size, published)]
+        problem = f"of {len(sizes)} images are not about {published[1]} x {published[0]}"
+        if len(other) * 2 > len(sizes):
+            level = ERROR
+            problem += ": another release than the published one, with scores that are not comparable"
     else:
-        wanted, wrong_release = split.frame[1] / split.frame[0], False
-        odd = [name for name, (h, w) in sizes.items() if abs(w / h / wanted - 1) > SHAPES_DIFFER]
-        what = (
-            f"{len(odd)} of {len(sizes)} images have another shape than INPUT.FRAME; people in them will be stretched"
-        )
-    if odd:
-        shown = [f"{name} {sizes[name][1]} x {sizes[name][0]}" for name in odd[:EXAMPLES]]
-        yield Finding(ERROR if wrong_release else WARNING, split.name, what, shown)
+        other = [name for name, (h, w) in sizes.items() if abs(w / h * height / width - 1) > SHAPE_TOLERANCE]
+        problem = f"of {len(sizes)} images have another shape than INPUT.FRAME; people in them will be stretched"
+    return findings(level, split.name, [f"{name} {sizes[name][1]} x {sizes[name][0]}" for name in other], problem)
 
 
-def check_keypoints(split: Split) -> Iterator[Finding]:
-    points, names = split.keypoints, split.annotated
-    if not names:
-        return
+def check_keypoints(split: Split) -> list[Finding]:
+    points, names, (height, width) = split.keypoints, split.annotated, split.frame
     found = (points != MISSING).all(axis=2)  # (N, 18)
     empty = [name for name, row in zip(names, found) if not row.any()]
-    if empty:
-        yield Finding(WARNING, split.name, f"{len(empty)} images have no keypoints at all", empty[:EXAMPLES])
-    small = [
-        name for name, row in zip(names, points) if len(found_points(row)) and is_small(found_points(row), split.frame)
-    ]
-    if small:
-        what = f"{len(small)} images have a skeleton smaller than {LEAST_SKELETON:.0%} of the frame"
-        yield Finding(WARNING, split.name, what, small[:EXAMPLES])
-    outside = found & ((points < 0) | (points >= split.frame)).any(axis=2)
-    height, width = split.frame
-    if outside.any():
-        share = outside.sum() / found.sum()
-        what = (
-            f"{outside.sum()} of {found.sum()} keypoints lie outside the frame of {height} x {width} (height x width)"
-        )
-        what += "; they refer to another frame, or y and x are swapped" if share > MANY else ""
-        shown = [name for name, row in zip(names, outside) if row.any()]
-        yield Finding(ERROR if share > MANY else WARNING, split.name, what, shown[:EXAMPLES])
-    elif found.any() and (points[found] < np.array(split.frame) / 2).all():
-        what = f"all keypoints lie in one quarter of the frame of {height} x {width}; they refer to a smaller frame"
-        yield Finding(ERROR, split.name, what)
-
-
-def check_pair_rows(split: Split) -> Iterator[Finding]:
-    repeated = [f"{','.join(pair)}: {count} times" for pair, count in Counter(split.pairs).items() if count > 1]
-    if repeated:
-        yield Finding(WARNING, split.name, f"{len(repeated)} pairs are repeated", repeated[:EXAMPLES])
-    same = [source for source, target in split.pairs if source == target]
-    if same:
-        yield Finding(WARNING, split.name, f"{len(same)} pairs join an image with itself", same[:EXAMPLES])
-
-
-def check_file_names(split: Split) -> Iterator[Finding]:
-    first: dict[str, tuple[str, str]] = {}
-    others = [pair for pair in split.pairs if first.setdefault(file_name(pair), pair) != pair]
-    if others and split.name == "test":
-        shown = [f"{','.join(first[file_name(pair)])} and {','.join(pair)}" for pair in others[:EXAMPLES]]
-        what = f"{len(others)} pairs have the same file for their images as a different pair; rename one of the photos"
-        yield Finding(ERROR, split.name, what, shown)
-
-
-def check_counts(split: Split) -> Iterator[Finding]:
-    counts = (
-        ("pairs", len(split.pairs), split.layout.pairs_published),
-        ("images", len(split.images), split.layout.images_published),
+    small = [name for name, row in zip(names, map(found_points, points)) if len(row) and is_small(row, split.frame)]
+    is_outside = found & ((points < 0) | (points >= split.frame)).any(axis=2)
+    outside = [name for name, row in zip(names, is_outside) if row.any()]
+    result = findings(WARNING, split.name, empty, "images have no keypoints")
+    result += findings(
+        WARNING, split.name, small, f"images have a skeleton smaller than {LEAST_SKELETON:.0%} of the frame"
     )
-    for kind, count, published in counts:
-        if count and split.name in published and count != published[split.name]:
-            what = f"{count} {kind}, the published benchmark has {published[split.name]}; scores do not compare with it"
-            yield Finding(WARNING, split.name, what)
+    if outside:
+        problem = f"{is_outside.sum()} of {found.sum()} keypoints lie outside the frame of {height} x {width}"
+        problem += " (height x width)"
+        wrong_frame = is_outside.sum() > WRONG_FRAME_SHARE * found.sum()
+        problem += "; they refer to another frame, or y and x are swapped" if wrong_frame else ""
+        result.append(Finding(ERROR if wrong_frame else WARNING, split.name, problem, outside[:EXAMPLES]))
+    elif found.any() and (points[found] < np.array(split.frame) / 2).all():
+        problem = f"all keypoints lie in one quarter of the frame of {height} x {width}; they refer to a smaller frame"
+        result.append(Finding(ERROR, split.name, problem))
+    return result
 
 
-SPLIT_CHECKS: tuple[Callable[[Split], Iterator[Finding]], ...] = (
+def check_repeated_pairs(split: Split) -> list[Finding]:
+    repeated = [f"{','.join(pair)}: {count} times" for pair, count in Counter(split.pairs).items() if count > 1]
+    return findings(WARNING, split.name, repeated, "pairs are repeated")
+
+
+def check_identical_images(split: Split) -> list[Finding]:
+    identical = [source for source, target in split.pairs if source == target]
+    return findings(WARNING, split.name, identical, "pairs join an image with itself")
+
+
+def check_file_names(split: Split) -> list[Finding]:
+    if split.name != "test":  # only test pairs are generated
+        return []
+    first: dict[str, tuple[str, str]] = {}
+    clashes = [pair for pair in split.pairs if first.setdefault(file_name(pair), pair) != pair]
+    cases = [f"{','.join(first[file_name(pair)])} and {','.join(pair)}" for pair in clashes]
+    problem = "pairs have the same file name for their generated image as another pair; rename one of the photos"
+    return findings(ERROR, split.name, cases, problem)
+
+
+def check_counts(split: Split) -> list[Finding]:
+    counts = {
+        "pairs": (len(split.pairs), split.layout.pairs_published),
+        "images": (len(split.images), split.layout.images_published),
+    }
+    return [
+        Finding(
+            WARNING,
+            split.name,
+            f"{count} {kind}, the published benchmark has {published[split.name]}; scores are not comparable",
+        )
+        for kind, (count, published) in counts.items()
+        if count and count != published.get(split.name, count)
+    ]
+
+
+SPLIT_CHECKS: tuple[Callable[[Split], list[Finding]], ...] = (
     check_missing_images,
     check_missing_keypoints,
-    check_whole_images,
+    check_damaged_images,
     check_sizes,
     check_keypoints,
-    check_pair_rows,
+    check_repeated_pairs,
+    check_identical_images,
     check_file_names,
     check_counts,
 )
 
 
-def across(train: Split, test: Split) -> Iterator[Finding]:
-    """What is on both sides: its test scores would say nothing about new people."""
+def check_overlap(train: Split, test: Split) -> list[Finding]:
+    """Find images and people in both splits, for which test scores say nothing about new people."""
     images = sorted({*images_of(train.pairs)} & {*images_of(test.pairs)})
-    if images:
-        yield Finding(ERROR, "both", f"{len(images)} images are in train and test pairs", images[:EXAMPLES])
     people = sorted(train.people & test.people)
-    if people:
-        yield Finding(ERROR, "both", f"{len(people)} people are in train and test pairs", people[:EXAMPLES])
-    of_train = {facts.digest: name for name, facts in train.images.items() if facts}
+    training_images = {facts.digest: name for name, facts in train.images.items() if facts}
     copies = [
-        f"{of_train[facts.digest]} = {name}"
+        f"{training_images[facts.digest]} = {name}"
         for name, facts in test.images.items()
-        if facts and facts.digest in of_train and name not in images
+        if facts and facts.digest in training_images and name not in images
     ]
-    if copies:
-        yield Finding(WARNING, "both", f"{len(copies)} test images are copies of training images", copies[:EXAMPLES])
+    return [
+        *findings(ERROR, "both", images, "images are in train and test pairs"),
+        *findings(ERROR, "both", people, "people are in train and test pairs"),
+        *findings(WARNING, "both", copies, "test images are copies of training images"),
+    ]

@@ -1,10 +1,11 @@
 """OpenPose-18 keypoints: parse them, and draw them as the pose map that conditions the model.
 
 Order: nose, neck, right shoulder, elbow, wrist, left shoulder, elbow, wrist, right hip, knee, ankle,
-left hip, knee, ankle, right eye, left eye, right ear, left ear. Coordinates are (y, x) in the pixels of
-a frame given as (height, width); (-1, -1) is a keypoint that was not found.
+left hip, knee, ankle, right eye, left eye, right ear, left ear. Coordinates are (y, x) in pixels of
+a frame given as (height, width); (-1, -1) is a missing keypoint.
 """
 
+import colorsys
 import functools
 import json
 
@@ -15,86 +16,58 @@ import torch
 from utils.errors import InputError
 
 NUM_KEYPOINTS = 18
-FRAME = (256, 176)  # height, width: of DeepFashion's keypoints, and of poses that belong to no dataset
+FRAME = (256, 176)  # (height, width) of DeepFashion's keypoints, and of poses outside of datasets
 SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
 MISSING = -1
 POSE_CHANNELS = 3 + NUM_KEYPOINTS
-MAX_COORDINATE = 10_000  # far outside every photo; keeps the drawing code inside its integer range
-LEAST_SKELETON = 0.05  # of the frame's height or width: no pose is smaller
-SHARES = (-1, 2)  # least and greatest coordinate in shares of an image, of a joint outside of it
+MAX_COORDINATE = 10_000  # far outside of any photo, within the integer range of the drawing code
+LEAST_SKELETON = 0.05  # least plausible extent of a pose relative to the frame's height or width
+SHARES = (-1, 2)  # range of coordinates in fractions of an image, with joints outside of it
 
 BONES = (
-    (1, 2),
-    (1, 5),
-    (2, 3),
-    (3, 4),
-    (5, 6),
-    (6, 7),
-    (1, 8),
-    (8, 9),
-    (9, 10),
-    (1, 11),
-    (11, 12),
-    (12, 13),
-    (1, 0),
-    (0, 14),
-    (14, 16),
-    (0, 15),
-    (15, 17),
-)
-COLOURS = (  # RGB, one a keypoint; bone i has colour i, darker
-    (255, 0, 0),
-    (255, 85, 0),
-    (255, 170, 0),
-    (255, 255, 0),
-    (170, 255, 0),
-    (85, 255, 0),
-    (0, 255, 0),
-    (0, 255, 85),
-    (0, 255, 170),
-    (0, 255, 255),
-    (0, 170, 255),
-    (0, 85, 255),
-    (0, 0, 255),
-    (85, 0, 255),
-    (170, 0, 255),
-    (255, 0, 255),
-    (255, 0, 170),
-    (255, 0, 85),
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+    (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+# RGB, one hue per keypoint; bone i has color i, darker
+COLOURS = tuple(
+    tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(joint / NUM_KEYPOINTS, 1, 1))
+    for joint in range(NUM_KEYPOINTS)
 )
 BONE_SHADE = 0.6
 BONE_THICKNESS = 2
 JOINT_RADIUS = 3
-FAR = -1_000_000  # a coordinate at which a Gaussian is 0 in the whole map
+FAR = -1_000_000  # coordinate of a missing keypoint, whose Gaussian is 0 in the whole map
 SIGMA = 6.0  # of the Gaussians, in pixels of the pose map
-NUMBERS = json.JSONDecoder(parse_constant=str)  # NaN and Infinity are no numbers
+NUMBERS = json.JSONDecoder(parse_constant=str)  # NaN and Infinity are not numbers
 
 
 class NoPersonError(InputError):
-    """There are no keypoints where somebody's are needed."""
+    """There are no keypoints of a person."""
 
     def __init__(self, where: str) -> None:
-        super().__init__(f"{where}: no person found; use a photo that shows one from head to hip, or give keypoints")
+        super().__init__(
+            f"{where}: no person found; use a photo that shows a person from head to hip, or give keypoints"
+        )
 
 
 def found_points(keypoints: np.ndarray) -> np.ndarray:
-    """The keypoints (..., 2) that are not missing, (N, 2)."""
+    """Return the keypoints (N, 2) among (..., 2) that are not missing."""
     keypoints = np.asarray(keypoints)
     return keypoints[(keypoints != MISSING).all(axis=-1)]
 
 
 def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str, read: str = "") -> None:
-    """Refuse keypoints that are no pose, mostly because their unit or frame is another one.
+    """Reject keypoints that cannot be a pose, usually because their unit or frame is wrong.
 
     Args:
         keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
         frame: (height, width).
-        where: they come from, for the error message.
-        read: what was read and in which unit, for the message; empty for pixels of `frame`.
+        where: the source of the keypoints, for the message.
+        read: the coordinates as read and their unit, for the message; empty for pixels of `frame`.
 
     Raises:
-        NoPersonError: all are missing.
-        InputError: they span less than `LEAST_SKELETON` of the frame, or lie wholly or far outside of it.
+        NoPersonError: all keypoints are missing.
+        InputError: they span less than `LEAST_SKELETON` of the frame, or lie entirely or far outside of it.
     """
     found = found_points(keypoints)
     if not len(found):
@@ -102,7 +75,7 @@ def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str
     if is_small(found, frame):
         problem = f"the skeleton is smaller than {LEAST_SKELETON:.0%} of the frame"
     elif not ((found >= 0) & (found < frame)).all(axis=1).any():
-        problem = "the skeleton lies wholly outside the frame"
+        problem = "the skeleton lies entirely outside the frame"
     elif np.abs(found).max() > MAX_COORDINATE:
         problem = "a keypoint lies far outside the frame"
     else:
@@ -115,38 +88,38 @@ def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str
 
 
 def is_small(points: np.ndarray, frame: tuple[float, float]) -> bool:
-    """Whether coordinates (N, 2) of a frame (height, width), at least one, span less than `LEAST_SKELETON` of it."""
+    """Whether coordinates (N, 2), N > 0, span less than `LEAST_SKELETON` of a frame (height, width)."""
     return bool((np.ptp(points, axis=0) / frame).max() < LEAST_SKELETON)
 
 
 def extent(points: np.ndarray) -> str:
-    """The range of coordinates (N, 2) (y, x), for error messages."""
+    """Describe the range of coordinates (N, 2) (y, x) for error messages."""
     (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
     return f"x {left:.4g} to {right:.4g}, y {top:.4g} to {bottom:.4g}"
 
 
 def may_be_shares(points: np.ndarray) -> bool:
-    """Whether coordinates (N, 2) can be shares of an image: no pose in pixels of one spans so little."""
+    """Whether coordinates (N, 2) may be fractions of an image: no pose in pixels spans so little."""
     return bool(len(points)) and SHARES[0] <= points.min() and points.max() <= SHARES[1]
 
 
 def to_hundredths(keypoints: np.ndarray) -> np.ndarray:
-    """Keypoints without the rounding errors of earlier conversions, of which truncation would make a whole pixel."""
+    """Round off the errors of earlier conversions, which truncation would turn into a whole pixel."""
     return np.round(keypoints, 2)
 
 
 def parse_keypoints(y: str, x: str, where: str) -> np.ndarray:
-    """Keypoints from the two coordinate fields of an annotation row.
+    """Parse the two coordinate fields of an annotation row.
 
     Args:
-        y, x: JSON lists of 18 numbers; -1 or null means missing, in either coordinate.
-        where: file and row, for the error message.
+        y, x: JSON lists of 18 numbers; -1 or null in either means a missing keypoint.
+        where: file and row, for the message.
 
     Returns:
-        (18, 2) array of (y, x), int32 where all are integers, else float64; missing keypoints as (-1, -1).
+        (18, 2) array of (y, x), int32 if all are integers, else float64; missing keypoints as (-1, -1).
 
     Raises:
-        InputError: a field is not such a list.
+        InputError: a field is not a list of 18 numbers.
     """
     fields = [_parse_coordinates(y, "keypoints_y", where), _parse_coordinates(x, "keypoints_x", where)]
     keypoints = np.array(fields).T  # (18, 2)
@@ -173,7 +146,7 @@ def _parse_coordinates(text: str, field: str, where: str) -> list[int | float]:
 
 
 def scale_keypoints(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
-    """Keypoints (18, 2) of a frame (height, width) in the pixels of another size, truncated to integers."""
+    """Scale keypoints (18, 2) from a frame (height, width) to another size, truncated to integers."""
     keypoints = np.asarray(keypoints)
     scaled = np.trunc(to_hundredths(keypoints) * np.array(size) / np.array(frame)).astype(np.int64)
     scaled[(keypoints == MISSING).any(axis=1)] = MISSING
@@ -192,21 +165,21 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
         (height, width, 3) uint8 RGB.
     """
     found = (np.asarray(keypoints) != MISSING).all(axis=1)
-    # the scale first and then the product, as the published system: 1 px beside the Gaussian for some sizes
-    points = [(int(x), int(y)) for y, x in to_hundredths(keypoints) * (np.array(size) / frame)]  # OpenCV wants x first
+    # the published order of operations: for some sizes 1 pixel off the Gaussian
+    points = [(int(x), int(y)) for y, x in to_hundredths(keypoints) * (np.array(size) / frame)]  # OpenCV has x first
     image = np.zeros((*size, 3), dtype=np.uint8)
-    for (start, end), colour in zip(BONES, COLOURS):
+    for (start, end), color in zip(BONES, COLOURS):
         if found[start] and found[end]:
-            shade = [BONE_SHADE * channel for channel in colour]
+            shade = [BONE_SHADE * channel for channel in color]
             cv2.line(image, points[start], points[end], shade, BONE_THICKNESS, cv2.LINE_AA)
-    for joint, colour in enumerate(COLOURS):
+    for joint, color in enumerate(COLOURS):
         if found[joint]:
-            cv2.circle(image, points[joint], JOINT_RADIUS, colour, cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(image, points[joint], JOINT_RADIUS, color, cv2.FILLED, cv2.LINE_AA)
     return image
 
 
 def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
-    """The model's pose input: the drawn skeleton and one Gaussian a keypoint.
+    """Return the pose input of the model: the drawn skeleton and one Gaussian per keypoint.
 
     Args:
         keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
@@ -221,17 +194,15 @@ def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int
 
 
 def gaussian_centres(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
-    """Keypoints (18, 2) of a frame in the pixels of a pose map of `size`, int64; missing ones far outside."""
+    """Scale keypoints (18, 2) from a frame to int64 pixels of a pose map; missing keypoints lie at `FAR`."""
     keypoints = np.asarray(keypoints)
     missing = (keypoints == MISSING).any(axis=1, keepdims=True)
-    centres = np.trunc(to_hundredths(keypoints) / frame * size).astype(
-        np.int64
-    )  # in this order, as the published system
-    return torch.from_numpy(np.where(missing, FAR, centres))
+    centers = np.trunc(to_hundredths(keypoints) / frame * size).astype(np.int64)  # the published order of operations
+    return torch.from_numpy(np.where(missing, FAR, centers))
 
 
 def gaussian_maps(centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """One Gaussian a keypoint, the same to the last bit on every device.
+    """Draw one Gaussian per keypoint, bit-identical on every device.
 
     Args:
         centres: (..., 18, 2), see `gaussian_centres`.
@@ -244,11 +215,11 @@ def gaussian_maps(centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     along_y, along_x = (
         table[(torch.arange(side, device=centres.device) - centres[..., axis, None]).abs().clamp(max=len(table) - 1)]
         for axis, side in enumerate(size)
-    )  # (..., 18, H) and (..., 18, W): a Gaussian is the product of one along y and one along x
+    )  # (..., 18, H) and (..., 18, W)
     return (along_y[..., :, None] * along_x[..., None, :]).float()
 
 
 @functools.cache
 def _bell(device: torch.device) -> torch.Tensor:
-    """exp(-d^2 / 2 sigma^2) for whole distances d, until it is 0."""
+    """Return exp(-d^2 / 2 sigma^2) for integer distances d until it is 0."""
     return torch.from_numpy(np.exp(-(np.arange(40 * SIGMA) ** 2) / (2 * SIGMA**2))).to(device)

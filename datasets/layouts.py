@@ -1,11 +1,11 @@
-"""The datasets that can be trained on: where a prepared one's files lie, and what is known of it.
+"""The supported datasets: where the files of a prepared dataset are, and what is known about it.
 
     fashion   ROOT/{train,test}_highres/   fasion-resize-{pairs,annotation}-{train,test}.csv
     market    ROOT/{train,test}/           market-{pairs,annotation}-{train,test}.csv
     custom    ROOT/{train,test}/           custom-{pairs,annotation}-{train,test}.csv
 
-INPUT.DATASET chooses one. DeepFashion's distributed files are spelled `fasion-`, the published instructions
-`fashion-`: both are accepted.
+INPUT.DATASET selects one. The distributed files of DeepFashion are spelled `fasion-`, the published instructions say
+`fashion-`; both are accepted.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,25 +19,24 @@ from datasets.keypoints import FRAME
 from datasets.pair_lists import SPLITS, PairList, read_pair_list
 from utils.errors import InputError
 from utils.files import in_checkout
+from utils.image_files import Size
 from utils.image_folders import images_in, say_left_out
-
-Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One kind of prepared dataset.
+    """The layout of a prepared dataset.
 
     Attributes:
         images: folder of the images of a split, below the root.
-        lists: names that the CSV of a kind (`pairs`, `annotation`) and split may have.
-        prepare: what to do when images are missing, with the root as {root}.
-        get_lists: what to do when a CSV is missing.
-        frame: (height, width) the keypoints refer to; None where the config says it.
-        photo_size: (height, width) of the published images; None where there are none.
-        person: regular expression for the part of an image's name that says who is in it.
-        image_name: gives the file name of an image that a list may name by its raw path.
-        images_published, pairs_published: counts of the benchmark, by split.
+        lists: accepted names of the CSV file of a kind (`pairs`, `annotation`) and split.
+        prepare: what to do if images are missing, with the root as {root}.
+        get_lists: what to do if a CSV file is missing.
+        frame: (height, width) the keypoints refer to; None if the config sets it.
+        photo_size: (height, width) of the published images; None if there are none.
+        person: regular expression for the part of an image name that identifies the person.
+        image_name: maps a listed name, which may be a raw path, to the file name.
+        images_published, pairs_published: counts of the benchmark by split.
     """
 
     images: str
@@ -52,14 +51,14 @@ class Layout:
     pairs_published: Mapping[str, int] = field(default_factory=dict)
 
     def images_folder(self, root: str | Path, split: str) -> Path:
-        """The folder of a split's images."""
+        """Return the folder of a split's images."""
         return Path(root) / self.images.format(split=split)
 
     def list_file(self, root: str | Path, kind: str, split: str) -> Path:
-        """The CSV of a kind, `pairs` or `annotation`.
+        """Return the CSV file of a kind, `pairs` or `annotation`.
 
         Raises:
-            InputError: it is not there; the message has the names it may have.
+            InputError: it does not exist.
         """
         names = [name.format(kind=kind, split=split) for name in self.lists]
         for name in names:
@@ -94,8 +93,8 @@ LAYOUTS = {
     "custom": Layout(
         images="{split}",
         lists=("custom-{kind}-{split}.csv",),
-        prepare="run `python generate_custom_pairs.py` as docs/your_own_photos.md says",
-        get_lists="make it with `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
+        prepare="run `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
+        get_lists="run `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
         frame=None,
         photo_size=None,
         person=r".+?(?=__)",
@@ -104,12 +103,12 @@ LAYOUTS = {
 
 
 def keypoint_frame(cfg: CfgNode) -> Size:
-    """(height, width) of the frame in which the keypoints of INPUT.DATASET lie."""
+    """Return the frame (height, width) that the keypoints of INPUT.DATASET refer to."""
     return LAYOUTS[cfg.INPUT.DATASET].frame or tuple(cfg.INPUT.FRAME)
 
 
 def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairList:
-    """The pairs of one split, in the order of its list, checked against annotations and images.
+    """Load the pairs of a split in the order of its list, checked against annotations and images.
 
     Args:
         root: dataset root.
@@ -117,7 +116,7 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
         dataset: name in `LAYOUTS`.
 
     Raises:
-        InputError: a file is missing or has a bad row; a pair names an image without keypoints or file.
+        InputError: a file is missing or has a malformed row, or a pair names an image without keypoints or file.
     """
     layout, root = LAYOUTS[dataset], in_checkout(root)
     if split not in SPLITS:
@@ -130,10 +129,10 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
 
 
 def find_layout(root: str | Path) -> str:
-    """The dataset whose lists of test pairs lie under `root`.
+    """Return the name of the dataset whose list of test pairs is in `root`.
 
     Raises:
-        InputError: none does.
+        InputError: there is none.
     """
     for dataset, layout in LAYOUTS.items():
         if any((in_checkout(root) / name.format(kind="pairs", split="test")).is_file() for name in layout.lists):
@@ -145,9 +144,13 @@ def find_layout(root: str | Path) -> str:
 def fid_real_images(
     root: str | Path, dataset: str = "fashion", split: str = "train", say: Callable[[str], None] = print
 ) -> list[Path]:
-    """The images of a split, sorted by name: the real set of FID, the training images in most protocols.
+    """Return the images of a split sorted by name: the real set of FID, in most protocols the training images.
 
-    `say` takes a note of the files that are left out.
+    Args:
+        root: dataset root.
+        dataset: name in `LAYOUTS`.
+        split: `train` or `test`.
+        say: reports skipped files.
 
     Raises:
         InputError: the folder of images is missing or empty.
@@ -162,5 +165,5 @@ def fid_real_images(
 
 
 def listed_images(folder: Path) -> tuple[list[Path], list[Path]]:
-    """As `images_in`; nothing when there is no such folder."""
+    """Return `images_in` of a folder, nothing if it does not exist."""
     return images_in(folder) if folder.is_dir() else ([], [])

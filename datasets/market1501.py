@@ -1,7 +1,4 @@
-"""Market-1501: who is in its images, and which of them make pairs.
-
-The layout of a prepared dataset is in datasets/layouts.py.
-"""
+"""Market-1501: the people in its images, and its pairs. datasets/layouts.py has its layout."""
 
 from collections.abc import Iterable
 
@@ -11,8 +8,8 @@ from datasets.keypoints import HIPS, MISSING, SHOULDERS
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import Annotations, pairs_within
 
-DISTRACTORS = ("-1", "0000")  # beginnings of the names of junk boxes and of people of no identity
-SEED = 0  # of the test pairs
+DISTRACTORS = ("-1", "0000")  # name prefixes of junk boxes and of people without identity
+SEED = 0  # for drawing the test pairs
 
 
 def is_person(name: str) -> bool:
@@ -20,23 +17,18 @@ def is_person(name: str) -> bool:
     return not name.startswith(DISTRACTORS)
 
 
-def person_of(name: str) -> str:
-    """The identity in an image's name."""
-    return name.partition("_")[0]
-
-
 def group_people(names: Iterable[str]) -> dict[str, list[str]]:
-    """Images by person, both in the order in which they come."""
+    """Group images by person, both in order of appearance."""
     people: dict[str, list[str]] = {}
     for name in names:
-        people.setdefault(person_of(name), []).append(name)
+        people.setdefault(name.partition("_")[0], []).append(name)
     return people
 
 
 def benchmark_pairs(annotations: Annotations, split: str) -> list[tuple[str, str]]:
-    """The pairs of a split: every ordered pair of a person's images whose shoulders and hips were all found.
+    """Return all ordered pairs of a person's images with both shoulders and both hips.
 
-    Of the test pairs, as many as the benchmark has are drawn, always the same.
+    For the test split, as many pairs as the benchmark has are drawn, always the same.
     """
     torso = annotations.keypoints[:, [*SHOULDERS, *HIPS]]  # (N, 4, 2)
     whole = (torso != MISSING).all(axis=(1, 2))

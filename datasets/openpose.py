@@ -1,4 +1,4 @@
-"""Keypoints from OpenPose's JSON files, one an image, and from pose editors, which write that form or a shorter one."""
+"""Read keypoints from JSON files of OpenPose, one per image, and of pose editors, which may use a shorter form."""
 
 import json
 import math
@@ -12,24 +12,24 @@ from datasets.keypoints import NUM_KEYPOINTS, extent, is_small, may_be_shares
 from utils.errors import InputError
 from utils.files import read_text
 
-# Number of keypoints of a model -> which of them ours are. COCO-18 has our order; BODY_25 adds the middle of
-# the hips as its ninth, and the feet at the end.
+# Number of keypoints of a model: indices of ours among them. COCO-18 has our order; BODY_25 inserts the middle of the
+# hips as ninth and appends the feet.
 ORDERS = {NUM_KEYPOINTS: list(range(NUM_KEYPOINTS)), 25: [*range(8), *range(9, 19)]}
-POSES = ("pose_keypoints_2d", "pose_keypoints")  # a person's pose; the second is of OpenPose 1.0
-LEAST_CONFIDENCE = 0.1  # below it OpenPose guesses
-UNSET = ((0, 0), (-1, -1))  # a missing keypoint where there are no confidences
-FARTHEST = 10**7  # pixels: longer than a side of any image
+POSES = ("pose_keypoints_2d", "pose_keypoints")  # keys of a person's pose; the second in OpenPose 1.0
+LEAST_CONFIDENCE = 0.1  # keypoints below it are missing
+UNSET = ((0, 0), (-1, -1))  # a missing keypoint in files without confidences
+FARTHEST = 10**7  # pixels, beyond any image
 FORM = "OpenPose's output or that of a pose editor"
 
 
 class Figures(NamedTuple):
-    """The people that a file tells of.
+    """The people in a file.
 
     Attributes:
-        people: (18, 2) float (y, x) in pixels of the canvas each, NaN where a keypoint was not found.
-        confidences: sum of the keypoints' confidences of each.
-        canvas: (height, width) of their image in pixels; None where it is not known.
-        unit: of the coordinates, and of those in the file, for error messages.
+        people: for each person, (18, 2) float (y, x) in pixels of the canvas, NaN for a missing keypoint.
+        confidences: for each person, the sum of the keypoints' confidences.
+        canvas: (height, width) of the image in pixels; None if unknown.
+        unit: the unit of the coordinates, also in the file, for error messages.
     """
 
     people: list[np.ndarray]
@@ -38,27 +38,27 @@ class Figures(NamedTuple):
     unit: str
 
     def surest(self) -> np.ndarray | None:
-        """The one that OpenPose is surest of; None where nobody is."""
+        """Return the person with the highest confidence, None if there is nobody."""
         return self.people[int(np.argmax(self.confidences))] if self.people else None
 
 
 def read_openpose(
     path: Path, image: tuple[float, float] | None = None, frame: tuple[float, float] | None = None
 ) -> Figures:
-    """The people of a file `{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}, ...]}` or `{"keypoints": ...}`.
+    """Read a file `{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}, ...]}` or `{"keypoints": ...}`.
 
-    A person has 18 (COCO) or 25 (BODY_25) keypoints. `keypoints` holds a pair (x, y) each, of one person or several. A
-    null coordinate or a low confidence marks a missing keypoint; people without any are left out. The canvas is
-    `canvas_height` and `canvas_width`, or `height` and `width`. Coordinates that all lie between -1 and 2 are shares of
-    it, others are pixels. A list of such images counts as its first one.
+    A person has 18 (COCO) or 25 (BODY_25) keypoints. `keypoints` has a pair (x, y) for each, of one or several people.
+    A null coordinate or a low confidence marks a missing keypoint; people without keypoints are skipped. The canvas is
+    `canvas_height` and `canvas_width`, or `height` and `width`. Coordinates that all lie between -1 and 2 are fractions
+    of it, others are pixels. Of a list of images, the first one is read.
 
     Args:
         path: the file.
-        image: (height, width) of the image, in place of a canvas that the file does not tell.
-        frame: (height, width) that the coordinates refer to, whatever the file tells.
+        image: (height, width) of the image, used if the file states no canvas.
+        frame: (height, width) that the coordinates refer to, overrides the canvas.
 
     Raises:
-        InputError: the file cannot be read or has another form, or the unit of its coordinates is not clear.
+        InputError: the file cannot be read or has another form, or the unit of its coordinates is ambiguous.
     """
     text = read_text(path, f"expected {FORM}")
     try:
@@ -73,28 +73,28 @@ def read_openpose(
     canvas = frame or _canvas(content, path) or image
     unit = "pixels of an image of {1:g} x {0:g}".format(*canvas) if canvas else "pixels"
     if people and not frame and _in_shares(np.concatenate(people), canvas, path):
-        people, unit = [person * canvas for person in people], f"{unit}, given in shares of it"
+        people, unit = [person * canvas for person in people], f"{unit}, given as fractions of it"
     return Figures(people, confidences, canvas, unit)
 
 
 def _people(content: Any, path: Path) -> Iterator[tuple[list, str]]:
-    """What a file holds of each person that has a pose, and where."""
+    """Yield the values of each person that has a pose, and their location in the file."""
     people = content.get("people") if isinstance(content, dict) else None
     points = content.get("keypoints") if isinstance(content, dict) else None
     if isinstance(people, list):
         for number, person in enumerate(people):
             given = person or {}
             if not isinstance(given, dict):
-                raise InputError(f"{path}: people[{number}] holds no {POSES[0]}; write the file again")
+                raise InputError(f"{path}: people[{number}] has no {POSES[0]}; write the file again")
             name = next((name for name in POSES if given.get(name)), None)
             if name:
                 yield given[name], f"{path}: people[{number}].{name}"
     elif isinstance(points, list):
         depth = 1 + _is_nested(points) + any(map(_is_nested, points))
-        one_each = points if depth == 3 else [points]
-        if depth == 2 and len(points) not in ORDERS:  # one person after the other
-            one_each = [points[start : start + NUM_KEYPOINTS] for start in range(0, len(points), NUM_KEYPOINTS)]
-        yield from ((person, f"{path}: keypoints") for person in one_each if person)
+        poses = points if depth == 3 else [points]
+        if depth == 2 and len(points) not in ORDERS:  # concatenated people
+            poses = [points[start : start + NUM_KEYPOINTS] for start in range(0, len(points), NUM_KEYPOINTS)]
+        yield from ((person, f"{path}: keypoints") for person in poses if person)
     else:
         raise InputError(f'{path}: has no list "people" or "keypoints", expected {FORM}; write it again')
 
@@ -104,9 +104,9 @@ def _is_nested(values: Any) -> bool:
 
 
 def _pose(values: Any, where: str) -> np.ndarray:
-    """Our keypoints (18, 3) of one person, (x, y, confidence), NaN for a missing one."""
+    """Return our keypoints (18, 3) of one person, (x, y, confidence), NaN for a missing one."""
     try:
-        if not _is_nested(values) and len(values) not in ORDERS:  # one number after the other
+        if not _is_nested(values) and len(values) not in ORDERS:  # a flat list of numbers
             width = 2 if len(values) in (2 * count for count in ORDERS) else 3
             values = [values[start : start + width] for start in range(0, len(values), width)]
         points = [point or (None, None) for point in values]
@@ -117,7 +117,7 @@ def _pose(values: Any, where: str) -> np.ndarray:
         order = []
     if not order or np.isinf(triples).any():
         raise InputError(
-            f"{where} is no list of 18 (COCO) or 25 (BODY_25) triples x, y, confidence; write the file again"
+            f"{where} is not a list of 18 (COCO) or 25 (BODY_25) triples x, y, confidence; write the file again"
         )
     if np.nanmax(np.abs(triples), initial=0) > FARTHEST:
         raise InputError(f"{where} has a value beyond {FARTHEST}; correct it")
@@ -135,32 +135,32 @@ def _canvas(content: dict, path: Path) -> tuple[float, float] | None:
     except (TypeError, ValueError, OverflowError):
         height = width = math.nan
     if not (1 <= height <= FARTHEST and 1 <= width <= FARTHEST):
-        raise InputError(f"{path}: canvas_height or canvas_width is no number of pixels; correct it")
+        raise InputError(f"{path}: canvas_height or canvas_width is not a number of pixels; correct it")
     return height, width
 
 
 def _in_shares(points: np.ndarray, canvas: tuple[float, float] | None, path: Path) -> bool:
-    """Whether coordinates (N, 2) (y, x), NaN for missing, are shares of the canvas and not pixels.
+    """Whether coordinates (N, 2) (y, x), NaN for missing, are fractions of the canvas and not pixels.
 
     Raises:
-        InputError: they can be both, or neither.
+        InputError: they may be either, or are neither.
     """
     points = points[~np.isnan(points).any(axis=1)]
     if not may_be_shares(points):
         return False
     if canvas is None:
         raise InputError(
-            f"{path}: coordinates in shares of an image ({extent(points)}); add its canvas_height and canvas_width"
+            f"{path}: coordinates are fractions of an image ({extent(points)}); add its canvas_height and canvas_width"
         )
     height, width = canvas
     if not is_small(points, canvas):
         raise InputError(
-            f"{path}: {extent(points)} may be pixels or shares of a canvas of {width:g} x {height:g}; "
+            f"{path}: {extent(points)} may be pixels or fractions of a canvas of {width:g} x {height:g}; "
             "give the size of the image as canvas_height and canvas_width"
         )
     if ((points >= 0) & (points <= 1)).all(axis=1).mean() < 0.5:
         raise InputError(
-            f"{path}: {extent(points)} are neither shares of the canvas (0 to 1) nor its pixels; write the file again "
-            "with one of these units"
+            f"{path}: {extent(points)} are neither fractions of the canvas (0 to 1) nor its pixels; write the file "
+            "again with one of these units"
         )
     return True

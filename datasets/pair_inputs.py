@@ -1,6 +1,7 @@
-"""What a training pair is made of: photos, skeletons and ground truths, read anew each time or from caches."""
+"""Inputs of training pairs: source images, skeletons and ground truths, from files or caches."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,51 +14,58 @@ from utils.image_files import Size, open_image
 from utils.image_tensors import resize_to_bytes
 
 
-def skeleton_bytes(keypoints: np.ndarray, size: Size, frame: Size) -> torch.Tensor:
-    """The drawn skeleton as (3, *size) uint8."""
-    return torch.from_numpy(skeleton_image(keypoints, size, frame)).permute(2, 0, 1)
+@dataclass(frozen=True)
+class PairSizes:
+    """The sizes (height, width) at which a pair reaches the model.
+
+    Attributes:
+        gt: size of the ground truths.
+        cond: size of the source image, the condition.
+        pose: size of the pose maps.
+        frame: size that the keypoints refer to.
+    """
+
+    gt: Size
+    cond: Size
+    pose: Size
+    frame: Size
 
 
 class Inputs(Protocol):
-    """Where `TrainPairs` gets what does not change from epoch to epoch."""
+    """Source of the inputs of `TrainPairs` that do not change between epochs."""
 
     def photo(self, path: Path) -> torch.Tensor:
-        """The whole condition photo (3, h, w) uint8."""
+        """Return the whole source image (3, h, w) uint8."""
 
     def skeleton(self, path: Path, keypoints: np.ndarray) -> torch.Tensor:
-        """The skeleton (3, h', w') uint8 of the person in the photo `path`."""
+        """Return the skeleton (3, h', w') uint8 of the person in the image `path`."""
 
     def truth(self, path: Path) -> torch.Tensor:
-        """The ground truth: an image (3, H, W) uint8, or its posterior (2, C, H/f, W/f) float16."""
+        """Return the ground truth: an image (3, H, W) uint8, or its posterior (2, C, H/f, W/f) float16."""
 
 
 class FileInputs:
-    """`Inputs` from the files.
+    """`Inputs` from image files."""
 
-    Args:
-        gt, cond, pose: sizes of ground truth, condition photo and skeleton.
-        frame: of the keypoints.
-    """
-
-    def __init__(self, gt: Size, cond: Size, pose: Size, frame: Size) -> None:
-        self.gt, self.cond, self.pose, self.frame = gt, cond, pose, frame
+    def __init__(self, sizes: PairSizes) -> None:
+        self.sizes = sizes
 
     def photo(self, path: Path) -> torch.Tensor:
-        return resize_to_bytes(open_image(path), self.cond)
+        return resize_to_bytes(open_image(path), self.sizes.cond)
 
     def skeleton(self, path: Path, keypoints: np.ndarray) -> torch.Tensor:
-        return skeleton_bytes(keypoints, self.pose, self.frame)
+        return torch.from_numpy(skeleton_image(keypoints, self.sizes.pose, self.sizes.frame)).permute(2, 0, 1)
 
     def truth(self, path: Path) -> torch.Tensor:
-        return resize_to_bytes(open_image(path), self.gt)
+        return resize_to_bytes(open_image(path), self.sizes.gt)
 
 
 class CachedInputs:
-    """`Inputs` from caches that have one row a photo.
+    """`Inputs` from caches with one row per image.
 
     Args:
-        rows: row of every photo.
-        photos, skeletons, truths: the caches; no `photos` where condition photos are cropped anew each time.
+        rows: row of each image.
+        photos, skeletons, truths: the caches; `photos` is None if source images are cropped randomly.
     """
 
     def __init__(

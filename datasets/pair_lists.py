@@ -1,14 +1,14 @@
-"""Lists of pairs and of keypoints as CSV files, in the form that all datasets share.
+"""Lists of pairs and of keypoints as CSV files, in the format that all datasets share.
 
-pairs          from,to                            image names, one pair a row
+pairs          from,to                            image names, one pair per row
 annotations    name:keypoints_y:keypoints_x       two JSON lists of 18 numbers, -1 for missing
 
-Both may be as spreadsheets leave them: fields in quotes, blanks, empty rows, commas at the ends of rows.
+Both may be saved by a spreadsheet: with quoted fields, blanks, empty rows, and commas at the ends of rows.
 """
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -26,7 +26,7 @@ PAIRS_HEADER = "from,to"
 
 
 class Pair(NamedTuple):
-    """One person in two poses: make the target image from the source image and the target's keypoints."""
+    """One person in two poses: the target image is generated from the source image and the target's keypoints."""
 
     source: str
     target: str
@@ -37,13 +37,13 @@ class Pair(NamedTuple):
 
 
 def person_keypoints(pair: Pair, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
-    """(2, 18, 2): (y, x) pixels, in images of (height, width) `size`, of the source's and the target's keypoints."""
+    """Return the keypoints (2, 18, 2) of source and target, (y, x) in pixels of images of (height, width) `size`."""
     both = (pair.source_keypoints, pair.target_keypoints)
     return torch.from_numpy(np.stack([scale_keypoints(keypoints, size, frame) for keypoints in both]))
 
 
 def file_name(pair: Pair | tuple[str, str]) -> str:
-    """Of a pair's generated image: `<source>_2_<target>_vis.png`, both names without extension."""
+    """Return the file name of a generated image: `<source>_2_<target>_vis.png`, both names without extension."""
     source, target = pair[:2]
     return f"{Path(source).stem}_2_{Path(target).stem}_vis.png"
 
@@ -52,11 +52,14 @@ class Annotations(NamedTuple):
     """The keypoints of many images."""
 
     rows: dict[str, int]  # image name -> row of `keypoints`
-    keypoints: np.ndarray  # (N, 18, 2) (y, x), -1 for missing: int32, or float64 where there are decimals
+    keypoints: np.ndarray  # (N, 18, 2) (y, x), -1 for missing: int32, or float64 if there are decimals
+
+
+NO_ANNOTATIONS = Annotations({}, np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32))
 
 
 class PairList(Sequence[Pair]):
-    """Pairs, each put together when it is asked for, so that 100,000 of them cost nothing to load."""
+    """A sequence of pairs that are created on access, so that 100,000 of them load fast."""
 
     def __init__(self, names: list[tuple[str, str]], folder: Path, annotations: Annotations) -> None:
         self.names = names
@@ -80,92 +83,86 @@ class PairList(Sequence[Pair]):
 
 
 def refuse(problem: str) -> NoReturn:
-    """What to do with a bad row unless told otherwise: raise it as an `InputError`."""
+    """Raise `InputError` for a malformed row, the default treatment."""
     raise InputError(problem)
 
 
 def read_pair_list(
     pairs_file: Path, annotation_file: Path, folder: Path, hint: str, image_name: Callable[[str], str] = str
 ) -> PairList:
-    """Pairs with their keypoints, checked against annotations and images.
+    """Read pairs with their keypoints, checked against annotations and images.
 
     Args:
         pairs_file, annotation_file: the two CSV files.
-        folder: where the images lie.
-        hint: what to do when images are missing, for the error message.
-        image_name: gives the file name of an image that the lists may name by its raw path.
+        folder: folder of the images.
+        hint: what to do if images are missing, for the message.
+        image_name: maps a listed name, which may be a raw path, to the file name.
 
     Raises:
-        InputError: a file is missing or has a bad row; a pair names an image without keypoints or file; the keypoints
-            are not in pixels.
+        InputError: a file is missing or has a malformed row, a pair names an image without keypoints or file, or the
+            keypoints are not in pixels.
     """
     rows = numbered_pairs(pairs_file, refuse, image_name)
     annotations = read_annotations(annotation_file, refuse, image_name)
-    for row, name in without_keypoints(rows, annotations):
-        raise InputError(
-            f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; add its keypoints or remove the pair"
-        )
+    for row, pair in rows.items():
+        for name in pair:
+            if name not in annotations.rows:
+                raise InputError(
+                    f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; add its keypoints or remove the "
+                    "pair"
+                )
     names = list(rows.values())
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected images of {pairs_file.name}; {hint}")
-    wanted = images_of(names)
-    if missing := missing_images(wanted, folder):
+    images = images_of(names)
+    if missing := missing_images(images, folder):
         first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise InputError(
-            f"{folder}: {len(missing)} of the {len(wanted)} images named in {pairs_file.name} "
+            f"{folder}: {len(missing)} of the {len(images)} images named in {pairs_file.name} "
             f"are not files in this folder ({first}); {hint}"
         )
-    found = found_points(annotations.keypoints[[annotations.rows[name] for name in wanted]])
+    found = found_points(annotations.keypoints[[annotations.rows[name] for name in images]])
     if may_be_shares(found):
         raise InputError(
             f"{annotation_file}: all keypoints of the pairs lie within 3 pixels ({extent(found)}); expected pixels of "
-            "the frame, not shares of the image"
+            "the frame, not fractions of the image"
         )
     return PairList(names, folder, annotations)
 
 
 def images_of(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Every image that a list of pairs names, once, in order."""
+    """Return the images of all pairs without repetition, in order."""
     return list(dict.fromkeys(name for pair in names for name in pair))
 
 
-def without_keypoints(rows: Mapping[int, tuple[str, str]], annotations: Annotations) -> Iterator[tuple[int, str]]:
-    """Row in the pairs file and name of images that have no annotation."""
-    for row, pair in rows.items():
-        yield from ((row, name) for name in pair if name not in annotations.rows)
-
-
 def missing_images(names: Iterable[str], folder: Path) -> list[str]:
-    """The names that are not those of files in `folder`, as no path is; all of them when there is no such folder.
-
-    Links are followed wherever they lead: somebody made them on purpose.
-    """
-    there: set[str] = set()
+    """Return the names that are not files in `folder`; a path never is. Links are followed, wherever they lead."""
+    present: set[str] = set()
     if folder.is_dir():
         with os.scandir(folder) as entries:
-            there = {entry.name for entry in entries if not entry.is_symlink() or os.path.isfile(entry.path)}
-    return [name for name in names if name not in there]
+            present = {entry.name for entry in entries if not entry.is_symlink() or os.path.isfile(entry.path)}
+    return [name for name in names if name not in present]
 
 
 def read_pairs(
     path: Path, bad_row: Callable[[str], None] = refuse, image_name: Callable[[str], str] = str
 ) -> list[tuple[str, str]]:
-    """(source, target) names, one tuple a row, see `numbered_pairs`."""
+    """Read (source, target) names, see `numbered_pairs`."""
     return list(numbered_pairs(path, bad_row, image_name).values())
 
 
 def numbered_pairs(
     path: Path, bad_row: Callable[[str], None], image_name: Callable[[str], str]
 ) -> dict[int, tuple[str, str]]:
-    """(source, target) names by the number of their row in a CSV file with the header `from,to`.
+    """Read (source, target) names by row number from a CSV file with the header `from,to`.
 
     Args:
         path: the file.
-        bad_row: called with what is wrong with a row; when it returns, the row is left out.
-        image_name: gives the file name of an image that the list may name by its raw path.
+        bad_row: called with the problem of a malformed row; if it returns, the row is skipped.
+        image_name: maps a listed name, which may be a raw path, to the file name.
 
     Raises:
-        InputError: unreadable file, other header, or no pairs; of `refuse`, a row that is not two names.
+        InputError: the file is unreadable or has another header or no pairs; from `refuse`, a malformed row.
     """
     pairs = {}
     for row, line in _read_rows(path, PAIRS_HEADER):
@@ -174,15 +171,15 @@ def numbered_pairs(
             pairs[row] = (names[0], names[1])
         else:
             bad_row(
-                f"{path}, row {row}: expected two image names with a comma between, got {line[:80]!r}; correct this row"
+                f"{path}, row {row}: expected two image names separated by a comma, got {line[:80]!r}; correct this row"
             )
     if not pairs:
-        raise InputError(f"{path}: no pairs after the header; expected one `source,target` a row")
+        raise InputError(f"{path}: no pairs after the header; expected one `source,target` per row")
     return pairs
 
 
 def _comma_separated(line: str) -> list[str]:
-    """The fields of a row, which may be in quotes; none where one is too long."""
+    """Split a row, whose fields may be quoted; return nothing if a field is too long."""
     try:
         return next(csv.reader([line], skipinitialspace=True)) if '"' in line else line.split(",")
     except csv.Error:
@@ -192,15 +189,15 @@ def _comma_separated(line: str) -> list[str]:
 def read_annotations(
     path: Path, bad_row: Callable[[str], None] = refuse, image_name: Callable[[str], str] = str
 ) -> Annotations:
-    """Keypoints of every image in a `:`-separated file with the header `name:keypoints_y:keypoints_x`.
+    """Read the keypoints of all images in a `:`-separated file with the header `name:keypoints_y:keypoints_x`.
 
     Args:
         path: the file.
-        bad_row: called with what is wrong with a row; when it returns, the row is left out.
-        image_name: gives the file name of an image that the list may name by its raw path.
+        bad_row: called with the problem of a malformed or repeated row; if it returns, the row is skipped.
+        image_name: maps a listed name, which may be a raw path, to the file name.
 
     Raises:
-        InputError: unreadable file or other header; of `refuse`, a malformed or repeated row, with its number.
+        InputError: the file is unreadable or has another header; from `refuse`, a malformed or repeated row.
     """
     numbers: dict[str, int] = {}  # image name -> row in the file
     keypoints = []
@@ -217,10 +214,9 @@ def read_annotations(
             continue
         numbers[name] = row
         keypoints.append(values)
-    nothing = np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32)
-    return Annotations(
-        {name: index for index, name in enumerate(numbers)}, np.stack(keypoints) if keypoints else nothing
-    )
+    if not keypoints:
+        return NO_ANNOTATIONS
+    return Annotations({name: index for index, name in enumerate(numbers)}, np.stack(keypoints))
 
 
 def _read_annotation(line: str, where: str) -> tuple[str, np.ndarray]:
@@ -232,23 +228,23 @@ def _read_annotation(line: str, where: str) -> tuple[str, np.ndarray]:
 
 
 def pairs_within(groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
-    """Every ordered pair of two names of one group."""
+    """Return all ordered pairs of two names within each group."""
     return [pair for names in groups for pair in permutations(names, 2)]
 
 
 def write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
-    """Write a list of (source, target) names; `read_pairs` reads it."""
+    """Write (source, target) names in the format of `read_pairs`."""
     write_text(path, "".join(f"{line}\n" for line in [PAIRS_HEADER, *map(",".join, pairs)]))
 
 
 def write_annotations(path: Path, keypoints: Mapping[str, np.ndarray]) -> None:
-    """Write the keypoints (18, 2) (y, x) of images by name; `read_annotations` reads it."""
+    """Write the keypoints (18, 2) (y, x) of images by name in the format of `read_annotations`."""
     rows = (f"{name}:{points[:, 0].tolist()}:{points[:, 1].tolist()}" for name, points in keypoints.items())
     write_text(path, "".join(f"{line}\n" for line in [ANNOTATION_HEADER, *rows]))
 
 
 def _read_rows(path: Path, header: str) -> list[tuple[int, str]]:
-    """Number and text of the rows below `header` that are not empty, without blanks and commas at their ends."""
+    """Return number and text of the non-empty rows below `header`, without trailing blanks and commas."""
     text = read_text(Path(path), f"expected a file with the header {header}")
     lines = [line.rstrip(" \t,") for line in text.split("\n")]
     first, *rows = [(number, line) for number, line in enumerate(lines, start=1) if line] or [(1, "")]

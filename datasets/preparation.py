@@ -1,21 +1,22 @@
-"""Putting a dataset's images in place, in parallel, so that it can be interrupted and run again at any time."""
+"""Put the images of a dataset in place, in parallel; a run may be interrupted and repeated at any time."""
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
+from datasets.pair_lists import missing_images
 from utils.command_line import Parser
 from utils.errors import InputError
 from utils.files import PARTIAL, check_writable, whole_file, write_text
 from utils.image_files import SAVE_OPTIONS, image_format, is_plain, opened, upright_srgb
 
 MISSING_LIST = "missing_images.txt"
-DEPTH = 3  # of "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
+MAX_DEPTH = 3  # as in "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
 
 
 class Job(NamedTuple):
@@ -26,11 +27,10 @@ class Job(NamedTuple):
 
 
 def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
-    """Link or copy one image, or convert it: one of another format, or that is not `is_plain`. A finished one is left
-    alone.
+    """Link or copy one image, or convert it if its format differs or it is not `is_plain`; skip a finished image.
 
     Returns:
-        (height, width) of what is in place, None when the source is not a whole image (and nothing was written).
+        (height, width) of the image in place; None if the source is not a complete image (and nothing was written).
     """
     source, destination = job
     try:
@@ -38,7 +38,7 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
             unchanged = image_format(source) == image_format(destination) and is_plain(image)
             if size := finished_size(job, unchanged):
                 return size
-            image.load()  # all of it, also to be copied as it is
+            image.load()  # check all of it, even to copy the file
             pixels = None if unchanged else upright_srgb(image)
     except InputError:
         return None
@@ -48,9 +48,9 @@ def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
 
 
 def finished_size(job: Job, copied: bool) -> tuple[int, int] | None:
-    """(height, width) of what was made of the source as it is now, None where that is not in place.
+    """Return (height, width) of the image made from the current source, None if it is not in place.
 
-    It bears the source's time, since a renamed photo keeps its own, and has as many bytes where it was `copied`.
+    It has the source's modification time, as renaming a file keeps it, and the source's size if it was `copied`.
     """
     try:
         made, source = job.destination.stat(), job.source.stat()
@@ -63,7 +63,7 @@ def finished_size(job: Job, copied: bool) -> tuple[int, int] | None:
 
 
 def write_image(job: Job, pixels: Image.Image | None, link: bool) -> None:
-    """Write the pixels, or where there are none the source as it is, in one step, with the source's time."""
+    """Atomically write the pixels, or a copy of the source if there are none, with the source's modification time."""
     source, destination = job
     with whole_file(destination) as partial:
         if pixels:
@@ -77,30 +77,28 @@ def write_image(job: Job, pixels: Image.Image | None, link: bool) -> None:
 
 
 def link_or_copy(source: Path, destination: Path, link: bool) -> None:
-    """A hard link where wanted and where the file system can, otherwise a copy."""
+    """Hard-link a file if wanted and supported by the file system, otherwise copy it."""
     if link:
         try:
-            os.link(os.path.realpath(source), destination)  # of a link, what it leads to
+            os.link(os.path.realpath(source), destination)  # the target of a symbolic link
             return
         except OSError:
-            pass  # another file system, or one without links
+            pass  # on another file system, or on one without links
     shutil.copyfile(source, destination)
 
 
 def place_all(
     jobs: Sequence[Job], put: Callable[[Job], tuple[int, int] | None], workers: int
 ) -> list[tuple[int, int] | None]:
-    """Do every job, several at once, with a progress bar.
-
-    The folders are made, and what an interrupted run was writing in them is removed.
+    """Run all jobs in parallel with a progress bar, after creating folders and removing partial files in them.
 
     Args:
-        jobs: what to do.
-        put: does one; returns the (height, width) of its image, None when that is unreadable.
-        workers: jobs in work at once.
+        jobs: the images to put in place.
+        put: runs one job; returns (height, width) of its image, None if it is unreadable.
+        workers: number of jobs run in parallel.
 
     Returns:
-        what `put` returned, in the order of the jobs.
+        the results of `put`, in the order of the jobs.
     """
     for folder in {job.destination.parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,14 +109,14 @@ def place_all(
 
 
 def raw_folders(root: Path, names: Sequence[str]) -> list[Path]:
-    """The folders of these names in `root` or at most `DEPTH` folders below it, as archives unpack them."""
-    levels = ("*/" * depth for depth in range(DEPTH + 1))
+    """Return the folders with these names, up to `MAX_DEPTH` folders below `root`, as archives unpack them."""
+    levels = ("*/" * depth for depth in range(MAX_DEPTH + 1))
     found = [folder for level in levels for name in names for folder in sorted(root.glob(level + name))]
     return [folder for folder in found if folder.is_dir()]
 
 
 def only_source(paths: Sequence[Path], name: str) -> Path | None:
-    """The raw image that becomes `name`, the first of several paths to one file; None where there is none.
+    """Return the raw image that becomes `name`, None if there is none; several paths may lead to one file.
 
     Raises:
         InputError: there are two images.
@@ -136,18 +134,18 @@ def report_sizes(
     consequence: str,
     say: Callable[[str], None],
 ) -> None:
-    """Warn once when images are not about as large as the `expected` (height, width)."""
+    """Warn once if images do not have about the `expected` (height, width)."""
     odd = [(job, size) for job, size in zip(jobs, sizes) if size and not is_about(size, expected)]
     if odd:
         job, (height, width) = odd[0]
         say(
             f"warning: {len(odd)} of {len(jobs)} images are not about {expected[1]} x {expected[0]} "
-            f"(the first: {job.source}, {width} x {height}); {consequence}"
+            f"(first: {job.source}, {width} x {height}); {consequence}"
         )
 
 
 def is_about(size: tuple[int, int], expected: tuple[int, int]) -> bool:
-    """Whether both sides are within a tenth of what is expected."""
+    """Whether both sides are within a tenth of the expected ones."""
     return all(0.9 < side / wanted < 1.1 for side, wanted in zip(size, expected))
 
 
@@ -158,16 +156,16 @@ def refuse_missing(
     missing: Sequence[str],
     advice: str,
 ) -> None:
-    """Raise when images are missing, with a list of them in ROOT/missing_images.txt; remove an old list when not.
+    """Raise if images are missing and list them in ROOT/missing_images.txt; otherwise remove an old list.
 
     Args:
         root: dataset root.
-        jobs, sizes: what was put in place; no size where the source is unreadable, which counts as missing.
-        missing: names for which there was no source.
-        advice: what to do.
+        jobs, sizes: the images and their sizes; an unreadable source has no size and counts as missing.
+        missing: names without a source.
+        advice: what to do, for the message.
 
     Raises:
-        InputError: the first of what is missing, how much it is, and the advice.
+        InputError: images are missing.
     """
     list_file = root / MISSING_LIST
     unreadable = [job for job, size in zip(jobs, sizes) if size is None]
@@ -186,8 +184,7 @@ def refuse_missing(
 
 def place_benchmark(
     root: Path,
-    jobs: Sequence[Job],
-    missing: Sequence[str],
+    sources: Mapping[Path, Mapping[str, Sequence[Path]]],
     workers: int,
     link: bool,
     photo_size: tuple[int, int],
@@ -195,30 +192,40 @@ def place_benchmark(
     where: str,
     say: Callable[[str], None],
 ) -> None:
-    """Put a published dataset's images in place.
+    """Put the images of a published dataset in place. An image in place needs no source.
 
     Args:
-        root: its folder.
-        jobs: what to do.
-        missing: names for which there is no source.
-        workers: jobs in work at once.
+        root: dataset root.
+        sources: by folder and name of a listed image, the paths of the raw images that become it.
+        workers: number of jobs run in parallel.
         link: hard-link images instead of copying them.
         photo_size: the published (height, width).
-        if_other: what it means when images have another size.
-        where: missing ones are to be added.
-        say: takes a line of report.
+        if_other: the consequence of another size, for the warning.
+        where: the place to add missing images, for the message.
+        say: reports one line.
 
     Raises:
-        InputError: images are missing (the others are then in place).
+        InputError: images are missing (the others are then in place), or two raw images become one.
     """
+    found = {
+        folder: {name: only_source(paths, name) for name, paths in names.items()} for folder, names in sources.items()
+    }
+    jobs = [Job(path, folder / name) for folder, names in found.items() for name, path in names.items() if path]
+    missing = [
+        name
+        for folder, names in found.items()
+        for name in missing_images([name for name, path in names.items() if not path], folder)
+    ]
     sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
     report_sizes(jobs, sizes, photo_size, if_other, say)
     refuse_missing(root, jobs, sizes, missing, f"add them {where} and run this again")
 
 
 def add_worker_argument(parser: Parser) -> None:
-    """The option --workers of the programs that prepare or check a dataset."""
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="images in work at once")
+    """Add the option --workers of the programs that prepare or check a dataset."""
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="number of images processed in parallel"
+    )
 
 
 def prepare_benchmark(
@@ -228,17 +235,17 @@ def prepare_benchmark(
     generate: Callable[[Path, int, bool], None],
     arguments: Sequence[str] | None,
 ) -> None:
-    """The program that prepares a published dataset.
+    """Run the program that prepares a published dataset.
 
     Args:
         description: for `--help`.
-        dataset: its name, and the folder it is expected in.
-        contents: what must be in that folder.
-        generate: prepares it, given the folder, how many images are in work at once, and whether to link them.
-        arguments: of the command line; None for this process's.
+        dataset: name of the dataset and of its default folder.
+        contents: the required contents of the folder, for `--help`.
+        generate: prepares the dataset, given the folder, the number of workers, and whether to link images.
+        arguments: the command line; None for that of this process.
 
     Raises:
-        InputError: as `generate`, or its folder cannot be written to.
+        InputError: as `generate`, or the folder cannot be written to.
     """
     parser = Parser(description)
     parser.add_argument(
@@ -246,7 +253,7 @@ def prepare_benchmark(
     )
     add_worker_argument(parser)
     parser.add_argument(
-        "--link", action="store_true", help="hard-link images instead of copying them, where the file system can"
+        "--link", action="store_true", help="hard-link images instead of copying them, if the file system supports it"
     )
     options = parser.parse_args(arguments)
     check_workers(options.workers)
@@ -255,6 +262,6 @@ def prepare_benchmark(
 
 
 def check_workers(workers: int) -> None:
-    """Raise `InputError` unless there is one."""
+    """Raise `InputError` if there is no worker."""
     if workers < 1:
         raise InputError(f"--workers is {workers}; expected at least 1")

@@ -1,9 +1,8 @@
-"""Tensors that follow from files, computed once and memory-mapped ever after.
+"""Caches of tensors computed from files, memory-mapped.
 
-A cache is a folder of safetensors shards. The name of a shard is a digest of all that its rows follow from, and
-it appears whole or not at all. So a shard that is there is the right one: building goes on where it stopped, two
-runs may build at once, and what has changed gets another name and is built anew. Shards of old names are never
-read; remove the folder to have their space back.
+A cache is a folder of safetensors shards. The name of a shard is a digest of everything that determines its rows, and
+shards are written atomically. An existing shard is therefore valid: an interrupted build resumes, several runs may
+build at once, and changed inputs get new shards. Outdated shards are never read; remove the folder to free their space.
 """
 
 import hashlib
@@ -19,16 +18,16 @@ from safetensors.torch import save_file
 from utils.files import whole_file
 
 SHARD_ROWS = 256
-FORMAT = 2  # part of every name; another number makes all caches anew
+FORMAT = 2  # part of every name; incrementing it invalidates all caches
 ROWS, CHECKSUM = "rows", "crc32"
 
 
 class RowCache:
-    """Equally shaped tensors, one a row.
+    """Tensors of equal shape, one per row.
 
     Args:
-        folder: of the shards; it says what was done with the files.
-        keys: of every row, a text that changes with the file.
+        folder: folder of the shards, named after the processing of the files.
+        keys: for each row, text that changes with its file.
     """
 
     def __init__(self, folder: Path, keys: Sequence[str]) -> None:
@@ -43,10 +42,10 @@ class RowCache:
         return self.length
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_open": {}}  # every process maps the files itself
+        return {**self.__dict__, "_open": {}}  # each process maps the files itself
 
     def rows(self, shard: int) -> range:
-        """Numbers of the rows in a shard."""
+        """Return the indices of the rows in a shard."""
         return range(shard * SHARD_ROWS, min((shard + 1) * SHARD_ROWS, self.length))
 
     def write(self, shard: int, rows: torch.Tensor) -> None:
@@ -57,7 +56,7 @@ class RowCache:
             save_file({ROWS: rows}, partial, metadata={CHECKSUM: _checksum(rows)})
 
     def is_whole(self, shard: int) -> bool:
-        """Whether a shard is there and is what was written; reads all of it."""
+        """Whether a shard exists and matches its checksum; reads all of it."""
         try:
             with safe_open(self.shards[shard], "pt") as file:
                 rows = file.get_tensor(ROWS)
@@ -73,12 +72,12 @@ class RowCache:
 
 
 def digest(parts: Iterable[object]) -> str:
-    """32 hexadecimal digits of some plain values."""
+    """Return a digest of plain values, 32 hexadecimal digits."""
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:32]
 
 
 def tensors_digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """The same of named tensors."""
+    """Return a digest of named tensors, 32 hexadecimal digits."""
     total = hashlib.sha256()
     for name, tensor in tensors:
         total.update(name.encode())

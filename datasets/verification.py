@@ -1,55 +1,98 @@
-"""Reading a prepared dataset with everything that may be wrong with it."""
+"""Verify a prepared dataset: read everything that training reads, and report all defects."""
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
-from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, WARNING, Finding, ImageFacts, Split, across
-from datasets.keypoints import NUM_KEYPOINTS
-from datasets.layouts import LAYOUTS, Layout, Size, listed_images
-from datasets.pair_lists import SPLITS, Annotations, images_of, missing_images, read_annotations, read_pairs
+from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, WARNING, Finding, ImageFacts, Split, check_overlap
+from datasets.layouts import LAYOUTS, Layout, listed_images
+from datasets.pair_lists import NO_ANNOTATIONS, SPLITS, images_of, missing_images, read_annotations, read_pairs
+from datasets.preparation import check_workers
 from utils.errors import InputError
 from utils.files import in_checkout
-from utils.image_files import FORMATS, open_image
+from utils.image_files import FORMATS, Size, open_image
 
 
-def verify(
-    root: Path, dataset: str, frame: Size, batch_size: int, workers: int
-) -> tuple[dict[str, Split], list[Finding]]:
-    """Check a prepared dataset.
+@dataclass(frozen=True)
+class Report:
+    """The result of `verify`, whose arguments it repeats."""
+
+    root: Path
+    dataset: str
+    frame: Size
+    splits: dict[str, Split]
+    findings: list[Finding]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether training can use the dataset."""
+        return all(finding.level != ERROR for finding in self.findings)
+
+    def text(self) -> str:
+        """Return the report for the terminal: counts, findings and a verdict."""
+        height, width = self.frame
+        rows = [(name, *split.counts().values()) for name, split in self.splits.items()]
+        header = ("", *self.splits["train"].counts())
+        errors = sum(finding.level == ERROR for finding in self.findings)
+        verdict = "ready for training" if self.is_ready else "training would fail or its scores mislead"
+        return "\n".join(
+            [
+                f"{self.root}: {self.dataset} dataset, keypoints in a frame of {height} x {width} (height x width)",
+                *("".join(f"{cell:>10}" for cell in row) for row in (header, *rows)),
+                *map(str, self.findings),
+                f"{errors} errors, {len(self.findings) - errors} warnings: {verdict}",
+            ]
+        )
+
+    def json(self) -> str:
+        """Return the report as JSON."""
+        report = {
+            "root": str(self.root),
+            "dataset": self.dataset,
+            "frame": self.frame,
+            "counts": {name: split.counts() for name, split in self.splits.items()},
+            "findings": [asdict(finding) for finding in self.findings],
+            "ready": self.is_ready,
+        }
+        return json.dumps(report, indent=1) + "\n"
+
+
+def verify(root: str | Path, dataset: str, frame: Size, batch_size: int, workers: int) -> Report:
+    """Verify a prepared dataset.
 
     Args:
-        root: its folder.
+        root: dataset root.
         dataset: name in `LAYOUTS`.
-        frame: (height, width) its keypoints refer to.
-        batch_size: pairs in an optimizer step.
-        workers: images read at once.
+        frame: (height, width) that the keypoints refer to.
+        batch_size: pairs per optimizer step.
+        workers: number of images read in parallel.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: the folder does not exist.
     """
-    layout, root = LAYOUTS[dataset], in_checkout(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
+    check_workers(workers)
+    layout, folder = LAYOUTS[dataset], in_checkout(root)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
     findings: list[Finding] = []
-    splits = {name: read_split(layout, root, name, frame, workers, findings) for name in SPLITS}
+    splits = {name: read_split(layout, folder, name, frame, workers, findings) for name in SPLITS}
     for split in splits.values():
         findings += [finding for check in SPLIT_CHECKS for finding in check(split)]
-    findings += across(splits["train"], splits["test"])
-    if 0 < len(splits["train"].pairs) < batch_size:
-        count = len(splits["train"].pairs)
-        findings.append(
-            Finding(ERROR, "train", f"{count} pairs are fewer than INPUT.BATCH_SIZE {batch_size}; choose a smaller one")
-        )
-    return splits, sorted(findings, key=lambda finding: finding.level != ERROR)
+    findings += check_overlap(splits["train"], splits["test"])
+    count = len(splits["train"].pairs)
+    if 0 < count < batch_size:
+        problem = f"{count} pairs are fewer than INPUT.BATCH_SIZE {batch_size}; choose a smaller one"
+        findings.append(Finding(ERROR, "train", problem))
+    return Report(Path(root), dataset, frame, splits, sorted(findings, key=lambda finding: finding.level != ERROR))
 
 
 def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int, findings: list[Finding]) -> Split:
-    """Read lists and images of a split; what training would refuse of them joins `findings`."""
+    """Read the lists and images of a split; append what training would reject to `findings`."""
 
     def read(kind: str, reader: Callable, empty):
         problems: list[str] = []
@@ -63,23 +106,22 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int,
         return content
 
     pairs = read("pairs", read_pairs, [])
-    annotations = read("annotation", read_annotations, Annotations({}, np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32)))
+    annotations = read("annotation", read_annotations, NO_ANNOTATIONS)
     folder = layout.images_folder(root, name)
-    listed, left_out = listed_images(folder)
-    if left_out:
-        what = f"{len(left_out)} files in {folder} are not read, expected {', '.join(FORMATS)}"
-        findings.append(Finding(WARNING, name, what, [path.name for path in left_out[:EXAMPLES]]))
-    there = {path.name for path in listed}
-    wanted = images_of(pairs)
-    missing = set(missing_images(wanted, folder))
-    named = [image for image in wanted if image not in missing]
-    also = sorted(there.difference(wanted))
-    images = scan([folder / image for image in [*named, *also]], workers, f"{name} images")
+    listed, skipped = listed_images(folder)
+    if skipped:
+        problem = f"{len(skipped)} files in {folder} are skipped, expected {', '.join(FORMATS)}"
+        findings.append(Finding(WARNING, name, problem, [path.name for path in skipped[:EXAMPLES]]))
+    in_pairs = images_of(pairs)
+    missing = set(missing_images(in_pairs, folder))
+    present = [image for image in in_pairs if image not in missing]
+    others = sorted({path.name for path in listed}.difference(in_pairs))
+    images = scan([folder / image for image in [*present, *others]], workers, f"{name} images")
     return Split(name, layout, root, frame, pairs, annotations, images)
 
 
 def scan(paths: Sequence[Path], workers: int, title: str) -> dict[str, ImageFacts | None]:
-    """Decode images, several at once; facts by name, None where one is not whole."""
+    """Decode images in parallel; return their facts by name, None for damaged images."""
 
     def facts(path: Path) -> ImageFacts | None:
         try:

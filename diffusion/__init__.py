@@ -1,1 +1,1 @@
-"""The diffusion process: guidance, sampling and the training objective, all without files or config."""
+"""The diffusion process: guidance, sampling and the training objective, without files or configs."""

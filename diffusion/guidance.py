@@ -1,7 +1,7 @@
-"""Classifier-free guidance as a table: a type is a list of branches with coefficients (Sec. 3.5, Eq. 11).
+"""Classifier-free guidance as a table: a guidance type is a list of branches with coefficients (Sec. 3.5, Eq. 11).
 
-A branch is the set of conditions that are on. The guided noise is the sum of coefficient x noise over the branches;
-branches with coefficient 0 are not run.
+A branch is a set of active conditions. The guided noise is the sum of coefficient x noise over the branches; branches
+with coefficient 0 are skipped.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-KINDS = ("prompt", "pose", "appearance")  # of conditions; the prompt's stand-in is learned, the others' is zero
-Branch = frozenset[str]  # the kinds that are on when the U-Net runs
+KINDS = (
+    "prompt",
+    "pose",
+    "appearance",
+)  # kinds of conditions
+Branch = frozenset[str]  # the active kinds
 
 
 class Scales(NamedTuple):
-    """Guidance scales: pose (down blocks), appearance on top of it (all blocks), plain, and everything."""
+    """Guidance scales: pose (down blocks), appearance in addition (all blocks), plain, and all conditions."""
 
     down: float = 2.0
     all: float = 2.0
@@ -47,24 +51,24 @@ GUIDANCE: dict[str, Callable[[Scales], list[tuple[Branch, float]]]] = {
 
 
 def guidance_branches(guidance_type: str, scales: Scales) -> list[tuple[Branch, float]]:
-    """The branches that take part and their coefficients, which sum to 1."""
+    """Return the branches with nonzero coefficients, and their coefficients, which sum to 1."""
     return [(branch, c) for branch, c in GUIDANCE[guidance_type](scales) if c != 0]
 
 
 def within(
     inside: Callable[[Tensor, Tensor], Tensor], outside: Callable[[Tensor, Tensor], Tensor], timesteps: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The denoiser `inside` at some timesteps and `outside` at all others (arXiv 2404.07724)."""
-    chosen = set(timesteps.tolist())
-    return lambda latents, timestep: (inside if timestep.item() in chosen else outside)(latents, timestep)
+    """Return a denoiser that is `inside` at `timesteps` and `outside` at all others (arXiv 2404.07724)."""
+    selected = set(timesteps.tolist())
+    return lambda latents, timestep: (inside if timestep.item() in selected else outside)(latents, timestep)
 
 
 def guided(
     denoise: Callable[[Tensor, Tensor], Tensor], coefficients: list[float]
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A denoiser of (B, C, h, w) from one that takes len(coefficients) copies of the batch, branch by branch.
+    """Return a denoiser of latents (B, C, h, w) and timesteps () or (B,) that combines the guidance branches.
 
-    Timesteps are () or (B,).
+    `denoise` takes len(coefficients) copies of the batch, ordered branch by branch.
     """
     weights = torch.tensor(coefficients).view(-1, 1, 1, 1, 1)
 
@@ -73,7 +77,7 @@ def guided(
         copies = len(coefficients)
         timesteps = timestep.to(latents.device).expand(len(latents))
         noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps.repeat(copies))
-        weights = weights.to(noise)  # copied to a GPU at the first step only
+        weights = weights.to(noise)  # moves to a GPU at the first step only
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 
     return denoise_guided

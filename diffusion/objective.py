@@ -5,23 +5,23 @@ from torch import Tensor
 
 
 def timesteps_from_uniform(u: Tensor, num_train_timesteps: int, cubic: bool) -> Tensor:
-    """Training timesteps (B,) from uniform numbers (B,) in [0, 1): t = (1 - u^3) T, or t = u T."""
+    """Map uniform numbers (B,) in [0, 1) to training timesteps (B,): t = (1 - u^3) T, or t = u T."""
     t = (1 - u**3 if cubic else u) * num_train_timesteps
     return t.long().clamp(0, num_train_timesteps - 1)
 
 
-TARGETS = {  # of the U-Net, from x_0, eps and the square roots of a_t and 1 - a_t
+TARGETS = {  # target of the U-Net, from x_0, eps, sqrt(a_t) and sqrt(1 - a_t)
     "epsilon": lambda x, noise, signal, sigma: noise,
     "v_prediction": lambda x, noise, signal, sigma: signal * noise - sigma * x,
 }
-CLEAN = {  # x_0, from x_t, the prediction and the same roots
+CLEAN = {  # x_0, from x_t, the prediction, sqrt(a_t) and sqrt(1 - a_t)
     "epsilon": lambda noisy, prediction, signal, sigma: (noisy - sigma * prediction) / signal,
     "v_prediction": lambda noisy, prediction, signal, sigma: signal * noisy - sigma * prediction,
 }
 
 
 def roots(timesteps: Tensor, alphas_cumprod: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The square roots of a_t and 1 - a_t, (B, 1, 1, 1) each, for timesteps (B,): indices into alphas_cumprod (T,)."""
+    """Return sqrt(a_t) and sqrt(1 - a_t), each (B, 1, 1, 1), for timesteps (B,), indices into alphas_cumprod (T,)."""
     a = alphas_cumprod.to(device)[timesteps].view(-1, 1, 1, 1)
     return a.sqrt(), (1 - a).sqrt()
 
@@ -29,7 +29,7 @@ def roots(timesteps: Tensor, alphas_cumprod: Tensor, device: torch.device) -> tu
 def diffuse(
     latents: Tensor, noise: Tensor, timesteps: Tensor, alphas_cumprod: Tensor, prediction_type: str
 ) -> tuple[Tensor, Tensor]:
-    """The forward process and the target of the U-Net (Eq. 1).
+    """Apply the forward process and compute the target of the U-Net (Eq. 1).
 
     Args:
         latents, noise: x_0 and eps (B, C, h, w).
@@ -44,5 +44,5 @@ def diffuse(
 
 
 def dropped(u: Tensor, share: float) -> Tensor:
-    """Which samples lose their conditions: 1.0 where u (B,) is below `share`, else 0.0."""
+    """Select the samples that lose their conditions: 1.0 where u (B,) is below `share`, else 0.0."""
     return (u < share).to(torch.float32)

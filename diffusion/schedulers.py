@@ -1,4 +1,4 @@
-"""The noise schedules, by name, from one scheduler config."""
+"""Schedulers by name, built from one scheduler config."""
 
 from collections.abc import Mapping
 from inspect import signature
@@ -16,7 +16,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 
 SCHEDULERS = {
@@ -32,24 +32,23 @@ INVERSE = {"ddim_inverse": DDIMInverseScheduler}  # for DDIM inversion, not for 
 
 
 def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
-    """The scheduler `name` with the settings of `folder`/scheduler_config.json, and `settings` where it knows them.
+    """Build the scheduler `name` from `folder`/scheduler_config.json, overridden by the `settings` that it supports.
 
     Raises:
-        InputError: the file is missing or damaged, or as `scheduler_like`.
+        InputError: the file is missing or damaged, or the name is unknown.
     """
     path = in_checkout(folder) / "scheduler_config.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH names its folder")
+    record = read_record(path, advice="check MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH")
     try:
-        return scheduler_like(name, read_record(path) | settings)
+        return scheduler_like(name, record | settings)
     except InputError:
         raise
-    except Exception as error:  # of many kinds, for values that a scheduler cannot use
-        raise InputError(f"{path}: cannot be used for the scheduler {name}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # invalid values raise many types
+        raise InputError(f"{path}: cannot be used for the scheduler {name}: {reason_of(error)}") from error
 
 
 def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
-    """The scheduler `name` of the noise schedule that another one's settings describe.
+    """Build the scheduler `name` with the noise schedule of another one's settings.
 
     Raises:
         InputError: the name is unknown.
@@ -58,10 +57,10 @@ def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
     if name not in known:
         raise InputError(f"unknown scheduler {name!r}, expected one of {', '.join(SCHEDULERS)}")
     scheduler = known[name]
-    parameters = signature(scheduler.__init__).parameters  # schedulers of one family differ in a few settings
+    parameters = signature(scheduler.__init__).parameters  # schedulers differ in a few settings
     return scheduler.from_config({key: value for key, value in settings.items() if key in parameters})
 
 
 def most_steps(scheduler: SchedulerMixin) -> int:
-    """How many denoising steps it can make: `lcm` visits timesteps of its distillation only."""
+    """Return the maximum number of denoising steps; `lcm` is limited to the timesteps of its distillation."""
     return scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)

@@ -16,11 +16,11 @@ from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import check_model_options, pipeline_of
 from inference.pose_estimation import PoseEstimator
 from inference.pose_library import NamedPose
-from inference.pose_sources import PoseReader, files_in, photo_size
+from inference.pose_sources import PoseReader, files_in
 from inference.synthesis import Choices, Person, fitted, generate_images, shown_size
 from utils.errors import InputError
 from utils.files import check_writable
-from utils.image_files import IMAGE_EXTENSIONS
+from utils.image_files import IMAGE_EXTENSIONS, image_size
 
 MAX_NAME = 255  # bytes of a file name
 
@@ -76,7 +76,7 @@ def read_sources(options: Namespace, reader: PoseReader, poses: list[NamedPose])
         InputError: a photo cannot be read, or the poses cannot be fitted to its person.
     """
     files = source_files(options.source)
-    given = reader.read(options.source_keypoints, [photo_size(file) for file in files])
+    given = reader.read(options.source_keypoints, [image_size(file) for file in files])
     if given and len(given) != len(files):
         raise InputError(f"expected {len(files)} poses in --source-keypoints, one per photo, got {len(given)}")
     sources = []

@@ -15,8 +15,8 @@ from yacs.config import CfgNode
 from models.build import use_small_decoder
 from models.cfld import CFLD
 from models.checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model, published_tensors
-from models.pretrained_parts import one_line, quiet_libraries
-from utils.errors import InputError
+from models.pretrained_parts import quiet_libraries
+from utils.errors import InputError, reason_of
 from utils.file_digests import check_files, file_records
 from utils.files import PARTIAL, check_writable, in_checkout, read_record
 from utils.weight_files import check_weight_file
@@ -96,8 +96,8 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
         for name, part in pipe.components.items():
             if isinstance(part, nn.Module):
                 _check_tensors(path / name, part)
-    except Exception as error:  # the libraries raise many types for a damaged folder
-        raise InputError(f"{folder}: cannot be read as a pipeline: {one_line(error)}") from error
+    except Exception as error:  # the libraries raise many kinds for a damaged or foreign folder
+        raise InputError(f"{folder}: cannot be read as a pipeline: {reason_of(error)}") from error
     return pipe
 
 
@@ -150,7 +150,7 @@ def _new_folder(output: Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, output)
     except (OSError, SafetensorError, RuntimeError) as error:  # the last of torch.save
-        raise InputError(f"{output}: cannot be written ({one_line(error)})") from None
+        raise InputError(f"{output}: cannot be written ({reason_of(error)})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

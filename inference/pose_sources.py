@@ -1,6 +1,5 @@
 """Read poses from library names, keypoint files, photos, and folders."""
 
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from os.path import isdir, isfile
@@ -18,7 +17,7 @@ from inference.pose_estimation import PoseEstimator, choose
 from inference.pose_library import NamedPose, library
 from utils.errors import InputError
 from utils.files import by_numbers
-from utils.image_files import IMAGE_EXTENSIONS, Size, opened, upright_size
+from utils.image_files import IMAGE_EXTENSIONS, Size
 from utils.image_folders import images_in, say_left_out
 
 EXTENSIONS = (".csv", ".json", *IMAGE_EXTENSIONS)
@@ -141,12 +140,6 @@ class PoseReader:
         people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
         keypoints = choose(people, self.person, str(path))
         return [NamedPose(path.stem, self._to_frame(keypoints, figures.canvas, str(path), figures.unit))]
-
-
-def photo_size(path: Path) -> Size:
-    """Return the (height, width) of a photo, in pixels, after its EXIF rotation."""
-    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), opened(path) as image:
-        return upright_size(image)
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:

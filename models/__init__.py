@@ -1,4 +1,4 @@
-"""The model: its parts, how they are built from a config, and its checkpoints."""
+"""The model: its parts, their construction from a config, and checkpoints."""
 
 from importlib import import_module
 from typing import Any
@@ -12,6 +12,6 @@ __all__ = ["CFLD", "Conditions", "build_model", "load_checkpoint", "load_model",
 
 
 def __getattr__(name: str) -> Any:
-    if name == "CFLDPipeline":  # its import path in 0.1, kept for the programs of users
+    if name == "CFLDPipeline":  # its import path in 0.1
         return import_module("inference.pipeline").CFLDPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

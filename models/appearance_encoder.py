@@ -1,4 +1,4 @@
-"""The source photo's feature maps: a Swin transformer from timm (Sec. 3.1)."""
+"""Feature maps of the source image: a Swin transformer from timm (Sec. 3.1)."""
 
 import re
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ from timm.layers import resize_rel_pos_bias_table_simple
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-LEFT_OUT = re.compile(r"relative_position_index|attn_mask|^(head|norm)\.")  # of a weight file
+SKIPPED = re.compile(r"relative_position_index|attn_mask|^(head|norm)\.")  # names in a weight file
 
 
 class AppearanceEncoder(nn.Module):
-    """Swin transformer giving the map of every stage, taken before its downsampling.
+    """Swin transformer that returns the feature map of every stage, taken before downsampling.
 
     Args:
-        image_size: (height, width) of the photo, multiples of 32.
+        image_size: (height, width) of the image, multiples of 32.
         embed_dim: channels C of the first stage.
         depths, num_heads: blocks and heads of the four stages.
         window_size: side of the attention windows.
-        drop_path_rate: stochastic depth, growing linearly to this rate at the last block.
-        masked: learn an embedding that stands for masked patches.
-        pooled: also give the pooled, normalised vector of the last map (`LAST_NORM`).
+        drop_path_rate: stochastic depth rate of the last block; it grows linearly.
+        masked: learn an embedding that replaces masked patches.
+        pooled: also return the pooled, normalized vector of the last map (`LAST_NORM`).
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class AppearanceEncoder(nn.Module):
         self.masked_embed = nn.Parameter(torch.zeros(1, embed_dim)) if masked else None
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-        """The four maps and, where asked for, the pooled vector.
+        """Return the four feature maps and, with `pooled`, the pooled vector.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
-            mask: (B, H/p, W/p) bool, true where patches of p pixels are hidden; p a multiple of 4.
+            mask: (B, H/p, W/p) bool, True for masked patches of p pixels; p is a multiple of 4.
 
         Returns:
             maps (B, C * 2**s, H / 2**(s+2), W / 2**(s+2)) for stages s = 0..3, and (B, 8C) or None.
@@ -71,7 +71,7 @@ class AppearanceEncoder(nn.Module):
         return maps, pooled
 
     def _hide(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is None:  # keep the embedding in the graph, as DDP asks of every parameter
+        if mask is None:  # DDP requires every parameter in the graph
             return x + 0.0 * self.masked_embed.to(x.dtype)
         factors = x.shape[1] // mask.shape[1], x.shape[2] // mask.shape[2]
         mask = mask.repeat_interleave(factors[0], 1).repeat_interleave(factors[1], 2)  # (B, H/4, W/4)
@@ -79,13 +79,13 @@ class AppearanceEncoder(nn.Module):
 
 
 def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dict[str, Tensor]:
-    """Weights under Microsoft's names, or timm's, made to fit `swin`.
+    """Convert weights with Microsoft's or timm's names to `swin`.
 
-    Relative-position bias tables of square windows are resized by plain bicubic interpolation when the window
-    differs; what can be computed, the classifier and, where the model has none, the last norm are left out.
+    If the window differs, relative position bias tables of square windows are resized by bicubic interpolation. Buffers
+    that are recomputed, the classifier and a last norm that the model lacks are skipped.
     """
     weights, known = weights.get("model", weights), swin.state_dict()
-    published = "layers.0.downsample.reduction.weight" in weights  # it ends a stage, in timm it begins the next
+    published = "layers.0.downsample.reduction.weight" in weights  # timm has it in the next stage
     result = {}
     for key, value in weights.items():
         if published:
@@ -93,6 +93,6 @@ def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dic
         if key.endswith("relative_position_bias_table") and key in known and value.shape != known[key].shape:
             window = swin.get_submodule(key.rpartition(".")[0]).window_size
             value = resize_rel_pos_bias_table_simple(value, window, known[key].shape)
-        if key in known or not LEFT_OUT.search(key):
+        if key in known or not SKIPPED.search(key):
             result[key] = value
     return result

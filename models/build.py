@@ -1,4 +1,4 @@
-"""From a config to the model: the one place where settings become parts."""
+"""Build the model from a config. Only this module maps settings to parts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,11 @@ from torch import nn
 from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
+from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS
+from configs.values import value_at
 from diffusion.objective import TARGETS
 from diffusion.schedulers import load_scheduler
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.weight_files import read_weights
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
@@ -22,7 +24,7 @@ from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, 
 from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt, feature_cells
 from .pose_adapter import PoseAdapter
 from .pretrained_parts import load_part
-from .unet import load_unet, set_trainable
+from .unet import load_unet
 from .unet_geometry import Level, geometry
 from .vae import downscale_factor, load_small_decoder, load_vae
 
@@ -30,14 +32,14 @@ DROPPED_WITH_PROMPT = {"pose": "U_COND_DOWN_BLOCK_GUIDANCE", "appearance": "U_CO
 
 
 def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
-    """The model of a config with its pretrained parts, in training mode of the published layers.
+    """Build the model of a config with its pretrained parts.
 
     Args:
         cfg: a checked config.
-        device: where to build; `meta` builds shapes without memory (with MODEL.RANDOM_WEIGHTS).
+        device: device of the parameters; `meta` allocates no memory (with MODEL.RANDOM_WEIGHTS).
 
     Raises:
-        InputError: a pretrained file is missing or damaged, or sizes do not fit together.
+        InputError: a pretrained file is missing or damaged, or sizes do not match.
     """
     m = cfg.MODEL
     with torch.device(device) if device is not None else nullcontext():
@@ -70,22 +72,24 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
 
 
 def use_small_decoder(model: CFLD, cfg: CfgNode) -> None:
-    """Put the small decoder of a config, where it names one, in the VAE's place in a model that will only sample.
+    """Replace the VAE by the small decoder of a config, if it names one, in a model that only samples.
 
     Raises:
-        InputError: it cannot be read or does not fit.
+        InputError: the decoder cannot be read or does not match the VAE.
     """
     if folder := cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH:
         model.vae = load_small_decoder(folder, model.vae, cfg.MODEL.RANDOM_WEIGHTS)
 
 
 def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
-    """The arguments of `Conditioner`: everything between photo, pose and the U-Net."""
+    """Build the arguments of `Conditioner`: everything between source image, pose map and U-Net."""
     decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
+    branches = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
+    specs, site = _branches(branches)
     return {
         "appearance_encoder": _build_encoder(cfg),
         "prompt_decoder": _build_prompt_decoder(cfg),
-        "hybrid_granularity_adapter": _build_adapter(cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG),
+        "hybrid_granularity_adapter": HybridGranularityAdapter(specs, branches.DEPTH, site, branches.DETACH_INPUT),
         "pose_adapter": PoseAdapter(pose.DOWNSCALE_FACTOR, pose.POSE_CHANNELS, pose.IN_CHANNELS, pose.CHANNELS),
         "prompt_shape": (decoder.N_CTX, decoder.CTX_DIM),
         "pose_query": decoder.POSE_QUERY and decoder.DEPTH > 0,
@@ -93,17 +97,21 @@ def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
 
 
 def select_trainable(unet: UNet2DConditionModel, config: CfgNode) -> None:
-    """Let gradients reach what MODEL.UNET_CONFIG names of a frozen U-Net."""
+    """Enable the gradients of the layers of a frozen U-Net that MODEL.UNET_CONFIG selects."""
     if config.TRAIN_ALL:
         unet.requires_grad_(True)
         return
+    names = geometry(unet.config).names
     projections = [
         f"attn{number}.to_{letter.lower()}"
         for number, kind in ((1, "SELF"), (2, "CROSS"))
         for letter in "QKV"
         if config[f"TRAIN_{kind}_ATTN_{letter}"]
     ]
-    set_trainable(unet, config.TRAINABLE_BLOCK_IDX, projections)
+    for block in config.TRAINABLE_BLOCK_IDX:
+        for transformer_block in unet.get_submodule(names[block]).transformer_blocks:
+            for projection in projections:
+                transformer_block.get_submodule(projection).requires_grad_(True)
 
 
 def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
@@ -126,7 +134,7 @@ def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
             missing, unexpected = encoder.swin.load_state_dict(adapt_swin_weights(weights, encoder.swin), strict=False)
         except (RuntimeError, AttributeError) as error:
             raise InputError(
-                f"{config.PRETRAINED_PATH}: does not fit MODEL.COND_STAGE_CONFIG: {' '.join(str(error).split())[:300]}"
+                f"{config.PRETRAINED_PATH}: does not match MODEL.COND_STAGE_CONFIG: {reason_of(error)}"
             ) from None
         missing = [name for name in missing if not name.startswith("norm.")]
         if missing or unexpected:
@@ -145,7 +153,7 @@ def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
         if set(cfg.INPUT.COND.IMG_SIZE) != {clip.config.image_size}:
             raise InputError(
                 f"INPUT.COND.IMG_SIZE is {cfg.INPUT.COND.IMG_SIZE}, the CLIP model of {config.CLIP_PRETRAINED_PATH} "
-                f"reads photos of {clip.config.image_size} x {clip.config.image_size}"
+                f"expects images of {clip.config.image_size} x {clip.config.image_size}"
             )
         return CLIPPrompt(clip, config.CTX_DIM)
     if config.DEPTH == -1:
@@ -163,39 +171,24 @@ def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
     )
 
 
-def _build_adapter(config: CfgNode) -> HybridGranularityAdapter:
-    stages = list(dict.fromkeys(config.INNER_DIMS))  # the list of maps moves on when the channels change
+def _branches(config: CfgNode) -> tuple[list[BranchSpec], str]:
+    """Return the branches of MODEL.APPEARANCE_GUIDANCE_CONFIG and the site of their biases."""
+    stages = list(dict.fromkeys(config.INNER_DIMS))  # each number of channels belongs to the next stage
     specs = [
-        BranchSpec(block, stages.index(inner), inner, embed, ctx, heads, kernel, stride, padding)
-        for block, inner, embed, ctx, heads, kernel, stride, padding in zip(
-            config.ATTN_RESIDUAL_BLOCK_IDX,
-            config.INNER_DIMS,
-            config.EMBED_DIMS,
-            config.CTX_DIMS,
-            config.HEADS,
-            config.CONVIN_KERNEL_SIZE,
-            config.CONVIN_STRIDE,
-            config.CONVIN_PADDING,
-        )
+        BranchSpec(block, stages.index(inner), inner, embed, ctx, heads, *convolution)
+        for block, inner, ctx, embed, heads, *convolution in zip(*(config[name] for name in BRANCH_LISTS))
     ]
-    site = bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
-    return HybridGranularityAdapter(specs, config.DEPTH, site, config.DETACH_INPUT)
+    return specs, bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
 
 
 def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
-    """Raise `InputError` when widths or resolutions of the parts do not match."""
+    """Raise `InputError` if widths or resolutions of the parts do not match."""
     prompt_dim, pose = cfg.MODEL.DECODER_CONFIG.CTX_DIM, cfg.MODEL.POSE_GUIDANCE_CONFIG
     blocks = geometry(unet.config)
-    for name, chosen in (
-        (
-            "APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX",
-            cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX,
-        ),
-        ("UNET_CONFIG.TRAINABLE_BLOCK_IDX", cfg.MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX),
-    ):
-        if unknown := set(chosen) - blocks.up_attentions.keys():
+    for key in BLOCK_SETTINGS:
+        if unknown := set(value_at(cfg, key)) - blocks.up_attentions.keys():
             raise InputError(
-                f"MODEL.{name} names {sorted(unknown)}; the attentions of the U-Net's up blocks are "
+                f"{key} has {sorted(unknown)}; the attentions of the U-Net's up blocks are "
                 f"{', '.join(map(str, blocks.up_attentions))}"
             )
     if unet.config.cross_attention_dim != prompt_dim:
@@ -217,13 +210,13 @@ def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -
     if any(width % 32 for width in (pose.IN_CHANNELS, *pose.CHANNELS)):
         raise InputError(
             f"MODEL.POSE_GUIDANCE_CONFIG: IN_CHANNELS {pose.IN_CHANNELS} and CHANNELS {pose.CHANNELS} must be "
-            "multiples of 32, the groups of the pose adapter's normalisation"
+            "multiples of 32, the groups of the pose adapter's normalization"
         )
     factor, halvings = downscale_factor(vae), max(level.depth for level in down)
     if any(side % (factor * 2**halvings) for side in cfg.INPUT.GT.IMG_SIZE):
         raise InputError(
             f"INPUT.GT.IMG_SIZE is {cfg.INPUT.GT.IMG_SIZE}, expected multiples of {factor * 2**halvings} "
-            f"(VAE stride {factor}, then {halvings} halvings to the U-Net's last level with attention)"
+            f"(VAE stride {factor} and {halvings} halvings to the U-Net's last level with attention)"
         )
     latent = [side // factor for side in cfg.INPUT.GT.IMG_SIZE]
     first = [side // 2 ** down[0].depth for side in latent]
@@ -237,22 +230,20 @@ def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -
 
 
 def _check_bias_sizes(cfg: CfgNode, up_attentions: Mapping[int, Level], latent: Sequence[int]) -> None:
-    config, decoder = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG, cfg.MODEL.DECODER_CONFIG
-    site = bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
-    stages = list(dict.fromkeys(config.INNER_DIMS))
-    for i, block in enumerate(config.ATTN_RESIDUAL_BLOCK_IDX):
-        stride = 4 * 2 ** stages.index(config.INNER_DIMS[i])
-        spread = 2 * config.CONVIN_PADDING[i] - config.CONVIN_KERNEL_SIZE[i]
-        cells = [(side // stride + spread) // config.CONVIN_STRIDE[i] + 1 for side in cfg.INPUT.COND.IMG_SIZE]
-        queries = [side // 2 ** up_attentions[block].depth for side in latent]
-        width = decoder.CTX_DIM if site.endswith("c") else up_attentions[block].width
+    specs, site = _branches(cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG)
+    prompt = cfg.MODEL.DECODER_CONFIG
+    for spec in specs:
+        map_size = [side // (4 * 2**spec.stage) for side in cfg.INPUT.COND.IMG_SIZE]
+        cells = [(side + 2 * spec.padding - spec.kernel_size) // spec.stride + 1 for side in map_size]
+        queries = [side // 2 ** up_attentions[spec.block].depth for side in latent]
+        width = prompt.CTX_DIM if site.endswith("c") else up_attentions[spec.block].width
         reads_queries = site.startswith("self") or site.endswith("q")
-        # biases of queries lie on the image's grid; those of the prompt's keys and values need only be as many
-        fits = cells == queries if reads_queries else math.prod(cells) == decoder.N_CTX
-        if not fits or config.CTX_DIMS[i] != width:
-            wanted = f"{queries[0]} x {queries[1]}" if reads_queries else decoder.N_CTX
+        # biases of queries match the latent grid, biases of the prompt's keys and values only its number of tokens
+        fits = cells == queries if reads_queries else math.prod(cells) == prompt.N_CTX
+        if not fits or spec.out_dim != width:
+            expected = f"{queries[0]} x {queries[1]}" if reads_queries else prompt.N_CTX
             raise InputError(
-                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: the branch of block {block} gives {cells[0]} x {cells[1]} tokens "
-                f"of {config.CTX_DIMS[i]}, its {site} takes {wanted} of {width}; check CONVIN_*, CTX_DIMS, "
+                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: the branch of block {spec.block} gives {cells[0]} x {cells[1]} "
+                f"tokens of {spec.out_dim}, its {site} expects {expected} of {width}; check CONVIN_*, CTX_DIMS, "
                 "INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
             )

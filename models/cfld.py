@@ -1,4 +1,4 @@
-"""Coarse-to-Fine Latent Diffusion: the model as one module."""
+"""Coarse-to-Fine Latent Diffusion (CFLD): the whole model."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .conditions import Conditions
 from .unet import predict_noise
 from .vae import posterior, sample_posterior
 
-SIDES = ("src", "tgt")  # the denoising samples of a pair: the source in its own pose, and the target
+SIDES = ("src", "tgt")  # denoising samples of a pair: the source image in its own pose, and the target image
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What `CFLD` does beyond its parts.
+    """Settings of the training objective.
 
     Attributes:
-        prediction_type: what the U-Net predicts, see `diffuse`.
+        prediction_type: see `diffuse`.
         cubic_sampling: see `timesteps_from_uniform`.
         drop_share: share of samples that lose conditions.
-        dropped_kinds: the kinds of condition that these lose.
+        dropped_kinds: kinds of conditions that they lose.
     """
 
     prediction_type: str = "epsilon"
@@ -43,10 +43,10 @@ class CFLD(Conditioner):
     """Pose-guided person image synthesis by latent diffusion (CVPR 2024).
 
     Args:
-        unet, vae: Stable Diffusion's, the VAE frozen.
-        alphas_cumprod: (T,) of the training noise schedule.
-        settings: `TrainingSettings`.
-        conditioning: the arguments of `Conditioner`.
+        unet, vae: parts of Stable Diffusion; the VAE is frozen.
+        alphas_cumprod: (T,), the training noise schedule.
+        settings: settings of the objective.
+        conditioning: arguments of `Conditioner`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class CFLD(Conditioner):
         self.vae = vae
         self.settings = settings
         self.frozen: tuple[str, ...] = ()
-        self.inherited: dict[str, Tensor] = {}  # frozen weights that its checkpoints hold all the same
+        self.inherited: dict[str, Tensor] = {}  # frozen weights that checkpoints contain nevertheless
         self.register_buffer("alphas_cumprod", alphas_cumprod.clone(), persistent=False)
 
     def train(self, mode: bool = True) -> CFLD:
@@ -72,7 +72,7 @@ class CFLD(Conditioner):
         return self
 
     def freeze(self, parts: Iterable[str]) -> None:
-        """Keep parts as they are in training, where they compute as in sampling; checkpoints hold them all the same."""
+        """Exclude parts from training and keep them in evaluation mode; checkpoints contain them nevertheless."""
         self.frozen = tuple(parts)
         for part in self.frozen:
             for name, parameter in self.get_submodule(part).requires_grad_(False).named_parameters(part):
@@ -80,13 +80,13 @@ class CFLD(Conditioner):
         self.train(self.training)
 
     def denoise(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Predicted noise (B, 4, h, w) in latents (B, 4, h, w) at timesteps (B,) or ()."""
+        """Predict the noise (B, 4, h, w) in latents (B, 4, h, w) at timesteps (B,) or ()."""
         return predict_noise(self.unet, latents, timesteps, conditions)
 
     def drop_conditions(self, conditions: Conditions, drop: Tensor) -> Conditions:
-        """Leave out the kinds of `settings.dropped_kinds` where drop (B,) is 1.
+        """Drop the kinds `settings.dropped_kinds` where drop (B,) is 1.
 
-        Multiplicative, so that every parameter takes part in every step, as DDP asks.
+        Conditions are multiplied, so that every parameter gets a gradient in every step, as DDP requires.
         """
 
         def gate(kind: str, x: Tensor) -> Tensor:
@@ -98,14 +98,16 @@ class CFLD(Conditioner):
         return conditions.map(gate)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The training loss of a batch of B pairs: each makes S = 2 denoising samples from the one photo,
-        the source in its own pose and the target in the target pose; S = 1 where the batch has only one of them.
+        """Return the training loss of a batch of B pairs.
+
+        A pair makes S = 2 denoising samples from one source image: the source image in its own pose and the target
+        image in the target pose. S = 1 if the batch has only one of them.
 
         Args:
             batch: img_src, img_tgt (B, 3, H, W) and img_cond (B, 3, h, w) in [-1, 1]; pose_img_src,
-                pose_img_tgt (B, 21, h', w'); seed (B,), a tensor or array of integers: of each pair's noise,
-                timesteps and dropout; optionally mask (B, h/p, w/p) bool. In place of img_src and img_tgt their
-                posteriors may be given: posterior_src, posterior_tgt (B, 2, C, H/f, W/f).
+                pose_img_tgt (B, 21, h', w'); seed (B,), a tensor or array of integers for noise, timesteps and dropout
+                of each pair; optionally mask (B, h/p, w/p) bool. posterior_src, posterior_tgt (B, 2, C, H/f, W/f) may
+                replace img_src, img_tgt.
         """
         settings = self.settings
         latents, noise, conditions, generators = self.denoising_samples(batch)
@@ -115,8 +117,8 @@ class CFLD(Conditioner):
         return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
 
     def denoising_samples(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Conditions, list[Generator]]:
-        """What a training batch (see `forward`) is made of: latents and noise (SB, C, H/f, W/f), their conditions,
-        and for each the generator of what is still to be drawn."""
+        """Return latents and noise (SB, C, H/f, W/f) of a training batch (see `forward`), their conditions, and the
+        generators for further random numbers."""
         device = batch["img_cond"].device
         sides = [side for side in SIDES if f"pose_img_{side}" in batch]
         moments = self._posteriors(batch, sides)  # (SB, 2, C, H/f, W/f)
@@ -135,6 +137,6 @@ class CFLD(Conditioner):
         return posterior(self.vae, torch.cat([batch[f"img_{side}"] for side in sides]))
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Mean squared error of the prediction; latents, noise (B, 4, h, w), timesteps (B,)."""
+        """Return the mean squared error of the prediction for latents and noise (B, 4, h, w) at timesteps (B,)."""
         noisy, target = diffuse(latents, noise, timesteps, self.alphas_cumprod, self.settings.prediction_type)
         return F.mse_loss(self.denoise(noisy, timesteps, conditions).float(), target.float())

@@ -19,10 +19,10 @@ from .pose_adapter import PoseAdapter
 
 @dataclass
 class Appearance:
-    """What B source images alone determine, whatever the pose.
+    """The result of encoding B source images, independent of the pose.
 
     Attributes:
-        conditions: the kinds that need no pose.
+        conditions: the kinds that do not depend on the pose.
         features: the encoder's last map (B, C, h, w) or pooled vector (B, C); None without an encoder.
     """
 
@@ -31,15 +31,15 @@ class Appearance:
 
 
 class Conditioner(nn.Module):
-    """From source images and pose maps to conditions.
+    """Encodes source images and pose maps to conditions.
 
     Args:
-        appearance_encoder: image to feature maps; None when the prompt reads the image itself (CLIP).
-        prompt_decoder: features, or the image, to the coarse prompt.
-        hybrid_granularity_adapter: feature maps to attention biases.
-        pose_adapter: pose map to down-block residuals.
+        appearance_encoder: maps an image to feature maps; None if the prompt decoder reads the image itself (CLIP).
+        prompt_decoder: maps features, or the image, to the coarse prompt.
+        hybrid_granularity_adapter: maps feature maps to attention biases.
+        pose_adapter: maps a pose map to down-block residuals.
         prompt_shape: (N, D).
-        pose_query: the last pose residual gives the decoder's queries instead of going to the U-Net.
+        pose_query: the last pose residual provides the decoder's queries instead of entering the U-Net.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Conditioner(nn.Module):
         self.pose_query = pose_query
 
     def encode(self, image: Tensor, pose: Tensor, mask: Tensor | None = None) -> Conditions:
-        """The conditions of images; arguments as of `encode_appearance` and `encode_pose`."""
+        """Encode images and pose maps, see `encode_appearance` and `encode_pose`."""
         return self.encode_pose(self.encode_appearance(image, mask), pose)
 
     @apply_forward_hook
@@ -68,7 +68,7 @@ class Conditioner(nn.Module):
         """
         Args:
             image: source images (B, 3, h, w) in [-1, 1].
-            mask: (B, h/p, w/p) bool, hidden patches of the images.
+            mask: (B, h/p, w/p) bool, True for masked patches.
         """
         if self.appearance_encoder is None:
             return Appearance(Conditions(prompt={PROMPT_SITE: self.prompt_decoder(image)}, appearance={}), None)
@@ -83,9 +83,9 @@ class Conditioner(nn.Module):
     def encode_pose(self, appearance: Appearance, pose: Tensor) -> Conditions:
         """
         Args:
-            appearance: of B images.
-            pose: pose maps (P, 21, h', w'); P is B, or a multiple kB for k poses of each image, ordered
-                pose by pose (the B images in the first pose, then in the second).
+            appearance: encoding of B images.
+            pose: pose maps (P, 21, h', w'); P = kB for k poses per image, ordered pose by pose (all B images in the
+                first pose, then in the second).
 
         Returns:
             conditions of P images.
@@ -99,13 +99,14 @@ class Conditioner(nn.Module):
         return conditions
 
     def absent(self, kind: str, x: Tensor) -> Tensor:
-        """What stands for a condition of this kind that is left out, shaped like x: the learned prompt, or zeros."""
+        """Return the replacement of an absent condition x of this kind: the learned prompt, or zeros."""
         return self.learned_prompt.to(x).expand_as(x) if kind == "prompt" else torch.zeros_like(x)
 
     def branch(self, conditions: Conditions, branch: Branch) -> Conditions:
-        """The conditions of one guidance branch."""
+        """Return the conditions of one guidance branch."""
         return conditions.map(lambda kind, x: x if kind in branch else self.absent(kind, x))
 
     def branches(self, conditions: Conditions, branches: Iterable[Branch]) -> Conditions:
-        """The conditions of several guidance branches in one batch, branch by branch."""
+        """Return the conditions of several guidance branches in one batch, branch by branch."""
+
         return Conditions.cat([self.branch(conditions, branch) for branch in branches])

@@ -1,4 +1,4 @@
-"""What the U-Net is told about images, by kind of condition and by the place where it enters the U-Net."""
+"""Conditions of the U-Net, by kind and by the site where they enter it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ PROMPT_SITE = "prompt"
 
 
 def down_site(index: int) -> str:
-    """The name of the site behind the `index`-th cross-attention down block."""
+    """Return the name of the site after the `index`-th cross-attention down block."""
     return f"down_{index}"
 
 
 class Conditions(dict[str, dict[str, Tensor]]):
-    """For each kind of condition (`diffusion.guidance.KINDS`), its tensors (B, ...) by site.
+    """Tensors (B, ...) by kind of condition (`diffusion.guidance.KINDS`) and site.
 
     A site is a place in the U-Net: `prompt` (B, N, D), the context of every cross-attention; `down_I` (B, C, h, w),
     added to the output of the I-th cross-attention down block; `block_K_SITE` (B, tokens, dim), an attention bias (see
-    `hybrid_granularity_attention`). Conditions are computed once for an image and used at every denoising step.
+    `hybrid_granularity_attention`). Conditions are computed once per image and used at every denoising step.
     """
 
     def map(self, change: Callable[[str, Tensor], Tensor]) -> Conditions:
-        """New conditions with `change(kind, tensor)` in place of every tensor."""
+        """Return conditions with every tensor replaced by `change(kind, tensor)`."""
         return Conditions(
             {kind: {site: change(kind, x) for site, x in tensors.items()} for kind, tensors in self.items()}
         )
 
     @classmethod
     def cat(cls, parts: Sequence[Conditions]) -> Conditions:
-        """Several conditions as one batch."""
+        """Concatenate conditions to one batch."""
         return cls(
             {
                 kind: {site: torch.cat([part[kind][site] for part in parts]) for site in tensors}
@@ -40,7 +40,7 @@ class Conditions(dict[str, dict[str, Tensor]]):
         )
 
     def by_site(self) -> dict[str, Tensor]:
-        """What enters the U-Net at each site: the sum over the kinds that have a tensor there."""
+        """Return the input of the U-Net at each site: the sum over the kinds with a tensor there."""
         sites: dict[str, Tensor] = {}
         for tensors in self.values():
             for site, x in tensors.items():

@@ -1,4 +1,4 @@
-"""Digests of the frozen parts, which tell a checkpoint whether it is loaded with the parts it was trained with."""
+"""Digests of the frozen parts, to check that a checkpoint is loaded with the parts it was trained with."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.froze
 
 
 def part_digests(cfg: CfgNode) -> dict[str, str]:
-    """SHA-256 of the settings and weights of each frozen part, by the setting that names its folder.
+    """Return the SHA-256 of config and weights of each frozen part, by the setting of its folder.
 
-    A file of known size and time is read once in a process.
+    A process reads a file of unchanged size and time once.
     """
     folders = {setting: in_checkout(folder) for setting in FROZEN_PARTS if (folder := value_at(cfg, setting))}
     if cfg.MODEL.DECODER_CONFIG.DEPTH != 0:  # CLIP is not built
@@ -30,7 +30,7 @@ def part_digests(cfg: CfgNode) -> dict[str, str]:
 
 
 def _digest(folder: Path, weights: Iterable[str]) -> str:
-    """Of the settings in a folder, and the first of these weight files that is there."""
+    """Digest the configs in a folder and the first of the weight files that exists."""
     found = [folder / name for name in ("config.json", "scheduler_config.json") if (folder / name).is_file()]
     found += [folder / name for name in weights if (folder / name).is_file()][:1]
     total = hashlib.sha256()

@@ -22,7 +22,7 @@ EMPTY_CONTEXT = 1e-4  # a context whose mean absolute value is below this is emp
 
 @dataclass(frozen=True)
 class BranchSpec:
-    """Sizes of one branch: which map it reads, how it is embedded, and the block it goes to."""
+    """Sizes of one branch: the feature map it reads, its embedding, and the block it enters."""
 
     block: int
     stage: int
@@ -36,7 +36,7 @@ class BranchSpec:
 
 
 def bias_site(to_self_attn: bool, to_queries: bool, to_keys: bool, to_values: bool) -> str:
-    """Where biases are added, in the published order of precedence."""
+    """Return the SITE of biases, in the published order of precedence."""
     if not to_self_attn and to_keys and to_values:
         return "cross_attn_c"
     letter = "q" if to_queries else "k" if to_keys else "v"
@@ -44,7 +44,7 @@ def bias_site(to_self_attn: bool, to_queries: bool, to_keys: bool, to_values: bo
 
 
 class AppearanceBranch(nn.Module):
-    """Convolution in, transformer blocks of two self-attentions each, convolution out; both zero at first."""
+    """Transformer blocks of two self-attentions each, between two zero-initialized convolutions."""
 
     def __init__(self, spec: BranchSpec, depth: int):
         super().__init__()
@@ -72,13 +72,13 @@ class AppearanceBranch(nn.Module):
 
 
 class HybridGranularityAdapter(nn.Module):
-    """Feature maps to attention biases, one branch an attention.
+    """Maps feature maps to attention biases, with one branch per attention.
 
     Args:
         specs: sizes of the branches.
-        depth: transformer blocks a branch.
+        depth: transformer blocks per branch.
         site: see `bias_site`.
-        detach_input: let no gradient pass from the branches to the encoder.
+        detach_input: stop gradients from the branches to the encoder.
     """
 
     def __init__(self, specs: Sequence[BranchSpec], depth: int, site: str, detach_input: bool = False):
@@ -89,7 +89,7 @@ class HybridGranularityAdapter(nn.Module):
         self.detach_input = detach_input
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Encoder maps -> biases (B, tokens, dim) by name."""
+        """Return biases (B, tokens, dim) by name for the feature maps of the encoder."""
         if self.detach_input:
             maps = [feature.detach() for feature in maps]
         return {name: branch(maps[stage]) for name, branch, stage in zip(self.names, self.branches, self.stages)}
@@ -116,7 +116,7 @@ class BiasedAttention:
         """hidden_states (B, T, C), encoder_hidden_states (B, S, D) or None for self-attention -> (B, T, C).
 
         Args:
-            biases: those of this transformer, by SITE.
+            biases: biases of this transformer by SITE.
         """
         bias = {site[-1]: x for site, x in (biases or {}).items() if site.startswith(self.kind)}
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
@@ -134,9 +134,9 @@ class BiasedAttention:
 
 
 def install_biased_attention(unet: UNet2DConditionModel) -> None:
-    """Give every attention layer of `unet` a `BiasedAttention`, after checking what that leaves out; once.
+    """Install a `BiasedAttention` in every attention layer of `unet`, unless installed, and check that it suffices.
 
-    Every transformer receives its own biases alone, so that `torch.compile` compiles blocks of one shape once.
+    Every transformer receives only its own biases, so that `torch.compile` compiles blocks of one shape once.
     """
     if all(isinstance(processor, BiasedAttention) for processor in unet.attn_processors.values()):
         return

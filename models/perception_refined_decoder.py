@@ -1,4 +1,4 @@
-"""The coarse prompt (Sec. 3.3): from the photo's features to the tokens that stand for text."""
+"""The coarse prompt (Sec. 3.3): from features of the source image to tokens that replace text."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,13 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 from transformers import CLIPVisionModel
 
-CLIP_MEAN = 0.48145466, 0.4578275, 0.40821073  # of the photos CLIP was trained on, in [0, 1]
+CLIP_MEAN = 0.48145466, 0.4578275, 0.40821073  # of CLIP's training images in [0, 1]
 CLIP_STD = 0.26862954, 0.26130258, 0.27577711
+MAPPER_BLOCKS = 5  # of the CLIP embedder
 
 
 class CrossAttentionFirstBlock(BasicTransformerBlock):
-    """Cross-attention, then self-attention, then feed-forward; the query position is added before both."""
+    """Cross-attention, self-attention, feed-forward; the query position is added before both attentions."""
 
     def forward(self, x: Tensor, position: Tensor, context: Tensor) -> Tensor:
         x = x + position
@@ -23,26 +24,19 @@ class CrossAttentionFirstBlock(BasicTransformerBlock):
 
 
 class PerceptionRefinedDecoder(nn.Module):
-    """Queries that read the encoder's last map, block by block.
+    """Transformer decoder whose queries attend to the last feature map of the encoder.
 
     Args:
-        num_tokens: N, tokens of the prompt.
-        dim: D, width of the prompt.
-        heads, depth: of the decoder blocks.
-        feature_dim: C, channels of the encoder's last map or pooled vector.
-        feature_cells: cells of that map; 0 when the pooled vector is read.
-        pose_dim: channels of the pose adapter's last map when that gives the queries; 0 for learned queries.
+        num_tokens: number N of prompt tokens.
+        dim: width D of the prompt.
+        heads, depth: number of attention heads and of decoder blocks.
+        feature_dim: channels C of the encoder's last map or pooled vector.
+        feature_cells: number of cells of that map; 0 for the pooled vector.
+        pose_dim: channels of the pose adapter's last map if it provides the queries; 0 for learned queries.
     """
 
     def __init__(
-        self,
-        num_tokens: int,
-        dim: int,
-        heads: int,
-        depth: int,
-        feature_dim: int,
-        feature_cells: int = 0,
-        pose_dim: int = 0,
+        self, num_tokens: int, dim: int, heads: int, depth: int, feature_dim: int, feature_cells: int, pose_dim: int
     ):
         super().__init__()
         self.queries = None if pose_dim else nn.Parameter(0.02 * torch.randn(num_tokens, dim))
@@ -58,8 +52,8 @@ class PerceptionRefinedDecoder(nn.Module):
     def forward(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
         """
         Args:
-            features: (B, C, h, w), or (B, C) when pooled.
-            pose: (P, pose_dim, h', w') where it gives the queries; P = B, or 2B for two poses a photo.
+            features: (B, C, h, w), or (B, C) if pooled.
+            pose: (P, pose_dim, h', w') if it provides the queries; P = kB for k poses per image.
 
         Returns:
             prompt (B, N, D), or (P, N, D) with pose queries.
@@ -78,7 +72,7 @@ class PerceptionRefinedDecoder(nn.Module):
 
 
 class LinearPrompt(nn.Module):
-    """The encoder's last map through one linear layer (`DEPTH` -2, the `swin` ablation)."""
+    """One linear layer on the encoder's last map (`DEPTH` -2, the `swin` ablation)."""
 
     def __init__(self, feature_dim: int, dim: int):
         super().__init__()
@@ -90,22 +84,22 @@ class LinearPrompt(nn.Module):
 
 
 class ZeroPrompt(nn.Module):
-    """No coarse prompt: one zero token a cell of the last map (`DEPTH` -1, the `ape` ablation)."""
+    """No coarse prompt: one zero token per cell of the last map (`DEPTH` -1, the `ape` ablation)."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
 
     def forward(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
-        """(B, C, h, w) -> (B, h*w, D) of zeros, still a function of the features, as DDP asks."""
+        """(B, C, h, w) -> (B, h*w, D) of zeros that depend on the features, as DDP requires."""
         zeros = features.flatten(2).mT.mean(dim=2, keepdim=True) * 0.0  # (B, h*w, 1)
         return zeros.expand(-1, -1, self.dim)
 
 
 class MapperAttention(nn.Module):
-    """Attention over one token: softmax of a single score is 1, so it passes the values on.
+    """Attention over one token: the softmax of a single score is 1, so the output is the projected value.
 
-    The queries and keys exist because the published checkpoint holds them.
+    The queries and keys exist because the published checkpoint contains them.
     """
 
     def __init__(self, dim: int):
@@ -134,20 +128,18 @@ class MapperBlock(nn.Module):
 
 
 class CLIPPrompt(nn.Module):
-    """The frozen CLIP image embedding through a trained mapper: one token (`DEPTH` 0, `clip_model`).
+    """A trained mapper from the frozen CLIP image embedding to one token (`DEPTH` 0, `clip_model`).
 
     Args:
-        clip: the frozen vision tower; sizes come from its config.
-        dim: D, width of the prompt.
+        clip: the vision model, frozen here.
+        dim: width D of the prompt.
     """
-
-    MAPPER_BLOCKS = 5
 
     def __init__(self, clip: CLIPVisionModel, dim: int):
         super().__init__()
         self.clip = clip.requires_grad_(False)
         self.projection = nn.Linear(clip.config.hidden_size, dim, bias=False)
-        self.blocks = nn.Sequential(*(MapperBlock(dim) for _ in range(self.MAPPER_BLOCKS)))
+        self.blocks = nn.Sequential(*(MapperBlock(dim) for _ in range(MAPPER_BLOCKS)))
         self.final_norm = nn.LayerNorm(dim)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
@@ -165,5 +157,5 @@ class CLIPPrompt(nn.Module):
 
 
 def feature_cells(image_size: Sequence[int]) -> int:
-    """Cells of the encoder's last map, of stride 32."""
+    """Return the number of cells of the encoder's last map, which has stride 32."""
     return image_size[0] // 32 * (image_size[1] // 32)

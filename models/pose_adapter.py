@@ -10,10 +10,10 @@ class PoseAdapter(nn.Module):
     """Pixel-unshuffle, 1x1 convolution, then a ResNet block and average-pool downsampling for each level.
 
     Args:
-        downscale_factor: of the pixel-unshuffle.
-        pose_channels: of the pose map.
-        in_channels: after the 1x1 convolution.
-        channels: of each level's residual, those of the U-Net's cross-attention down blocks.
+        downscale_factor: factor of the pixel-unshuffle.
+        pose_channels: channels of the pose map.
+        in_channels: channels after the 1x1 convolution.
+        channels: channels of the residuals, those of the U-Net's cross-attention down blocks.
     """
 
     def __init__(self, downscale_factor: int, pose_channels: int, in_channels: int, channels: Sequence[int]):

@@ -1,4 +1,4 @@
-"""The conditioner as a part that diffusers stores and loads."""
+"""The conditioner in a form that diffusers saves and loads."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ from utils.errors import InputError
 from .build import conditioning_parts
 from .conditioner import Conditioner
 
-CONDITIONING = {  # the settings that `conditioning_parts` and the sizes of photos and poses follow from
+CONDITIONING = {  # the settings that determine `conditioning_parts` and the sizes of images and pose maps
     "MODEL": ("COND_STAGE_CONFIG", "APPEARANCE_GUIDANCE_CONFIG", "POSE_GUIDANCE_CONFIG", "DECODER_CONFIG"),
     "INPUT": ("GT", "COND", "POSE"),
 }
 
 
 class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
-    """A `Conditioner` that diffusers stores and loads.
+    """A `Conditioner` that diffusers saves and loads.
 
     Args:
-        settings: those of `conditioning_settings`, as plain values.
+        settings: the result of `conditioning_settings`.
     """
 
     @register_to_config
@@ -33,26 +33,26 @@ class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, folder: str, **options: Any) -> "PretrainedConditioner":
-        """As of every part; never built on the meta device, where timm's attention masks would have no values.
+        """Load like any model of diffusers, but not via the meta device, which loses timm's attention masks.
 
         Raises:
-            InputError: its weights are not those of its settings.
+            InputError: the weights do not match the settings.
         """
         options |= {"low_cpu_mem_usage": False, "output_loading_info": True}
         conditioner, info = super().from_pretrained(folder, **options)
         if wrong := sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]):
-            raise InputError(f"{folder}: not the weights of its config.json: {', '.join(wrong[:3])}")
+            raise InputError(f"{folder}: the weights do not match config.json: {', '.join(wrong[:3])}")
         return conditioner
 
 
 def conditioning_settings(cfg: CfgNode) -> dict[str, Any]:
-    """The settings of `CONDITIONING` as plain values."""
+    """Return the settings in `CONDITIONING` as plain values."""
     plain = yaml.safe_load(cfg.dump())
     return {group: {name: plain[group][name] for name in names} for group, names in CONDITIONING.items()}
 
 
 def config_of(settings: dict[str, Any]) -> CfgNode:
-    """A checked config with `conditioning_settings`, for parts whose weights are loaded afterwards."""
+    """Return a checked config with `conditioning_settings`, for parts whose weights are loaded later."""
     cfg = default_config()
     cfg.merge_from_other_cfg(CfgNode(settings))
     cfg.MODEL.RANDOM_WEIGHTS = True

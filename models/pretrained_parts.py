@@ -1,4 +1,4 @@
-"""Loading the pretrained parts from local folders, or building them with random weights from their configs."""
+"""Load pretrained parts from local folders, or build them with random weights from their configs."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import transformers
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 from utils.weight_files import read_weights
 
@@ -22,7 +22,7 @@ WEIGHT_NAMES = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-OLDER_NAMES = (  # of the VAE's attention in diffusers, of CLIP in transformers
+OLDER_NAMES = (  # names of older releases: the VAE's attention in diffusers, CLIP in transformers
     (r"(attentions\.\d+)\.query\.", r"\1.to_q."),
     (r"(attentions\.\d+)\.key\.", r"\1.to_k."),
     (r"(attentions\.\d+)\.value\.", r"\1.to_v."),
@@ -32,20 +32,18 @@ OLDER_NAMES = (  # of the VAE's attention in diffusers, of CLIP in transformers
 
 
 def load_part(cls, folder: str, random_weights: bool):
-    """A diffusers or transformers model from `folder`, in fp32.
+    """Load a diffusers or transformers model in fp32.
 
     Args:
-        cls: the model's class, with `config_class` or `from_config`.
-        folder: holds `config.json` and, unless `random_weights`, the weights.
+        cls: class of the model, with `config_class` or `from_config`.
+        folder: folder with `config.json` and, unless `random_weights`, the weights.
         random_weights: build from `config.json` alone.
 
     Raises:
-        InputError: the folder, its config or its weights are missing or do not load.
+        InputError: the folder, config or weights are missing or cannot be loaded.
     """
     path = in_checkout(folder)
-    if not (path / "config.json").is_file():
-        raise InputError(f"{path}/config.json: no such file; {cls.__name__} is described there")
-    settings = read_record(path / "config.json")
+    settings = read_record(path / "config.json", advice=f"expected the config of {cls.__name__}")
     with nullcontext() if random_weights else init_empty_weights(include_buffers=False):
         model = _build(cls, settings, path)
     if random_weights:
@@ -54,16 +52,16 @@ def load_part(cls, folder: str, random_weights: bool):
     if file is None:
         raise InputError(
             f"{path}: no weights ({WEIGHT_NAMES[0]}, ...) for {cls.__name__}; fetch them with "
-            "`bash scripts/download_pretrained.sh`, or set MODEL.RANDOM_WEIGHTS True for a test without them"
+            "`bash scripts/download_pretrained.sh`, or set MODEL.RANDOM_WEIGHTS True for a test"
         )
-    weights = _under_own_names(read_weights(file), model)
+    weights = _renamed(read_weights(file), model)
     try:
         missing = model.load_state_dict(weights, strict=False, assign=True).missing_keys
-    except RuntimeError as error:  # of shapes
-        raise InputError(f"{file}: cannot be read as {cls.__name__}: {one_line(error)}") from None
+    except RuntimeError as error:  # other shapes
+        raise InputError(f"{file}: cannot be read as {cls.__name__}: {reason_of(error)}") from None
     if missing:
         raise InputError(
-            f"{file}: not the whole {cls.__name__} of config.json: {len(missing)} tensors are missing "
+            f"{file}: an incomplete {cls.__name__}: {len(missing)} tensors of config.json are missing "
             f"({', '.join(sorted(missing)[:3])}); fetch it with `bash scripts/download_pretrained.sh`"
         )
     return model.float().eval()
@@ -75,12 +73,12 @@ def _build(cls, settings: dict, path: Path):
             return cls(cls.config_class.from_dict(settings))
         with quiet_libraries():
             return cls.from_config(settings)
-    except Exception as error:  # of many kinds, for values that the part cannot use
-        raise InputError(f"{path}/config.json: describes no {cls.__name__}: {one_line(error)}") from error
+    except Exception as error:  # invalid values raise many types
+        raise InputError(f"{path}/config.json: cannot be used for {cls.__name__}: {reason_of(error)}") from error
 
 
-def _under_own_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Those of the weights that `model` has, under its names; older releases of the libraries had others."""
+def _renamed(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights that `model` has, with names of older releases replaced."""
     known = model.state_dict().keys()
     renamed = {}
     for name, value in weights.items():
@@ -94,7 +92,7 @@ def _under_own_names(weights: dict[str, Tensor], model: nn.Module) -> dict[str, 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Inside, diffusers and transformers neither warn nor show progress: what matters is checked."""
+    """Context in which diffusers and transformers show no warnings and no progress."""
     before = [library.get_verbosity() for library in LOGGING]
     bars = transformers.utils.logging.is_progress_bar_enabled()
     for library in LOGGING:
@@ -107,9 +105,3 @@ def quiet_libraries() -> Iterator[None]:
             library.set_verbosity(verbosity)
         if bars:
             transformers.utils.logging.enable_progress_bar()
-
-
-def one_line(error: Exception) -> str:
-    """The message of an exception on one line, shortened."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."

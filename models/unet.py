@@ -1,6 +1,4 @@
-"""The Stable Diffusion U-Net: load it, install the biased attention, run it, choose the layers to train."""
-
-from collections.abc import Iterable
+"""The Stable Diffusion U-Net: loading with biased attention, and noise prediction."""
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -13,14 +11,14 @@ from .unet_geometry import geometry
 
 
 def load_unet(folder: str, random_weights: bool = False) -> UNet2DConditionModel:
-    """The frozen U-Net of `folder`, prepared for `predict_noise`."""
+    """Load the U-Net of `folder`, frozen and prepared for `predict_noise`."""
     unet = load_part(UNet2DConditionModel, folder, random_weights)
     install_biased_attention(unet)
     return unet.requires_grad_(False)
 
 
 def predict_noise(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-    """What the U-Net predicts (B, C, h, w) for latents (B, C, h, w) at timesteps (B,) or ()."""
+    """Run the U-Net on latents (B, C, h, w) at timesteps (B,) or (); return its prediction (B, C, h, w)."""
     sites = conditions.by_site()
     return unet(
         latents.to(unet.dtype),
@@ -32,26 +30,12 @@ def predict_noise(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor
 
 
 def _residuals(unet: UNet2DConditionModel, sites: dict[str, Tensor]) -> list[Tensor]:
-    """One residual for every down block up to the last one with cross-attention; they leave `sites`.
+    """Remove the residuals from `sites` and return one per down block up to the last one with cross-attention.
 
-    diffusers hands them out block by block, also to blocks without cross-attention; these get zero.
+    diffusers also expects residuals for blocks without cross-attention; these get zero.
     """
     blocks = geometry(unet.config).down_blocks
     residuals = [torch.zeros((), dtype=unet.dtype, device=unet.device)] * (max(blocks) + 1)
     for index, block in enumerate(blocks):
         residuals[block] = sites.pop(down_site(index), residuals[block])
     return residuals
-
-
-def set_trainable(unet: UNet2DConditionModel, blocks: Iterable[int], projections: Iterable[str]) -> None:
-    """Let gradients reach some projections of the up blocks' attentions.
-
-    Args:
-        blocks: attentions of the up blocks, see `Geometry.up_attentions`.
-        projections: names within a transformer block, like `attn2.to_k`.
-    """
-    names = geometry(unet.config).names
-    for block in blocks:
-        for transformer_block in unet.get_submodule(names[block]).transformer_blocks:
-            for projection in projections:
-                transformer_block.get_submodule(projection).requires_grad_(True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import pose_transfer_test
+from datasets.fashion_preparation import generate
 from demo.drawn_people import draw_dataset
 from evaluation.tables import read_scores
-from generate_fashion_datasets import generate
 from tests.tiny import run_main
 
 DEMO = Path("pretrained_models/demo")

@@ -204,7 +204,7 @@ def test_a_process_that_loads_data_dies(tiny):
     opts = ["OPTIMIZER.EPOCHS", "1", "INPUT.NUM_WORKERS", "1"]
     statuses, output = run("train", arguments(tiny, "run", *opts), tiny.parent, prepare=kill_a_loader_process)
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert statuses == [1] and len(errors) == 1 and "a process that loads data was ended" in errors[0], output
+    assert statuses == [1] and len(errors) == 1 and "a data loader process was killed" in errors[0], output
     assert "Traceback" not in output
     assert run("train", arguments(tiny, "run", *opts), tiny.parent)[0] == [0]
 

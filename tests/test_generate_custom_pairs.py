@@ -139,7 +139,7 @@ def test_keypoints_found_in_the_photos(photos, networks_of, capsys):
     scale = DETECTOR_SIDE / 440
     networks_of([tuple(scale * side for side in (60, 100, 180, 320))])
     root = run(photos, *ESTIMATED, frame=[])
-    assert "6 photos with fewer than 6 keypoints left out, first person_0003" in capsys.readouterr().out
+    assert "6 photos with fewer than 6 keypoints skipped, first person_0003" in capsys.readouterr().out
     pairs = load_pairs(root, "test", "custom")
     assert len(pairs) == 6
     assert abs(pairs[0].source_keypoints - [203.5 * 256 / 440, 123.5 * 176 / 300]).max() < 4
@@ -148,7 +148,7 @@ def test_keypoints_found_in_the_photos(photos, networks_of, capsys):
 def test_nobody_found_in_the_photos(photos, networks_of, capsys):
     networks_of([])
     assert "/01_1_front.jpg; expected photos that show a person" in run_failing(photos, capsys, *ESTIMATED, frame=[])
-    assert "--keypoint_frame is for keypoints from files" in run_failing(photos, capsys, *ESTIMATED)
+    assert "--keypoint_frame applies to keypoint files" in run_failing(photos, capsys, *ESTIMATED)
     (photos / "person_0001" / "01_1_front.jpg").write_bytes(b"x")
     assert "01_1_front.jpg: cannot be read as an image" in run_failing(photos, capsys, *ESTIMATED, frame=[])
 
@@ -171,8 +171,8 @@ def test_more_photos_and_fewer(photos, capsys):
     capsys.readouterr()
     root = run(photos)
     output = capsys.readouterr().out
-    assert "1 photos with fewer than 6 keypoints left out, first person_0002/01_1_front.jpg" in output
-    assert f"1 people with a single usable photo left out, first {photos}/person_0010/only.jpg" in output
+    assert "1 photos with fewer than 6 keypoints skipped, first person_0002/01_1_front.jpg" in output
+    assert f"1 people with a single usable photo skipped, first {photos}/person_0010/only.jpg" in output
     added = people(root)
     assert all(sides[split] <= added[split] for split in sides)
     gone = {name for split in before for name in before[split]} - {n for names in images(root).values() for n in names}
@@ -184,7 +184,7 @@ def test_a_photo_whose_name_is_no_text(photos, capsys):
     person = photos / "person_0001"
     shutil.copy(person / "01_1_front.jpg", person / os.fsdecode(b"caf\xe9.jpg"))
     run(photos)
-    note = "1 photos with fewer than 6 keypoints left out, first person_0001/caf\\udce9.jpg"
+    note = "1 photos with fewer than 6 keypoints skipped, first person_0001/caf\\udce9.jpg"
     assert note in capsys.readouterr().out
 
 
@@ -198,8 +198,8 @@ def test_folders_that_are_links_and_files_that_are_left_out(photos, capsys):
     capsys.readouterr()
     assert people(run(photos)) == expected
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert notes[0].startswith(f"note: {photos}: 2 left out (person_0003/phone.HEIC, unplugged), expected JPEG, PNG")
-    assert notes[1:] == [f"note: {photos}: 1 links left out (person_0003/again), their folders are already read"]
+    assert notes[0].startswith(f"note: {photos}: 2 skipped (person_0003/phone.HEIC, unplugged), expected JPEG, PNG")
+    assert notes[1:] == [f"note: {photos}: 1 links skipped (person_0003/again); they lead to folders read before"]
 
 
 def test_links_to_prepared_photos_are_refused(photos, capsys):
@@ -266,10 +266,10 @@ def truncate(photos):
         (lambda photos: [p.unlink() for p in photos.glob("*/*.jpg")], [], "no photos (.jpg"),
         (lambda photos: (photos / "keypoints.csv").unlink(), [], "keypoints.csv: cannot be read"),
         (edit("keypoints.csv", "01_2_side.jpg:[", "01_2_side.jpg:"), [], "keypoints.csv, row 3: keypoints_y is"),
-        (edit("keypoints.csv", "person_", "photos/person_"), [], "no keypoints of any photo, such as person_0001/"),
+        (edit("keypoints.csv", "person_", "photos/person_"), [], "no keypoints for any photo such as person_0001/"),
         (lambda photos: (photos / "person_0001/01_1_front.jpg").write_bytes(b"x"), [], "cannot be read as an image"),
         (add_twin, [], "01__1_front.jpg both become person_0001__01_1_front"),
-        (mix, [], "--group finds 'person_ 0009' and 'person_+0009', who both become person_0009; rename one of them"),
+        (mix, [], "--group finds 'person_ 0009' and 'person_+0009', which both become person_0009; rename one of them"),
         (truncate, [], "1 of 12 listed images are missing (1 of them cannot be read"),
     ],
 )
@@ -281,7 +281,7 @@ def test_mistakes_are_one_line(photos, capsys, damage, arguments, message):
 
 def test_prepared_photos_do_not_become_photos(photos, capsys):
     error = run_failing(photos, capsys, "INPUT.ROOT_DIR", str(photos / "custom"))
-    assert f"custom lies in --photos {photos}; choose a folder outside of it" in error
+    assert f"custom is inside --photos {photos}; choose a folder outside of it" in error
 
 
 def test_keypoints_of_another_frame_are_noticed(photos, capsys):
@@ -299,8 +299,8 @@ def test_shares_of_the_photos(photos, capsys):
     }
     write_annotations(photos / "shares.csv", shares)
     error = run_failing(photos, capsys, keypoints="shares.csv", frame=[])
-    assert "shares.csv: read in pixels, the skeletons of 12 of 12 photos are smaller than 5% of them" in error
-    assert "--keypoint_frame HEIGHT WIDTH (1 1 for shares of the photo)" in error
+    assert "shares.csv: read as pixels, the skeletons of 12 of 12 photos are smaller than 5% of the photo" in error
+    assert "--keypoint_frame HEIGHT WIDTH (1 1 for fractions of the photo)" in error
     for name, points in shares.items():
         triples = [(x, y, 0.0 if x < 0 else 0.9) for y, x in points.tolist()]
         file = (photos / "json" / name).with_suffix(".json")

@@ -49,7 +49,7 @@ def run_failing(root, capsys):
 def test_images_of_people_and_their_pairs(root, drawn, capsys):
     run(root, "--link")
     output = capsys.readouterr().out
-    assert "12 pairs, made (published: 263632)" in output and "6 images of people" in output
+    assert "12 pairs, written (published: 263632)" in output and "6 images of people" in output
     for split in ("train", "test"):
         placed = sorted(os.listdir(root / split))
         assert placed == sorted(os.listdir(drawn / f"bounding_box_{split}"))
@@ -110,7 +110,7 @@ def test_an_annotation_of_what_is_no_image(root, capsys):
     (root / "bounding_box_train" / "0001_notes").touch()
     with open(root / "market-annotation-train.csv", "a") as file:
         file.write(f"0001_notes:{[5] * 18}:{[5] * 18}\n")
-    assert "market-annotation-train.csv: '0001_notes' is no name of an image" in run_failing(root, capsys)
+    assert "market-annotation-train.csv: '0001_notes' is not an image name" in run_failing(root, capsys)
 
 
 def test_no_usable_person(root, capsys):

@@ -1,7 +1,6 @@
 """Paths that people give to the programs: home folders, this project's own files, and places that cannot be used."""
 
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
@@ -48,7 +47,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(progr
     arguments, option = WRITING[program]
     assert run_main(import_module(program.partition(" ")[0]), *arguments, option, "/dev/null/x") == 1
     shown = "/dev/null/x/CFLD/baseline" if option == OUTPUT else "/dev/null/x"
-    reason = "cannot be written (Not a directory); choose another place"
+    reason = "cannot be written (Not a directory); choose another location"
     assert capsys.readouterr().err == f"error: {option} {shown}: {reason}\n"
     assert not list(tmp_path.iterdir())
 
@@ -122,5 +121,5 @@ def test_data_and_weights_in_this_project_are_found_from_another_folder(tmp_path
     write_dataset(tmp_path / "checkout" / root)
     monkeypatch.chdir(tmp_path)
     assert find_layout(root) == "fashion" and len(load_pairs(root, "test")) == 6 and len(fid_real_images(root)) == 5
-    assert verify(Path(root), "fashion", (256, 176), 1, 1)[0]["train"].facts()["images"] == 5
+    assert verify(root, "fashion", (256, 176), 1, 1).splits["train"].counts()["images"] == 5
     assert "LPIPS" in Scorer("cpu", weights).available

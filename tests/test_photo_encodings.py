@@ -12,7 +12,7 @@ import generate_fashion_datasets
 import pose_transfer_generate
 from datasets.deepfashion import flat_name
 from datasets.keypoints import FRAME
-from datasets.pair_inputs import FileInputs
+from datasets.pair_inputs import FileInputs, PairSizes
 from datasets.pair_lists import ANNOTATION_HEADER, Pair
 from datasets.verification import scan
 from demo.drawn_people import draw, sample_person, sample_pose
@@ -68,7 +68,7 @@ def far(encoding: Encoding, distance: float) -> str:
 
 
 def test_every_reader(encodings):
-    read = FileInputs(SIZE, SIZE, SIZE, FRAME).photo
+    read = FileInputs(PairSizes(SIZE, SIZE, SIZE, FRAME)).photo
     real = RealImages([path for encoding in encodings for path in encoding[:2]], SIZE)
     facts = scan([encoding.path for encoding in encodings], 1, "")
     for number, encoding in enumerate(encodings):

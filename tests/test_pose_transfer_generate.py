@@ -217,7 +217,7 @@ def test_photos_that_are_left_out_are_named(photos, tmp_path, capsys):
     arguments = ["--pose", "standing_front", "--output", tmp_path / "out", *FAST]
     assert run("--source", tmp_path, *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"note: {tmp_path}: 2 left out (bob.heic, carl.JXL), expected JPEG, PNG, WEBP")
+    assert lines[0].startswith(f"note: {tmp_path}: 2 skipped (bob.heic, carl.JXL), expected JPEG, PNG, WEBP")
     assert lines[-1].startswith("1 images") and (tmp_path / "out" / "anna_to_standing_front.png").exists()
     assert run("--source", tmp_path / "bob.heic", *arguments) == 1
     assert "bob.heic: cannot be read as an image (not JPEG, " in capsys.readouterr().err
@@ -241,7 +241,7 @@ def test_names_of_poses(capsys):
         (["--source", "x" * 300], "xxx: cannot be read as an image ([Errno 36] File name too long"),
         (["--pose", "x" * 300], "xxx: not a library pose"),
         (["--pose", "x" * 300 + ".json"], "xxx.json: cannot be read (File name too long)"),
-        (["--output", "x" * 300], "xxx: cannot be written (File name too long); choose another place"),
+        (["--output", "x" * 300], "xxx: cannot be written (File name too long); choose another location"),
         (["--fps", "0"], "--fps is 0"),
         (["--fps", "0.001"], "--fps is 0.001, expected 0.1 to 60"),
         (["--fps", "nan"], "--fps is nan"),

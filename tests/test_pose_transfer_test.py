@@ -106,7 +106,7 @@ def test_the_config_of_the_checkpoint_is_the_base(trained):
     [
         (["MODEL.PRETRAINED_PATH", ""], "MODEL.PRETRAINED_PATH is empty"),
         (["MODEL.PRETRAINED_PATH", "nowhere"], "nowhere: no checkpoint"),
-        (["MODEL.DECODER_CONFIG.DEPTH", "2"], "checkpoint of another variant"),
+        (["MODEL.DECODER_CONFIG.DEPTH", "2"], "the checkpoint does not match this config"),
         (["INPUT.ROOT_DIR", "nowhere"], "nowhere: no such folder"),
         (["TEST.GUIDANCE_TYPE", "full"], "TEST.GUIDANCE_TYPE is 'full', expected one of uc_full"),
         (["TEST.STEPS", "3"], "unknown setting 'TEST.STEPS'"),

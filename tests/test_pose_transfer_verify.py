@@ -28,7 +28,7 @@ def test_report_and_status(tmp_path, capsys):
     append("market-pairs-train.csv", f"{TRAIN[0]},{TRAIN[0]}")(root)
     assert run(root, "--report", str(file)) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "1 errors, 3 warnings: training would fail or mislead"
+    assert lines[-1] == "1 errors, 3 warnings: training would fail or its scores mislead"
     assert lines[4] == f"error: train: 1 of 4 images cannot be read; replace them ({TRAIN[1]})"
     report = json.loads(file.read_text())
     assert not report["ready"]

@@ -93,7 +93,7 @@ def test_another_number_of_processes_goes_on_with_the_same_pairs(tiny):
         statuses, output = run("train", arguments(tiny, "parts"), tiny.parent, count, prepare)
         assert statuses == [status] * count, output
         assert ("will not be the same to the last bit" in output) == (count != 2)
-        assert ("unet: other files than the checkpoint was trained with" in output) == (count == 4)
+        assert ("unet: the files differ from those the checkpoint was trained with" in output) == (count == 4)
         if count == 1:
             unet.write_text(unet.read_text() + "\n")
     assert (

@@ -113,8 +113,9 @@ def test_links_that_the_user_made_are_followed(tiny):
     root.symlink_to(root.rename(disk / "data"))
     for split, count in (("train", 5), ("test", 3)):
         assert len(load_pairs(root, split)) == count * (count - 1) and len(fid_real_images(root, split=split)) == count
-    splits, findings = verify(root, "fashion", (256, 176), batch_size=1, workers=1)
-    assert len(splits["train"].images) == 5 and not any("not files" in finding.what for finding in findings)
+    report = verify(root, "fashion", (256, 176), batch_size=1, workers=1)
+    assert len(report.splits["train"].images) == 5
+    assert not any("not files" in finding.what for finding in report.findings)
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/tmp/x.jpg", "a/b.jpg"])

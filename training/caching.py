@@ -59,7 +59,7 @@ def cached_inputs(cfg: CfgNode, accelerator: Accelerator, dataset: TrainPairs, v
         keypoints[pair.target_path] = pair.target_keypoints
     paths = sorted(keypoints)
     contents = file_digests(paths, folder, accelerator)
-    files = FileInputs(sizes.gt, sizes.cond, sizes.pose, sizes.frame)
+    files = FileInputs(sizes)
 
     def build(kind: str, keys: Sequence[str], row: Row, encode: Encode = lambda rows: rows) -> RowCache:
         cache = RowCache(folder / kind, keys)

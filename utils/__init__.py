@@ -1,1 +1,1 @@
-"""Errors, files, images, processes and command lines: what every package may use."""
+"""Errors, files, images, processes and command lines, available to every package."""

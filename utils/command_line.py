@@ -1,4 +1,4 @@
-"""Command lines whose mistakes are one line."""
+"""Command lines that report mistakes on one line."""
 
 import argparse
 import os
@@ -12,14 +12,14 @@ from utils.errors import InputError
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that raises `InputError` for a wrong command line; the description keeps its lines.
+    """An `ArgumentParser` that raises `InputError` for a wrong command line and keeps the lines of its description.
 
-    A `~` that begins an argument or follows its `=` is the home folder, as a shell has it for most of them.
+    A `~` at the start of an argument or after its `=` is the home folder.
     """
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-        self._negative_number_matcher = re.compile(r"-\.?\d")  # as of Python 3.14: -1e-4 is a value, no option
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # as in Python 3.14: -1e-4 is a value, not an option
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -27,22 +27,23 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([with_home(arg) for arg in (sys.argv[1:] if args is None else args)], namespace)
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"command line: {message}; `--help` says what is expected")
+        raise InputError(f"command line: {message}; see `--help`")
 
 
 def with_home(argument: str) -> str:
-    """An argument such as ~/x, --option=~/x or LABEL=~/x with the home folder in place of ~."""
+    """Expand ~ in an argument such as ~/x, --option=~/x or LABEL=~/x to the home folder."""
     return re.sub(r"(?:^|(?<==))~[^/=]*", lambda found: os.path.expanduser(found[0]), argument)
 
 
 def labelled_paths(texts: Sequence[str], expected: str) -> dict[str, Path]:
-    """Paths by their labels, from arguments of the form LABEL=PATH.
+    """Return paths by label from arguments of the form LABEL=PATH.
 
     Args:
-        expected: that form, in the words of the program.
+        texts: the arguments.
+        expected: the form as the program's help writes it.
 
     Raises:
-        InputError: an argument has no label, or two have one.
+        InputError: an argument has no label, or two have the same.
     """
     result: dict[str, Path] = {}
     for text in texts:
@@ -50,6 +51,6 @@ def labelled_paths(texts: Sequence[str], expected: str) -> dict[str, Path]:
         if not separator:
             raise InputError(f"command line: {text!r}: expected {expected}")
         if label in result:
-            raise InputError(f"command line: {label} is there twice; give each {expected} a label of its own")
+            raise InputError(f"command line: {label} is given twice; give each {expected} its own label")
         result[label] = Path(path)
     return result

@@ -1,4 +1,4 @@
-"""Errors for the person at the terminal: one line, exit status 1."""
+"""Errors for the user at the terminal: one line, exit status 1."""
 
 import errno
 import functools
@@ -11,23 +11,22 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong.
+    """The user's input is wrong.
 
     The message is one line: what is wrong, where (file, row), what was expected, what to do.
     """
 
-    status = 1  # of the program that ends with it
+    status = 1  # exit status of the program
 
 
 def one_line(error: InputError) -> str:
-    """The message of `error` on one line.
+    """Return the message of `error` on one line.
 
-    PyTorch re-raises an error of a data-loading worker with that worker's traceback as its message;
-    the line that counts is then the last one.
+    PyTorch re-raises an error of a loader process with the traceback as its message; the last line has the original.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if len(lines) == 1:
@@ -35,20 +34,26 @@ def one_line(error: InputError) -> str:
     return lines[-1].rpartition(f"{InputError.__name__}: ")[2]
 
 
+def reason_of(error: Exception) -> str:
+    """Return the message of any exception on one line of at most 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
 def file_error(error: OSError) -> InputError | None:
-    """What a person reads of an `OSError` on a file or folder; None where the error is about neither."""
+    """Return the error a user reads for an `OSError` on a file or folder; None if it concerns neither."""
     place = error.filename2 or error.filename
     named = isinstance(place, str | bytes | os.PathLike)
-    if not named and error.errno not in (*NO_ROOM, errno.EIO):
+    if not named and error.errno not in (*NO_SPACE, errno.EIO):
         return None
     name = os.fsdecode(place) if named else "a file"
-    if error.errno in NO_ROOM:
-        return InputError(f"{name}: cannot be written ({error.strerror}); make room or choose another place")
+    if error.errno in NO_SPACE:
+        return InputError(f"{name}: cannot be written ({error.strerror}); make room or choose another location")
     return InputError(f"{name}: cannot be used ({error.strerror}); check this path or choose another")
 
 
 class _Output(io.FileIO):
-    """A standard stream. What nobody reads any more, as after `| head -1`, is dropped."""
+    """A standard stream that discards output once its reader is gone, as after `| head -1`."""
 
     def write(self, data: bytes) -> int:
         try:
@@ -58,10 +63,10 @@ class _Output(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Let stdout and stderr outlive a closed pipe, and print names of files that are not text escaped."""
+    """Make stdout and stderr survive a closed pipe and escape undecodable file names."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if not isinstance(stream, io.TextIOWrapper):  # as in notebooks
+        if not isinstance(stream, io.TextIOWrapper):  # such as in notebooks
             continue
         if stream is getattr(sys, f"__{name}__"):
             raw = _Output(stream.fileno(), "w", closefd=False)
@@ -72,11 +77,11 @@ def prepare_streams() -> None:
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
-    """Decorate an entrypoint's `main`: an `InputError`, or an `OSError` on a file, is one line on stderr and its exit
-    status, Ctrl-C one line and 130. Any other exception is a bug of ours and keeps its traceback.
+    """Decorate an entrypoint's `main` so that expected errors print one line.
 
-    What the failed calls held (data loaders and their processes) is let go at once. The streams are those of
-    `prepare_streams`: a closed pipe does not change the exit status.
+    An `InputError`, or an `OSError` on a file, prints to stderr and exits with its status; Ctrl-C exits with 130. Any
+    other exception is a bug and keeps its traceback. The failed calls release their data loaders and processes at once.
+    A closed pipe does not change the exit status, see `prepare_streams`.
     """
 
     @functools.wraps(main)

@@ -1,4 +1,4 @@
-"""Sizes and digests of files, which tell a damaged folder from a whole one."""
+"""Sizes and digests of files, which reveal a damaged folder."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -8,13 +8,13 @@ from utils.errors import InputError
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_records(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, str | int]]:
-    """{"bytes", "sha256"} of each file by its path in the folder."""
+    """Return {"bytes", "sha256"} of each file by its path relative to the folder."""
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(paths)
@@ -25,17 +25,17 @@ def check_files(folder: Path, records: Mapping[str, Mapping[str, str | int]]) ->
     """Compare files with their records.
 
     Raises:
-        InputError: one is missing, has another size or other content; names it.
+        InputError: a file is missing or has another size or content.
     """
     for name, record in records.items():
         path = folder / name
         try:
             size = path.stat().st_size
             if size != record["bytes"]:
-                raise InputError(f"{path}: damaged: {size} bytes, {record['bytes']} were written")
+                raise InputError(f"{path}: damaged: {size} bytes, expected {record['bytes']}")
             if sha256(path) != record["sha256"]:
-                raise InputError(f"{path}: damaged: its content is not what was written (SHA-256 differs)")
+                raise InputError(f"{path}: damaged: the content changed after it was written (SHA-256 differs)")
         except OSError as error:
             raise InputError(f"{path}: damaged: cannot be read ({error.strerror})") from None
         except (KeyError, TypeError):
-            raise InputError(f"{folder}: damaged: no size and digest of {name} in its list of files") from None
+            raise InputError(f"{folder}: damaged: its list of files has no size and digest for {name}") from None

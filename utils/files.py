@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, folders that can be written to, text and JSON, and the order of paths."""
+"""Atomic writes, writable folders, text and JSON files, and the natural order of paths."""
 
 import codecs
 import errno
@@ -14,41 +14,42 @@ from types import MappingProxyType, UnionType
 from typing import Any, get_args, get_origin
 from uuid import uuid4
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 
-PARTIAL = ".partial"  # ends the name of a file or folder that is being written
+PARTIAL = ".partial"  # suffix of a file or folder that is being written
 CHECKOUT = Path(__file__).parents[1]
-ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with any names
+ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with arbitrary names
 
 
 def in_checkout(path: str | Path) -> Path:
-    """A path as it is where it exists; else, where it is there, relative to this project's root."""
+    """Return the path itself, or if only that exists, the path relative to the root of this project."""
     elsewhere = CHECKOUT / path
     return elsewhere if not os.path.exists(path) and os.path.exists(elsewhere) else Path(path)
 
 
 def check_writable(path: Path, option: str, is_file: bool = False) -> None:
-    """Make sure that files can be written to a folder, or a file can be written; nothing is left there.
+    """Check that files can be written to a folder, or that a file can be written, without leaving anything there.
 
     Args:
-        path: of the folder or the file. Folders that are not there are made later.
-        option: the option or setting that names it, for the message.
+        path: the folder or file; folders may be missing.
+        option: the option or setting that gave the path, for the message.
+        is_file: whether the path is that of a file.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: it cannot be written.
     """
     folder = path.parent if is_file else path
     try:
         if is_file and _is_there(path) and path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
         with TemporaryFile(dir=next(filter(_is_there, (folder, *folder.parents)), folder)):
             pass
     except OSError as error:
-        raise InputError(f"{option} {path}: cannot be written ({error.strerror}); choose another place") from None
+        raise InputError(f"{option} {path}: cannot be written ({error.strerror}); choose another location") from None
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is a file, a folder or a link; `OSError` where that cannot be told, as of too long a name."""
+    """Whether a file, folder or link exists; raises `OSError` if that cannot be determined, as for a name too long."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -58,17 +59,16 @@ def _is_there(path: Path) -> bool:
 
 @contextmanager
 def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+    """Yield a temporary path in the same folder, which replaces `path` when the block succeeds.
 
     Args:
-        path: in an existing folder.
-        synced: have the content on the disk before the name, so that a power failure leaves the old file or
-            the new one.
+        path: a file in an existing folder.
+        synced: flush the content to disk before renaming, so that a power failure leaves the old or the new file.
 
     Raises:
         OSError: it cannot be written; the error names `path`.
     """
-    partial = path.with_name(f".{uuid4().hex}{PARTIAL}")  # a plain name, whatever that of `path` is
+    partial = path.with_name(f".{uuid4().hex}{PARTIAL}")  # short, however long the name of `path` is
     try:
         yield partial
         if synced:
@@ -77,7 +77,7 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
         if synced:
             sync(path.parent)
     except OSError as error:
-        if error.filename not in (None, partial, str(partial)):  # it is about another file
+        if error.filename not in (None, partial, str(partial)):  # the error concerns another file
             raise
         raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
@@ -86,17 +86,18 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by `text` in one step, on the disk when this returns; its folder is made if need be."""
+    """Atomically write `text` to a file and flush it to disk; create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, synced=True) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def read_text(path: Path, advice: str) -> str:
-    """The text of a file that a person may have written, see `decoded`.
+    """Read a text file in any encoding that `decoded` supports.
 
     Args:
-        advice: what to do where it cannot be read.
+        path: the file.
+        advice: what to do if it cannot be read, for the message.
 
     Raises:
         InputError: it cannot be read or is not text.
@@ -110,10 +111,10 @@ def read_text(path: Path, advice: str) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Text in UTF-8, with or without a byte-order mark, or in UTF-16 with one; every line ends in a newline character.
+    """Decode UTF-8, with or without a byte-order mark, or UTF-16 with one, and normalize line ends to newlines.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the content is in neither encoding.
     """
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -126,14 +127,15 @@ def decoded(content: bytes) -> str:
 
 
 def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "replace this file") -> dict[str, Any]:
-    """The values of a JSON file by their names.
+    """Read a JSON object.
 
     Args:
-        form: see `fits`.
-        advice: what to do where the file is damaged.
+        path: the file.
+        form: the expected form, see `fits`.
+        advice: what to do if the file is damaged, for the message.
 
     Raises:
-        InputError: it cannot be read or is not of that form.
+        InputError: it cannot be read or does not have this form.
     """
     try:
         return parse_record(path.read_bytes(), form)
@@ -144,19 +146,19 @@ def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "r
 
 
 def parse_record(text: bytes, form: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a JSON text by their names; raises ValueError where it is not of that form (see `fits`)."""
+    """Parse a JSON object; raise `ValueError` if it does not have the form (see `fits`)."""
     try:
         record = json.loads(decoded(text))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"cannot be read as JSON ({' '.join(str(error).split())})") from None
+        raise ValueError(f"cannot be read as JSON ({reason_of(error)})") from None
     if not fits(record, form):
-        raise ValueError(f"holds no {', '.join(form) or 'settings'} by name as expected")
+        raise ValueError(f"expected a JSON object with {', '.join(form) or 'settings'}")
     return record
 
 
 def fits(value: Any, form: Any) -> bool:
-    """Whether a value from JSON is of a form: a type (`float` is any finite number), `list[...]`, `dict[str, ...]`,
-    a union of them, or a mapping of names to forms. A name whose form takes None may be missing; others may be there.
+    """Whether a JSON value has a form: a type (`float` is any finite number), `list[...]`, `dict[str, ...]`, a union of
+    forms, or a mapping of names to forms. A name whose form includes None may be missing; other names are allowed.
     """
     parts = get_args(form)
     if isinstance(form, Mapping):
@@ -173,12 +175,12 @@ def fits(value: Any, form: Any) -> bool:
 
 
 def by_numbers(path: Path) -> list[tuple[str, int, str]]:
-    """A key to sort paths by as people count: epochs_999 before epochs_1000, without regard to capitals."""
+    """Sort key for the natural order of paths, ignoring case: epochs_999 before epochs_1000."""
     return [(word, int(number or 0), number) for word, number in re.findall(r"(\D*)(\d*)", str(path).lower())]
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on the disk."""
+    """Flush the content of a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

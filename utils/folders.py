@@ -1,4 +1,4 @@
-"""Folders that one process writes to at a time, and folders that appear whole or not at all."""
+"""Locked folders, which one process writes to at a time, and folders that are created atomically."""
 
 import errno
 import fcntl
@@ -12,19 +12,19 @@ from pathlib import Path
 from utils.errors import InputError
 from utils.files import PARTIAL, sync
 
-REPLACED = ".replaced"  # ends the name of a folder about to be replaced
+REPLACED = ".replaced"  # suffix of a folder that is being replaced
 LOCK = ".lock"
 
 
 def lock_folder(folder: Path) -> None:
-    """Keep other programs from writing to a folder until this process ends, in whatever way.
+    """Lock a folder against other programs until this process ends.
 
-    The processes that it starts do not hold the lock. A file system that has no locks is written to without.
+    Child processes do not hold the lock. On a file system without locks, the folder stays unlocked.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds the lock.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # stays open: closing it would give the lock up
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # stays open: closing it releases the lock
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -32,7 +32,7 @@ def lock_folder(folder: Path) -> None:
             return
         holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
         raise InputError(
-            f"{folder}: {holder} is writing there; wait until it has ended, or choose another ACCELERATE.RUN_NAME"
+            f"{folder}: {holder} is writing to this folder; wait until it ends, or choose another ACCELERATE.RUN_NAME"
         ) from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
@@ -40,9 +40,9 @@ def lock_folder(folder: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary sibling to fill; it takes the place of `folder` when all in it is on the disk.
+    """Yield a temporary sibling folder, which replaces `folder` once its content is on disk.
 
-    If filling it fails, nothing is left of it and `folder` is as before.
+    If the block fails, the sibling is removed and `folder` is unchanged.
     """
     partial, replaced = (folder.with_name(folder.name + end) for end in (PARTIAL, REPLACED))
     shutil.rmtree(partial, ignore_errors=True)

@@ -1,5 +1,6 @@
-"""Image files: the formats that are read, and how every file becomes upright sRGB pixels."""
+"""Image files: the supported formats, and reading any of them as upright sRGB pixels."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,10 +12,10 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 
 Size = tuple[int, int]  # height, width
-FORMATS = {  # Pillow's names and the files' extensions; decoders of other formats may start other programs
+FORMATS = {  # Pillow format: file extensions; decoders of other formats may start external programs
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
@@ -23,25 +24,25 @@ FORMATS = {  # Pillow's names and the files' extensions; decoders of other forma
     "AVIF": (".avif",),
 }
 IMAGE_EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
-SAVE_OPTIONS = {  # by format, for little or no loss
+SAVE_OPTIONS = {  # by format, lossless or nearly so
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
     "TIFF": {"compression": "tiff_lzw"},
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
 }
-PAPER = (255, 255, 255)  # what shows through transparent pixels
-MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of pixels, by the color space of an ICC profile
-NEAR = 2  # levels of 255: a profile that changes no color by more counts as sRGB
+BACKGROUND = (255, 255, 255)  # behind transparent pixels
+MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # ICC color space: Pillow mode
+TOLERANCE = 2  # of 255: a profile that changes no color by more than this is treated as sRGB
 CUBE = Image.frombytes("RGB", (64, 64), bytes(chain(*product(range(0, 256, 17), repeat=3))))
 
 
 def image_format(path: Path) -> str:
-    """The format that a file's extension stands for, one of `FORMATS`."""
+    """Return the format, one of `FORMATS`, of a file by its extension."""
     return next(name for name, extensions in FORMATS.items() if path.suffix.lower() in extensions)
 
 
 def open_image(file: str | Path | IO[bytes]) -> Image.Image:
-    """The upright sRGB image of a file, see `upright_srgb`.
+    """Read an image file as an upright sRGB image, see `upright_srgb`.
 
     Raises:
         InputError: as `opened`.
@@ -52,10 +53,10 @@ def open_image(file: str | Path | IO[bytes]) -> Image.Image:
 
 @contextmanager
 def opened(file: str | Path | IO[bytes]) -> Iterator[Image.Image]:
-    """An image file of `FORMATS`, its pixels not read yet: the one way to open what somebody gives.
+    """Open an image file of `FORMATS` without reading its pixels. Every file from a user is opened here.
 
     Raises:
-        InputError: there is no such file, or it is not a whole image; also when the block finds that out.
+        InputError: the file does not exist or is not a complete image, also if the block discovers it.
     """
     name = file if isinstance(file, str | Path) else getattr(file, "name", "photo")
     try:
@@ -67,71 +68,77 @@ def opened(file: str | Path | IO[bytes]) -> Iterator[Image.Image]:
         raise InputError(f"{name}: more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
     except Image.UnidentifiedImageError:
         raise InputError(f"{name}: cannot be read as an image (not {', '.join(FORMATS)}); save it as JPEG") from None
-    except Exception as error:  # decoders raise many kinds
-        why = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+    except Exception as error:  # decoders raise many types
+        why = "no such file" if isinstance(error, FileNotFoundError) else reason_of(error)
         raise InputError(f"{name}: cannot be read as an image ({why}); replace this file") from None
 
 
 def upright_srgb(image: Image.Image) -> Image.Image:
-    """An image as a viewer shows it: turned upright by its EXIF data, converted to sRGB, transparent pixels on white.
+    """Convert an image to what a viewer shows: rotated by its EXIF orientation, in sRGB, transparent pixels on white.
 
     The result is a new RGB image without EXIF data, ICC profile or other metadata; converting it again changes
-    nothing. 16-bit samples are scaled to 8 bits. A damaged ICC profile is ignored, and one of sRGB changes no pixel.
+    nothing. 16-bit samples are scaled to 8 bits. A damaged ICC profile is ignored; an sRGB profile changes no pixel.
 
     Raises:
         OSError: the pixels cannot be read.
-        ValueError: they have 32-bit samples, whose range is unknown.
+        ValueError: the samples have 32 bits, so their range is unknown.
     """
-    image.load()  # also turns a TIFF upright and removes its orientation
+    image.load()  # also rotates a TIFF and removes its orientation
     turn, transform, alpha = orientation(image), _transform(image), None
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError("samples of 32 bits, expected 8 or 16")
+        raise ValueError("32-bit samples, expected 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("LA" if Image.getmodebase(image.mode) == "L" else "RGBA")
         alpha = image.getchannel("A")
         image = image.convert(image.mode.removesuffix("A"))
     rgb = transform.apply(image.convert(transform.input_mode)) if transform else image.convert("RGB")
     if alpha:
-        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, PAPER), alpha)
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, BACKGROUND), alpha)
     rgb.info = {}
     if turn == 1:
         return rgb
-    rgb.getexif()[ExifTags.Base.Orientation] = turn  # alone: `exif_transpose` fails on other damaged tags
+    rgb.getexif()[ExifTags.Base.Orientation] = turn  # the only tag: `exif_transpose` fails on damaged ones
     return ImageOps.exif_transpose(rgb)
 
 
 def upright_size(image: Image.Image) -> Size:
-    """(height, width) that an opened image has in `upright_srgb`; most formats need not be decoded."""
-    turned = orientation(image) >= 5 and image.format != "TIFF"  # whose size Pillow gives after the turn
-    return (image.width, image.height) if turned else (image.height, image.width)
+    """Return (height, width) of an opened image after `upright_srgb`, in most formats without decoding it."""
+    rotated = orientation(image) >= 5 and image.format != "TIFF"  # Pillow gives the rotated size of a TIFF
+    return (image.width, image.height) if rotated else (image.height, image.width)
+
+
+def image_size(path: Path) -> Size:
+    """Return (height, width) of an image file after `upright_srgb`, without a warning about its size."""
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), opened(path) as image:
+        return upright_size(image)
 
 
 def is_plain(image: Image.Image) -> bool:
-    """Whether an opened image is upright, opaque and in sRGB, so that every program reads what `upright_srgb` gives."""
+    """Whether an opened image is upright, opaque and sRGB, so that every program reads the pixels of `upright_srgb`."""
     opaque = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
     return opaque and not _transform(image) and orientation(image) == 1
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an opened image, 1 (upright) to 8."""
+    """Return the EXIF orientation of an opened image, 1 (upright) to 8."""
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # damaged data about an image that may be whole
+    except Exception:  # damaged EXIF data; the image may be intact
         return 1
     return turn if turn in range(1, 9) else 1
 
 
 def _transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """The conversion of an image's colors to sRGB; None if none is needed."""
+    """Return the conversion of an image's colors to sRGB; None if none is needed."""
     profile = image.info.get("icc_profile")
     return _transform_of(profile, image.mode) if profile else None
 
 
 @lru_cache(maxsize=16)
 def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The conversion from an ICC profile to sRGB; None if it is sRGB, damaged, or not for images of this mode."""
+    """Return the conversion from an ICC profile to sRGB; None if it is sRGB, damaged, or does not suit the mode."""
     suited = ("CMYK",) if mode == "CMYK" else ("L", "RGB") if Image.getmodebase(mode) == "L" else ("RGB",)
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -139,6 +146,6 @@ def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | Non
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), space, "RGB")
         probe = CUBE.convert(space)
         changes = ImageChops.difference(transform.apply(probe), probe.convert("RGB")).getextrema()
-    except Exception:  # littleCMS raises several kinds on damaged profiles
+    except Exception:  # littleCMS raises several types on damaged profiles
         return None
-    return transform if space in suited and max(most for _, most in changes) > NEAR else None
+    return transform if space in suited and max(most for _, most in changes) > TOLERANCE else None

@@ -1,4 +1,4 @@
-"""Folders of images that users give: which files are read, and which are left out."""
+"""Folders of images from users: which files are read, and which are skipped."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -8,12 +8,12 @@ from typing import NoReturn
 from utils.errors import InputError
 from utils.image_files import FORMATS, IMAGE_EXTENSIONS
 
-COMPANIONS = (".csv", ".json", ".txt", ".db", ".ini")  # lists, keypoints and scores, and what Windows adds to folders
-NAMED = 5  # paths in a note
+COMPANIONS = (".csv", ".json", ".txt", ".db", ".ini")  # lists, keypoints, scores, and files that Windows adds
+MOST_NAMED = 5  # paths in a note
 
 
 def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
-    """Files of a folder with one of the extensions, and entries that are left out (see `sort_out`), sorted.
+    """Return the files of a folder with one of the extensions, and the skipped entries (see `sort_out`), sorted.
 
     Raises:
         InputError: the folder cannot be read.
@@ -25,9 +25,9 @@ def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> t
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Images below a folder, files that are left out (see `sort_out`), and links that are left out, all sorted.
+    """Return the images below a folder, the skipped files (see `sort_out`), and the skipped links, all sorted.
 
-    Links to folders are followed. A folder that several paths lead to is read once, by the path with the fewest links.
+    Links to folders are followed. A folder with several paths is read once, by the path with the fewest links.
 
     Raises:
         InputError: a folder cannot be read.
@@ -47,22 +47,22 @@ def images_below(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
 
 
 def sort_out(files: Iterable[Path], extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
-    """Files with one of the extensions, and all others that are neither hidden nor `COMPANIONS`."""
+    """Split files into those with one of the extensions and the others, without hidden files and `COMPANIONS`."""
     visible = [file for file in files if not file.name.startswith(".")]
     wanted = [file for file in visible if file.suffix.lower() in extensions]
     return wanted, [file for file in visible if file.suffix.lower() not in (*extensions, *COMPANIONS)]
 
 
 def say_left_out(folder: Path, left_out: Sequence[Path], say: Callable[[str], None]) -> None:
-    """Pass a note on the entries that are left out of a folder, if any, to `say`."""
+    """Report the skipped entries of a folder, if any."""
     if left_out:
-        say(f"note: {folder}: {len(left_out)} left out ({few(left_out, folder)}), expected {', '.join(FORMATS)}")
+        say(f"note: {folder}: {len(left_out)} skipped ({few(left_out, folder)}), expected {', '.join(FORMATS)}")
 
 
 def few(paths: Sequence[Path], folder: Path) -> str:
-    """The first `NAMED` paths, relative to a folder."""
-    names = [path.relative_to(folder).as_posix() for path in paths[:NAMED]]
-    return ", ".join(names) + (", ..." if len(paths) > NAMED else "")
+    """Join the first `MOST_NAMED` paths, relative to a folder."""
+    names = [path.relative_to(folder).as_posix() for path in paths[:MOST_NAMED]]
+    return ", ".join(names) + (", ..." if len(paths) > MOST_NAMED else "")
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Images as tensors: their sizes and value ranges."""
+"""Images as tensors: resizing and value ranges."""
 
 from collections.abc import Sequence
 
@@ -12,30 +12,31 @@ from utils.image_files import Size
 
 
 def resize_to_tensor(image: Image.Image, size: Size) -> Tensor:
-    """Resize with PIL's antialiased bicubic filter; (3, height, width) float32 in [0, 1]."""
+    """Resize with PIL's antialiased bicubic filter to (3, height, width) float32 in [0, 1]."""
     return unit_range(resize_to_bytes(image, size))
 
 
 def resize_to_bytes(image: Image.Image, size: Size) -> Tensor:
-    """As `resize_to_tensor`, (3, height, width) uint8."""
+    """Resize like `resize_to_tensor` to (3, height, width) uint8."""
     return F.pil_to_tensor(F.resize(image, list(size), InterpolationMode.BICUBIC, antialias=True))
 
 
 def unit_range(pixels: Tensor) -> Tensor:
-    """uint8 to float32 in [0, 1], to the same bit on every device: GPUs multiply by the inverse of a plain number."""
+    """Convert uint8 to float32 in [0, 1], bit-identical on every device."""
+    # a tensor divisor: GPUs replace a Python number by its inverse
     return pixels.float() / torch.full((), 255.0, device=pixels.device)
 
 
 def normalize(image: Tensor) -> Tensor:
-    """[0, 1] to [-1, 1]."""
+    """Map [0, 1] to [-1, 1]."""
     return image.sub(0.5).div_(0.5)
 
 
 def quantise(images: Tensor) -> Tensor:
-    """Images in [0, 1] as they come back from an 8-bit file, float32.
+    """Quantize images in [0, 1] to 8 bits; float32.
 
-    Values are cut, not rounded, to 8 bits, as the published evaluation does; those of an 8-bit image stay as
-    they are. Values outside [0, 1] are clamped.
+    Values are truncated, not rounded, as in the published evaluation, and clamped to [0, 1]. An 8-bit image is
+    unchanged.
     """
     return (images.float() * 255).clamp(0, 255).to(torch.uint8).float() / 255
 
@@ -46,6 +47,6 @@ def bytes_at_size(
     filter: InterpolationMode = InterpolationMode.BICUBIC,
     antialias: bool = True,
 ) -> Tensor:
-    """Images (B, 3, h, w) in [0, 1] as (B, 3, *size) uint8 on the CPU, quantized as by `quantise`."""
+    """Resize images (B, 3, h, w) in [0, 1] to (B, 3, *size) uint8 on the CPU, quantized by `quantise`."""
     resized = F.resize(images.float(), list(size), filter, antialias=antialias)
     return (quantise(resized) * 255).round().to(torch.uint8).cpu()

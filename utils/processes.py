@@ -1,4 +1,4 @@
-"""Several processes as one program: setting up Accelerate, and speaking with one voice."""
+"""Programs of several processes: set up Accelerate and report each error once."""
 
 import ctypes
 import functools
@@ -26,27 +26,27 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from yacs.config import CfgNode
 
 from utils.command_line import Parser
-from utils.errors import InputError, file_error, one_line_errors
+from utils.errors import InputError, file_error, one_line_errors, reason_of
 
 DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
-OTHER_WAYS = ("DEEPSPEED", "MEGATRON_LM")  # whose packages Accelerate imports before anything is known of them
-TWO_WAYS = "training is data parallel or sharded by FSDP 2: see configs/accelerate/fsdp.yaml"
+UNSUPPORTED = ("DEEPSPEED", "MEGATRON_LM")  # Accelerate imports their packages before its state is known
+SUPPORTED = "expected data parallelism or FSDP 2, see configs/accelerate/fsdp.yaml"
 NO_MEMORY = (
     "not enough memory; choose smaller sizes, a smaller TEST.MICRO_BATCH_SIZE, or in training more "
     "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"
 )
-PR_SET_PDEATHSIG = 1  # of Linux' prctl
-LOST = 75  # exit status EX_TEMPFAIL: starting again helps
-PATIENCE = 10  # seconds for the first process to speak for all
+PR_SET_PDEATHSIG = 1  # option of prctl on Linux
+LOST = 75  # exit status EX_TEMPFAIL: run the program again
+FIRST_PROCESS_SECONDS = 10  # for the first process to report the error that all share
 T = TypeVar("T")
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 
 
 def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate a program's `main`: as `one_line_errors`, also of many processes.
+    """Decorate the `main` of a program that may have several processes, like `one_line_errors`.
 
-    Mostly all processes find the same error. The first prints it and ends, whereupon the launcher ends the
-    others; only when it does not was the error another process' own, and that one prints it.
+    Usually all processes find the same error. The first process prints it and exits, and the launcher ends the others.
+    If another process is still alive after `FIRST_PROCESS_SECONDS`, the error is its own, and it prints it.
     """
 
     @functools.wraps(main)
@@ -57,7 +57,7 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
         except (InputError, OSError):
             if os.environ.get("RANK", "0") != "0":
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                time.sleep(PATIENCE)
+                time.sleep(FIRST_PROCESS_SECONDS)
             raise
         except torch.OutOfMemoryError:
             raise InputError(
@@ -68,15 +68,15 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
             cause = str(error).strip().splitlines()[0][:160]
             if is_lost_connection(error):
                 raise LostProcesses(
-                    f"lost the other processes ({cause}); where one of them ended, its message is above; run again to "
-                    "go on from the last checkpoint"
+                    f"lost the other processes ({cause}); their messages, if any, are above; run again to resume from "
+                    "the last checkpoint"
                 ) from None
             if "DefaultCPUAllocator" in cause:
                 raise InputError(NO_MEMORY) from None
             if cause.startswith("DataLoader worker"):
                 raise InputError(
-                    f"a process that loads data was ended ({cause}), as when memory is short; choose fewer "
-                    "INPUT.NUM_WORKERS and TEST.NUM_WORKERS, and run again to go on from the last checkpoint"
+                    f"a data loader process was killed ({cause}), usually for lack of memory; choose a smaller "
+                    "INPUT.NUM_WORKERS and TEST.NUM_WORKERS, and run again to resume from the last checkpoint"
                 ) from None
             raise
         except MemoryError:
@@ -86,19 +86,19 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
 
 
 class LostProcesses(InputError):
-    """Other processes of this program are gone: starting all of them again helps."""
+    """Other processes of this program are gone; restarting all of them resumes the run."""
 
     status = LOST
 
 
 def end_with_launcher() -> None:
-    """On Linux, have this process get SIGTERM when the launcher of several processes is gone, however it ended."""
+    """On Linux, send this process SIGTERM when the launcher of several processes ends, for whatever reason."""
     if "RANK" in os.environ and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Whether it is what a process gets when another one is gone: NCCL has classes for it, gloo only texts."""
+    """Whether the error means that another process is gone: NCCL has error classes for it, gloo only messages."""
     return isinstance(error, torch.distributed.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
@@ -107,15 +107,15 @@ def parse_arguments(
     arguments: Sequence[str] | None = None,
     add_options: Callable[[Parser], None] = lambda parser: None,
 ) -> Namespace:
-    """`--config_file FILE`, any number of them, and `KEY VALUE` pairs (`opts`), in any order.
+    """Parse any number of `--config_file FILE` and `KEY VALUE` pairs (`opts`), in any order.
 
     Args:
         description: of the program, for `--help`.
-        arguments: of the command line; None for this process's.
+        arguments: the command line; None for that of this process.
         add_options: adds the program's own options.
 
     Raises:
-        InputError: something else was given.
+        InputError: the command line is wrong.
     """
     parser = Parser(description)
     parser.add_argument(
@@ -123,30 +123,30 @@ def parse_arguments(
         action="append",
         default=[],
         metavar="FILE",
-        help="YAML file with differences from configs/defaults.py; given again, the later file overrides",
+        help="YAML file with differences from configs/defaults.py; may be repeated, later files override earlier ones",
     )
     add_options(parser)
-    parser.add_argument("opts", nargs="*", help="settings that override it: KEY VALUE KEY VALUE ...")
+    parser.add_argument("opts", nargs="*", help="settings that override the files: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 
 
 def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerator:
-    """The accelerator of a config; fp16 falls back to no on the CPU.
+    """Return the accelerator of a config; on the CPU, fp16 falls back to no.
 
     Raises:
-        InputError: the device cannot do ACCELERATE.MIXED_PRECISION, a tracker's package is missing, or Accelerate
-            is configured for another way to distribute than data parallelism and FSDP.
+        InputError: the device does not support ACCELERATE.MIXED_PRECISION, the package of a tracker is missing, or
+            Accelerate is configured for something else than data parallelism or FSDP 2.
     """
     config = cfg.ACCELERATE
     for name in config.TRACKERS:
         if not TRACKERS[name]():
             raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
-    for way in OTHER_WAYS:
+    for way in UNSUPPORTED:
         if parse_flag_from_env(f"ACCELERATE_USE_{way}"):
-            raise InputError(f"Accelerate is configured for {way}; {TWO_WAYS}")
+            raise InputError(f"Accelerate is configured for {way}; {SUPPORTED}")
     precision = config.MIXED_PRECISION
     timeout = timedelta(minutes=config.TIMEOUT_MINUTES)
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timeout)  # the group of processes
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timeout)  # starts the process group
     if precision == "fp16" and state.device.type == "cpu":
         precision = "no"
     try:
@@ -164,10 +164,10 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
             project_dir=project_dir,
         )
     except ValueError as error:
-        raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {' '.join(str(error).split())}") from None
+        raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {reason_of(error)}") from None
     if accelerator.distributed_type not in DATA_PARALLEL:
-        raise InputError(f"Accelerate is configured for {accelerator.distributed_type.value}; {TWO_WAYS}")
-    if accelerator.is_fsdp2:  # autocast chooses what is computed in 16 bit, as without shards
+        raise InputError(f"Accelerate is configured for {accelerator.distributed_type.value}; {SUPPORTED}")
+    if accelerator.is_fsdp2:  # autocast chooses the 16-bit operations, as without sharding
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     torch.backends.cuda.matmul.allow_tf32 = config.ALLOW_TF32
     torch.backends.cudnn.allow_tf32 = config.ALLOW_TF32
@@ -175,20 +175,21 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
-    """The result of `work`, done by the main process and told to all.
+    """Run `work` in the main process and return its result in all processes.
 
     Raises:
-        InputError: in every process, when `work` raises one, or an OSError as when a disk is full.
+        InputError: in every process, if `work` raises one, or an `OSError` such as a full disk.
     """
-    answer: list = [None, None]
+    result_and_error: list = [None, None]
     if accelerator.is_main_process:
         try:
-            answer[0] = work()
+            result_and_error[0] = work()
         except InputError as error:
-            answer[1] = str(error)
+            result_and_error[1] = str(error)
         except OSError as error:
-            answer[1] = str(file_error(error) or error)
-    broadcast_object_list(answer)
-    if answer[1]:
-        raise InputError(answer[1])
-    return answer[0]
+            result_and_error[1] = str(file_error(error) or error)
+    broadcast_object_list(result_and_error)
+    result, error = result_and_error
+    if error:
+        raise InputError(error)
+    return result

@@ -1,4 +1,4 @@
-"""Parameters that are sharded over the processes (FSDP), and those that are not, as one."""
+"""Uniform access to parameters that may be sharded over the processes (FSDP)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded; then all processes must call this."""
+    """Gather a tensor that may be sharded; if it is, all processes must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def to_cpu(tensor: Tensor) -> Tensor:
-    """A copy on the CPU of the whole tensor."""
+    """Copy the whole tensor to the CPU."""
     return whole(tensor.detach()).to("cpu", copy=True).contiguous()
 
 
 def sharded_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor as its parameter is: sharded, or as it was."""
+    """Shard a whole tensor like its parameter; return it unchanged if the parameter is not sharded."""
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
@@ -27,7 +27,7 @@ def sharded_like(value: Tensor, parameter: Tensor) -> Tensor:
 
 @contextmanager
 def unsharded(model: nn.Module) -> Iterator[None]:
-    """Inside, every process has all parameters, and parts of the model can be called on their own."""
+    """Context in which every process has all parameters, so that submodules can be called on their own."""
     if isinstance(model, FSDPModule):
         model.unshard()
     try:

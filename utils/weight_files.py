@@ -1,4 +1,4 @@
-"""Reading weight files safely: safetensors, or pickles with nothing but tensors in them."""
+"""Read weight files safely: safetensors, or pickles that contain only tensors."""
 
 import re
 import zipfile
@@ -20,42 +20,42 @@ CONTROL = set(range(32)) - set(b"\t\n\f\r")  # bytes that are not in text, unles
 NO_WEIGHTS = "damaged or not a weight file"
 # buffers that the published system stores and every build computes again
 COMPUTED = re.compile(r"\.(attn_mask|relative_position_index|position_ids)$")
-# parts of names that come from a wrapper: DistributedDataParallel, torch.compile, FSDP, activation checkpointing
+# name parts added by DistributedDataParallel, torch.compile, FSDP and activation checkpointing
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 
 def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
-    """Tensors by name from a safetensors file or one of PyTorch, on the CPU; names without those of wrappers.
+    """Read tensors by name from a safetensors or PyTorch file to the CPU, with the names of wrappers removed.
 
     Args:
         path: the file.
-        setting: name of the setting that gave the path, for the message.
+        setting: the setting that gave the path, for the message.
 
     Raises:
-        InputError: the file is missing, damaged, or holds anything else than dense tensors of floating-point numbers
-            and buffers of integers that are not read.
+        InputError: the file is missing or damaged, or contains anything but dense floating-point tensors and the
+            buffers in `COMPUTED`.
     """
     path = in_checkout(path)
     if not path.is_file():
         hint = f" ({setting})" if setting else ""
         raise InputError(
-            f"{path}: no such weight file{hint}; `bash scripts/download_pretrained.sh` fetches the public ones, "
-            "MODEL.RANDOM_WEIGHTS True does without"
+            f"{path}: no such weight file{hint}; fetch public weights with `bash scripts/download_pretrained.sh`, "
+            "or set MODEL.RANDOM_WEIGHTS True"
         )
     weights = read_tensor_file(path)
     if not isinstance(weights, dict):
         raise InputError(f"{path}: expected tensors by name, found {type(weights).__name__}")
-    inner = weights.get("model")  # of Microsoft's files
+    inner = weights.get("model")  # in Microsoft's files
     if isinstance(inner, dict):
         return {**weights, "model": _weights_of(inner, path)}
     return _weights_of(weights, path)
 
 
 def read_tensor_file(path: Path) -> Any:
-    """The content of a safetensors file or one of PyTorch, whatever its name, on the CPU; no code in it is run.
+    """Read a safetensors or PyTorch file of any name to the CPU, without running code in it.
 
     Raises:
-        InputError: it cannot be read; says why, where that can be told.
+        InputError: it cannot be read; the message gives the reason if it is known.
     """
     check_weight_file(path)
     try:
@@ -64,16 +64,16 @@ def read_tensor_file(path: Path) -> Any:
                 return load_file(path)
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile file provokes
+    except Exception as error:  # damaged or hostile files raise many types
         reason = " ".join(str(error).split()) or type(error).__name__
         if code := re.search(r"GLOBAL (\S+)", reason):
-            raise InputError(f"{path}: holds more than tensors ({code[1]}) and is not loaded") from None
+            raise InputError(f"{path}: contains more than tensors ({code[1]}) and is not loaded") from None
         reason = reason.rpartition("WeightsUnpickler error: ")[2][:120]
         raise InputError(f"{path}: {NO_WEIGHTS} ({reason})") from None
 
 
 def check_weight_file(path: Path) -> None:
-    """Raise `InputError` where a file cannot be read or its header tells that it holds no weights."""
+    """Raise `InputError` if a file cannot be read or its first bytes show that it contains no weights."""
     try:
         problem = _why_no_weights(path)
     except OSError as error:
@@ -85,7 +85,7 @@ def check_weight_file(path: Path) -> None:
 
 
 def without_wrappers(name: str) -> str:
-    """The name of a tensor in the model that was wrapped when it was saved."""
+    """Remove the name parts of wrappers from the name of a tensor."""
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 

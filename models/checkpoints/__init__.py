@@ -1,10 +1,9 @@
-"""Checkpoints: our own format, and reading the published one.
+"""Checkpoints: our format, and loading the published format.
 
-Ours is a folder with `model.safetensors` (every parameter that training changed; of a distilled student all),
-`config.yaml` and `checkpoint.json` (progress, scores, digests of the frozen parts, and sizes and digests of the other
-files). The published one is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net), or
-`model.safetensors` and `model_1.safetensors`, as newer versions of Accelerate call them; `published_name` says how its
-names map to ours.
+Our format is a folder with `model.safetensors` (the trained parameters; for a distilled student all), `config.yaml` and
+`checkpoint.json` (progress, scores, digests of the frozen parts, sizes and digests of the other files). The published
+format is `pytorch_model.bin` (everything but the U-Net) and `pytorch_model_1.bin` (the U-Net), or, from newer versions
+of Accelerate, `model.safetensors` and `model_1.safetensors`; `published_name` maps our names to the published ones.
 """
 
 import json
@@ -38,16 +37,13 @@ PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors",
 
 LOGGER = logging.getLogger("cfld")
 
-# our name -> published name, tried in order; the U-Net's are in a file of their own
+# our name -> published name, the first match applies; the U-Net has its own file
 RENAMES = [
     (r"^unet\.", "model."),
     (r"^learned_prompt$", "learnable_vector"),
     (r"^appearance_encoder\.masked_embed$", "backbone.masked_embed"),
     (r"^appearance_encoder\.swin\.", "backbone."),
-    (
-        r"^hybrid_granularity_adapter\.branches\.(\d+)\.conv_(in|out)\.",
-        r"appearance_encoder.zero_conv_\2s.\1.",
-    ),
+    (r"^hybrid_granularity_adapter\.branches\.(\d+)\.conv_(in|out)\.", r"appearance_encoder.zero_conv_\2s.\1."),
     (r"^hybrid_granularity_adapter\.branches\.(\d+)\.blocks\.", r"appearance_encoder.blocks.\1."),
     (r"^pose_adapter\.", "pose_encoder."),
     (r"^prompt_decoder\.clip\.(?:vision_model\.)?", "decoder.clip_model.transformer.vision_model."),
@@ -60,21 +56,16 @@ RENAMES = [
     (r"^prompt_decoder\.feature_position$", "decoder.kv_pos_embed"),
     (r"^prompt_decoder\.", "decoder."),
 ]
-STORED_BUFFERS = re.compile(r"\.(attn_mask|relative_position_index)$")  # in the published files; ours are the same
-LATER_PARTS = {"decoder", "zero_conv_ins", "zero_conv_outs", "downsample", "norm", "mapper"}  # after their siblings
+STORED_BUFFERS = re.compile(r"\.(attn_mask|relative_position_index)$")  # buffers in the published files
+LATER_PARTS = {"decoder", "zero_conv_ins", "zero_conv_outs", "downsample", "norm", "mapper"}  # after siblings
 
 
 def published_name(name: str, model: CFLD) -> str:
-    """The published name of one of our parameters; the U-Net's as in its own file."""
+    """Return the published name of a parameter; for the U-Net, the name in its own file."""
     if isinstance(model.prompt_decoder, LinearPrompt):
         name = re.sub(r"^prompt_decoder\.projection\.", "decoder.decoder_fc.", name)
-    for pattern, replacement in RENAMES:
-        renamed, count = re.subn(pattern, replacement, name)
-        if count:
-            break
-    else:
-        renamed = name
-    # patch merging: timm keeps it at the start of the next stage
+    renamed = next((re.sub(*rename, name) for rename in RENAMES if re.search(rename[0], name)), name)
+    # timm has patch merging at the start of the next stage
     return re.sub(
         r"^backbone\.layers\.(\d+)\.downsample",
         lambda match: f"backbone.layers.{int(match[1]) - 1}.downsample",
@@ -83,9 +74,9 @@ def published_name(name: str, model: CFLD) -> str:
 
 
 def published_names(model: CFLD) -> dict[str, str]:
-    """Our name of everything that the two published files hold, by its name and in its order there.
+    """Return our names of all tensors in the two published files, by published name and in their order.
 
-    Published names in the U-Net's file begin with `model.`.
+    Names in the file of the U-Net begin with `model.`.
     """
     names = {}
     for prefix, module in model.named_modules():
@@ -97,8 +88,8 @@ def published_names(model: CFLD) -> dict[str, str]:
 
 
 def _in_published_order(names: Sequence[str]) -> list[str]:
-    """Names in the order of the published modules: that of ours, but for `LATER_PARTS`."""
-    first: dict[tuple[str, ...], int] = {}  # where each part, named by its whole path, comes first
+    """Sort names by the order of the published modules: our order except for `LATER_PARTS`."""
+    first: dict[tuple[str, ...], int] = {}  # first position of each part by its whole path
     paths = {name: list(accumulate(((part,) for part in name.split(".")), add)) for name in names}
     for path in chain.from_iterable(paths.values()):
         first.setdefault(path, len(first))
@@ -106,26 +97,26 @@ def _in_published_order(names: Sequence[str]) -> list[str]:
 
 
 def published_tensors(model: CFLD) -> dict[str, Tensor]:
-    """Everything that the two published files hold, by `published_names`."""
+    """Return all tensors in the two published files, by `published_names`."""
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {published: own[name] for published, name in published_names(model).items()}
 
 
 def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
-    """Every parameter but the VAE's, by `published_names`."""
+    """Return all parameters except the VAE's, by `published_names`."""
     return {name: tensor for name, tensor in published_tensors(model).items() if isinstance(tensor, nn.Parameter)}
 
 
 def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
-    """The config of a checkpoint: the files given, else the checkpoint's own, with `changes` and then `opts` on top.
+    """Return the config of a checkpoint: the given files, else its own, overridden by `changes` and then by `opts`.
 
     Args:
         config_file: YAML files that describe the checkpoint, or empty.
-        opts: KEY VALUE pairs; these or a file name the checkpoint, as MODEL.PRETRAINED_PATH.
+        opts: KEY VALUE pairs; they or a file set MODEL.PRETRAINED_PATH to the checkpoint.
         changes: YAML files with differences from its config.
 
     Raises:
-        InputError: as `load_config`, or no checkpoint is named.
+        InputError: as `load_config`, or MODEL.PRETRAINED_PATH is empty.
     """
     files, changes = read_config_files(config_file), read_config_files(changes)
     checkpoint = merge_config([*files, *changes], opts).MODEL.PRETRAINED_PATH
@@ -141,23 +132,24 @@ def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: Co
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training changes, by name."""
+    """Return the parameters that training changes, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:
-    """Write the trained and the inherited parameters of a model, as `write_checkpoint` does."""
-    held = {**model.inherited, **trained_parameters(model)}
-    write_checkpoint(folder, {name: p.detach().cpu().contiguous() for name, p in held.items()}, cfg, progress, scores)
+    """Write the trained and the inherited parameters of a model with `write_checkpoint`."""
+    weights = {**model.inherited, **trained_parameters(model)}
+    weights = {name: parameter.detach().cpu().contiguous() for name, parameter in weights.items()}
+    write_checkpoint(folder, weights, cfg, progress, scores)
 
 
 def write_checkpoint(
     folder: Path, weights: Mapping[str, Tensor], cfg: CfgNode, progress: dict, scores: dict[str, float]
 ) -> None:
-    """Write weights on the CPU, the config, the progress and the scores into an existing folder.
+    """Write weights on the CPU, config, progress and scores to an existing folder.
 
-    `checkpoint.json` comes last and records every file that is then in the folder. Its frozen parts are those that
-    the config names, unless `progress` has others under "parts".
+    `checkpoint.json` is written last and records all other files in the folder. Its digests of frozen parts are those
+    of the config, unless `progress` has others under "parts".
     """
     save_file(dict(weights), folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(cfg.dump())
@@ -167,10 +159,10 @@ def write_checkpoint(
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Make sure that one of our checkpoints is what was written.
+    """Check that a checkpoint in our format is intact.
 
     Raises:
-        InputError: it is not there, incomplete or damaged.
+        InputError: it does not exist, is incomplete or damaged.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -178,9 +170,9 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
-    """The model of a config with the weights of MODEL.PRETRAINED_PATH, and the contents of its `checkpoint.json`.
+    """Load the model of a config from MODEL.PRETRAINED_PATH; return it and the contents of its `checkpoint.json`.
 
-    Warns of frozen parts that are not those the checkpoint was trained with.
+    Logs a warning for frozen parts that differ from those of training.
 
     Raises:
         InputError: as `build_model` and `load_checkpoint`.
@@ -193,25 +185,25 @@ def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
 
 
 def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
-    """A line for every frozen part whose files are not those that `progress`, of a checkpoint, was written with."""
+    """Return a line for each frozen part whose files differ from those in `progress` of a checkpoint."""
     before = progress.get("parts", {})
     now = part_digests(cfg) if before else {}
     return [
-        f"{setting} {value_at(cfg, setting)}: other files than the checkpoint was trained with; "
-        "if they hold other weights, its images will be wrong"
+        f"{setting} {value_at(cfg, setting)}: the files differ from those the checkpoint was trained with; "
+        "if the weights differ, its images will be wrong"
         for setting, digest in before.items()
         if now.get(setting, digest) != digest
     ]
 
 
 def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
-    """Load our checkpoint folder, or one of the published system, into `model`.
+    """Load a checkpoint folder in our or the published format into `model`.
 
     Returns:
         the contents of `checkpoint.json`; empty for the published format.
 
     Raises:
-        InputError: no checkpoint there, a damaged one, or one of another variant; names what did not fit.
+        InputError: there is no checkpoint, or it is damaged or does not match the model.
     """
     folder = in_checkout(folder)
     if published := published_files(folder):
@@ -222,8 +214,8 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
         weights = read_weights(folder / WEIGHTS)
         progress = read_progress(folder)
         check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
-        elsewhere = {name for name in model.inherited if name.startswith("unet.")}  # in a file of their own
-        _load(model, weights, (trained_parameters(model).keys() | model.inherited.keys()) - elsewhere, folder)
+        optional = {name for name in model.inherited if name.startswith("unet.")}  # also in the U-Net's own file
+        _load(model, weights, (trained_parameters(model).keys() | model.inherited.keys()) - optional, folder)
         model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())
         return progress
     pairs = ", or ".join(" and ".join(names) for names in PUBLISHED)
@@ -231,61 +223,56 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
 
 
 def published_files(folder: Path) -> list[Path]:
-    """The two files of a published checkpoint; none where there is another one or none."""
+    """Return the two files of a published checkpoint, an empty list if the folder contains none."""
     pairs = [] if (folder / PROGRESS).is_file() else [[folder / name for name in names] for names in PUBLISHED]
     return next((pair for pair in pairs if all(map(Path.is_file, pair))), [])
 
 
 def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str | Path = "checkpoint") -> None:
-    """Load weights under the published names (both files in one dict).
+    """Load weights with published names (both files in one dict).
 
     Raises:
-        InputError: names or shapes that do not fit, listed.
+        InputError: names or shapes do not match.
     """
     ours = {published_name(name, model): name for name, _ in model.named_parameters() if not name.startswith("vae.")}
-    renamed = {}
-    for name, value in weights.items():
-        if not COMPUTED.search(name):
-            renamed[ours.get(name, name)] = value
+    renamed = {ours.get(name, name): value for name, value in weights.items() if not COMPUTED.search(name)}
     _load(model, renamed, set(ours.values()), where)
 
 
 def read_progress(folder: Path) -> dict:
-    """The contents of a checkpoint's `checkpoint.json`.
+    """Read the `checkpoint.json` of a checkpoint.
 
     Raises:
-        InputError: it is missing or something else.
+        InputError: it is missing or malformed.
     """
     try:
         facts = json.loads((folder / PROGRESS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
     if not isinstance(facts, dict) or not all(isinstance(facts.get(key, {}), dict) for key in ("files", "parts")):
-        raise InputError(f"{folder / PROGRESS}: not the progress of a checkpoint; the checkpoint is damaged")
+        raise InputError(f"{folder / PROGRESS}: malformed; the checkpoint is damaged")
     return facts
 
 
 def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:
     own = dict(model.named_parameters())
-    missing = sorted(expected - weights.keys())
-    unexpected = sorted(weights.keys() - own.keys())
-    misshapen = [
-        f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
-        for name, value in weights.items()
-        if name in own and value.shape != own[name].shape
+    mismatches = {
+        "missing": sorted(expected - weights.keys()),
+        "unexpected": sorted(weights.keys() - own.keys()),
+        "of another shape": [
+            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
+            for name, value in weights.items()
+            if name in own and value.shape != own[name].shape
+        ],
+    }
+    found = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in mismatches.items()
+        if names
     ]
-    if missing or unexpected or misshapen:
-        found = [
-            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-            for what, names in (
-                ("missing", missing),
-                ("unexpected", unexpected),
-                ("of another shape", misshapen),
-            )
-            if names
-        ]
+    if found:
         raise InputError(
-            f"{where}: a checkpoint of another variant or config than this model: {'; '.join(found)}; "
+            f"{where}: the checkpoint does not match this config: {'; '.join(found)} parameters; "
             "pass the --config_file it was trained with"
         )
     placed = {name: sharded_like(value, own[name]) for name, value in weights.items()}

@@ -1,4 +1,4 @@
-"""Turn a checkpoint into a folder that diffusers reads, with a model card, or into one of the published system:
+"""Export a checkpoint to a folder for diffusers with a model card, or to the published format:
 
 python -m models.checkpoints export --checkpoint outputs/CFLD/baseline/epochs_100/checkpoints --output exported
 python -m models.checkpoints export --checkpoint published --config_file configs/fashion_256.yaml --output exported
@@ -13,8 +13,8 @@ from models.checkpoints import PUBLISHED
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 
-FORMATS = {  # what writes each, and what it has written
-    "pipeline": (export, "a pipeline; README.md there says how to use it"),
+FORMATS = {  # the function that writes each, and its description
+    "pipeline": (export, "a pipeline; see its README.md"),
     "published": (export_published, f"{' and '.join(PUBLISHED[0])}, for MODEL.PRETRAINED_PATH of the published system"),
 }
 
@@ -23,12 +23,12 @@ FORMATS = {  # what writes each, and what it has written
 def main() -> None:
     parser = Parser(__doc__, prog="python -m models.checkpoints")
     command = parser.add_subparsers(required=True, metavar="export").add_parser(
-        "export", help="write a folder for other programs", description=__doc__
+        "export", help="export a checkpoint for other programs", description=__doc__
     )
-    command.add_argument("--checkpoint", required=True, help="folder of a checkpoint, ours or published")
-    command.add_argument("--output", required=True, type=Path, help="folder to make")
-    command.add_argument("--config_file", default="", help="YAML file it was trained with, where it has none itself")
-    command.add_argument("--format", default="pipeline", choices=FORMATS, help="of the folder (pipeline)")
+    command.add_argument("--checkpoint", required=True, help="checkpoint folder, in our or the published format")
+    command.add_argument("--output", required=True, type=Path, help="output folder")
+    command.add_argument("--config_file", default="", help="YAML file it was trained with, if it has none of its own")
+    command.add_argument("--format", default="pipeline", choices=FORMATS, help="format of the folder (pipeline)")
     arguments = parser.parse_args()
     write, written = FORMATS[arguments.format]
     write(arguments.checkpoint, arguments.output, arguments.config_file)

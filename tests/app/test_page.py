@@ -114,7 +114,7 @@ def test_gradio_is_imported_without_proxies_and_writes_where_it_can():
     environment = {**os.environ, "ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_TEMP_DIR": "/dev/null/x"}
     program = [sys.executable, REPOSITORY / "pose_transfer_app.py", "--checkpoint", "nowhere"]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-    reason = "cannot be written (Not a directory); choose another place"
+    reason = "cannot be written (Not a directory); choose another location"
     assert (done.returncode, done.stderr) == (1, f"error: GRADIO_TEMP_DIR /dev/null/x: {reason}\n")
 
 

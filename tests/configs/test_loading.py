@@ -73,7 +73,7 @@ def test_a_config_of_any_editor(tmp_path: Path, encoding):
 )
 def test_a_setting_that_a_file_has_twice_is_refused(tmp_path: Path, text: str):
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(InputError, match="config.yaml: not a YAML file: .* is there twice .*join the two"):
+    with pytest.raises(InputError, match="config.yaml: not a YAML file: .* is given twice .*join the two"):
         load_config(tmp_path / "config.yaml")
 
 
@@ -149,7 +149,7 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["MODEL.DECODER_CONFIG.HEADS", "7"], ("CTX_DIM 768", "HEADS 7")),
         (["MODEL.DECODER_CONFIG.DEPTH", "-1"], ("N_CTX", "64")),
         (["MODEL.DECODER_CONFIG.POSE_QUERY", "True"], ("N_CTX", "256")),
-        (["MODEL.APPEARANCE_GUIDANCE_CONFIG.HEADS", "[2]"], ("one length",)),
+        (["MODEL.APPEARANCE_GUIDANCE_CONFIG.HEADS", "[2]"], ("equal length",)),
         (["MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_QUERIES", "False"], ("TO_QUERIES",)),
         (["MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX", "[3, 3]"], ("TRAINABLE_BLOCK_IDX", "different numbers")),
         (["MODEL.U_COND_PERCENT", "2.0"], ("U_COND_PERCENT", "between 0 and 1")),
@@ -210,7 +210,7 @@ def test_removed_settings_are_ignored_with_one_note_each(tmp_path: Path, capsys,
     for _ in range(2):
         cfg = load_config(path)
     assert cfg.INPUT.BATCH_SIZE == 3 and "KEPT_PHOTOS" not in cfg.INPUT
-    note = "INPUT.KEPT_PHOTOS was removed (INPUT.CACHE keeps photos); ignored\n"
+    note = "INPUT.KEPT_PHOTOS was removed (use INPUT.CACHE photos); ignored\n"
     assert capsys.readouterr().err == f"note: {path}: {note}"
     load_config("", ["INPUT.KEPT_PHOTOS", "1"])
     assert capsys.readouterr().err == f"note: command line: {note}"

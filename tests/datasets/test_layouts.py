@@ -62,7 +62,7 @@ def test_what_the_real_set_leaves_out(tmp_path):
     (tmp_path / "train_highres" / "c.heic").touch()
     notes = []
     assert [path.name for path in fid_real_images(tmp_path, say=notes.append)] == ["a.jpg", "b.tif"]
-    assert notes == [f"note: {tmp_path}/train_highres: 1 left out (c.heic), expected JPEG, PNG, WEBP, BMP, TIFF, AVIF"]
+    assert notes == [f"note: {tmp_path}/train_highres: 1 skipped (c.heic), expected JPEG, PNG, WEBP, BMP, TIFF, AVIF"]
 
 
 def test_name_of_a_generated_image():
@@ -154,7 +154,7 @@ def test_rows_that_no_pair_uses_may_be_empty_and_shares_are_refused(tmp_path):
     assert len(load_pairs(tmp_path, "test")) == 1
     write_annotations(tmp_path / ANNOTATION, {name: np.where(p < 0, -1, p / 100) for name, p in points.items()})
     with pytest.raises(
-        InputError, match="annotation-test.csv: all keypoints .* expected pixels of the frame, not shares"
+        InputError, match="annotation-test.csv: all keypoints .* expected pixels of the frame, not fractions"
     ):
         load_pairs(tmp_path, "test")
 

@@ -59,26 +59,26 @@ def test_the_surest_of_several_people_and_nobody(tmp_path):
         (b"\xff{", "not UTF-8 or UTF-16 text; expected OpenPose's output"),
         (b"[]", 'no list "people"'),
         (b'{"people": {}}', 'no list "people"'),
-        (b'{"people": [7]}', r"people\[0\] holds no pose_keypoints_2d"),
-        (b'{"people": [{"pose_keypoints": 7}]}', r"people\[0\].pose_keypoints is no list"),
+        (b'{"people": [7]}', r"people\[0\] has no pose_keypoints_2d"),
+        (b'{"people": [{"pose_keypoints": 7}]}', r"people\[0\].pose_keypoints is not a list"),
         (b'{"keypoints": 7, "width": 9, "height": 9}', 'no list "people" or "keypoints"'),
-        (b'{"keypoints": [[1, 2], [3, 4]], "width": 9, "height": 9}', "keypoints is no list of 18"),
-        (b'{"keypoints": [%s[1]], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is no list of 18"),
-        (b'{"keypoints": [%s9], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is no list of 18"),
-        (b'{"keypoints": [], "width": "x", "height": 9}', "no number of pixels"),
+        (b'{"keypoints": [[1, 2], [3, 4]], "width": 9, "height": 9}', "keypoints is not a list of 18"),
+        (b'{"keypoints": [%s[1]], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is not a list of 18"),
+        (b'{"keypoints": [%s9], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is not a list of 18"),
+        (b'{"keypoints": [], "width": "x", "height": 9}', "not a number of pixels"),
         (b'{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "18 .COCO. or 25 .BODY_25."),
-        (b'{"people": [{"pose_keypoints_2d": ["a"]}]}', "pose_keypoints_2d is no list"),
-        (b'{"people": [], "canvas_height": -5, "canvas_width": 9}', "no number of pixels"),
-        (b'{"people": [], "canvas_height": 9, "canvas_width": Infinity}', "no number of pixels"),
-        (b'{"people": [], "canvas_height": 1e-320, "canvas_width": 9}', "no number of pixels"),
-        (b'{"people": [], "canvas_height": 1%s, "canvas_width": 9}' % (b"0" * 400), "no number of pixels"),
+        (b'{"people": [{"pose_keypoints_2d": ["a"]}]}', "pose_keypoints_2d is not a list"),
+        (b'{"people": [], "canvas_height": -5, "canvas_width": 9}', "not a number of pixels"),
+        (b'{"people": [], "canvas_height": 9, "canvas_width": Infinity}', "not a number of pixels"),
+        (b'{"people": [], "canvas_height": 1e-320, "canvas_width": 9}', "not a number of pixels"),
+        (b'{"people": [], "canvas_height": 1%s, "canvas_width": 9}' % (b"0" * 400), "not a number of pixels"),
         (b'{"people": [{"pose_keypoints_2d": [%s1e308]}]}' % (b"9," * 53), "a value beyond 10000000; correct it"),
-        (b'{"people": [{"pose_keypoints_2d": [%s1%s]}]}' % (b"9," * 53, b"0" * 400), "pose_keypoints_2d is no list"),
+        (b'{"people": [{"pose_keypoints_2d": [%s1%s]}]}' % (b"9," * 53, b"0" * 400), "pose_keypoints_2d is not a list"),
         (
             b'{"people": [{"pose_keypoints_2d": [%s1]}]}' % (b"0.5," * 53),
-            "in shares of an image .x 0.5 to 0.5, y 0.5 to 0.5.; add its canvas_height",
+            "fractions of an image .x 0.5 to 0.5, y 0.5 to 0.5.; add its canvas_height",
         ),
-        (b'{"people": [], "canvas_height": "x", "canvas_width": 9}', "no number of pixels"),
+        (b'{"people": [], "canvas_height": "x", "canvas_width": 9}', "not a number of pixels"),
     ],
 )
 def test_other_files_are_named(tmp_path, content, message):
@@ -109,7 +109,7 @@ def test_a_joint_outside_the_image_does_not_change_the_unit(tmp_path, beyond):
     points = shares()
     points[10] = beyond, 0.5
     figures = read(tmp_path / "a.json", points, (512, 768))
-    assert np.allclose(figures.surest(), points * (512, 768)) and "given in shares" in figures.unit
+    assert np.allclose(figures.surest(), points * (512, 768)) and "given as fractions" in figures.unit
     for options in ({"image": (512, 768)}, {"canvas": (512, 768), "image": (9, 9)}):
         assert np.array_equal(read(tmp_path / "a.json", points, **options).surest(), figures.surest())
 
@@ -130,11 +130,11 @@ def test_coordinates_of_a_given_frame_are_taken_as_they_are(tmp_path):
     "points, canvas, message",
     [
         (shares(), None, "x 0.1 to 0.9, y 0.1 to 0.9.; add its canvas_height and canvas_width"),
-        (shares(), (20, 10), "may be pixels or shares of a canvas of 10 x 20"),
+        (shares(), (20, 10), "may be pixels or fractions of a canvas of 10 x 20"),
         (
             shares(2, -1),
             (512, 768),
-            "x -0.8 to 0.8, y -0.8 to 0.8 are neither shares of the canvas .0 to 1. nor its pixels",
+            "x -0.8 to 0.8, y -0.8 to 0.8 are neither fractions of the canvas .0 to 1. nor its pixels",
         ),
     ],
 )

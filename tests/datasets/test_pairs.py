@@ -160,34 +160,6 @@ def test_block_mask_uses_the_logarithm_of_the_aspect_ratio():
     assert abs(np.mean(log_ratios)) < 0.2
 
 
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        (dict(ratios=(0.1, 0.2), ratio_vars=(0.1,)), "PRED_RATIO has 2 values and PRED_RATIO_VAR 1"),
-        (dict(aspect_ratio=(0.0, 2.0)), "PRED_ASPECT_RATIO"),
-        (dict(aspect_ratio=(3.0, 2.0)), "PRED_ASPECT_RATIO"),
-    ],
-)
-def test_mask_settings_are_checked(settings, message):
-    with pytest.raises(InputError, match=message):
-        MaskSettings(
-            **{
-                "patch_size": 4,
-                "ratios": (0.3,),
-                "ratio_vars": (0.0,),
-                "aspect_ratio": (0.5, 2.0),
-                **settings,
-            }
-        )
-
-
-def test_settings_are_checked(pairs):
-    with pytest.raises(InputError, match="MIN_SCALE"):
-        TrainPairs(pairs, SIZES, seed=0, min_scale=0)
-    with pytest.raises(InputError, match="patches"):
-        TrainPairs(pairs, replace(SIZES, cond=(33, 32)), seed=0, mask=MASK)
-
-
 @pytest.mark.parametrize("content, num_workers", [(b"", 0), (b"not an image", 0), (None, 0), (None, 1)])
 def test_an_unreadable_image_is_named(pairs, content, num_workers):
     path = pairs[0].source_path

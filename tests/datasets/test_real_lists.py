@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import generate_market_datasets
+from datasets.fashion_preparation import read_list
 from datasets.keypoints import FRAME, MISSING, gaussian_centres, gaussian_maps, skeleton_image
 from datasets.layouts import LAYOUTS, load_pairs
 from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import read_annotations, read_pairs
-from generate_fashion_datasets import read_list
 from inference.pose_sources import PoseReader
 from tests.shared import SHARED
 
@@ -43,7 +43,7 @@ def test_market_is_prepared_with_the_published_test_pairs(market, tmp_path, caps
     (tmp_path / "market-pairs-test.csv").symlink_to(LISTS / "market-pairs-test.csv")
     generate_market_datasets.main(["--root_dir", str(tmp_path), "--workers", "1"])
     output = capsys.readouterr().out
-    assert "market-pairs-train.csv: 263632 pairs, made\n" in output
+    assert "market-pairs-train.csv: 263632 pairs, written\n" in output
     assert "market-pairs-test.csv: 12000 pairs, found\n" in output
     assert load_pairs(tmp_path, "test", "market").names == read_pairs(LISTS / "market-pairs-test.csv")
     assert len(benchmark_pairs(market["test"], "test")) == 12_000  # where that file is not there

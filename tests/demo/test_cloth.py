@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from datasets import load_pairs
+from datasets.fashion_preparation import generate as prepare
 from datasets.pair_lists import file_name
 from demo import cloth
 from demo.drawn_people import RECORD, draw, draw_dataset, people_in
-from generate_fashion_datasets import generate as prepare
 from tests.tiny import run_main
 
 

@@ -73,7 +73,7 @@ def test_scheduler_mistakes_are_named(folder: str):
     "text, message",
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "holds no settings by name"),
+        ("[]", "expected a JSON object with settings"),
         ('{"beta_schedule": "x"}', "cannot be used for the scheduler ddim"),
         ('{"num_train_timesteps": "many"}', "cannot be used for the scheduler ddim"),
     ],

@@ -83,7 +83,7 @@ def test_baselines_that_differ_have_a_row_each(tmp_path, monkeypatch, capsys):
     ]
 
 
-@pytest.mark.parametrize("labels, message", [("aa", "a is there twice"), (["copy of the source"], "another label")])
+@pytest.mark.parametrize("labels, message", [("aa", "a is given twice"), (["copy of the source"], "another label")])
 def test_two_rows_of_one_name_are_one_line(tmp_path, monkeypatch, capsys, labels, message):
     write_scores(tmp_path, {"PSNR": 20.0}, {})
     assert run_report(monkeypatch, *[f"{label}={tmp_path / 'metrics.json'}" for label in labels]) == 1

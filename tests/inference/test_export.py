@@ -63,7 +63,7 @@ def test_changed_files_are_named(exported):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert f"{weights}: damaged: its content is not what was written" in refused(exported)
+    assert f"{weights}: damaged: the content changed after it was written" in refused(exported)
     weights.unlink()
     assert f"{weights}: damaged: cannot be read" in refused(exported)
 

@@ -253,7 +253,7 @@ SHARES = np.linspace((0, 0), (1, 1), 18)
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
         ({"pose": np.full((18, 2), -1)}, "pose 1: no person found"),
         ({"pose": [SHARES * FRAME, SHARES]}, "pose 2: the skeleton is smaller than 5% .* x 0 to 1, y 0 to 1 in pixels"),
-        ({"pose": SHARES * FRAME + FRAME}, "pose 1: the skeleton lies wholly outside the frame of 256 x 176"),
+        ({"pose": SHARES * FRAME + FRAME}, "pose 1: the skeleton lies entirely outside the frame of 256 x 176"),
         ({"pose": SHARES * (1e12, 100)}, "pose 1: a keypoint lies far outside the frame"),
     ],
 )

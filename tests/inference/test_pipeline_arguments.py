@@ -44,7 +44,7 @@ def test_photos_that_cannot_be_read(tmp_path):
     Image.effect_noise((88, 128), 50).save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-200])
     with Image.open(tmp_path / "cut.jpg") as cut:
-        for photo, reason in ((cut, "truncated"), (Image.new("F", (88, 128)), "samples of 32 bits")):
+        for photo, reason in ((cut, "truncated"), (Image.new("F", (88, 128)), "32-bit samples")):
             with pytest.raises(InputError, match=f"an image cannot be read .*{reason}"):
                 images_of([PHOTO, photo])
 

@@ -115,7 +115,7 @@ def test_other_json(tmp_path, document):
 
 
 EMPTY = f"{[-1] * 18}"
-NOBODY = "no person found; use a photo that shows one from head to hip, or give keypoints"
+NOBODY = "no person found; use a photo that shows a person from head to hip, or give keypoints"
 
 
 def row(name: str, points: np.ndarray) -> str:
@@ -162,7 +162,7 @@ def test_of_poses_that_belong_to_photos_none_is_left_out(tmp_path):
 
 
 SMALL = "is smaller than 5% of the frame of 256 x 176 .height x width.; read: "
-OUTSIDE = "lies wholly outside the frame of 256 x 176 .height x width.; read: "
+OUTSIDE = "lies entirely outside the frame of 256 x 176 .height x width.; read: "
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_photo_and_a_folder(tmp_path, capsys):
     poses = PoseReader(OnePerson(STANDING * 4), FRAME).read([str(tmp_path), "seated_left"])
     assert [pose.name for pose in poses] == ["b", "friend", "seated_left"]
     assert np.allclose(poses[1].keypoints, STANDING)
-    assert capsys.readouterr().out.startswith(f"note: {tmp_path}: 1 left out (other.heic), expected JPEG")
+    assert capsys.readouterr().out.startswith(f"note: {tmp_path}: 1 skipped (other.heic), expected JPEG")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: no .csv, .json, .*files in this folder"):
         READER.read([str(tmp_path / "empty")])

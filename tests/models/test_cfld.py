@@ -205,7 +205,7 @@ def test_hidden_patches_change_the_features(tmp_path: Path):
         ),
         (
             {"MODEL": {"UNET_CONFIG": {"TRAINABLE_BLOCK_IDX": [2, 11, 12]}}},
-            ("UNET_CONFIG.TRAINABLE_BLOCK_IDX names [2, 12]", "are 3, 4, 5, 6, 7, 8, 9, 10, 11"),
+            ("UNET_CONFIG.TRAINABLE_BLOCK_IDX has [2, 12]", "are 3, 4, 5, 6, 7, 8, 9, 10, 11"),
         ),
         ({"MODEL": {"POSE_GUIDANCE_CONFIG": {"IN_CHANNELS": 40}}}, ("multiples of 32",)),
         ({"MODEL": {"RANDOM_WEIGHTS": False}}, ("no weights", "download_pretrained.sh")),

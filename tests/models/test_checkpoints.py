@@ -138,7 +138,7 @@ def test_another_variant_is_named(tmp_path: Path):
     saved(tmp_path)
     (tmp_path / "other").mkdir()
     model = build_model(variant_config("no_app", tmp_path / "other"))
-    with pytest.raises(InputError, match="another variant") as error:
+    with pytest.raises(InputError, match="does not match this config") as error:
         load_checkpoint(model, tmp_path / "checkpoint")
     assert "unexpected" in str(error.value) and "\n" not in str(error.value)
 
@@ -166,7 +166,7 @@ def test_other_frozen_parts_are_named(tmp_path: Path, monkeypatch: pytest.Monkey
     config.write_text(config.read_text() + "\n")
     load_model(cfg)
     (line,) = lines
-    assert line.startswith(f"MODEL.UNET_CONFIG.PRETRAINED_PATH {config.parent}: other files") and "\n" not in line
+    assert line.startswith(f"MODEL.UNET_CONFIG.PRETRAINED_PATH {config.parent}: the files differ") and "\n" not in line
     progress = json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())
     del progress["parts"]  # of a checkpoint that does not say
     assert checkpoints.other_parts(progress, cfg) == []

@@ -23,7 +23,7 @@ def test_a_file_that_lacks_tensors_is_refused(tmp_path: Path):
     weights = load_file(path)
     del weights["decoder.conv_in.bias"]
     save_file(weights, path)
-    with pytest.raises(InputError, match=r"1 tensors are missing \(decoder.conv_in.bias\)") as error:
+    with pytest.raises(InputError, match=r"1 tensors of config.json are missing \(decoder.conv_in.bias\)") as error:
         load_part(AutoencoderKL, str(tmp_path), random_weights=False)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 

@@ -145,7 +145,9 @@ def test_a_folder_belongs_to_one_process_until_it_ends(tmp_path):
     other = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path, there))
     other.start()
     assert here.recv() == "held"
-    with pytest.raises(InputError, match=f"{tmp_path}: process {other.pid} on .* is writing there; wait until"):
+    with pytest.raises(
+        InputError, match=f"{tmp_path}: process {other.pid} on .* is writing to this folder; wait until"
+    ):
         lock_folder(tmp_path)
     other.kill()
     other.join()

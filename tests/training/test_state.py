@@ -157,7 +157,7 @@ def without_one(content):
         (of_another_shape, r"exp_avg of backbone.patch_embed.norm.weight has shape \(1,\), expected \(16,\)"),
         (without_one, "does not hold the moments of every parameter of an Adam optimizer"),
         (lambda content: [1], "does not hold the moments of every parameter of an Adam optimizer"),
-        (lambda content: {**content, "code": pytest.fail}, "holds more than tensors"),
+        (lambda content: {**content, "code": pytest.fail}, "contains more than tensors"),
         (lambda content: None, "is a web page"),
     ],
 )

@@ -66,12 +66,12 @@ def test_a_file_may_have_the_longest_name_there_is(tmp_path: Path):
 def test_places_that_cannot_be_written(tmp_path: Path, place, reason):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
-    message = rf"^--output .*: cannot be written \({reason}\); choose another place$"
+    message = rf"^--output .*: cannot be written \({reason}\); choose another location$"
     with pytest.raises(InputError, match=message):
         check_writable(tmp_path / place, "--output")
     with pytest.raises(InputError, match=message):
         check_writable(tmp_path / place / "a.json", "--output", is_file=True)
-    with pytest.raises(InputError, match=r"cannot be written \(it is a folder\)"):
+    with pytest.raises(InputError, match=r"cannot be written \(is a folder\)"):
         check_writable(tmp_path, "--output", is_file=True)
 
 
@@ -118,7 +118,11 @@ def test_forms(value, form, expected):
 
 def test_a_record_says_what_is_wrong(tmp_path: Path):
     path = tmp_path / "a.json"
-    for content, message in ((None, "cannot be read"), (b"\xff{", "as JSON"), (b"[]", "holds no step by name")):
+    for content, message in (
+        (None, "cannot be read"),
+        (b"\xff{", "as JSON"),
+        (b"[]", "expected a JSON object with step"),
+    ):
         if content:
             path.write_bytes(content)
         with pytest.raises(InputError, match=f"a.json: .*{message}.*; remove it"):

@@ -127,5 +127,5 @@ def test_turns_that_there_are_not(picture, turn):
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_samples_of_32_bits_are_refused(tmp_path, mode):
     Image.new(mode, (9, 9)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="a.tif: cannot be read as an image .samples of 32 bits, expected 8 or 16"):
+    with pytest.raises(InputError, match="a.tif: cannot be read as an image .32-bit samples, expected 8 or 16"):
         open_image(tmp_path / "a.tif")

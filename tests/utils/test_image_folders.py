@@ -58,4 +58,4 @@ def test_the_note_names_some(tmp_path):
     say_left_out(tmp_path, [], notes.append)
     say_left_out(tmp_path, [tmp_path / f"{i}.heic" for i in range(7)], notes.append)
     [note] = notes
-    assert "7 left out (0.heic, 1.heic, 2.heic, 3.heic, 4.heic, ...), expected JPEG, PNG" in note
+    assert "7 skipped (0.heic, 1.heic, 2.heic, 3.heic, 4.heic, ...), expected JPEG, PNG" in note

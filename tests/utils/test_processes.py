@@ -30,7 +30,7 @@ def test_arguments_in_any_order():
 @pytest.mark.parametrize("rank, waits", [("0", False), ("1", True)])
 def test_the_first_process_speaks_first(monkeypatch, capsys, rank, waits):
     monkeypatch.setenv("RANK", rank)
-    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    monkeypatch.setattr(processes, "FIRST_PROCESS_SECONDS", 0.3)
 
     @entrypoint
     def main():

@@ -67,12 +67,12 @@ def test_a_file_is_read_by_its_content_whatever_its_name(tmp_path, name):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "is a Git LFS pointer"),
         (b'{"error": "Repository not found"}', 'is JSON that begins with \'{"error": "Repository not found"}\''),
         (b"Access denied", "damaged or not a weight file (text that begins with 'Access denied')"),
-        (WHOLE["PyTorch"][:-1], "is cut off; download it again"),
-        (WHOLE["PyTorch"][:300], "is cut off; download it again"),
+        (WHOLE["PyTorch"][:-1], "is truncated; download it again"),
+        (WHOLE["PyTorch"][:300], "is truncated; download it again"),
         (WHOLE["older PyTorch"][:-5], "damaged or not a weight file (unexpected EOF"),
         (WHOLE["safetensors"][:-1], "damaged or not a weight file (Error while deserializing header: incomplete"),
         (bytes(1000), "damaged or not a weight file (neither safetensors nor PyTorch's format)"),
-        (saved({"a": torch.nn.Linear(1, 1)}), "holds more than tensors (torch.nn.modules.linear.Linear) and is not"),
+        (saved({"a": torch.nn.Linear(1, 1)}), "contains more than tensors (torch.nn.modules.linear.Linear) and is not"),
     ],
 )
 def test_what_a_file_is_instead_of_weights_is_named(tmp_path, name, content, reason):
