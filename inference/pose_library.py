@@ -10,7 +10,7 @@ import numpy as np
 from datasets.keypoints import FRAME
 from inference.framing import Framing
 
-LIBRARY = Path(__file__).with_name("library.json")
+LIBRARY = Path(__file__).with_name("pose_library.json")
 
 
 @dataclass(frozen=True)
