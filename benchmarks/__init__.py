@@ -1,0 +1,1 @@
+"""Counted work, memory use and speed, the published way of working beside ours."""

@@ -1,46 +1,28 @@
-"""Counted work of training and sampling, the published way beside ours; nothing is computed or allocated.
+"""Counted work of training and sampling, the published way and ours; nothing is computed or allocated.
 
-The config's model runs with shapes alone (meta tensors), so full size takes seconds on any machine. FLOP are
+The config's model runs with shapes alone (meta tensors), so that full size takes seconds on any machine. FLOP are
 2 x multiply-add, counted as operations are dispatched.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from yacs.config import CfgNode
 
+from benchmarks.workloads import sampling_stages, zero_batch
 from configs import load_config
-from diffusion.guidance import GUIDANCE, Branch, guidance_branches
+from diffusion.guidance import GUIDANCE, guidance_branches
 from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
-from models.unet import predict_noise
-from models.vae import decode_latents, downscale_factor
 
 TERA = 1e12
 
 
-def batch_of(cfg: CfgNode, pairs: int, posteriors: bool, model: CFLD) -> dict[str, Tensor]:
-    """A training batch of zeros."""
-    gt, cond, pose = (tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))
-    sides = [side // downscale_factor(model.vae) for side in gt]
-    batch = {"img_cond": torch.zeros(pairs, 3, *cond), "seed": np.arange(pairs)}
-    for side in ("src", "tgt"):
-        batch[f"pose_img_{side}"] = torch.zeros(pairs, 21, *pose)
-        if posteriors:
-            batch[f"posterior_{side}"] = torch.zeros(pairs, 2, model.unet.config.in_channels, *sides)
-        else:
-            batch[f"img_{side}"] = torch.zeros(pairs, 3, *gt)
-    return batch
-
-
 class FlopCounter(TorchDispatchMode):
-    """Adds up what torch's registry says of every operation; `FlopCounterMode` also follows modules, and fails
-    where a parameter is the argument of one."""
+    """Sums what torch's registry says of every operation; `FlopCounterMode` also follows modules, and fails where a
+    parameter is the argument of one."""
 
     total = 0
 
@@ -59,43 +41,34 @@ def flop(work: Callable[[], object]) -> float:
 
 
 def training_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
-    """Of one pair: both ground truths through the VAE and activations recomputed; then neither."""
-    model.train()
-    model.unet.enable_gradient_checkpointing()
-    published = flop(lambda: model(batch_of(cfg, 1, False, model)).backward())
+    """Of one pair. Published: both ground truths through the VAE, activations recomputed; ours: neither."""
+    model.train().unet.enable_gradient_checkpointing()
+    published = flop(lambda: model(zero_batch(cfg, 1, False, model)).backward())
     model.unet.disable_gradient_checkpointing()
-    return {"published": published, "ours": flop(lambda: model(batch_of(cfg, 1, True, model)).backward())}
+    return {"published": published, "ours": flop(lambda: model(zero_batch(cfg, 1, True, model)).backward())}
 
 
 @torch.no_grad()
 def sampling_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
-    """Of one image: with all branches; then with those whose coefficient is not zero."""
-    settings, model = SamplingSettings.of(cfg), model.eval()
-    batch = batch_of(cfg, 1, True, model)
-    latents = torch.zeros_like(batch["posterior_src"][:, 0])
-    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
-
-    def step(branches: Sequence[Branch]) -> float:
-        stacked, rows = model.branches(conditions, branches), latents.repeat(len(branches), 1, 1, 1)
-        return flop(lambda: predict_noise(model.unet, rows, torch.zeros(len(rows)), stacked))
-
-    once = flop(lambda: model.encode(batch["img_cond"], batch["pose_img_tgt"]))
-    once += flop(lambda: decode_latents(model.vae, latents))
-    everything = [branch for branch, _ in GUIDANCE[settings.guidance_type](settings.scales)]
-    needed = [branch for branch, _ in guidance_branches(settings.guidance_type, settings.scales)]
-    return {
-        name: once + settings.num_inference_steps * step(branches)
-        for name, branches in (("published", everything), ("ours", needed))
-    }
+    """Of one image. Published: all guidance branches; ours: those whose coefficient is not 0."""
+    settings, counts = SamplingSettings.of(cfg), {}
+    scales = settings.guidance_scales
+    for way, table in {
+        "published": GUIDANCE[settings.guidance_type](scales),
+        "ours": guidance_branches(settings.guidance_type, scales),
+    }.items():
+        stages, _ = sampling_stages(cfg, model.eval(), 1, [branch for branch, _ in table])
+        stage = {name: flop(work) for name, work in stages.items()}
+        counts[way] = stage["encode"] + settings.num_inference_steps * stage["U-Net"] + stage["VAE decode"]
+    return counts
 
 
 COUNTS = {"train": training_flop, "sample": sampling_flop}
 
 
-@cache
-def counted(unit: str, config: str, opts: tuple[str, ...] = ()) -> dict[str, float]:
+def counted(name: str, config: str, opts: tuple[str, ...] = ()) -> dict[str, float]:
     """TFLOP of one pair (`train`) or image (`sample`) with a config, by way of working."""
     cfg = load_config(config, [*opts, "MODEL.RANDOM_WEIGHTS", "True"])
     model = build_model(cfg, device="meta")
     with torch.device("meta"):
-        return COUNTS[unit](cfg, model)
+        return COUNTS[name](cfg, model)

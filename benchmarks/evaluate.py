@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from benchmarks.arms import clock
+from benchmarks.timing import clock
 from evaluation.metrics.similarity import psnr, ssim, ssim_256
 from evaluation.scores import NETWORK_BATCH, PIXEL_BATCH, in_batches
 

@@ -1,4 +1,4 @@
-"""How `inference/pose_library.json` was made: stances and views of the drawn people's prior, taken by an average figure.
+"""How `pose_library.json` was made: stances and views of the drawn people's prior, taken by an average figure.
 
 python -m demo.make_pose_library        writes it again
 """
@@ -44,7 +44,7 @@ PROPORTIONS = {
 
 
 def make_library() -> dict[str, dict[str, list[float]]]:
-    """The contents of `inference/pose_library.json`."""
+    """The contents of `pose_library.json`."""
     person = average_person()
     poses = {f"{stance}_{view}": _place(person, stance, view) for stance, views in FULL.items() for view in views}
     for stance, views in HALF.items():

@@ -19,7 +19,7 @@ from models.pretrained_parts import one_line, quiet_libraries
 from utils.errors import InputError
 from utils.file_digests import check_files, file_records
 from utils.files import PARTIAL, check_writable, in_checkout, read_record
-from utils.weight_files import check_weight_file
+from utils.weight_formats import check_start
 
 from .generation import sampling_scheduler
 from .pipeline import CFLDPipeline
@@ -87,7 +87,10 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
     for weights in sorted(path.glob("*/*.safetensors")):
-        check_weight_file(weights)
+        try:
+            check_start(weights)
+        except ValueError as error:
+            raise InputError(f"{weights}: {error}") from None
     if (path / FILES).is_file():
         check_files(path, read_record(path / FILES))
     try:

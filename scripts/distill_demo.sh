@@ -42,4 +42,21 @@ done
 echo "$PAIRS pairs, scores against the ground truth:"
 python -m evaluation "${scores[@]}"
 echo "and how alike to the teacher's images in 50 steps:"
-python -m benchmarks.likeness "${folders[0]#*=}" "${folders[@]:1}"
+python - "${folders[@]}" <<'END'
+import sys
+from pathlib import Path
+
+from torchvision.io import decode_image
+
+from metrics.report import score_table
+from metrics.scores import Scorer
+
+rows = dict(row.split("=", 1) for row in sys.argv[1:])
+teachers = sorted(Path(rows.pop("teacher_50")).glob("*_vis.png"))
+for label, folder in rows.items():
+    scorer = Scorer("cpu")
+    for index, path in enumerate(teachers):
+        scorer.update(decode_image(Path(folder, path.name))[None], decode_image(path)[None], [index])
+    rows[label] = scorer.compute()
+print(score_table(rows))
+END

@@ -11,9 +11,8 @@ from utils.command_line import Parser
 COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
     "python -m benchmarks",
     "python -m demo.cloth",
-    "python -m benchmarks.likeness",
     "python -m demo.drawn_people",
-    "python -m evaluation",
+    "python -m metrics",
     "python -m models.checkpoints export",
     "python -m demo.demo_weights",
     "python -m training.report",

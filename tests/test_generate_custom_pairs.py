@@ -15,7 +15,7 @@ from datasets.layouts import load_pairs
 from datasets.pair_lists import read_annotations, write_annotations
 from demo.drawn_people import draw_dataset
 from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator
-from tests.poses import networks
+from tests.inference import networks
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 

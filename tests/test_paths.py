@@ -30,7 +30,6 @@ WRITING = {
     "pose_transfer_generate": (["--source", "a.jpg", "--pose", "b.json"], "--output"),
     "pose_transfer_train": (["INPUT.ROOT_DIR", "nowhere"], OUTPUT),
     "pose_transfer_train caching": (["INPUT.ROOT_DIR", "nowhere", "INPUT.CACHE", "photos"], "INPUT.CACHE_DIR"),
-    "pose_transfer_distill": (["INPUT.ROOT_DIR", "nowhere", "MODEL.PRETRAINED_PATH", "nowhere"], OUTPUT),
     "pose_transfer_test": (["INPUT.ROOT_DIR", "nowhere", "MODEL.PRETRAINED_PATH", "nowhere"], OUTPUT),
     "pose_transfer_evaluate": (["--generated", "nowhere", "--dataset", "nowhere"], "--output"),
     "pose_transfer_verify": (["INPUT.ROOT_DIR", "nowhere"], "--report"),
@@ -40,7 +39,6 @@ WRITING = {
     "models.checkpoints.__main__": (["export", "--checkpoint", "nowhere"], "--output"),
     "demo.drawn_people": ([], "--root"),
     "demo.demo_weights": (["vae", "--images", "nowhere"], "--parts"),
-    "benchmarks.sweep": (["MODEL.PRETRAINED_PATH", "nowhere"], "--json"),
 }
 
 

@@ -1,17 +1,28 @@
 """Memory that a training step needs for its backward pass, and whether activations must be recomputed for it."""
 
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
 BYTES_A_PARAMETER = 3 * 4  # a trained one's gradient and the two moments of Adam
 MARGIN = 1.25  # for workspaces and fragments
+GROUPS, GROUPS_OF_PROCESS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+GROUP_FILES = {  # of a control group, by version: limit, usage, and what of `memory.stat` the kernel can take back
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
+    2: ("memory.max", "memory.current", ("inactive_file", "active_file")),
+}
 
 
 def saved_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
@@ -31,12 +42,67 @@ def saved_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
     return sum(sizes.values())
 
 
+class _Unpinned(TorchFunctionMode):
+    """Pinned memory, which fake tensors do not know, is left out."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func is Tensor.pin_memory else func(*args, **(kwargs or {}))
+
+
+class _Saved(nn.Module):
+    """A model whose result is what its backward pass keeps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor | np.ndarray]) -> int:
+        return saved_bytes(lambda: self.model(batch), self.model)
+
+
+def activation_bytes(model: nn.Module, one_pair: dict[str, Tensor], pairs: int) -> int:
+    """Bytes that the backward pass of a step of `pairs` pairs keeps; nothing is computed or allocated for it.
+
+    Args:
+        model: in training mode, as it trains.
+        one_pair: a batch of one pair for `model`, for its shapes.
+        pairs: in the batch.
+    """
+    measured = _Saved(model)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, _Unpinned(), torch.compiler.set_stance("force_eager"):
+        tensors = (*measured.named_parameters(), *measured.named_buffers())
+        batch = {name: x.new_zeros(pairs, *x.shape[1:]) for name, x in one_pair.items() if name != "seed"}
+        batch["seed"] = np.arange(pairs)  # the values of seeds are read
+        return functional_call(measured, {name: fake.from_tensor(x) for name, x in tensors}, (batch,))
+
+
 def free_bytes(device: torch.device) -> int:
-    """Memory that this process can still have on a device."""
+    """Memory that this process can still have on a device; of the CPU's, its share among those of the run there."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    left = min([psutil.virtual_memory().available, *_left_in_groups()])
+    return left // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Bytes that each control group of this process with a limit, as of a container or a Slurm job, leaves it."""
+    for line in GROUPS_OF_PROCESS.read_text().splitlines() if GROUPS_OF_PROCESS.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        mount, files = (GROUPS / "memory", GROUP_FILES[1]) if controllers else (GROUPS, GROUP_FILES[2])
+        group = mount / path.strip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(mount):
+                with suppress(OSError, ValueError, KeyError):  # it has no limit
+                    yield _left_in_group(folder, *files)
+
+
+def _left_in_group(folder: Path, limit: str, usage: str, caches: Sequence[str]) -> int:
+    most, used = (int((folder / name).read_text()) for name in (limit, usage))
+    stat = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines())
+    return most - used + sum(int(stat[name]) for name in caches)
 
 
 def needs_checkpointing(accelerator: Accelerator, model: nn.Module, one_pair: dict[str, Tensor], pairs: int) -> bool:
@@ -44,15 +110,11 @@ def needs_checkpointing(accelerator: Accelerator, model: nn.Module, one_pair: di
 
     Args:
         model: in training mode, without activation checkpointing.
-        one_pair: a batch of one pair for `model`, to measure with.
+        one_pair: a batch of one pair for `model`, for its shapes.
         pairs: in a micro-batch of one process.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    copies = 0 if accelerator.mixed_precision == "no" else 2 * trained  # autocast's, once a step
-    try:
-        with accelerator.autocast():
-            activations = copies + pairs * (saved_bytes(lambda: model(one_pair), model) - copies)
-    except torch.OutOfMemoryError:  # not even one
-        activations = math.inf
+    with accelerator.autocast():
+        activations = activation_bytes(model, one_pair, pairs)
     needed = MARGIN * (activations + BYTES_A_PARAMETER * trained)
     return any(gather_object([needed > free_bytes(accelerator.device)]))

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from utils.errors import InputError
 from utils.files import in_checkout
-from utils.weight_formats import NO_WEIGHTS, is_safetensors, why_no_weights
+from utils.weight_formats import load_tensors
 
 # buffers that the published system stores and every build computes again
 COMPUTED = re.compile(r"\.(attn_mask|relative_position_index|position_ids)$")
@@ -46,33 +45,15 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
 
 
 def read_tensor_file(path: Path) -> Any:
-    """The content of a safetensors file or one of PyTorch, whatever its name, on the CPU; no code in it is run.
+    """The content of a file as of `load_tensors`.
 
     Raises:
-        InputError: it cannot be read; says why, where that can be told.
+        InputError: it cannot be read; says why.
     """
-    check_weight_file(path)
     try:
-        if is_safetensors(path):
-            return load_file(path)
-        with open(path, "rb") as file:  # by its name, torch.load reads a file in another way
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile file provokes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if code := re.search(r"GLOBAL (\S+)", reason):
-            raise InputError(f"{path}: holds more than tensors ({code[1]}) and is not loaded") from None
-        reason = reason.rpartition("WeightsUnpickler error: ")[2][:120]
-        raise InputError(f"{path}: {NO_WEIGHTS} ({reason})") from None
-
-
-def check_weight_file(path: Path) -> None:
-    """Raise `InputError` where a file cannot be read or its first bytes tell that it holds no weights."""
-    try:
-        problem = why_no_weights(path)
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    if problem:
-        raise InputError(f"{path}: {problem}")
+        return load_tensors(path)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def without_wrappers(name: str) -> str:

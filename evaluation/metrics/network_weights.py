@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from utils.errors import InputError
-from utils.weight_formats import why_no_weights
+from utils.weight_formats import load_tensors
 
 FOLDER = Path("pretrained_models/metrics")
 
@@ -32,10 +32,8 @@ def read_weights(path: Path, module: torch.nn.Module) -> Mapping[str, Tensor]:
         InputError: the file is missing or is no state dict.
     """
     try:
-        if problem := why_no_weights(path):
-            raise ValueError(problem)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen types, from OSError to pickle's own
+        return load_tensors(path)
+    except ValueError as error:
         raise _not_of(module, path, error) from error
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("gradio")
 
 from app import cancellable, editor, run_tab, sequence_tab
 from app.studio import Studio, thumbnail
-from tests.poses.test_sources import OnePerson
+from tests.inference.test_pose_sources import OnePerson
 from training.report import write_report
 from training.run_folder import RunFolder
 

@@ -1,88 +1,79 @@
-"""Every unit on the tiny model, the arms' processes being this one."""
+"""Every benchmark on the tiny model, the workers being this process."""
 
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
+import pandas as pd
 import pytest
 import torch
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import arms, loader, units
+from benchmarks import suite, timing
 from benchmarks.presets import Preset
-from benchmarks.report import check_outputs
 from tests.shared import REPOSITORY
-from tests.tiny import write_tiny
+from tests.tiny import run_main, write_tiny
 from utils.errors import InputError
 
 
-class Here:
-    """An `Arm` without a process."""
+class Here(nullcontext):
+    """`Workers` without a process."""
 
-    def __init__(self, processes: int = 1, threads: int = 0) -> None:
-        self.work: dict = {}
+    def __init__(self, count: int = 1, threads: int = 0) -> None:
+        super().__init__(self)
+        self.state: dict = {}
 
     def __call__(self, function, *args):
-        arms.WORK = self.work
+        timing.STATE = self.state
         return function(*args)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture
 def preset(tmp_path, monkeypatch) -> Preset:
-    monkeypatch.setattr(arms, "WORK", {})
-    monkeypatch.setattr(arms, "Arm", Here)
-    monkeypatch.setitem(arms.MATRIX, "cpu", 64)
     config = str(write_tiny(tmp_path))
-    monkeypatch.setattr(units, "FULL_SIZE", config)
-    monkeypatch.setattr(units, "computed_memory", lambda unit, cfg: {"weights": 1.0})  # tests of memory.py look at it
-    monkeypatch.setattr(loader, "ROUNDS", 1)
-    scaling = {"batch": (2,), "resolution": (2,), "dataset": (2,), "steps": (1, 2), "processes": (1,)}
+    monkeypatch.setattr(timing, "STATE", {})
+    monkeypatch.setattr(timing, "Workers", Here)
+    monkeypatch.setattr(suite, "Workers", Here)
+    monkeypatch.setitem(timing.MATRIX_SIDE, "cpu", 64)
+    monkeypatch.setattr(suite, "counted", lambda *_: {"published": 3e-4, "ours": 2e-4})  # these have their own tests
+    for name in ("training_memory", "sampling_memory"):
+        monkeypatch.setattr(suite, name, lambda cfg: pd.DataFrame({"weights": [1.0]}))
     opts = ("INPUT.NUM_WORKERS", "0", "TEST.FULL_GUIDANCE_SCALE", "2.0")
-    small = {"dataset": 3, "pairs": 1, "images": (2,), "rounds": 1, "loader_pairs": 2, "scored_images": 1}
-    return Preset(config, opts, **small, scaling=scaling)
+    small = {"pairs": 1, "dataset": 2, "images": (2,), "rounds": 1, "loader_pairs": 2, "scored_images": 1}
+    result = Preset(config, opts, **small, batches=(2,), datasets=(3,), processes=(1,))
+    monkeypatch.setattr(benchmarks, "PRESETS", {"tiny": result, "cpu": result, "full": result})
+    return result
 
 
-def test_all_units_are_measured_shown_and_kept_and_too_much_work_is_an_error(preset, tmp_path, monkeypatch, capsys):
+def test_all_benchmarks_are_shown_and_kept_and_too_much_work_is_an_error(preset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmarks, "FEWER", {"train": 1.2, "sample": 100.0})
-    outputs = ["--json", str(tmp_path / "all.json"), "--plot", str(tmp_path / "all.png")]
-    with pytest.raises(SystemExit, match="1"):
-        benchmarks.main(["all", "--preset", "tiny", *outputs], {"tiny": preset, "cpu": preset, "full": preset})
+    assert run_main(benchmarks, "all", "--preset", "tiny", "--json", tmp_path / "new" / "all.json") == 1
     out, err = capsys.readouterr()
-    assert "sample: ours needs" in err and "expected at least 100" in err
-    results = json.loads((tmp_path / "all.json").read_text())
-    assert results.keys() == {"machine", "preset", "train", "sample", "parts", "loader", "evaluate"}
-    assert results["train"]["scaling"].keys() == {"batch", "resolution", "dataset", "processes"}
-    assert {axis: list(points) for axis, points in results["sample"]["scaling"].items()} == {
-        "batch": ["2"],
-        "resolution": ["2"],
-        "steps": ["1", "2"],
-    }
-    for compared in (results["train"], *results["sample"]["batches"].values()):
-        assert compared["difference"] < 1e-3
-        used = compared["utilisation"]
-        assert used["ours"] / used["published"] == pytest.approx(compared["ratio"])  # useful work alone counts
-    assert results["parts"]["parts"]["VAE decode"]["tflop"][1] == 0 < results["parts"]["parts"]["U-Net"]["tflop"][1]
-    assert results["loader"]["preset"]["photos / raw"] > 1
-    assert set(results["evaluate"]) == {"SSIM", "SSIM_256", "PSNR"}
-    assert all(line in out for line in ("times as fast", "scaling over dataset", "appearance branches", "pairs/s"))
-    assert (tmp_path / "all.png").stat().st_size > 1000
+    assert "sample: ours needs 1.50 times fewer FLOP at full size, expected 100" in err
+    results = json.loads((tmp_path / "new" / "all.json").read_text())
+    assert list(results) == ["machine", "train", "sample", "loader", "evaluate", "memory"]
+    for step in results["train"]["a step of 1 pairs"], results["sample"]["batch of 2"]:
+        published, ours = step
+        assert (published["way"], ours["way"]) == ("published", "ours") and ours["difference"] < 1e-3
+        assert ours["utilization"] / published["utilization"] == pytest.approx(
+            ours["times as fast"]
+        )  # useful work only
+    scaling = [(row["axis"], row["value"]) for row in results["train"]["scaling, ms a pair"]]
+    assert scaling == [("batch", 2), ("dataset", 3), ("processes", 1)]
+    files, photos, latents = results["loader"]["2 pairs by INPUT.CACHE"]
+    assert photos["difference"] == latents["difference"] == 0 and photos["times as fast"] > 1
+    assert [row["score"] for row in results["evaluate"]["ms an image"]] == ["SSIM", "SSIM_256", "PSNR"]
+    assert all(line in out for line in ("times as fast", "train: TFLOP", "memory: GB of sampling", "precision no"))
 
 
-def test_ways_that_differ_are_not_compared(preset):
+@pytest.mark.parametrize("value", [1.0, float("nan")])
+def test_ways_with_different_results_are_not_timed(preset, value):
     def constant(value: float):
         return lambda: torch.full((3,), value)
 
-    with pytest.raises(AssertionError, match="the ways differ by 0.5"):
-        units.compare(preset, {"published": (constant, 2.0), "ours": (constant, 1.0)}, 1.0, lambda _: None)
-
-
-def test_a_plot_of_what_does_not_scale_is_refused(preset, capsys):
-    with pytest.raises(SystemExit, match="1"):
-        benchmarks.main(["parts", "--plot", "x.png"], {"cpu": preset, "full": preset})
-    assert "--plot draws train and sample" in capsys.readouterr().err
+    with pytest.raises(InputError, match="the results differ, so no times are given"):
+        timing.compare({"published": (constant, 2.0), "ours": (constant, value)}, 1, 1)
 
 
 def test_scikit_image_is_asked_for_before_anything_is_measured():
@@ -92,36 +83,17 @@ def test_scikit_image_is_asked_for_before_anything_is_measured():
     assert (process.returncode, process.stdout, process.stderr) == (1, "", line)
 
 
-UNWRITABLE = [
-    (["--plot", "x.foo"], "--plot is x.foo, expected a PNG"),
-    (["--plot", "folder.png"], "--plot folder.png: cannot be written (it is a folder)"),
-    (["--plot", "file/x.png"], "--plot file/x.png: cannot be written (Not a directory)"),
-    (["--plot", "x" * 300 + ".png"], "x.png: cannot be written (File name too long)"),
-    (["--json", "file/x.json"], "--json file/x.json: cannot be written (Not a directory)"),
-]
-
-
-@pytest.mark.parametrize("options, message", UNWRITABLE)
-def test_results_that_cannot_be_written_are_refused_before_anything_is_measured(
-    preset, tmp_path, monkeypatch, capsys, options, message
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.png").mkdir()
+@pytest.mark.parametrize("name", ["folder", "file/x.json", "x" * 300])
+def test_results_that_cannot_be_written_are_refused_before_anything_is_measured(preset, tmp_path, capsys, name):
+    (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match="1"):
-        benchmarks.main(["train", *options], {"cpu": preset, "full": preset})
+    assert run_main(benchmarks, "train", "--json", tmp_path / name) == 1
     out, err = capsys.readouterr()
-    assert message in err and err.count("\n") == 1 and not out
+    assert f"{name}: cannot be written" in err and err.count("\n") == 1 and not out
 
 
-def test_folders_of_results_are_made(tmp_path):
-    check_outputs(tmp_path / "new" / "a.json", tmp_path / "other" / "a.png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "other"]
-
-
-def test_settings_of_a_preset_resize_every_image(preset):
-    cfg = preset.settings("ours", preset.resized(2))
-    assert cfg.INPUT.GT.IMG_SIZE == [128, 128] and cfg.INPUT.COND.IMG_SIZE == [64, 64]
-    assert preset.settings("published").INPUT.CACHE == "off" != cfg.INPUT.CACHE
+def test_settings_of_a_preset_differ_by_way(preset):
+    ours, published = preset.settings("ours"), preset.settings("published", "INPUT.BATCH_SIZE", "3")
+    assert published.INPUT.CACHE == "off" != ours.INPUT.CACHE and published.INPUT.BATCH_SIZE == 3
     with pytest.raises(InputError):
-        preset.settings("ours", ["INPUT.NOTHING", "1"])
+        preset.settings("ours", "INPUT.NOTHING", "1")

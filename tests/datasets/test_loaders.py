@@ -34,7 +34,7 @@ def test_loader_processes_survive_signals_and_end_with_the_loader():
 
 def test_a_loader_left_open_does_not_keep_the_program():
     code = (
-        "import torch; from tests.training.test_data import WorkerIds; from datasets.loaders import loader;"
+        "import torch; from tests.datasets.test_loaders import WorkerIds; from datasets.loaders import loader;"
         "batches = iter(loader(WorkerIds(), 1, torch.device('cpu'), sampler=range(8), batch_size=1)); next(batches);"
         "import builtins; builtins.kept = batches"
     )

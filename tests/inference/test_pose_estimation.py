@@ -7,7 +7,7 @@ from PIL import Image
 from datasets.keypoints import MISSING
 from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator, choose, from_coco
 from tests.encodings import stored, turned_by
-from tests.poses import networks
+from tests.inference import networks
 from utils.errors import InputError
 
 # in the form of RTMPose's output: (x, y) and scores of a person who stands and faces the camera, left ear unsure

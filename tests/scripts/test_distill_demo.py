@@ -1,8 +1,16 @@
-"""scripts/distill_demo.sh: what it runs, with a stub `python`; the real thing takes a quarter of an hour."""
+"""scripts/distill_demo.sh: what it runs, with a stub `python`; the whole script takes a quarter of an hour."""
 
 import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
 
 from tests.scripts.repository import copy_scripts, run_bash, write_stub
+from tests.shared import REPOSITORY
 
 STUB = """
 import os, sys
@@ -25,13 +33,28 @@ def test_distil_and_compare(tmp_path):
     )
     assert process.returncode == 0, process.stderr
     assert not left.exists()  # of another teacher, perhaps
-    _, _, distill, *tests, scores, likeness = (root / "commands.txt").read_text().splitlines()
-    assert distill.startswith("pose_transfer_train.py --config_file configs/distill.yaml --config_file configs/demo")
-    assert distill.endswith("OPTIMIZER.LR 1e-5")
+    _, _, distill, *tests, scores, similarity = (root / "commands.txt").read_text().splitlines()
+    assert distill.startswith("pose_transfer_distill.py") and distill.endswith("OPTIMIZER.LR 1e-5")
     assert "TEST.NUM_PAIRS 48" in distill  # the evaluation at its end would else take all pairs
     assert all(command.startswith("pose_transfer_test.py") for command in tests) and len(tests) == 13
     student = "MODEL.PRETRAINED_PATH outputs/demo_distill/demo/distilled/epochs_007/checkpoints"
     assert sum(student in command for command in tests) == 6
     assert scores.count("metrics.json") == 13 and "student_4=" in scores
-    assert likeness.split()[2] == "outputs/demo_distill/demo/teacher_50/generated/128x128"
-    assert likeness.count("=outputs") == 12 and "teacher_50=" not in likeness
+    assert similarity.startswith("- teacher_50=outputs/demo_distill/demo/teacher_50/generated/128x128 ")
+    assert similarity.count("=outputs") == 13
+
+
+def test_images_are_compared_with_the_teachers(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 200, (2, 64, 48, 3), dtype=np.uint8)
+    for name, added in (("teacher_50", 0), ("near", 1), ("far", 16)):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(pixels):
+            Image.fromarray(image + np.uint8(added)).save(tmp_path / name / f"{number}_vis.png")
+    [program] = re.findall(r"<<'END'\n(.*)^END$", (REPOSITORY / "scripts/distill_demo.sh").read_text(), re.M | re.S)
+    folders = [f"{name}={tmp_path / name}" for name in ("teacher_50", "near", "far")]
+    command = [sys.executable, "-", *folders]
+    process = subprocess.run(command, input=program, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    head, *lines = process.stdout.splitlines()
+    column = head.replace("↑", "").replace("↓", "").split().index("PSNR") + 1
+    values = {line.split()[0]: float(line.split()[column]) for line in lines}
+    assert values == pytest.approx({"near": 20 * np.log10(255), "far": 20 * np.log10(255 / 16)}, abs=0.01)

@@ -1,0 +1,116 @@
+"""Memory of training and sampling, computed with shapes alone (fake tensors).
+
+Training: what the backward pass keeps, found by hooks on saved tensors, and weights, gradients and Adam's moments, in
+16-bit autocast with norms in float32 as on GPUs. Sampling: the most that live tensors take at any moment, with all
+weights in 16 bit, as `CFLDPipeline` runs. Workspaces of kernels and fragmentation are not included.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, UntypedStorage, nn
+from torch._subclasses import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from yacs.config import CfgNode
+
+from benchmarks.workloads import sampling_stages, zero_batch
+from diffusion.guidance import guidance_branches
+from inference.execution import cast_frozen
+from inference.sampling_settings import SamplingSettings
+from models import CFLD, build_model
+from training.memory import BYTES_A_PARAMETER, saved_bytes
+
+GIGA = 1e9
+PAIRS, IMAGES = (1, 2, 8), (1, 8)
+
+
+class PeakMemory(TorchDispatchMode):
+    """The most bytes that the storages of tensors made under it take at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given, result = _storages((args, kwargs)), function(*args, **(kwargs or {}))
+        made = {key: storage for key, storage in _storages(result).items() if key not in given}
+        self.live = {key: entry for key, entry in self.live.items() if not entry[0].expired()}
+        self.live |= {key: (StorageWeakRef(storage), storage.nbytes()) for key, storage in made.items()}
+        self.peak = max(self.peak, sum(size for _, size in self.live.values()))
+        return result
+
+
+def _storages(tree: object) -> dict[int, UntypedStorage]:
+    storages = (x.untyped_storage() for x in tree_leaves(tree) if isinstance(x, Tensor))
+    return {storage._cdata: storage for storage in storages}
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    with PeakMemory() as memory:
+        work()
+    return memory.peak
+
+
+def parameter_bytes(module: nn.Module) -> int:
+    return sum(p.nbytes for p in module.parameters())
+
+
+@contextmanager
+def fake_model(cfg: CfgNode, dtype: torch.dtype) -> Iterator[CFLD]:
+    """A model of fake tensors on the CPU, since autocast does not know the meta device."""
+    model = build_model(cfg, device="meta").to(dtype)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield model.to_empty(device="cpu")
+
+
+@contextmanager
+def autocast_of_gpus() -> Iterator[None]:
+    """Autocast to 16 bit on the CPU with the one rule of GPUs that matters to memory: norms compute in float32."""
+    group_norm, layer_norm = F.group_norm, F.layer_norm
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        patch.object(F, "group_norm", lambda x, *args, **options: group_norm(x.float(), *args, **options)),
+        patch.object(F, "layer_norm", lambda x, *args, **options: layer_norm(x.float(), *args, **options)),
+    ):
+        yield
+
+
+def training_memory(cfg: CfgNode) -> pd.DataFrame:
+    """GB of training batches: weights, gradients and moments, and the sum with or without checkpointing."""
+    with fake_model(cfg, torch.float32) as model, autocast_of_gpus():
+        cast_frozen(model.train(), torch.bfloat16)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        fixed = parameter_bytes(model) + BYTES_A_PARAMETER * trained
+        table = pd.DataFrame({"weights, gradients, moments": fixed}, pd.Index(PAIRS, name="pairs"))
+        for column, switch in (
+            ("without checkpointing", model.unet.disable_gradient_checkpointing),
+            ("with checkpointing", model.unet.enable_gradient_checkpointing),
+        ):
+            switch()
+            table[column] = fixed + table.index * saved_bytes(lambda: model(zero_batch(cfg, 1, True, model)), model)
+    return table / GIGA
+
+
+@torch.no_grad()
+def sampling_memory(cfg: CfgNode) -> pd.DataFrame:
+    """GB of sampled batches: weights, activations of each stage, and the sum with all parts on the device, or with one
+    part at a time (`enable_model_cpu_offload`)."""
+    settings, rows = SamplingSettings.of(cfg), []
+    branches = [branch for branch, _ in guidance_branches(settings.guidance_type, settings.guidance_scales)]
+    with fake_model(cfg, torch.bfloat16) as model:
+        weights, unet, vae = (parameter_bytes(part) for part in (model.eval(), model.unet, model.vae))
+        for n in IMAGES:
+            stages, conditions = sampling_stages(cfg, model, n, branches)
+            kept = sum(x.nbytes for x in tree_leaves(dict(conditions)))  # needed in all steps
+            peak = {name: peak_bytes(work) for name, work in stages.items()}
+            parts = {"encode": weights - unet - vae, "U-Net": unet + kept, "VAE decode": vae + kept}
+            row = {"weights": weights, **peak, "on the device": weights + kept + max(peak.values())}
+            rows.append(row | {"offloaded": max(parts[name] + peak[name] for name in parts)})
+    return pd.DataFrame(rows, pd.Index(IMAGES, name="images")) / GIGA
