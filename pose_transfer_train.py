@@ -1,12 +1,12 @@
-"""Train Coarse-to-Fine Latent Diffusion, or distill a checkpoint into a student of few steps.
+"""Train Coarse-to-Fine Latent Diffusion, or distill a checkpoint to a few-step student.
 
     python pose_transfer_train.py --config_file configs/fashion_256.yaml
     python pose_transfer_train.py --config_file configs/fashion_256.yaml INPUT.BATCH_SIZE 8 MODEL.COMPILE default
     python pose_transfer_train.py --config_file configs/distill.yaml \\
         MODEL.PRETRAINED_PATH outputs/CFLD/baseline/epochs_100/checkpoints
 
-Settings are those of configs/defaults.py. Several processes are started by scripts/multi_gpu/ and multi_node/. A
-run goes on from its newest checkpoint. Files are laid out as training/run_folder.py says.
+configs/defaults.py describes all settings. scripts/multi_gpu/ and scripts/multi_node/ start several processes. Run the
+same command again to resume from the newest checkpoint. training/run_folder.py describes the output files.
 """
 
 from training.distillation import training_config

@@ -1,5 +1,5 @@
-// The skeleton editor: `props.value` is JSON of 18 points [y, x] of the frame, -1 for a missing one.
-// Dragging moves a joint, a double click or double tap hides it; `input` is triggered after every change.
+// Skeleton editor. `props.value` is JSON of 18 points [y, x] in editor units, -1 for a missing point.
+// Drag a joint to move it; double-click or double-tap to remove it. Every change triggers `input`.
 const SVG = "http://www.w3.org/2000/svg";
 const past = [];
 let points = [];
@@ -70,7 +70,7 @@ const edits = {
     const flipped = points.map((point) => (missing(point) ? point : [point[0], width - 1 - point[1]]));
     change(props.twins.map((twin) => flipped[twin]));
   },
-  complete() { // missing joints appear beside the joint they hang on
+  complete() { // add missing joints next to their neighbors in the skeleton
     const next = points.map((point) => [...point]);
     if (next.every(missing)) next[1] = [props.frame[0] / 4, props.frame[1] / 2];
     for (let round = 0; round < next.length; round++) {

@@ -1,4 +1,4 @@
-"""The skeleton editor as a component of the page."""
+"""The skeleton editor of the page."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ NAMES = (
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
     "right ear", "left ear",
 )  # fmt: skip
-HEIGHT = 256  # of the drawing area, which has the shape of the model's frame; joints are drawn in its units
+HEIGHT = 256  # of the drawing area, in editor units; it has the aspect ratio of the keypoint frame
 TEMPLATE = """
-<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="the pose; drag its joints"></svg>
+<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="pose; drag its joints"></svg>
 <div class="tools">
-  <button type="button" data-edit="undo" title="take the last change back">↶ Undo</button>
+  <button type="button" data-edit="undo" title="undo the last change">↶ Undo</button>
   <button type="button" data-edit="mirror" title="swap left and right">⇋ Mirror</button>
-  <button type="button" data-edit="complete" title="show joints that are missing">+ Missing</button>
+  <button type="button" data-edit="complete" title="add missing joints">+ Missing</button>
   <span class="joint-name"></span>
 </div>
 """
@@ -39,19 +39,19 @@ line { stroke-width: 3.2; stroke-linecap: round; opacity: .72; }
 
 
 def twins() -> list[int]:
-    """For every keypoint the one on the other side of the body."""
+    """Return the index of the opposite keypoint (left or right) of every keypoint."""
     sides = {"right": "left", "left": "right"}
     mirrored = [" ".join(sides.get(word, word) for word in name.split()) for name in NAMES]
     return [NAMES.index(name) for name in mirrored]
 
 
 def drawing_area(frame: tuple[int, int]) -> tuple[float, float]:
-    """(height, width) of the editor's units for a frame."""
+    """Return the (height, width) of the drawing area in editor units."""
     return HEIGHT, HEIGHT * frame[1] / frame[0]
 
 
 def skeleton_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> gr.HTML:
-    """A component whose value is `to_editor` of keypoints; dragging a joint triggers `input`."""
+    """Return the editor component; its value is that of `to_editor`, and every change triggers `input`."""
     height, width = drawing_area(frame)
     return gr.HTML(
         to_editor(keypoints, frame),
@@ -68,13 +68,13 @@ def skeleton_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> gr.HTML:
 
 
 def to_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> str:
-    """Keypoints (18, 2) of (y, x) in a frame, -1 for missing, as JSON in the editor's units."""
+    """Convert keypoints (18, 2) of (y, x) in a frame, -1 for missing, to JSON in editor units."""
     points = np.asarray(keypoints, float)
     return json.dumps(np.where(points == MISSING, MISSING, points * HEIGHT / frame[0]).tolist())
 
 
 def from_editor(text: str, frame: tuple[int, int]) -> np.ndarray:
-    """The keypoints, in a frame, of the editor's value; whatever is wrong or far outside counts as missing."""
+    """Convert a value of the editor to keypoints in a frame; invalid and distant points become missing."""
     keypoints = np.full((NUM_KEYPOINTS, 2), float(MISSING))
     try:
         points = np.array(json.loads(text), float)

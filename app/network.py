@@ -1,4 +1,4 @@
-"""Reaching this machine itself, whatever proxy the environment names."""
+"""Access to this machine without the proxies of the environment."""
 
 import os
 from collections.abc import Iterator
@@ -7,9 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_proxies() -> Iterator[None]:
-    """Inside, the proxies of the environment are not used: Gradio, which asks its own page whether it answers, reads
-    them when it is imported and when it starts.
-    """
+    """Disable proxies: Gradio requests its own page, and reads the proxies when it is imported and when it starts."""
     before = os.environ.get("no_proxy")
     os.environ["no_proxy"] = "*"
     try:

@@ -1,4 +1,4 @@
-"""What stands behind the page: the model, the pose estimator, and where runs lie."""
+"""State and components that the tabs of the page share."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,26 +7,26 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from datasets.keypoints import FRAME, check_skeleton
+from datasets.keypoints import check_skeleton
 from inference.drawing import draw_skeleton
 from inference.framing import read_photo
 from inference.pipeline import CFLDPipeline
 from inference.pose_estimation import PoseEstimator
-from inference.pose_library import NamedPose, library
+from inference.pose_library import NamedPose
 from inference.pose_sources import PoseReader
 from inference.synthesis import Person, fitted, presets
 from utils.errors import InputError
 
-from .cancellable import Visitors
+from .jobs import Jobs
 
-LARGEST_SEED = 2**53 - 1  # the largest that a browser tells from its neighbours
-THUMBNAIL = 128  # height of a skeleton in a gallery
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # of an event: the page shows its own progress
-MODEL_QUEUE = "model"  # one piece of work at a time goes through the model
+MAX_SEED = 2**53 - 1  # largest integer that JavaScript represents exactly
+THUMBNAIL = 128  # pixels, height of a skeleton in a gallery
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # event options; the page shows its own progress
+MODEL_QUEUE = "model"  # the model runs one job at a time
 
 
 def photo_input(label: str, **options) -> gr.Image:
-    """An image to upload whose value is its path: we read the file, so that a bad one is answered by a sentence."""
+    """Return an image input whose value is the path of the file, so that invalid files get a readable message."""
     image = gr.Image(type="filepath", label=label, sources=["upload", "webcam", "clipboard"], **options)
     image.preprocess = lambda payload: payload.path if payload else None
     return image
@@ -34,38 +34,35 @@ def photo_input(label: str, **options) -> gr.Image:
 
 @dataclass
 class Studio:
-    """Everything the tabs share.
+    """The model, the pose estimator, and the running jobs.
 
     Attributes:
-        pipe: on its device.
-        outputs: the folder under which runs lie.
-        batch_size: pictures computed at once on a GPU.
+        pipe: the pipeline on its device.
+        outputs: folder of training runs.
+        batch_size: images generated at once on a GPU.
     """
 
     pipe: CFLDPipeline
     outputs: Path
     batch_size: int = 8
     estimator: PoseEstimator = field(default_factory=PoseEstimator)
-    visitors: Visitors = field(default_factory=Visitors)
+    jobs: Jobs = field(default_factory=Jobs)
 
-    def person(self, path: str | None, known: bool = False) -> Person:
-        """Whoever is on an uploaded photo.
-
-        Args:
-            known: find their keypoints too.
+    def person(self, path: str | None, find_keypoints: bool = False) -> Person:
+        """Read the person of an uploaded photo.
 
         Raises:
-            InputError: no photo, a bad one, or nobody found on it.
+            InputError: the photo is missing or invalid, or no person is found.
         """
         if not path:
             raise InputError("choose a photo of a person first")
         person = Person(Path(path).stem, read_photo(path), self.pipe.pose_frame)
-        if not known:
+        if not find_keypoints:
             return person
         return replace(person, keypoints=self._reader.keypoints_in(person.photo, person.name))
 
     def poses_of(self, path: str) -> list[NamedPose]:
-        """The poses of an uploaded photo or keypoint file."""
+        """Read the poses of an uploaded photo or keypoint file."""
         return self._reader.read_one(path)
 
     @property
@@ -73,18 +70,18 @@ class Studio:
         return PoseReader(self.estimator, self.pipe.pose_frame)
 
     def pose_for(self, person: Person, keypoints: np.ndarray, fit: bool) -> NamedPose:
-        """The pose asked for, fitted to the person where wanted.
+        """Check a pose and optionally fit it to the person.
 
         Raises:
-            InputError: it has no joints, or is too small or outside the frame.
+            InputError: the pose is empty, too small, or outside the frame.
         """
         check_skeleton(keypoints, self.pipe.pose_frame, "the pose")
         pose = NamedPose("pose", keypoints)
         return fitted(person, [pose])[0] if fit else pose
 
     def leave(self, request: gr.Request) -> None:
-        """Somebody closed the page."""
-        self.visitors.leave(request.session_hash)
+        """Stop the jobs of a closed page."""
+        self.jobs.leave(request.session_hash)
 
 
 def preset_choice(value: str) -> gr.Radio:
@@ -92,17 +89,8 @@ def preset_choice(value: str) -> gr.Radio:
 
 
 def seed_choice(**options) -> gr.Number:
-    return gr.Number(0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, **options)
-
-
-def gallery_of_poses() -> list[Image.Image]:
-    """A thumbnail of every pose of the library, in order."""
-    return [thumbnail(pose, FRAME) for pose in library().values()]
+    return gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, **options)
 
 
 def thumbnail(keypoints: np.ndarray, frame: tuple[int, int]) -> Image.Image:
     return draw_skeleton(keypoints, (THUMBNAIL, round(THUMBNAIL * frame[1] / frame[0])), frame)
-
-
-def readable(name: str) -> str:
-    return name.replace("_", " ")

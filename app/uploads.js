@@ -1,4 +1,4 @@
-// Say at once which file is too large: Gradio drops those without a word. `most` is in MB.
+// Report files that are too large, which Gradio drops silently. `most` is in MB.
 (most) => {
   function refuse(event) {
     const files = [...(event.dataTransfer?.files ?? event.target.files ?? [])];

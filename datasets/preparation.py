@@ -3,12 +3,11 @@
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from utils.command_line import Parser
 from utils.errors import InputError
@@ -17,7 +16,6 @@ from utils.image_files import SAVE_OPTIONS, image_format, is_plain, opened, upri
 
 MISSING_LIST = "missing_images.txt"
 DEPTH = 3  # of "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
-T, R = TypeVar("T"), TypeVar("R")
 
 
 class Job(NamedTuple):
@@ -108,17 +106,8 @@ def place_all(
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink()
-    return in_parallel(put, jobs, workers, "images")
-
-
-def in_parallel(work: Callable[[T], R], items: Sequence[T], workers: int, title: str) -> list[R]:
-    """What `work` makes of each image, several at once, with a progress bar; an error ends all of it."""
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            return list(tqdm(pool.map(work, items), total=len(items), desc=title, unit="image"))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    # an error or an interrupt cancels what has not begun; the bar counts these as done, so it does not stay
+    return thread_map(put, jobs, max_workers=workers, desc="images", unit="image", leave=False)
 
 
 def raw_folders(root: Path, names: Sequence[str]) -> list[Path]:

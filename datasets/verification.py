@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from tqdm.contrib.concurrent import thread_map
 
 from datasets.defects import ERROR, EXAMPLES, SPLIT_CHECKS, WARNING, Finding, ImageFacts, Split, across
 from datasets.keypoints import NUM_KEYPOINTS
 from datasets.layouts import LAYOUTS, Layout, Size, listed_images
 from datasets.pair_lists import SPLITS, Annotations, images_of, missing_images, read_annotations, read_pairs
-from datasets.preparation import in_parallel
 from utils.errors import InputError
 from utils.files import in_checkout
 from utils.image_files import FORMATS, open_image
@@ -89,4 +89,5 @@ def scan(paths: Sequence[Path], workers: int, title: str) -> dict[str, ImageFact
         except (OSError, InputError):
             return None
 
-    return dict(zip((path.name for path in paths), in_parallel(facts, paths, workers, title)))
+    found = thread_map(facts, paths, max_workers=workers, desc=title, unit="image")
+    return dict(zip((path.name for path in paths), found))

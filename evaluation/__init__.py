@@ -1,1 +1,1 @@
-"""Sampling a test set and scoring images."""
+"""Sample a test set and score generated images."""

@@ -1,9 +1,8 @@
-"""Folders of images that some method made, matched to the pairs of a test set by their names."""
+"""Folders of generated images of any method, matched to the pairs of a test set by file name."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from datasets import Pair
 from datasets.pair_lists import person_keypoints
@@ -22,22 +21,22 @@ from utils.image_tensors import resize_to_bytes, resize_to_tensor
 
 from .protocols import Protocol
 
-PATN = "___"  # between source and target in the names of PATN and its successors, which save strips of images
-STRIP = 5  # images side by side: source, its pose, target, its pose, generated
-PAIR_NAMES = tuple(f"{{source}}{between}{{target}}{end}" for between in ("_2_", "_to_", PATN) for end in ("_vis", ""))
+PATN = "___"  # between source and target in file names of PATN and its successors, which save strips of images
+STRIP = 5  # images in a strip: source, source pose, target, target pose, generated
+PAIR_NAMES = tuple(f"{{source}}{infix}{{target}}{suffix}" for infix in ("_2_", "_to_", PATN) for suffix in ("_vis", ""))
 EXTENSION = re.compile(rf"({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})+(?=_|$)", re.IGNORECASE)  # also within a name
-NAMED = 3  # names that a message lists
+NAMED = 3  # names listed in a message
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Which image of a folder belongs to which pair.
+    """The images of a folder matched to pairs.
 
     Attributes:
-        paths: the image of each pair that has one, by the pair's index.
-        missing: names of the pairs that have none.
-        unused: images that belong to no pair.
-        left_out: files that are not read as images.
+        paths: image paths by index of the pair.
+        missing: names of the pairs without an image.
+        unused: images that match no pair.
+        left_out: files in unsupported formats.
     """
 
     paths: dict[int, Path]
@@ -48,24 +47,24 @@ class Matches:
     def summary(self) -> str:
         text = f"{len(self.paths)} of {len(self.paths) + len(self.missing)} pairs have an image"
         if self.unused:
-            text += f"; {len(self.unused)} images belong to no pair ({_few([path.name for path in self.unused])})"
+            text += f"; {len(self.unused)} images match no pair ({_few(path.name for path in self.unused)})"
         if self.left_out:
-            text += f"; {len(self.left_out)} files are not read ({_few([path.name for path in self.left_out])})"
+            text += f"; {len(self.left_out)} files are not images ({_few(path.name for path in self.left_out)})"
         return text
 
 
 def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
-    """Find each pair's image below a folder by its name: one of `PAIR_NAMES`, or the target's name alone.
+    """Find the image of each pair below a folder by name: one of `PAIR_NAMES`, or the name of the target.
 
-    The names of source and target may keep their extensions, as in `a.jpg___b.jpg_vis.jpg`. A target's name says which
-    pair is meant only where one pair has that target.
+    The names of source and target may keep their extensions, as in `a.jpg___b.jpg_vis.jpg`. The name of the target
+    alone is matched only if a single pair has this target.
 
     Raises:
-        InputError: there is no such folder, no image of it belongs to a pair, two images belong to one pair, or one
-            belongs to two.
+        InputError: the folder is missing, no image matches a pair, two images match one pair, or an image matches two
+            pairs.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected one with generated images")
+        raise InputError(f"{folder}: no such folder; expected a folder of generated images")
     found, left_out, _ = images_below(folder)
     images: dict[str, list[Path]] = {}
     for path in found:
@@ -75,69 +74,68 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
     paths, missing, owners = {}, [], {}
     for index, (pair, (source, target)) in enumerate(zip(pairs, names, strict=True)):
         styles = [name.format(source=source, target=target) for name in PAIR_NAMES]
-        alone = [target] if targets[target] == 1 else []
-        own = [path for name in styles + alone for path in images.get(name, ())]
-        if len(own) > 1:
-            raise InputError(f"{own[0]} and {own[1]} are both an image of {pair.source} as {pair.target}; remove one")
-        if own:
-            other = owners.setdefault(own[0], pair)
+        if targets[target] == 1:
+            styles.append(target)
+        matches = [path for name in styles for path in images.get(name, ())]
+        if len(matches) > 1:
+            raise InputError(f"{matches[0]} and {matches[1]} both match {pair.source} to {pair.target}; remove one")
+        if matches:
+            other = owners.setdefault(matches[0], pair)
             if other[:2] != pair[:2]:
-                both = " and of ".join(f"{source} as {target}" for source, target, *_ in (other, pair))
-                raise InputError(f"{own[0]}: has the name of an image of {both}; rename one of these photos")
-            paths[index] = own[0]
+                both = " and ".join(f"{source} to {target}" for source, target, *_ in (other, pair))
+                raise InputError(f"{matches[0]}: the name matches two pairs, {both}; rename the images of one pair")
+            paths[index] = matches[0]
         else:
             missing.append(f"{source}_2_{target}_vis")
     if not paths:
         raise InputError(
-            f"{folder}: none of its {len(found)} images has the name of a pair, such as {missing[0]}.png; "
-            "give the folder with the images, and the dataset they were made from"
+            f"{folder}: none of the {len(found)} images is named after a pair, such as {missing[0]}.png; "
+            "check --generated and --dataset"
         )
     return Matches(paths, missing, [path for path in found if path not in owners], left_out)
 
 
 def _plain(name: str) -> str:
-    """The name of an image, or one made of such names, without their extensions."""
+    """Remove image extensions at the end of a name and within it."""
     return EXTENSION.sub("", name)
 
 
 def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Path]:
-    """The images that can be scored, by their pair's index.
+    """Return the paths of the valid images by index of the pair.
 
     Args:
-        partial: whether some may be missing or useless; a line then says which are left out.
+        partial: allow missing and invalid images.
 
     Raises:
-        InputError: not all can and `partial` is false, or none can.
+        InputError: an image is missing or invalid and `partial` is false, or no image is valid.
     """
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(_size, matches.paths.values())
-        bar = tqdm(found, "reading images", len(matches.paths), leave=False, disable=None)
-        sizes = dict(zip(matches.paths, bar, strict=True))
+    found = thread_map(_size, matches.paths.values(), desc="reading images", leave=False, disable=None)
+    sizes = dict(zip(matches.paths, found, strict=True))
     broken = [matches.paths[index].name for index, size in sizes.items() if size is None]
     usual = Counter(size for size in sizes.values() if size).most_common(1)
     if not usual:
-        raise InputError(f"{folder}: none of the images can be read ({_few(broken)})")
+        raise InputError(f"{folder}: no image can be read ({_few(broken)})")
     (width, height), _ = usual[0]
     if is_strip((width, height)):
         raise InputError(
-            f"{folder}: the images are {width} pixels wide and {height} high; cut out the generated image of each"
+            f"{folder}: the images are {width} pixels wide and {height} high; crop them to the generated image"
         )
     odd = [matches.paths[index].name for index, size in sizes.items() if size not in (None, (width, height))]
-    kinds = {"missing": matches.missing, "unreadable": broken, f"not {height}x{width} like the others": odd}
+    kinds = {"missing": matches.missing, "unreadable": broken, f"not {height}x{width} like most": odd}
     problems = [f"{len(names)} {kind} ({_few(names)})" for kind, names in kinds.items() if names]
     if problems and not partial:
         raise InputError(
-            f"{folder}: not every one of the {len(matches.paths) + len(matches.missing)} pairs has a good image: "
-            f"{', '.join(problems)}; make them again, or score the others with --allow-partial"
+            f"{folder}: not all of the {len(matches.paths) + len(matches.missing)} pairs have a valid image: "
+            f"{', '.join(problems)}; generate them again, or score the others with --allow-partial"
         )
     return {index: matches.paths[index] for index, size in sizes.items() if size == (width, height)}
 
 
 def open_generated(path: Path) -> Image.Image:
-    """A generated image; of PATN's strips the last image.
+    """Read a generated image, or the last image of a PATN strip.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the image cannot be read.
     """
     image = open_image(path)
     if PATN in path.name and is_strip(image.size):
@@ -146,26 +144,26 @@ def open_generated(path: Path) -> Image.Image:
 
 
 def is_strip(size: tuple[int, int]) -> bool:
-    """Whether an image of (width, height) holds several people side by side."""
+    """Whether an image of (width, height) shows several persons side by side."""
     width, height = size
     return width > 2 * height
 
 
 def image_size(path: Path) -> Size:
-    """(height, width) of a generated image."""
+    """Return the (height, width) of a generated image."""
     image = open_generated(path)
     return image.height, image.width
 
 
 class GeneratedImages(Dataset):
-    """Generated images beside their targets.
+    """Generated images with their source and target images.
 
     Args:
-        paths: the image of each pair to score, by the pair's index.
+        paths: the images to score, by index of the pair.
         pairs: the test set.
-        size: (height, width) at which images are judged.
-        frame: (height, width) that keypoints refer to.
-        protocol: brings images to `size`.
+        size: (height, width) at which images are scored.
+        frame: (height, width) of the keypoint frame.
+        protocol: resizes generated images to `size`.
     """
 
     def __init__(
@@ -198,12 +196,13 @@ class GeneratedImages(Dataset):
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    """(width, height) of an image file whose pixels can all be read, else None."""
+    """Return the (width, height) of an image file, or None if its pixels cannot be read."""
     try:
         return open_generated(path).size
     except InputError:
         return None
 
 
-def _few(names: Sequence[str]) -> str:
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
     return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

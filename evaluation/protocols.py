@@ -1,4 +1,4 @@
-"""What is measured, and how: the protocols of this field by name. Scores under different ones do not compare."""
+"""Evaluation protocols by name; scores are comparable only under the same protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from utils.image_tensors import bytes_at_size
 from .metrics.distances import frechet_distance, kernel_distance
 from .metrics.face import FACE_FILE, FaceSimilarity
 from .metrics.inception import INCEPTION_FILE, TENSORFLOW_INCEPTION_FILE, InceptionFeatures, TensorFlowInceptionFeatures
-from .metrics.lpips import ALEXNET_FILE, LPIPS, VGG, VGG_FILE
+from .metrics.lpips import ALEXNET_FILE, LPIPS, VGG_FILE
 from .metrics.pose_accuracy import POSE_FILE, PoseAccuracy
 from .metrics.similarity import psnr, ssim, ssim_256
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that a score is measured with, the file of its weights, and what to do when that is missing."""
+    """A network of a score, its weight file, and what to do if the file is missing."""
 
     build: Callable[[Path], Callable]
     file: str
@@ -32,16 +32,16 @@ class Network:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One way to score generated images.
+    """A way to score generated images.
 
     Attributes:
-        pixels: scores (B,) from predictions and targets (B, 3, H, W) in [0, 1], without a network.
-        pairs: networks that give a distance (B,) from predictions and targets.
-        inception: network that gives the features (B, d) that `SET_DISTANCES` compare.
-        real: split whose images are FID's real set, unless the user names another.
-        resize: filter that brings predictions to the test size.
-        antialias: whether it is widened when images get smaller.
-        square: pad all images with white to squares before they are compared.
+        pixels: scores without a network: functions from predictions and targets (B, 3, H, W) in [0, 1] to (B,).
+        pairs: networks that compute a distance (B,) from predictions and targets.
+        inception: network that computes the features (B, d) for `SET_DISTANCES`.
+        real: default split of the real images for FID.
+        resize: filter that resizes predictions to the test size.
+        antialias: whether the filter is antialiased when it downscales.
+        square: pad images with white to squares before comparing them.
     """
 
     pixels: Mapping[str, Callable[[Tensor, Tensor], Tensor]]
@@ -53,11 +53,11 @@ class Protocol:
     square: bool = False
 
     def at_size(self, images: Tensor, size: Sequence[int]) -> Tensor:
-        """Predictions (B, 3, h, w) in [0, 1] as they are judged: (B, 3, *size) uint8 on the CPU."""
+        """Resize predictions (B, 3, h, w) in [0, 1] to (B, 3, *size) uint8 on the CPU."""
         return bytes_at_size(images, size, self.resize, self.antialias)
 
     def framed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] in the frame in which they are compared."""
+        """Pad images (B, 3, H, W) in [0, 1] as the protocol compares them."""
         height, width = images.shape[-2:]
         if not self.square or height == width:
             return images
@@ -67,7 +67,7 @@ class Protocol:
 
 
 SET_DISTANCES = {"FID": frechet_distance, "KID": kernel_distance}
-# scores of a person, the same in every protocol: networks from predictions, targets and keypoints to (B,), NaN for none
+# scores of the person in every protocol: networks from predictions, targets, and keypoints to (B,), NaN for no score
 PERSON = {
     "PCKh": Network(PoseAccuracy, POSE_FILE, "run `bash scripts/download_pretrained.sh pose`"),
     "FaceSim": Network(FaceSimilarity, FACE_FILE, "put a face-embedding network there (docs/evaluation.md)"),
@@ -91,18 +91,18 @@ PROTOCOLS = {
     "dptn": Protocol(pixels={"SSIM": ssim}, pairs={"LPIPS": _LPIPS}, square=True),
     "standard": Protocol(
         pixels={"SSIM": partial(ssim_256, data_range=1.0), "PSNR": psnr},
-        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(LPIPS, backbone=VGG), VGG_FILE)},
+        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(LPIPS, backbone="vgg"), VGG_FILE)},
         inception=Network(TensorFlowInceptionFeatures, TENSORFLOW_INCEPTION_FILE),
     ),
 }
 
 
 def protocol(name: str) -> Protocol:
-    """The protocol of that name.
+    """Return a protocol by name.
 
     Raises:
-        InputError: there is none.
+        InputError: the name is unknown.
     """
     if name not in PROTOCOLS:
-        raise InputError(f"no evaluation protocol {name!r}; there are: {', '.join(PROTOCOLS)}")
+        raise InputError(f"unknown evaluation protocol {name!r}; expected one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

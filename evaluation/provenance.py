@@ -1,4 +1,4 @@
-"""What images were made with, so that images of other weights or settings are never scored by mistake."""
+"""Record how images were generated, so that images of other weights or settings are not scored by mistake."""
 
 import hashlib
 import json
@@ -19,10 +19,10 @@ RECORD = "made_with.json"
 
 
 def sampling_facts(cfg: CfgNode, precision: str) -> dict:
-    """Everything that the test images follow from: settings, seed, precision, and digests of the weights in use.
+    """Return everything that determines the test images: settings, seed, precision, and digests of the weights.
 
     Args:
-        cfg: a checked config with MODEL.PRETRAINED_PATH, which is loaded.
+        cfg: a checked config with MODEL.PRETRAINED_PATH.
         precision: of the computation.
     """
     return {
@@ -34,26 +34,32 @@ def sampling_facts(cfg: CfgNode, precision: str) -> dict:
 
 
 def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
-    """Make a folder for images of these facts, or make sure that the images in it are.
+    """Lock a folder for images with these facts, and check that existing images have the same facts.
 
-    Nobody else can claim it until this process ends. What an interrupted test was writing is removed.
+    The folder stays locked until this process ends. Partial files of an interrupted test are removed.
+
+    Args:
+        facts: see `sampling_facts`.
+        overwrite: delete existing images.
 
     Raises:
-        InputError: another process writes to it, or `overwrite` is not set and it holds
-            images made with something else or a damaged record.
+        InputError: another process uses the folder, or `overwrite` is false and the folder contains images with other
+            facts or a damaged record.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock_folder(folder)
-    path, advice = folder / RECORD, "set TEST.OVERWRITE True to replace the images, or another RUN_NAME"
+    path, advice = (
+        folder / RECORD,
+        "set TEST.OVERWRITE True to replace the images, or choose another RUN_NAME",
+    )
     if not overwrite and (path.is_file() or any(folder.glob("*_vis.png"))):
-        found = read_record(path, advice=advice) if path.exists() else {}
-        names = (facts.keys() | found.keys()) - RETIRED.keys()
-        changed = sorted(key for key in names if facts.get(key) != found.get(key))
-        if changed:
+        recorded = read_record(path, advice=advice) if path.exists() else {}
+        names = (facts.keys() | recorded.keys()) - RETIRED.keys()
+        if changed := sorted(key for key in names if facts.get(key) != recorded.get(key)):
             first = changed[0]
             raise InputError(
-                f"{folder}: holds images made with other {', '.join(changed[:4])}"
-                f"{', ...' if changed[4:] else ''} ({first} was {found.get(first)!r}, now "
+                f"{folder}: contains images made with other {', '.join(changed[:4])}"
+                f"{', ...' if changed[4:] else ''} ({first} was {recorded.get(first)!r}, now "
                 f"{facts.get(first)!r}); {advice}"
             )
     if overwrite:
@@ -66,7 +72,7 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
 
 
 def _digest(checkpoint: Path) -> str:
-    """SHA-256 of a checkpoint's weight files."""
+    """Return the SHA-256 of the weight files of a checkpoint."""
     digest = hashlib.sha256()
     for path in published_files(checkpoint) or [checkpoint / WEIGHTS]:
         with open(path, "rb") as file:

@@ -1,8 +1,7 @@
-"""The features of FID's real images: computed once, by all processes, and kept by the images' content."""
+"""Features of the real images for FID: computed once, by all processes, and cached by the content of the images."""
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -11,21 +10,25 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
+from datasets.loaders import loader
 from utils.errors import InputError
-from utils.files import whole_file
+from utils.files import in_checkout, whole_file
 from utils.image_files import open_image
 from utils.image_tensors import resize_to_tensor
+from utils.processes import on_main
 
+from .protocols import SET_DISTANCES
 from .scores import NETWORK_BATCH, Scorer
 
-CACHE = "real_sets"  # folder beside the networks' weights
+CACHE = "real_sets"  # subfolder of the weight folder
 
 
 class RealImages(Dataset):
-    """Photos (3, *size) in [0, 1], size being (height, width), each with its place."""
+    """Images (3, height, width) in [0, 1] with their indices; `size` is (height, width)."""
 
     def __init__(self, paths: Sequence[Path], size: Sequence[int]) -> None:
         self.paths, self.size = paths, tuple(size)
@@ -41,51 +44,78 @@ def real_features(
     scorer: Scorer,
     paths: Sequence[Path],
     size: Sequence[int],
-    weights: Path,
+    weights: Path | str,
     accelerator: Accelerator,
-    load: Callable[..., DataLoader],
+    workers: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> Tensor:
-    """Features (N, d) of real images under the scorer's protocol; the same on all processes, which all must call.
+    """Return the features (N, d) of real images on every process; all processes must call this.
 
-    They are kept in `weights`/real_sets under a name that follows from the content of images and network, the
-    size and the frame, and read from there the next time. A folder that cannot be written to keeps nothing.
+    Features are cached in `weights`/real_sets. The file name is a digest of the content of the images and of the
+    network, the size, and the padding of the protocol. If the folder is not writable, nothing is cached.
 
     Args:
-        scorer: whose network is used.
+        scorer: provides the network and the protocol.
         paths: the images.
-        size: (height, width) they are resized to.
-        weights: folder of the networks' weights.
-        load: makes a loader from a dataset, `sampler` and `batch_size`.
-        stop: asked after every batch; true ends with KeyboardInterrupt.
+        size: (height, width) to which images are resized.
+        weights: folder of the network weights.
+        workers: number of processes that read images.
+        stop: called after every batch; returning true raises KeyboardInterrupt.
 
     Raises:
         InputError: an image cannot be read.
     """
     own = range(accelerator.process_index, len(paths), accelerator.num_processes)
-    hidden = not accelerator.is_main_process
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(_digest, (paths[index] for index in own))
-        digests = list(tqdm(digests, "looking for known real images", len(own), leave=False, disable=hidden or None))
+    bar = {"leave": False, "disable": None if accelerator.is_main_process else True}
+    digests = thread_map(_digest, [paths[index] for index in own], desc="hashing real images", **bar)
     everyone = sorted(gather_object(list(zip(own, digests, strict=True))))
+    weights = in_checkout(weights)
     network = _digest(weights / scorer.protocol.inception.file)
     facts = [network, f"{tuple(size)} square={scorer.protocol.square} sRGB", *(digest for _, digest in everyone)]
-    file = weights / CACHE / f"{_key(facts)}.safetensors"
-    known = _read(file)
-    if all(gather_object([known is not None])):
-        return known
+    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+    file = weights / CACHE / f"{key}.safetensors"
+    cached = _read(file)
+    if all(gather_object([cached is not None])):
+        return cached
     parts: list[tuple[list[int], Tensor]] = []
-    batches = load(RealImages(paths, size), sampler=own, batch_size=NETWORK_BATCH)
-    for images, places in tqdm(batches, "real images of FID", leave=False, disable=hidden or None):
-        parts.append((places.tolist(), scorer.features(images)))
+    batches = loader(RealImages(paths, size), workers, accelerator.device, sampler=own, batch_size=NETWORK_BATCH)
+    for images, indices in tqdm(batches, "real images for FID", **bar):
+        parts.append((indices.tolist(), scorer.features(images)))
         if stop():
             raise KeyboardInterrupt
-    everything = gather_object(parts)
-    order = torch.tensor([place for places, _ in everything for place in places]).argsort()
-    features = torch.cat([part for _, part in everything])[order]
+    parts = gather_object(parts)
+    order = torch.tensor([index for indices, _ in parts for index in indices]).argsort()
+    features = torch.cat([part for _, part in parts])[order]
     if accelerator.is_local_main_process:
         _write(file, features)
     return features
+
+
+def give_real_set(
+    scorer: Scorer,
+    find: Callable[[], Sequence[Path]],
+    size: Sequence[int],
+    weights: Path | str,
+    accelerator: Accelerator,
+    workers: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Give a scorer the real set of FID unless it has one; without real images, FID is skipped.
+
+    All processes must call this.
+
+    Args:
+        find: returns the paths of the images; called only if FID can be computed.
+        size, weights, accelerator, workers, stop: see `real_features`.
+    """
+    if "FID" not in scorer.available or scorer.real is not None:
+        return
+    try:
+        paths = on_main(accelerator, find)  # so that all processes decide alike
+    except InputError as error:
+        scorer.skipped |= dict.fromkeys(SET_DISTANCES, str(error))
+    else:
+        scorer.real = real_features(scorer, paths, size, weights, accelerator, workers, stop)
 
 
 def _digest(path: Path) -> str:
@@ -108,8 +138,4 @@ def _write(file: Path, features: Tensor) -> None:
         with whole_file(file) as partial:
             save_file({"features": features}, partial)
     except (OSError, SafetensorError):
-        pass  # it will be computed again
-
-
-def _key(facts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+        pass  # computed again next time

@@ -15,30 +15,30 @@ from utils.image_tensors import quantise
 from .metrics.network_weights import FOLDER, weights_file
 from .protocols import PERSON, SET_DISTANCES, protocol
 
-# Images a call, always this many, so that how the data was batched changes no digit
+# images per call; always the same number, so that scores are bit-identical for any batch size
 NETWORK_BATCH = 8
 PIXEL_BATCH = {"cpu": 1}  # elsewhere NETWORK_BATCH
 INCEPTION = "inception"
 
 
 class Scorer:
-    """Scores of predictions against targets, image by image, under one protocol.
+    """Scores predictions against targets, image by image, under one protocol.
 
-    Each image has an index in the data set. An index that comes twice, as from the padded last batch of a
-    distributed sampler, counts once; means are taken in float64 in the order of the indices. The result does
-    not depend on the batch size or on the number of processes.
+    Each image has an index in the dataset. An index that occurs twice, as in the padded last batch of a distributed
+    sampler, counts once. Means are computed in float64 in the order of the indices. The result does not depend on the
+    batch size or on the number of processes.
 
     Args:
-        device: where scores are computed; they are kept on the CPU.
-        weights: folder of the networks' weights.
-        name: of the protocol, in `PROTOCOLS`.
+        device: where scores are computed; they are stored on the CPU.
+        weights: folder of the network weights.
+        name: name of the protocol in `PROTOCOLS`.
 
     Attributes:
-        skipped: for each score that cannot be given, why, in one line.
-        real: (N, d) features of FID's real set, from `features`; None for no FID.
+        skipped: reason in one line for each score that cannot be computed.
+        real: (N, d) features of the real set of FID, from `features`; None without FID.
 
     Raises:
-        InputError: there is no such protocol.
+        InputError: the protocol is unknown.
     """
 
     def __init__(self, device: torch.device | str, weights: Path | str = FOLDER, name: str = "cfld") -> None:
@@ -63,16 +63,16 @@ class Scorer:
 
     @property
     def available(self) -> tuple[str, ...]:
-        """Names of the scores that can be given."""
+        """Names of the scores that can be computed."""
         return tuple(name for name in self.scores if name not in self.skipped)
 
     def reset(self) -> None:
-        """Forget the predictions; the real set stays."""
+        """Discard the predictions; keep the real set."""
         self._values: dict[str, dict[int, float]] = {name: {} for name in self.scores if name not in SET_DISTANCES}
         self._features: dict[int, Tensor] = {}  # of predictions, (d,) each
 
     def empty(self) -> "Scorer":
-        """A scorer for other predictions, with the same networks and real set."""
+        """Return an empty scorer with the same networks and real set."""
         other = copy(self)
         other.skipped = dict(self.skipped)
         other.reset()
@@ -85,11 +85,11 @@ class Scorer:
         """Score a batch.
 
         Args:
-            pred: (B, 3, H, W) uint8, or float in [0, 1], which is quantised to 8 bits first.
+            pred: (B, 3, H, W) uint8, or float in [0, 1], which is first quantized to 8 bits.
             target: (B, 3, H, W) uint8, or float in [0, 1], of the same size.
-            indices: (B,) places of the images in the data set.
+            indices: (B,) indices of the images in the dataset.
             keypoints: (B, 2, 18, 2): (y, x) pixels of the source's and the target's keypoints, -1 for missing;
-                None for no scores of the person.
+                None skips the scores of the person.
 
         Raises:
             InputError: sizes or counts differ, or a prediction is not finite.
@@ -100,7 +100,7 @@ class Scorer:
         if pred.shape != target.shape:
             raise InputError(f"predictions {tuple(pred.shape)} and targets {tuple(target.shape)} differ in size")
         if bad := [n for n, image in zip(numbers, pred, strict=True) if not torch.isfinite(image).all()]:
-            raise InputError(f"predictions {bad} hold NaN or infinite values")
+            raise InputError(f"predictions {bad} contain NaN or infinite values")
         pred, target = quantise(_unit(pred, self.device)), _unit(target, self.device)
         if keypoints is not None:
             for name in PERSON.keys() & self._networks.keys():
@@ -115,15 +115,15 @@ class Scorer:
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """Features (B, d), on the CPU, of real images (B, 3, H, W), uint8 or float in [0, 1]."""
+        """Compute features (B, d), on the CPU, of real images (B, 3, H, W), uint8 or float in [0, 1]."""
         return self._run(INCEPTION, self.protocol.framed(_unit(images, self.device)))
 
     def state(self) -> dict[str, Any]:
-        """All that was accumulated, as plain CPU objects to be gathered from the processes."""
+        """Return the accumulated state as CPU objects that processes can gather."""
         return {"values": self._values, "features": self._features, "skipped": self.skipped}
 
     def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
-        """Add the states of other processes (this one's own among them does no harm)."""
+        """Merge the states of processes; the state of this process may be among them."""
         for state in states:
             self._features = {**state["features"], **self._features}
             for name, values in state["values"].items():
@@ -131,9 +131,9 @@ class Scorer:
             self.skipped = {**state["skipped"], **self.skipped}
 
     def compute(self) -> dict[str, float]:
-        """Means over the images, and distances of sets, of every score that can be given.
+        """Compute every available score: means over the images, and distances of sets.
 
-        A score that turns out to lack data (no real set, too few images) joins `skipped`.
+        Scores without enough data (no real set, too few images) are added to `skipped`.
         """
         result = {}
         for name in self.available:
@@ -144,13 +144,13 @@ class Scorer:
         return result
 
     def table(self) -> list[dict[str, float]]:
-        """One row per image, in the order of the indices: `index`, then its scores."""
+        """Return one row per image in the order of the indices: `index`, then its scores."""
         columns = {name: values for name, values in self._values.items() if name not in self.skipped}
         numbers = sorted(set().union(*columns.values()))
         return [{"index": n, **{name: values[n] for name, values in columns.items() if n in values}} for n in numbers]
 
     def _run(self, name: str, *images: Tensor) -> Tensor:
-        """Output (B, ...) on the CPU of a network, in float32."""
+        """Run a network in float32; return its output (B, ...) on the CPU."""
         with torch.autocast(self.device.type, enabled=False):
             return in_batches(self._networks[name], NETWORK_BATCH, *images)
 
@@ -171,14 +171,14 @@ class Scorer:
 
     def _distance(self, name: str) -> float:
         if self.real is None:
-            raise InputError("no real images were given to compare with")
+            raise InputError("no real images to compare with")
         if not self._features:
             raise InputError("no image was scored")
         return SET_DISTANCES[name](self.real, torch.stack([self._features[n] for n in sorted(self._features)]))
 
 
 def in_batches(function: Callable[..., Tensor], size: int, *images: Tensor) -> Tensor:
-    """`function` of (B, ...) tensors, always called with `size` rows, the last call filled up; (B, ...) on the CPU."""
+    """Apply a function to batches of exactly `size` rows, with the last one padded; return (B, ...) on the CPU."""
     results = []
     for parts in zip(*(batch.split(size) for batch in images), strict=True):
         rows = len(parts[0])
@@ -189,13 +189,13 @@ def in_batches(function: Callable[..., Tensor], size: int, *images: Tensor) -> T
 
 
 def _keep(store: dict[int, Any], numbers: list[int], values: Iterable[Any]) -> None:
-    """File values under their images' indices; the first one of an index stays, NaN means no score."""
+    """Store values by index; keep the first value of an index, and skip NaN, which means no score."""
     for number, value in zip(numbers, values, strict=True):
         if isinstance(value, Tensor) or value == value:
             store.setdefault(number, value)
 
 
 def _unit(images: Tensor, device: torch.device) -> Tensor:
-    """uint8 or float images as float32 in [0, 1] on the device."""
+    """Convert uint8 or float images to float32 in [0, 1] on the device."""
     images = images.to(device)
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()

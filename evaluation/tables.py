@@ -1,4 +1,4 @@
-"""Scores as text and as files."""
+"""Format scores as tables and read and write score files."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from utils.files import fits, read_record, write_text
 
 
 class Column(NamedTuple):
-    """How a score is shown."""
+    """How tables show a score."""
 
     lower_is_better: bool
     decimals: int = 4
@@ -24,7 +24,7 @@ class Column(NamedTuple):
         return "↓" if self.lower_is_better else "↑"
 
 
-COLUMNS = {  # in their order
+COLUMNS = {  # in table order
     "FID": Column(True),
     "KID": Column(True, 5),
     "LPIPS": Column(True),
@@ -35,22 +35,22 @@ COLUMNS = {  # in their order
     "PCKh": Column(False),
     "FaceSim": Column(False),
 }
-BASELINE = "copy of the source"  # label of the scores of the source in place of the generated image
+BASELINE = "copy of the source"  # label of the baseline: scores of the source image in place of the generated image
 RESAMPLES, CONFIDENCE = 1000, 0.95
 DOCUMENT_FORM = {"scores": dict[str, float | None], "meta": dict}  # of metrics.json
-PER_IMAGE_DIGITS = 10  # beyond which the number of threads shows
+PER_IMAGE_FORMAT = "%.10g"  # more digits depend on the number of threads
 
 Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
 
 
 def score_table(rows: Rows) -> str:
-    """Plain text table of named rows of scores; a score that no row has gets no column, a gap a dash."""
+    """Return a plain text table with one row per label; missing scores are dashes, and unused scores have no column."""
     table = _table(rows)
     return "no scores" if table.empty else table.to_string(na_rep="–")
 
 
 def latex_table(rows: Rows) -> str:
-    """The same as a `tabular` of LaTeX, for the booktabs package."""
+    """Return the table as a LaTeX `tabular` for the booktabs package."""
 
     def header(name: str) -> str:
         return name.replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$")
@@ -61,9 +61,9 @@ def latex_table(rows: Rows) -> str:
 
 
 def confidence_intervals(table: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals (percentiles of 1000 resamples, Efron 1979) of the means of a `Scorer.table`.
+    """Return 95% bootstrap intervals (percentiles of 1000 resamples, Efron 1979) of the means of a `Scorer.table`.
 
-    Scores of which there are fewer than two finite values have none. Sets' distances (FID) are no means.
+    Scores with fewer than two values or with infinite values, and distances of sets such as FID, have no interval.
     """
     result = {}
     for name in (name for name in COLUMNS if any(name in row for row in table)):
@@ -83,13 +83,13 @@ def confidence_intervals(table: Sequence[Mapping[str, float]], seed: int = 0) ->
 
 
 def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[str, Any]) -> None:
-    """Write `metrics.json` ({"scores", "meta"}) and `metrics.csv` (one row) into `folder`, made if need be.
+    """Write `metrics.json` ({"scores", "meta"}) and `metrics.csv` (one row) to a folder atomically.
 
-    Files appear whole or not at all. JSON has no infinity (PSNR of equal images): such a score is null there.
+    Infinite scores (PSNR of equal images) are null in JSON.
 
     Args:
-        meta: what the scores belong to (protocol, size, checkpoint, ...), of JSON's types; its plain values
-            precede the scores in the CSV.
+        meta: JSON values that describe the scores (protocol, size, checkpoint, ...); its plain values precede the
+            scores in the CSV.
     """
     folder = Path(folder)
     ordered = {name: scores[name] for name in _ordered(scores)}
@@ -101,13 +101,12 @@ def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[
 
 
 def write_per_image(folder: Path | str, table: Sequence[Mapping[str, float]]) -> None:
-    """Write the rows of `Scorer.table` to `metrics_per_image.csv` in `folder`, whole or not at all."""
-    rows = [{name: _rounded(value) for name, value in row.items()} for row in table]
-    write_text(Path(folder) / "metrics_per_image.csv", _csv(rows))
+    """Write the rows of `Scorer.table` to `metrics_per_image.csv` in a folder atomically."""
+    write_text(Path(folder) / "metrics_per_image.csv", _csv(table, PER_IMAGE_FORMAT))
 
 
 def write_comparison(folder: Path | str, rows: Rows) -> None:
-    """Write `comparison.txt`, `comparison.tex` and `comparison.csv` of several methods into `folder`."""
+    """Write `comparison.txt`, `comparison.tex`, and `comparison.csv` of several methods to a folder."""
     folder = Path(folder)
     write_text(folder / "comparison.txt", score_table(rows) + "\n")
     write_text(folder / "comparison.tex", latex_table(rows))
@@ -115,10 +114,10 @@ def write_comparison(folder: Path | str, rows: Rows) -> None:
 
 
 def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores of a `metrics.json`, and those of copying the source.
+    """Read the scores and the baseline of a `metrics.json`.
 
     Raises:
-        InputError: the file is missing or something else.
+        InputError: the file is missing or invalid.
     """
     document = read_record(path, DOCUMENT_FORM, "pose_transfer_test.py writes this file")
     scores = {name: value for name, value in document["scores"].items() if value is not None}
@@ -127,7 +126,7 @@ def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
-    """One line for each reason why scores are left out."""
+    """Return one line per reason why scores are missing."""
     reasons: dict[str, list[str]] = {}
     for name, reason in skipped.items():
         reasons.setdefault(reason, []).append(name)
@@ -135,16 +134,12 @@ def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
 
 
 def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """Scores for a JSON file, which knows no infinity (PSNR of equal images): None in its place."""
+    """Replace infinite scores (PSNR of equal images) by None, for JSON."""
     return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{PER_IMAGE_DIGITS}g}") if isinstance(value, float) else value
-
-
 def _table(rows: Rows) -> pd.DataFrame:
-    """Scores as text, by label and by name with an arrow; NaN where there is none."""
+    """Return formatted scores by label and by name with an arrow; None if missing."""
     table = pd.DataFrame(index=list(rows))
     for name, column in COLUMNS.items():
         if any(name in scores for scores in rows.values()):
@@ -154,9 +149,9 @@ def _table(rows: Rows) -> pd.DataFrame:
 
 
 def _ordered(names: Mapping[str, Any]) -> list[str]:
-    """The table's columns in their order, then any others in theirs."""
+    """Return names in table order, followed by other names in their own order."""
     return [*(name for name in COLUMNS if name in names), *(name for name in names if name not in COLUMNS)]
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+def _csv(rows: Sequence[Mapping[str, Any]], float_format: str | None = None) -> str:
+    return pd.DataFrame(rows).to_csv(index=False, float_format=float_format, lineterminator="\n")

@@ -1,1 +1,1 @@
-"""From a source image and a pose to an image."""
+"""Generate an image from a source image and a target pose."""

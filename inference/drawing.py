@@ -1,4 +1,4 @@
-"""Skeletons, grids and films of pictures."""
+"""Draw skeletons and image grids, and write images and videos."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,45 +14,50 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from datasets.keypoints import FRAME, skeleton_image
 from utils.files import whole_file
 
-GAP, HEADER = 4, 20  # pixels of the grid
-LONGEST_SHOWN = 655_350  # milliseconds that a GIF can show a frame
+GAP, HEADER = 4, 24  # pixels, in grids
+LONGEST_DURATION = 655_350  # milliseconds, of a GIF frame
 
 
 def draw_skeleton(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int] = FRAME) -> Image.Image:
-    """The pose (18, 2) of a frame on black, of (height, width) `size`."""
+    """Draw keypoints (18, 2) of `frame` on a black image; `size` is (height, width)."""
     return Image.fromarray(skeleton_image(keypoints, size, frame))
 
 
-def picture_grid(
-    poses: Sequence[tuple[str, Image.Image]], rows: Sequence[tuple[Image.Image, Sequence[Image.Image]]]
+def image_grid(
+    labels: Sequence[str], rows: Sequence[Sequence[Image.Image | None]], titles: Sequence[str] = ()
 ) -> Image.Image:
-    """Poses on top, photos on the left, and the pictures where they meet, all as large as they fit.
+    """Draw rows of images below column labels.
 
     Args:
-        poses: name and skeleton of each column.
-        rows: photo and its pictures.
+        labels: one per column, cut to the width of the column.
+        rows: one image per column, scaled to fit the size of the last image of the first row; None leaves a gap.
+        titles: optional row titles, drawn above each row.
     """
-    width, height = poses[0][1].size
-    step = width + GAP, height + GAP
-    top = HEADER + step[1]
-    grid = Image.new("RGB", (step[0] * (len(poses) + 1) - GAP, top + step[1] * len(rows) - GAP), "white")
-    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(size=min(12, width / 12))
-    for column, (name, skeleton) in enumerate(poses, start=1):
-        draw.text((column * step[0] + width / 2, HEADER / 2), _cut(name, font, width), "black", font, anchor="mm")
-        grid.paste(skeleton, (column * step[0], HEADER))
-    for row, (photo, pictures) in enumerate(rows):
-        for column, image in enumerate([photo, *pictures]):
-            grid.paste(tile(image, (height, width)), (column * step[0], top + row * step[1]))
+    width, height = rows[0][-1].size
+    gap = HEADER if titles else GAP
+    top = HEADER + (gap if titles else 0)
+    grid = Image.new("RGB", (len(labels) * (width + GAP) - GAP, top + len(rows) * (height + gap) - gap), "white")
+    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(size=min(12, width / 8))
+    for column, label in enumerate(labels):
+        center = column * (width + GAP) + width / 2, HEADER / 2
+        draw.text(center, _shorten(label, font, width), "black", font, anchor="mm")
+    for row, images in enumerate(rows):
+        y = top + row * (height + gap)
+        for column, image in enumerate(images):
+            if image:
+                grid.paste(tile(image, (height, width)), (column * (width + GAP), y))
+        if titles:
+            draw.text((2, y - HEADER / 2), titles[row], "black", font, anchor="lm")
     return grid
 
 
 def tile(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """An image of the grid: as large as it fits in (height, width) `size`, in the middle."""
+    """Scale an image to fit (height, width) `size` and center it on white."""
     return ImageOps.pad(image, size[::-1], color="white")
 
 
-def _cut(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The beginning of a name, on one line, that is not wider than `width` pixels."""
+def _shorten(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Put a name on one line and cut it to at most `width` pixels."""
     name = " ".join(name.split())
     while font.getlength(name) > width:
         name = name.rstrip("…")[:-1] + "…"
@@ -60,52 +65,56 @@ def _cut(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    """Write a PNG whole or not at all."""
+    """Write a PNG atomically."""
     with whole_file(path) as partial:
         image.save(partial, format="PNG")
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
-    """Write an endless GIF of frames of one size, 50 a second at most: players slow down what is faster.
+    """Write a looping GIF of frames of one size, at most 50 frames per second because players slow down faster ones.
 
-    Equal frames in a row become one, shown as long as all of them, but not longer than `LONGEST_SHOWN`.
+    Consecutive equal frames are merged into one, which is shown for at most `LONGEST_DURATION`.
     """
     duration = max(20, round(1000 / fps))  # milliseconds
-    coloured = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-    runs = [list(run) for _, run in groupby(coloured, key=lambda frame: frame.convert("RGB").tobytes())]
-    durations = [min(duration * len(run), LONGEST_SHOWN) for run in runs]
+    quantized = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    runs = [list(run) for _, run in groupby(quantized, key=lambda frame: frame.convert("RGB").tobytes())]
+    durations = [min(duration * len(run), LONGEST_DURATION) for run in runs]
     first, *others = (run[0] for run in runs)
     with whole_file(path) as partial:
         first.save(partial, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
-    """Write an MP4 (H.264, 4:2:0) of frames of one size; an odd side loses a pixel, as the format wants."""
+    """Write an MP4 (H.264, 4:2:0) of frames of one size; odd sides are cropped by one pixel, as 4:2:0 requires."""
     width, height = (side // 2 * 2 for side in frames[0].size)
-    film = BytesIO()  # the name of `path` may be one that FFmpeg reads as something else
-    again = lambda *_: BytesIO(film.getvalue())  # noqa: E731  FFmpeg reads the film to move its index to the front
-    with av.open(film, "w", format="mp4", options={"movflags": "faststart"}, io_open=again) as container:
+    video = BytesIO()  # not `path`: FFmpeg may take its name for a protocol or a pattern
+
+    def reopen(*_) -> BytesIO:
+        """Let FFmpeg read the video to move its index to the front."""
+        return BytesIO(video.getvalue())
+
+    with av.open(video, "w", format="mp4", options={"movflags": "faststart"}, io_open=reopen) as container:
         stream = container.add_stream("h264", rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.colorspace = Colorspace.ITU601  # that of the conversion; players guess by the size
+        stream.codec_context.colorspace = Colorspace.ITU601  # of the RGB conversion; otherwise players guess
         for frame in frames:
             image = frame.convert("RGB").crop((0, 0, width, height))
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
     with whole_file(path) as partial:
-        partial.write_bytes(film.getvalue())
+        partial.write_bytes(video.getvalue())
 
 
-FILMS = {"mp4": save_mp4, "gif": save_gif}
+VIDEO_WRITERS = {"mp4": save_mp4, "gif": save_gif}
 
 
-def save_films(frames: Sequence[Image.Image], folder: Path, name: str, fps: float) -> dict[str, str]:
-    """Write `name`.mp4 and `name`.gif into a folder; for each that could not be written a line that says why."""
+def save_videos(frames: Sequence[Image.Image], folder: Path, name: str, fps: float) -> dict[str, str]:
+    """Write `name`.mp4 and `name`.gif to a folder; return an error message for each format that fails."""
     problems = {}
-    for kind, save in FILMS.items():
+    for extension, save in VIDEO_WRITERS.items():
         try:
-            save(frames, folder / f"{name}.{kind}", fps)
-        except Exception as error:  # of many kinds, and none of them ends other work
+            save(frames, folder / f"{name}.{extension}", fps)
+        except Exception as error:  # encoders raise many types; a failed video does not stop the program
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            problems[kind] = f"{name}.{kind}: the film could not be made ({reason})"
+            problems[extension] = f"{name}.{extension}: cannot write the video ({reason})"
     return problems

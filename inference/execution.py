@@ -1,4 +1,4 @@
-"""How the model runs, without a change to what it computes: precision of frozen weights, layout, compilation."""
+"""Prepare a model for fast execution: precision of frozen weights, memory layout, and compilation."""
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -9,18 +9,18 @@ from torch import nn
 from models.cfld import CFLD
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
-TRANSLATIONS = 256  # of one kind of block: shapes of the levels, with and without gradients, at every batch size
+RECOMPILE_LIMIT = 256  # per block class: level shapes, with and without gradients, at every batch size
 REGIONS = (BasicTransformerBlock, ResnetBlock2D, SwinTransformerBlock)
 
 
 def prepare_execution(model: CFLD, precision: str, channels_last: bool, compiled: str) -> None:
-    """Bring a model into the form in which it runs fastest.
+    """Prepare a model for fast execution.
 
     Args:
-        model: on its device; what is trained has `requires_grad`.
-        precision: no, fp16 or bf16: what autocast computes in.
-        channels_last: lay out the weights of convolutions so; activations follow them.
-        compiled: off, or the mode of `torch.compile`, see `compile_regions`; reduce-overhead has CUDA graphs on a GPU.
+        model: on its device; trained parameters have `requires_grad` set.
+        precision: the autocast precision: no, fp16, or bf16.
+        channels_last: use the channels-last memory format for convolution weights; activations follow.
+        compiled: off, or the mode of `torch.compile`, see `compile_regions`; reduce-overhead uses CUDA graphs on a GPU.
     """
     if precision in AUTOCAST:
         cast_frozen(model, AUTOCAST[precision])
@@ -33,9 +33,9 @@ def prepare_execution(model: CFLD, precision: str, channels_last: bool, compiled
 
 
 def cast_frozen(model: nn.Module, dtype: torch.dtype) -> None:
-    """Store what autocast would cast anew in every call: frozen weights of linear layers and convolutions.
+    """Cast frozen weights of linear and convolution layers once, instead of in every autocast call.
 
-    Norms keep their weights, because autocast computes them in float32.
+    Normalization layers keep float32 weights because autocast computes them in float32.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -45,21 +45,21 @@ def cast_frozen(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def compile_regions(model: nn.Module, **options: object) -> None:
-    """Have `torch.compile` translate the repeated blocks alone: those of one shape share one translation.
+    """Compile only the repeated blocks; blocks of the same shape share compiled code.
 
-    Blocks with hooks, which hide changing numbers of copies, stay as they are.
+    Blocks with forward hooks are not compiled because the hooks hide changing batch sizes.
     """
-    torch._dynamo.config.recompile_limit = TRANSLATIONS
-    torch._dynamo.config.accumulated_recompile_limit = TRANSLATIONS
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    torch._dynamo.config.accumulated_recompile_limit = RECOMPILE_LIMIT
     for module in model.modules():
         if isinstance(module, REGIONS) and not module._forward_hooks:
             module.compile(dynamic=False, **options)
 
 
 def mark_graph_steps(model: CFLD) -> None:
-    """Tell CUDA graphs where outputs of before are no longer read: at every photo, and at every step of sampling.
+    """Tell CUDA graphs when earlier outputs are no longer needed: at every source image and every sampling step.
 
-    In training a U-Net runs again, also without gradient, before the backward pass has read what it computed first.
+    In training, the U-Net may run again before the backward pass has read its first outputs, so it is not marked.
     """
     first = model.appearance_encoder or model.prompt_decoder
     first.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())

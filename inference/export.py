@@ -1,4 +1,4 @@
-"""Pipelines from checkpoints, and writing checkpoints for diffusers and for the published system."""
+"""Load pipelines, and export checkpoints to diffusers pipelines and to the format of the published system."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from models.pretrained_parts import one_line, quiet_libraries
 from utils.errors import InputError
 from utils.file_digests import check_files, file_records
 from utils.files import PARTIAL, check_writable, in_checkout, read_record
-from utils.weight_formats import check_start
+from utils.weight_files import check_weight_file
 
 from .generation import sampling_scheduler
 from .pipeline import CFLDPipeline
@@ -35,62 +35,59 @@ tags: [pose-guided-person-image-synthesis, cfld]
 
 # CFLD pipeline
 
-From one photo of a person and 18 keypoints, a photo of that person in that pose, by
+Generates an image of a person in a target pose, from one source image and 18 keypoints, with
 [Coarse-to-Fine Latent Diffusion](https://arxiv.org/abs/2402.18078).
 
-Made from the checkpoint `{checkpoint}`{epochs}.
+Exported from the checkpoint `{checkpoint}`{epochs}.
 
 | | |
 |---|---|
-| reads photos of | {cond[0]} x {cond[1]}, stretched from the frame of the keypoints |
-| computes images of | {gt[0]} x {gt[1]} |
-| gives images of | {output[0]} x {output[1]} |
+| source image | {cond[0]} x {cond[1]}, resized from the keypoint frame |
+| sampled image | {gt[0]} x {gt[1]} |
+| generated image | {output[0]} x {output[1]} |
 | steps | {steps} ({scheduler}) |
 | guidance | {guidance} |
 | scores | {scores} |
 
 ## Use
 
-With the project's checkout on the path (`PYTHONPATH=/path/to/the/checkout`):
+With the checkout of the project on the path (`PYTHONPATH=/path/to/the/checkout`):
 
     from PIL import Image
     from inference.pipeline import CFLDPipeline
-    from poses import library
+    from inference.pose_library import library
 
     pipe = CFLDPipeline.from_pretrained("{folder}")
     pose = library(pipe.pose_frame)["standing_front"]
     pipe(Image.open("me.jpg"), pose).images[0].save("posed.png")
 
-`pose` is an array (18, 2) of (y, x) in the frame {frame[0]} x {frame[1]} in OpenPose order, -1 for a missing keypoint.
+`pose` is an array (18, 2) of (y, x) in the {frame[0]} x {frame[1]} frame, in OpenPose order, -1 for a missing keypoint.
 
 ## Limits
 
-The model knows the kind of photos it was trained on: a single person, cut as they were cut, before a plain
-background. It makes up what the photo does not show. Use it on photos of people who agree to it, and say that
-the result was generated.
+The model expects images like its training images: a single person with the same framing before a plain background.
+It invents what the source image does not show. Use it only on photos of people who agree, and label the results as
+generated.
 """
 
 
 def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
-    """The pipeline of an exported folder, of one of our checkpoints, or of a published one.
+    """Load the pipeline of an exported folder, of a checkpoint, or of a published checkpoint.
 
-    Files of an exported folder are compared with the sizes and digests that the export wrote, where these are there.
+    Files of an exported folder are checked against the recorded sizes and digests, if any.
 
     Args:
-        folder: where it lies.
-        config_file: YAML file a checkpoint was trained with, where it has none of its own.
+        folder: the exported folder or the checkpoint.
+        config_file: YAML config of a checkpoint that has none.
 
     Raises:
-        InputError: nothing there, it does not load, or it is not what was written.
+        InputError: the folder is missing, does not load, or is damaged.
     """
     folder = path = in_checkout(folder)
     if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
     for weights in sorted(path.glob("*/*.safetensors")):
-        try:
-            check_start(weights)
-        except ValueError as error:
-            raise InputError(f"{weights}: {error}") from None
+        check_weight_file(weights)
     if (path / FILES).is_file():
         check_files(path, read_record(path / FILES))
     try:
@@ -99,16 +96,16 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
         for name, part in pipe.components.items():
             if isinstance(part, nn.Module):
                 _check_tensors(path / name, part)
-    except Exception as error:  # the libraries raise many kinds for a damaged or foreign folder
+    except Exception as error:  # the libraries raise many types for a damaged folder
         raise InputError(f"{folder}: cannot be read as a pipeline: {one_line(error)}") from error
     return pipe
 
 
 def export(checkpoint: str, output: Path, config_file: str = "") -> None:
-    """Write the pipeline of a checkpoint, with its model card, into a new folder.
+    """Export a checkpoint to a new pipeline folder with a model card.
 
     Raises:
-        InputError: the checkpoint does not load, or `output` is there already or cannot be written.
+        InputError: the checkpoint does not load, or `output` exists or cannot be written.
     """
     _refuse_existing(output)
     pipe, cfg, progress = _from_checkpoint(checkpoint, config_file)
@@ -120,10 +117,10 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
 
 
 def export_published(checkpoint: str, output: Path, config_file: str = "") -> None:
-    """Write the weights of a checkpoint into a new folder, as the two files that the published system reads.
+    """Export the weights of a checkpoint to a new folder, as the two files that the published system reads.
 
     Raises:
-        InputError: as `export`.
+        InputError: see `export`.
     """
     _refuse_existing(output)
     tensors = published_tensors(_model_of(checkpoint, config_file)[0])
@@ -135,16 +132,16 @@ def export_published(checkpoint: str, output: Path, config_file: str = "") -> No
 
 def _refuse_existing(output: Path) -> None:
     if output.exists():
-        raise InputError(f"{output}: is there already; choose another --output or remove it")
+        raise InputError(f"{output}: already exists; choose another --output or remove it")
     check_writable(output, "--output")
 
 
 @contextmanager
 def _new_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `output` when the block ends well.
+    """Yield a temporary folder that is renamed to `output` if the block succeeds.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the folder cannot be written.
     """
     partial = output.with_name(output.name + PARTIAL)
     try:
@@ -159,7 +156,7 @@ def _new_folder(output: Path) -> Iterator[Path]:
 
 
 def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str, folder: Path) -> str:
-    """README.md of an exported folder."""
+    """Return the README.md of an exported folder."""
     sampling, scores = pipe.sampling, progress.get("scores") or {}
     scales = ", ".join(f"{name} {value:g}" for name, value in sampling.guidance_scales._asdict().items())
     return MODEL_CARD.format(
@@ -172,13 +169,13 @@ def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str
         steps=sampling.num_inference_steps,
         scheduler=type(pipe.scheduler).__name__,
         guidance=f"{sampling.guidance_type} ({scales})",
-        scores=", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None) or "none kept",
+        scores=", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None) or "unknown",
         folder=folder,
     )
 
 
 def _check_tensors(folder: Path, part: nn.Module) -> None:
-    """Raise `InputError` where the files of a part hold other tensors than it has: the library only warns of them."""
+    """Raise `InputError` if the files of a part and the part differ in their tensors; diffusers only warns."""
     found = set()
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
@@ -194,12 +191,12 @@ def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline
 
 
 def _model_of(folder: str | Path, config_file: str) -> tuple[CFLD, CfgNode, dict]:
-    """The model of a checkpoint, its config, and the contents of its `checkpoint.json`."""
+    """Load the model of a checkpoint, its config, and its `checkpoint.json`."""
     folder = in_checkout(folder)
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; expected a checkpoint or an exported pipeline")
     if not config_file and not (Path(folder) / CONFIG).is_file():
-        raise InputError(f"{folder}: has no {CONFIG}; give the config it was trained with as --config_file")
+        raise InputError(f"{folder}: no {CONFIG}; pass the training config with --config_file")
     cfg = checkpoint_config(config_file, ["MODEL.PRETRAINED_PATH", str(folder)])
     model, progress = load_model(cfg)
     return model, cfg, progress

@@ -1,4 +1,4 @@
-"""From conditions and noise to images: the one way in which this project samples."""
+"""Generate images from conditions and noise; shared by the pipeline and by testing."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from .sampling_settings import SamplingSettings
 
 
 def sampling_scheduler(cfg: CfgNode) -> SchedulerMixin:
-    """The scheduler that a config samples with.
+    """Load the scheduler that a config samples with.
 
     Raises:
         InputError: as `load_scheduler`.
@@ -32,10 +32,10 @@ def sampling_scheduler(cfg: CfgNode) -> SchedulerMixin:
 def guided_denoiser(
     conditioner: Conditioner, unet: UNet2DConditionModel, conditions: Conditions, table: list[tuple[Branch, float]]
 ) -> Denoiser:
-    """The guided prediction (B, C, h, w) for latents (B, C, h, w) at timesteps () or (B,).
+    """Return a denoiser: guided predictions (B, C, h, w) for latents (B, C, h, w) at timesteps () or (B,).
 
     Args:
-        conditioner: knows what a guidance branch leaves out.
+        conditioner: drops the conditions that a guidance branch omits.
         conditions: of B images.
         table: branches and their coefficients.
     """
@@ -51,7 +51,7 @@ def starting_noise(
     generators: Sequence[torch.Generator],
     device: torch.device,
 ) -> Tensor:
-    """Standard normal latents (len(generators), C, h, w) of images of (height, width) `image_size`."""
+    """Draw standard normal latents (len(generators), C, h, w) for images of (height, width) `image_size`."""
     sides = (side // downscale_factor(vae) for side in image_size)
     return normal(generators, (unet.config.in_channels, *sides), device)
 
@@ -68,25 +68,25 @@ def generate(
     generators: list[torch.Generator],
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Images that follow from conditions and noise.
+    """Generate images from conditions and noise.
 
     Args:
-        conditioner: knows what a guidance branch leaves out.
-        vae: or a small decoder in its place.
-        scheduler: its state changes.
+        conditioner: drops the conditions that a guidance branch omits.
+        vae: the VAE or a small decoder.
+        scheduler: modified in place.
         conditions: of B images.
         latents: (B, C, h, w) of unit variance.
-        generators: B of them, for schedulers that draw noise.
-        on_step: as of `sample`.
+        generators: B generators, for schedulers that draw noise.
+        on_step: see `sample`.
 
     Returns:
-        (B, 3, H, W) in [0, 1]; NaN where the model's values are not finite.
+        (B, 3, H, W) in [0, 1]; NaN where the model output is not finite.
     """
 
     def denoiser(table: list[tuple[Branch, float]]) -> Denoiser:
         return guided_denoiser(conditioner, unet, conditions, table)
 
-    scheduler.set_timesteps(settings.num_inference_steps)  # Euler's first sigma follows from the number of steps
+    scheduler.set_timesteps(settings.num_inference_steps)  # Euler's initial sigma depends on the number of steps
     denoise = denoiser(guidance_branches(settings.guidance_type, settings.guidance_scales))
     if settings.guidance_interval != (0.0, 1.0):
         first, last = (round(share * len(scheduler.timesteps)) for share in settings.guidance_interval)

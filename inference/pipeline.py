@@ -1,19 +1,21 @@
-"""The model as a pipeline of diffusers: photos and keypoints in, photos out.
+"""A diffusers pipeline: generate images from source images and target keypoints.
 
     pipe = CFLDPipeline.from_pretrained("exported").to("cuda")
     pipe(Image.open("me.jpg"), keypoints).images[0].save("posed.png")
 
-A folder of it holds `conditioner`, `unet`, `vae` and `scheduler`; `python -m models.checkpoints export` makes
-one of a checkpoint.
+A pipeline folder holds `conditioner`, `unet`, `vae`, and `scheduler`. `python -m models.checkpoints export` converts
+a checkpoint to a pipeline folder.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DConditionModel
+from PIL import Image
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -30,22 +32,22 @@ from utils.errors import InputError
 from utils.image_tensors import bytes_at_size, normalize, resize_to_tensor
 
 from .generation import generate, starting_noise
-from .pipeline_arguments import Photo, converted, generators_of, photos_of, poses_of, rows_of, split
+from .pipeline_arguments import converted, generators_of, images_of, poses_of, rows_of, split
 from .sampling_settings import SamplingSettings
 
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
 class CFLDPipeline(DiffusionPipeline):
-    """Photos of people in the poses asked for.
+    """Generates images of the persons in source images in target poses.
 
     Args:
-        conditioner, unet, vae, scheduler: the parts; any scheduler of diffusers will do.
-        sampling: what a call uses unless told otherwise, as `SamplingSettings.to_record` gives it; None for the
-            defaults of `configs.defaults`.
+        conditioner, unet, vae, scheduler: the parts; the scheduler can be any diffusers scheduler.
+        sampling: default settings of a call, from `SamplingSettings.to_record`; None uses those of
+            `configs.defaults`.
 
     Raises:
-        InputError: `sampling` is something else.
+        InputError: `sampling` is invalid.
     """
 
     model_cpu_offload_seq = "conditioner->unet->vae"
@@ -66,7 +68,11 @@ class CFLDPipeline(DiffusionPipeline):
 
     @classmethod
     def of(cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode) -> "CFLDPipeline":
-        """The pipeline of a model that was built from the checked config `cfg`; U-Net and VAE are shared."""
+        """Build the pipeline of a model; U-Net and VAE are shared.
+
+        Args:
+            cfg: the checked config that the model was built from.
+        """
         conditioner = PretrainedConditioner(conditioning_settings(cfg))
         weights = model.state_dict()
         conditioner.load_state_dict({name: weights[name] for name in conditioner.state_dict()})
@@ -77,7 +83,7 @@ class CFLDPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        image: Photo | Sequence[Photo],
+        image: Image.Image | Sequence[Image.Image],
         pose: np.ndarray | Sequence[np.ndarray] | Tensor,
         num_inference_steps: int | None = None,
         guidance_type: str | None = None,
@@ -92,30 +98,30 @@ class CFLDPipeline(DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
     ) -> ImagePipelineOutput | tuple:
-        """Photos of the persons of `image` in the poses of `pose`.
+        """Generate images of the persons in `image` in the poses of `pose`.
 
-        As many images as poses, one photo for all poses, or one pose for all photos. A photo is encoded once.
-        On the CPU every image is computed alone, so that it does not depend on its neighbours.
+        Pass as many images as poses, one image for all poses, or one pose for all images. Each source image is encoded
+        once. On the CPU, images are generated one at a time, so that an image does not depend on its batch.
 
         Args:
-            image: photos of any mode, shaped like `pose_frame`: they are turned upright, brought to sRGB, and stretched
-                to what the model reads.
+            image: source images of any mode with the aspect ratio of `pose_frame`. They are rotated upright, converted
+                to sRGB, and resized to the input size of the model.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
-            num_inference_steps, guidance_type, guidance_scales, guidance_interval, pose_frame, output_size: None for
-                the pipeline's own; scales that are not named keep their values. Sizes are (height, width).
-            scheduler: a name of `diffusion.schedulers`, in place of the pipeline's.
-            generator: one for each image, or one from which each image gets its own; None draws anew. Those of
-                a GPU give a seed for one of the CPU.
-            batch_size: images computed at once on a GPU.
-            output_type: `pil`, `np` (B, H, W, 3) or `pt` (B, 3, H, W), both float32 in [0, 1] of 8-bit values.
-            callback_on_step_end: called after each denoising step of each batch with the pipeline, the number of
-                steps before it, the timestep and {"latents"}; may return other latents. What it raises ends the call.
+            num_inference_steps, guidance_type, guidance_scales, guidance_interval, pose_frame, output_size: None uses
+                the setting of the pipeline; scales that are not given keep their values. Sizes are (height, width).
+            scheduler: a name in `diffusion.schedulers`; None uses the scheduler of the pipeline.
+            generator: one per image, or one that seeds a generator per image; None draws seeds from the global
+                generator. A GPU generator seeds a CPU generator.
+            batch_size: number of images generated at once on a GPU.
+            output_type: `pil`, `np` (B, H, W, 3), or `pt` (B, 3, H, W); arrays are 8-bit values as float32 in [0, 1].
+            callback_on_step_end: called after each denoising step of each batch with the pipeline, the index
+                of the step, the timestep, and {"latents"}. It may return new latents. An exception ends the call.
 
         Raises:
-            InputError: something is no photo or no pose, a pose is empty, too small or outside its frame, numbers of
-                photos, poses and generators do not match, an unknown name, or the samples are not finite.
+            InputError: an image or a pose is invalid, a pose is empty, too small, or outside its frame, the numbers of
+                images, poses, and generators do not match, a name is unknown, or the samples are not finite.
         """
-        images, poses = photos_of(image), poses_of(pose)
+        images, poses = images_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
         settings = self.sampling.updated(
             num_inference_steps=num_inference_steps,
@@ -127,7 +133,7 @@ class CFLDPipeline(DiffusionPipeline):
         )
         self._check_steps(settings.num_inference_steps)
         if output_type not in ("pil", "np", "pt"):
-            raise InputError(f"output_type is {output_type!r}, expected pil, np or pt")
+            raise InputError(f"output_type is {output_type!r}, expected pil, np, or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
         sampler = scheduler_like(scheduler, self.scheduler.config) if scheduler else self.scheduler
         for number, keypoints in enumerate(poses, start=1):
@@ -136,43 +142,43 @@ class CFLDPipeline(DiffusionPipeline):
         finished = []
         self._num_timesteps = len(batches) * settings.num_inference_steps
         try:
-            appearances = [self._encode(photo, device) for photo in images]
+            appearances = [self._encode(source, device) for source in images]
             with self.progress_bar(total=self._num_timesteps) as bar:
                 for number, batch in enumerate(batches):
                     conditions = Conditions.cat(
                         [self._add_pose(appearances[i], poses[k], settings.pose_frame, device) for _, i, k in batch]
                     )
                     own = [generators[row] for row, _, _ in batch]
-                    report = self._reporter(bar, number * settings.num_inference_steps, callback_on_step_end)
+                    report = partial(self._report, bar, number * settings.num_inference_steps, callback_on_step_end)
                     samples = self._sample(conditions, settings, own, report, sampler)
                     finished.append(bytes_at_size(samples, settings.output_size))
         finally:
-            self.maybe_free_model_hooks()  # also where a callback cancelled it
+            self.maybe_free_model_hooks()  # also if a callback raised
         result = converted(torch.cat(finished), output_type)
         return ImagePipelineOutput(images=result) if return_dict else (result,)
 
     @property
     def sampling(self) -> SamplingSettings:
-        """What a call uses unless told otherwise."""
+        """Default settings of a call."""
         return SamplingSettings.from_record(self.config.sampling)
 
     @property
     def pose_frame(self) -> tuple[int, int]:
-        """(height, width) of the frame that source images and keypoints filled in training."""
+        """(height, width) of the keypoint frame that source images filled in training."""
         return self.sampling.pose_frame
 
     @property
     def num_timesteps(self) -> int:
-        """Denoising steps of the call that runs, over all its batches."""
+        """Number of denoising steps of the current call, over all its batches."""
         return self._num_timesteps
 
     def _check_steps(self, steps: int) -> None:
         if steps > (most := most_steps(self.scheduler)):
             raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
 
-    def _encode(self, photo: Photo, device: torch.device) -> Appearance:
+    def _encode(self, image: Image.Image, device: torch.device) -> Appearance:
         size = self.conditioner.config.settings["INPUT"]["COND"]["IMG_SIZE"]
-        pixels = normalize(resize_to_tensor(photo, size))[None]  # (1, 3, h, w)
+        pixels = normalize(resize_to_tensor(image, size))[None]  # (1, 3, h, w)
         return self.conditioner.encode_appearance(pixels.to(device, self.conditioner.dtype))
 
     def _add_pose(
@@ -190,12 +196,9 @@ class CFLDPipeline(DiffusionPipeline):
         report: Callable[[int, int, Tensor], Tensor | None],
         sampler: SchedulerMixin,
     ) -> Tensor:
-        """(B, 3, H, W) in [0, 1]."""
-        size, device = (
-            self.conditioner.config.settings["INPUT"]["GT"]["IMG_SIZE"],
-            conditions["prompt"][PROMPT_SITE].device,
-        )
-        latents = starting_noise(self.unet, self.vae, size, generators, device)
+        """Generate images (B, 3, H, W) in [0, 1]."""
+        size = self.conditioner.config.settings["INPUT"]["GT"]["IMG_SIZE"]
+        latents = starting_noise(self.unet, self.vae, size, generators, conditions["prompt"][PROMPT_SITE].device)
         scheduler = deepcopy(sampler)
 
         def on_step(step: int, latents: Tensor) -> Tensor | None:
@@ -205,18 +208,14 @@ class CFLDPipeline(DiffusionPipeline):
             self.conditioner, self.unet, self.vae, scheduler, conditions, latents, settings, generators, on_step
         )
         if not torch.isfinite(images).all():
-            raise InputError("the samples are not finite; try torch.float32 or bfloat16, or another checkpoint")
+            raise InputError("the samples are not finite; use torch.float32 or bfloat16, or another checkpoint")
         return images
 
-    def _reporter(
-        self, bar: Any, before: int, callback: StepCallback | None
-    ) -> Callable[[int, int, Tensor], Tensor | None]:
-        """What is called after each step; `before` steps belong to earlier batches."""
-
-        def report(step: int, timestep: int, latents: Tensor) -> Tensor | None:
-            bar.update()
-            if callback is None:
-                return None
-            return (callback(self, before + step - 1, timestep, {"latents": latents}) or {}).get("latents")
-
-        return report
+    def _report(
+        self, bar: Any, before: int, callback: StepCallback | None, step: int, timestep: int, latents: Tensor
+    ) -> Tensor | None:
+        """Report a finished step; `before` counts the steps of earlier batches. Returns new latents if any."""
+        bar.update()
+        if callback is None:
+            return None
+        return (callback(self, before + step - 1, timestep, {"latents": latents}) or {}).get("latents")

@@ -1,4 +1,4 @@
-"""What a call of the pipeline is given, checked and in one form; and what it gives back."""
+"""Check and convert the arguments and results of a pipeline call."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,46 +13,44 @@ from diffusion.randomness import pair_generators
 from utils.errors import InputError
 from utils.image_files import upright_srgb
 
-Photo = Image.Image
 
-
-def photos_of(image: Any) -> list[Photo]:
-    """One photo or several, as a list of upright sRGB images."""
-    photos = [image] if isinstance(image, Photo) or not isinstance(image, Sequence) else list(image)
-    for photo in photos:
-        if not isinstance(photo, Photo):
-            raise InputError(f"image is a {type(photo).__name__}, expected an image of PIL or a list of them")
+def images_of(image: Any) -> list[Image.Image]:
+    """Return one or several images as a list of upright sRGB images."""
+    images = [image] if isinstance(image, Image.Image) or not isinstance(image, Sequence) else list(image)
+    for image in images:
+        if not isinstance(image, Image.Image):
+            raise InputError(f"image is a {type(image).__name__}, expected a PIL image or a list of PIL images")
     try:
-        return [upright_srgb(photo) for photo in photos]
+        return [upright_srgb(image) for image in images]
     except (OSError, ValueError) as error:
-        raise InputError(f"a photo cannot be read ({' '.join(str(error).split())}); use another one") from None
+        raise InputError(f"an image cannot be read ({' '.join(str(error).split())}); use another image") from None
 
 
 def poses_of(pose: Any) -> np.ndarray:
-    """One pose or several, as an array (N, 18, 2)."""
+    """Return one or several poses as an array (N, 18, 2)."""
     try:
         poses = np.asarray(pose, dtype=float)
     except (TypeError, ValueError):
-        raise InputError(f"a pose is no array of numbers, expected ({NUM_KEYPOINTS}, 2)") from None
+        raise InputError(f"a pose is not a numeric array, expected shape ({NUM_KEYPOINTS}, 2)") from None
     poses = poses[None] if poses.ndim == 2 else poses
     if poses.shape != (0,) and poses.shape[1:] != (NUM_KEYPOINTS, 2):
-        raise InputError(f"a pose has the shape {poses.shape[1:]}, expected ({NUM_KEYPOINTS}, 2)")
+        raise InputError(f"a pose has shape {poses.shape[1:]}, expected ({NUM_KEYPOINTS}, 2)")
     if not np.isfinite(poses).all():
-        raise InputError("a pose has values that are not finite; -1 marks a missing keypoint")
+        raise InputError("a pose has values that are not finite; use -1 for a missing keypoint")
     return poses
 
 
-def rows_of(photos: int, poses: int) -> list[tuple[int, int, int]]:
-    """(number, photo, pose) of every image."""
-    if not photos or not poses:
-        raise InputError(f"expected at least one image and one pose, got {photos} and {poses}")
-    if photos != poses and 1 not in (photos, poses):
-        raise InputError(f"expected 1 or {photos} poses for {photos} images, got {poses}")
-    return [(row, row % photos, row % poses) for row in range(max(photos, poses))]
+def rows_of(images: int, poses: int) -> list[tuple[int, int, int]]:
+    """Return the indices (generated image, source image, pose) of every generated image."""
+    if not images or not poses:
+        raise InputError(f"expected at least one image and one pose, got {images} and {poses}")
+    if images != poses and 1 not in (images, poses):
+        raise InputError(f"expected 1 or {images} poses for {images} images, got {poses}")
+    return [(row, row % images, row % poses) for row in range(max(images, poses))]
 
 
 def generators_of(generator: Any, count: int) -> list[torch.Generator]:
-    """A generator of the CPU for each image."""
+    """Return one CPU generator per image."""
     if not isinstance(generator, Sequence):
         return pair_generators(_seeds(generator, count))
     if len(generator) != count:
@@ -69,8 +67,8 @@ def split(rows: list, size: int) -> list[list]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def converted(images: Tensor, output_type: str) -> list[Photo] | np.ndarray | Tensor:
-    """(B, 3, H, W) uint8 as `output_type`."""
+def converted(images: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
+    """Convert images (B, 3, H, W) uint8 to `output_type`."""
     pixels = images.permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
     if output_type == "pil":
         return [Image.fromarray(image) for image in pixels]

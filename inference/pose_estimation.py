@@ -1,7 +1,7 @@
-"""Keypoints from photos, by rtmlib's person detector and pose network (RTMPose or DWPose, ONNX).
+"""Find keypoints in photos with the person detector and pose network of rtmlib (RTMPose or DWPose, ONNX).
 
-The networks are read from `pretrained_models/pose` (`bash scripts/download_pretrained.sh pose`); where they are not
-there, rtmlib downloads its own.
+The networks are read from `pretrained_models/pose` (`bash scripts/download_pretrained.sh pose`). If they are missing,
+rtmlib downloads its own.
 """
 
 import contextlib
@@ -21,52 +21,10 @@ FOLDER = CHECKOUT / "pretrained_models" / "pose"
 DETECTOR, POSE = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 DETECTOR_SIDE = 640
 LEAST_SCORE = 0.3  # of a keypoint that counts as found
-# our keypoints in COCO's order (17, the first of the 133 of whole bodies too); the neck is between the shoulders
-NECK = 1
-COCO = {
-    0: 0,
-    2: 6,
-    3: 8,
-    4: 10,
-    5: 5,
-    6: 7,
-    7: 9,
-    8: 12,
-    9: 14,
-    10: 16,
-    11: 11,
-    12: 13,
-    13: 15,
-    14: 2,
-    15: 1,
-    16: 4,
-    17: 3,
-}
-SHOULDERS = (5, 6)
-
-
-def from_coco(points: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Our keypoints of COCO's.
-
-    Args:
-        points: (17 or more, 2) of (x, y).
-        scores: (17 or more,).
-
-    Returns:
-        (18, 2) float (y, x), -1 for those with a low score; the neck needs both shoulders.
-    """
-    found = np.asarray(scores) >= LEAST_SCORE
-    keypoints = np.full((NUM_KEYPOINTS, 2), float(MISSING))
-    for ours, coco in COCO.items():
-        if found[coco]:
-            keypoints[ours] = points[coco][::-1]
-    if found[list(SHOULDERS)].all():
-        keypoints[NECK] = np.mean([points[shoulder][::-1] for shoulder in SHOULDERS], axis=0)
-    return keypoints
 
 
 def choose(people: list[np.ndarray], person: int | None, where: str) -> np.ndarray:
-    """One of several people.
+    """Choose one of several people.
 
     Args:
         people: keypoints (18, 2) of each.
@@ -74,8 +32,8 @@ def choose(people: list[np.ndarray], person: int | None, where: str) -> np.ndarr
         where: the file, for the error message.
 
     Raises:
-        NoPersonError: nobody was found.
-        InputError: not so many were found.
+        NoPersonError: there are no people.
+        InputError: there are fewer than `person` people.
     """
     if not people:
         raise NoPersonError(where)
@@ -91,17 +49,17 @@ def _area(keypoints: np.ndarray) -> float:
 
 
 class PoseEstimator:
-    """Finds people in photos; the networks are loaded when they are first needed.
+    """Finds people in photos; loads the networks at first use.
 
     Args:
-        folder: with the two networks; those of rtmlib are downloaded where they are not there.
+        folder: contains the two networks; if they are missing, rtmlib downloads its own.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
 
     def people(self, photo: Image.Image) -> list[np.ndarray]:
-        """Keypoints (18, 2) of (y, x) in pixels of the upright photo, -1 for missing, of everybody with at least three.
+        """Find the keypoints (18, 2), (y, x) in pixels of the upright photo, of every person with at least three.
 
         Raises:
             InputError: rtmlib or its networks are missing.
@@ -111,7 +69,8 @@ class PoseEstimator:
         boxes = detector(pixels)
         if not len(boxes):
             return []
-        people = [from_coco(points, scores) for points, scores in zip(*network(pixels, boxes))]
+        points, scores = (found[:, :NUM_KEYPOINTS] for found in network(pixels, boxes))  # (N, 18, 2) of (x, y), (N, 18)
+        people = np.where(scores[..., None] >= LEAST_SCORE, points[..., ::-1], MISSING)
         return [person for person in people if (person != MISSING).all(axis=1).sum() >= 3]
 
     @cached_property
@@ -126,12 +85,12 @@ class PoseEstimator:
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 detect = YOLOX(str(detector), model_input_size=(DETECTOR_SIDE, DETECTOR_SIDE))
-                network = RTMPose(str(pose))
+                network = RTMPose(str(pose), to_openpose=True)  # the neck scores as the less certain shoulder
         except Exception as error:  # of the network, of the file system, of onnxruntime
             reason = " ".join(str(error).split())[:160]
             raise InputError(
-                f"{self.folder}: the pose networks {DETECTOR} and {POSE} are not there or not whole ({reason}); "
-                "`bash scripts/download_pretrained.sh pose` fetches them; or give keypoints instead of a photo"
+                f"{self.folder}: the pose networks {DETECTOR} and {POSE} are missing or damaged ({reason}); "
+                "run `bash scripts/download_pretrained.sh pose`, or use keypoints instead of a photo"
             ) from None
         height, width = network.session.get_inputs()[0].shape[2:]
         network.model_input_size = (width, height)

@@ -1,4 +1,4 @@
-"""The bundled poses, by name."""
+"""The pose library: bundled poses by name."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LIBRARY = Path(__file__).with_name("pose_library.json")
 
 @dataclass(frozen=True)
 class NamedPose:
-    """Keypoints (18, 2) of (y, x) in pixels of a model's frame, -1 for missing, and what they are called."""
+    """A named pose: keypoints (18, 2) of (y, x) in pixels of a frame, -1 for missing."""
 
     name: str
     keypoints: np.ndarray
@@ -23,7 +23,7 @@ class NamedPose:
 
 @cache
 def library(frame: tuple[int, int] = FRAME) -> dict[str, np.ndarray]:
-    """Keypoints (18, 2) by name, see `NamedPose`; in a frame (height, width) of another shape nobody is stretched."""
+    """Return the keypoints (18, 2) of each pose in a frame (height, width), without changing the aspect ratio."""
     poses, framing = json.loads(LIBRARY.read_text()), Framing.of(FRAME, frame)
     return {
         name: framing.points(np.array([pose["keypoints_y"], pose["keypoints_x"]]).T) for name, pose in poses.items()

@@ -1,4 +1,4 @@
-"""Poses by what a person types: a name of the library, a keypoint file, a photo, or a folder of them."""
+"""Read poses from library names, keypoint files, photos, and folders."""
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -22,17 +22,17 @@ from utils.image_files import IMAGE_EXTENSIONS, Size, opened, upright_size
 from utils.image_folders import images_in, say_left_out
 
 EXTENSIONS = (".csv", ".json", *IMAGE_EXTENSIONS)
-FIGURE_SHARE = 0.86  # of the frame's height, of a figure whose file does not say how large its picture is
+FIGURE_SHARE = 0.86  # of the frame, filled by a figure whose keypoint file gives no image size
 
 
 class PoseReader:
-    """Reads poses into the frame of a model.
+    """Reads poses and maps them to the keypoint frame of a model.
 
     Args:
-        estimator: for photos.
-        frame: (height, width); rows of annotation files are taken to lie in it.
-        person: which of several people, 1 the largest; None the largest.
-        say: takes a line about what is left out.
+        estimator: finds the poses in photos.
+        frame: (height, width); rows of annotation files refer to it.
+        person: rank by size of the person to use, 1 or None for the largest.
+        say: called with notes about skipped poses.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class PoseReader:
         self.estimator, self.frame, self.person, self.say = estimator, frame, person, say
 
     def read(self, texts: Sequence[str], photos: Sequence[Size] = ()) -> list[NamedPose]:
-        """The poses of several arguments, in order.
+        """Read the poses of several arguments, in order.
 
         Args:
-            texts: the arguments.
-            photos: (height, width) of the photo of each pose, in which OpenPose files without a canvas then lie.
-                Then every pose is needed; else those of folders and annotation files that show nobody are left out.
+            texts: arguments of `read_one`.
+            photos: (height, width) of the photo of each pose, for OpenPose files without a canvas size. If given, every
+                pose must show a person; otherwise, empty poses of folders and annotation files are skipped.
 
         Raises:
-            NoPersonError: one of them shows nobody.
-            InputError: one of them is nothing known, cannot be read, or is too small or outside its image.
+            NoPersonError: a pose is empty.
+            InputError: an argument is unknown or cannot be read, or a pose is too small or outside its image.
         """
         poses: list[NamedPose] = []
         for text in texts:
@@ -62,14 +62,14 @@ class PoseReader:
         return poses
 
     def read_one(self, text: str, photos: Sequence[Size] = ()) -> list[NamedPose]:
-        """The poses of one argument; an annotation file or a folder has many, `FILE.csv:NAME` is one of a file."""
+        """Read one argument: a library name, a photo, a keypoint file, a row of one as `FILE.csv:NAME`, or a folder."""
         if text in library():
             return [NamedPose(text, library(self.frame)[text])]
         path, _, row = text.partition(".csv:")
         if row:
             return self._annotations(Path(path + ".csv"), photos, listed_name(row))
         path = Path(text)
-        if isdir(path):  # unlike `path.is_dir`, it bears names too long for a file
+        if isdir(path):  # unlike `path.is_dir`, false if the name is too long
             return self._several(path, [str(file) for file in files_in(path, EXTENSIONS)], self.read_one, photos)
         extension = path.suffix.lower()
         if extension == ".csv":
@@ -80,26 +80,23 @@ class PoseReader:
             return [NamedPose(path.stem, self.keypoints_in(read_photo(path), str(path)))]
         close = get_close_matches(text, library(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise InputError(
-            f"{text}: no pose of the library (--list-poses names them), no photo, .csv, .json or folder{hint}"
-        )
+        raise InputError(f"{text}: not a library pose (see --list-poses), photo, .csv, .json, or folder{hint}")
 
     def keypoints_in(self, photo: Image.Image, where: str) -> np.ndarray:
-        """The keypoints (18, 2) in the frame of whoever is in a photo.
+        """Find the keypoints (18, 2), in the frame, of the person in a photo.
 
         Raises:
-            InputError: nobody is, or somebody who is too small.
+            InputError: no person is found, or the person is too small.
         """
         found = choose(self.estimator.people(photo), self.person, where)
-        return self._framed(
-            found, (photo.height, photo.width), where, f"pixels of the photo of {photo.width} x {photo.height}"
-        )
+        unit = f"pixels of the photo of {photo.width} x {photo.height}"
+        return self._to_frame(found, (photo.height, photo.width), where, unit)
 
-    def _framed(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
-        """Keypoints of an image of (height, width) `size` in the frame, checked; without a size in its middle."""
-        framed = Framing.of(size, self.frame).points(keypoints) if size else centred(keypoints, self.frame)
-        check_skeleton(framed, self.frame, where, f"{extent(found_points(keypoints))} in {unit}")
-        return framed
+    def _to_frame(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
+        """Map keypoints of an image of (height, width) `size` to the frame and check them; None centers them."""
+        mapped = Framing.of(size, self.frame).points(keypoints) if size else centered(keypoints, self.frame)
+        check_skeleton(mapped, self.frame, where, f"{extent(found_points(keypoints))} in {unit}")
+        return mapped
 
     def _several(
         self,
@@ -108,7 +105,7 @@ class PoseReader:
         read: Callable[[str, Sequence[Size]], list[NamedPose]],
         photos: Sequence[Size],
     ) -> list[NamedPose]:
-        """The poses of the parts of a folder or file; parts that show nobody are counted, if poses need no photo."""
+        """Read the parts of a folder or file; without `photos`, parts without a person are skipped and counted."""
         poses: list[NamedPose] = []
         empty = []
         for part in parts:
@@ -121,14 +118,14 @@ class PoseReader:
         if empty and not poses:
             raise NoPersonError(str(where))
         if empty:
-            self.say(f"note: {where}: {len(empty)} of {len(parts)} show nobody and are left out, first {empty[0]}")
+            self.say(f"note: {where}: skipped {len(empty)} of {len(parts)} without a person, first {empty[0]}")
         return poses
 
     def _annotations(self, path: Path, photos: Sequence[Size], name: str = "") -> list[NamedPose]:
-        """All rows of an annotation file, or that of one image."""
+        """Read all rows of an annotation file, or the row of one image."""
         rows, keypoints = read_annotations(path, image_name=listed_name)
         if name and name not in rows:
-            raise InputError(f"{path}: no row for {name}; expected a name of its first column")
+            raise InputError(f"{path}: no row for {name}; expected a name from its first column")
         wanted = [name] if name else list(rows)
         if not wanted:
             raise InputError(f"{path}: no rows after the header {ANNOTATION_HEADER}")
@@ -143,22 +140,22 @@ class PoseReader:
         figures = read_openpose(path, photo)
         people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
         keypoints = choose(people, self.person, str(path))
-        return [NamedPose(path.stem, self._framed(keypoints, figures.canvas, str(path), figures.unit))]
+        return [NamedPose(path.stem, self._to_frame(keypoints, figures.canvas, str(path), figures.unit))]
 
 
 def photo_size(path: Path) -> Size:
-    """(height, width) of a photo as it is looked at, in its own pixels."""
+    """Return the (height, width) of a photo, in pixels, after its EXIF rotation."""
     with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), opened(path) as image:
         return upright_size(image)
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
-    """The files of a folder that end so, in the order in which people count: `2.jpg` before `10.jpg`.
+    """Return the files of a folder with one of the extensions in natural order: `2.jpg` before `10.jpg`.
 
-    A note says what else is in the folder.
+    A note lists the other entries of the folder.
 
     Raises:
-        InputError: there are none, or it cannot be read.
+        InputError: the folder has no such files or cannot be read.
     """
     files, left_out = images_in(folder, extensions)
     say_left_out(folder, left_out, print)
@@ -167,8 +164,8 @@ def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
     return sorted(files, key=by_numbers)
 
 
-def centred(keypoints: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
-    """Keypoints of an unknown picture, in the middle of the frame at the usual size."""
+def centered(keypoints: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
+    """Center keypoints of an image of unknown size in the frame, at the usual size of a figure."""
     found = (keypoints != MISSING).all(axis=1)
     low, high = keypoints[found].min(axis=0), keypoints[found].max(axis=0)
     scale = FIGURE_SHARE * min(np.array(frame) / np.maximum(high - low, 1e-6))

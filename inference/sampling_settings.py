@@ -1,4 +1,4 @@
-"""How images are sampled: one form for configs, pipelines and exported folders."""
+"""Sampling settings, shared by configs, pipelines, and exported folders."""
 
 import math
 from collections.abc import Mapping
@@ -12,23 +12,24 @@ from datasets.layouts import keypoint_frame
 from diffusion.guidance import GUIDANCE, Scales
 from utils.errors import InputError
 
-REMOVED = {"deep_cache_interval"}  # settings that folders of older versions hold
+REMOVED = {"deep_cache_interval"}  # settings in folders exported by older versions
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How images are sampled.
+    """Settings of one sampling call.
 
     Attributes:
-        num_inference_steps: denoising steps, 1 or more.
+        num_inference_steps: number of denoising steps, at least 1.
         guidance_type: a name in `diffusion.guidance.GUIDANCE`.
         guidance_scales: see `Scales`.
-        guidance_interval: first and last share (0 to 1) of the steps with guidance; the others run everything without.
-        pose_frame: (height, width) of the frame that source images and keypoints filled in training.
-        output_size: (height, width) to which finished samples are resized.
+        guidance_interval: (first, last) share in [0, 1] of the steps that use guidance; other steps use all conditions
+            without guidance.
+        pose_frame: (height, width) of the keypoint frame that source images filled in training.
+        output_size: (height, width) to which generated images are resized.
 
     Raises:
-        InputError: a value is out of range; names it.
+        InputError: a value is out of range.
     """
 
     num_inference_steps: int
@@ -46,7 +47,7 @@ class SamplingSettings:
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "SamplingSettings":
-        """Those of a config."""
+        """Return the sampling settings of a config."""
         test = cfg.TEST
         return cls(
             test.NUM_INFERENCE_STEPS,
@@ -59,10 +60,10 @@ class SamplingSettings:
 
     @classmethod
     def from_record(cls, record: Any) -> "SamplingSettings":
-        """Those of `to_record`; what an older version did not write keeps its default.
+        """Return the settings of a record that `to_record` wrote; missing entries keep their defaults.
 
         Raises:
-            InputError: something else, or as of the class.
+            InputError: the record is invalid, or a value is out of range.
         """
         names = [field.name for field in fields(cls)]
         if not isinstance(record, Mapping):
@@ -75,20 +76,20 @@ class SamplingSettings:
         return cls(num_inference_steps=given.pop("num_inference_steps")).updated(**given)
 
     def to_record(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
+        """Return the settings as JSON values."""
         record = asdict(self) | {"guidance_scales": self.guidance_scales._asdict()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in record.items()}
 
     def updated(self, **changes: Any) -> "SamplingSettings":
-        """With other values; None keeps one, and `guidance_scales` names the scales that change.
+        """Return settings with changed values; None keeps a value, and `guidance_scales` names the scales to change.
 
         Raises:
-            InputError: as of the class.
+            InputError: a value is out of range.
         """
         changes = {name: value for name, value in changes.items() if value is not None}
         if (scales := changes.get("guidance_scales")) is not None:
             if not isinstance(scales, Mapping) or set(scales) - set(Scales._fields):
-                raise InputError(f"guidance_scales is {scales!r}, expected some of {', '.join(Scales._fields)} by name")
+                raise InputError(f"guidance_scales is {scales!r}, expected scales by name: {', '.join(Scales._fields)}")
             changes["guidance_scales"] = self.guidance_scales._replace(**scales)
         return replace(self, **changes)
 
@@ -103,20 +104,20 @@ def _is_interval(value: Any) -> bool:
 
 
 RULES = {
-    "num_inference_steps": (lambda value: type(value) is int and value > 0, "a whole number above 0"),
+    "num_inference_steps": (lambda value: type(value) is int and value > 0, "a positive integer"),
     "guidance_type": (lambda value: isinstance(value, str) and value in GUIDANCE, f"one of {', '.join(GUIDANCE)}"),
     "guidance_scales": (
         lambda value: all(type(x) in (int, float) and math.isfinite(x) for x in value),
         "finite numbers",
     ),
-    "guidance_interval": (_is_interval, "(first, last) within 0 and 1"),
+    "guidance_interval": (_is_interval, "(first, last) in [0, 1]"),
     "pose_frame": (_is_size, "(height, width)"),
     "output_size": (_is_size, "(height, width)"),
 }
 
 
 def scales_of(group: CfgNode) -> Scales:
-    """The guidance scales of a config's TEST or DISTILL."""
+    """Return the guidance scales of the TEST or DISTILL group of a config."""
     return Scales(
         down=group.DOWN_BLOCK_GUIDANCE_SCALE,
         all=group.ALL_BLOCK_GUIDANCE_SCALE,

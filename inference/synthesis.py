@@ -1,4 +1,4 @@
-"""Pictures of people in poses: what the command line and the page share."""
+"""Generate images of a person in several poses; shared by the command line and the web page."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ PRESETS = Path(__file__).with_name("presets.yaml")
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody's photo, upright RGB, where it lies in a model's frame, and their keypoints in it where known."""
+    """An upright sRGB photo of a person, a keypoint frame (height, width), and the person's keypoints if known."""
 
     name: str
     photo: Image.Image
@@ -43,7 +43,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Choices:
-    """How to make pictures, and how many at once on a GPU: None takes the pipeline's own."""
+    """Sampling choices of a user; None uses the setting of the pipeline. `batch_size` applies to GPUs."""
 
     seed: int = 0
     steps: int | None = None
@@ -54,65 +54,61 @@ class Choices:
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
-    """How much care an image gets, by name: a factor of the number of steps, and where it differs the scheduler."""
+    """Return the quality presets by name: a factor for the number of steps, and optionally a scheduler."""
     return yaml.safe_load(PRESETS.read_text())
 
 
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
-    """Denoising steps of an image."""
-    if choices.preset not in presets():
-        raise InputError(f"there is no preset {choices.preset!r}, expected one of {', '.join(presets())}")
+    """Return the number of denoising steps."""
     if choices.steps is not None:
         return choices.steps
     return max(1, round(presets()[choices.preset]["steps"] * pipe.sampling.num_inference_steps))
 
 
 def scheduler_of(pipe: CFLDPipeline, choices: Choices) -> str | None:
-    """The preset's scheduler, None for the pipeline's own: a student of few steps has no other."""
+    """Return the scheduler of the preset, or None for that of the pipeline; few-step students keep their own."""
     return None if isinstance(pipe.scheduler, LCMScheduler) else presets()[choices.preset].get("scheduler")
 
 
 def shown_size(pipe: CFLDPipeline) -> tuple[int, int]:
-    """(height, width) of the pictures: the model's own where they have the frame's shape, else the frame's."""
+    """Return the (height, width) of generated images: the output size, changed to the aspect ratio of the frame."""
     frame, (height, width) = pipe.pose_frame, pipe.sampling.output_size
-    shape = height / width / (frame[0] / frame[1])
-    if abs(shape - 1) <= TOLERANCE:
+    if abs(height / width / (frame[0] / frame[1]) - 1) <= TOLERANCE:
         return height, width
     height = max(height, frame[0])
     return height, round(height * frame[1] / frame[0])
 
 
 def fitted(person: Person, poses: Sequence[NamedPose]) -> list[NamedPose]:
-    """The poses as this person would take them.
+    """Fit poses to a person.
 
     Raises:
-        InputError: the person's keypoints are not known, or too few of them.
+        InputError: the keypoints of the person are unknown or too few.
     """
     if person.keypoints is None or not measurable(person.keypoints):
         raise InputError(
-            f"{person.name}: no pose can be fitted without the person's neck (between both shoulders) and a bone of "
-            "the body; use another photo, give its keypoints, or do not fit"
+            f"{person.name}: cannot fit poses without the person's neck (between both shoulders) and a bone of the "
+            "body; use another photo, pass keypoints, or do not fit"
         )
     return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints, person.frame)) for pose in poses]
 
 
 @enough_memory()
-def make_pictures(
+def generate_images(
     pipe: CFLDPipeline,
     person: Person,
     poses: Sequence[NamedPose],
     choices: Choices,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Image.Image]:
-    """The person in every pose; all start from the same noise, so that a sequence flickers less.
+    """Generate one image per pose; all start from the same noise, so that a sequence flickers less.
 
     Args:
-        on_step: called with the number of finished steps and of all; what it raises ends the work.
+        on_step: called with the number of finished steps and the total; an exception stops the generation.
 
     Raises:
-        InputError: a choice is out of range, or a GPU has not enough memory.
+        InputError: a choice is out of range, or the GPU memory is too small.
     """
-    steps = steps_of(pipe, choices)
 
     def report(pipeline: CFLDPipeline, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict:
         if on_step:
@@ -122,7 +118,7 @@ def make_pictures(
     return pipe(
         person.framed,
         [pose.keypoints for pose in poses],
-        num_inference_steps=steps,
+        num_inference_steps=steps_of(pipe, choices),
         scheduler=scheduler_of(pipe, choices),
         guidance_scales=None if choices.guidance is None else {"full": choices.guidance},
         generator=pair_generators([choices.seed] * len(poses)),

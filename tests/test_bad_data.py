@@ -31,6 +31,7 @@ from datasets import load_pairs
 from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from demo.drawn_people import draw_dataset
 from evaluation.provenance import claim_folder
+from inference import batch_generation
 from inference.pose_library import library
 from inference.sampling_settings import SamplingSettings
 from models import build_model
@@ -225,7 +226,7 @@ class Pipe:
 @pytest.fixture
 def generate(tmp_path, monkeypatch, capsys):
     """A function that calls the generator on the files written to a folder: whole, or one line."""
-    monkeypatch.setattr(pose_transfer_generate, "pipeline_of", lambda options: Pipe())
+    monkeypatch.setattr(batch_generation, "pipeline_of", lambda options: Pipe())
     Image.linear_gradient("L").resize((60, 90)).convert("RGB").save(tmp_path / "me.jpg")
     pose = np.column_stack([library()["standing_front"][:, ::-1], np.ones(NUM_KEYPOINTS)])  # x, y, confidence
     document = {"people": [{"pose_keypoints_2d": pose.ravel().tolist()}], "canvas_height": 256, "canvas_width": 176}

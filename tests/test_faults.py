@@ -170,7 +170,7 @@ def test_a_full_disk_while_testing(tiny):
     assert statuses == [1] and len(errors) == 1 and "_vis.png: cannot be written (File too large)" in errors[0], output
     assert not list(folder_of_run(tiny, "run").generated([64, 56]).glob("*.png*"))
     statuses, output = run("test", test, tiny.parent)
-    assert statuses == [0] and "3 images (3 made now)" in output
+    assert statuses == [0] and "3 images (3 sampled in this run)" in output
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from datasets import fid_real_images
-from datasets.loaders import loader
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.real_set import real_features
 from evaluation.scores import Scorer
@@ -140,8 +139,7 @@ def test_features_of_the_real_set(tiny, disk, monkeypatch):
     scorer, paths = Scorer("cpu", disk.root), fid_real_images(tiny.parent / "data")
 
     def features() -> torch.Tensor:
-        load = lambda data, **options: loader(data, 0, accelerator.device, **options)  # noqa: E731
-        return real_features(scorer, paths, (64, 56), disk.root, accelerator, load)
+        return real_features(scorer, paths, (64, 56), disk.root, accelerator, workers=0)
 
     disk.leave(0)
     first = features()

@@ -7,7 +7,7 @@ import torch
 
 from configs import load_config
 from diffusion.schedulers import load_scheduler
-from evaluation.test_set import sample_batch
+from evaluation.batch_sampling import sample_batch
 from models import build_model
 
 

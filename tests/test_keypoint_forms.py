@@ -9,6 +9,7 @@ from PIL import Image
 import generate_custom_pairs
 import pose_transfer_generate
 from datasets.keypoints import FRAME, MISSING, pose_map, skeleton_image
+from inference import batch_generation
 from inference.pose_library import library
 from tests.keypoint_forms import FORMS, annotations, scaled
 from tests.test_bad_data import Pipe
@@ -21,7 +22,7 @@ WHOLE = scaled(POSE, 1).round()
 
 @pytest.fixture
 def photo(tmp_path, monkeypatch):
-    monkeypatch.setattr(pose_transfer_generate, "pipeline_of", lambda options: Pipe())
+    monkeypatch.setattr(batch_generation, "pipeline_of", lambda options: Pipe())
     Image.new("RGB", FRAME[::-1]).save(tmp_path / "me.jpg")
     return tmp_path / "me.jpg"
 
@@ -106,5 +107,5 @@ def test_frames_without_a_person_are_left_out_by_the_generator(photo, capsys):
     words = ["--source", photo, "--pose", photo.parent / "film", "--output", photo.parent / "out"]
     assert run_main(pose_transfer_generate, *words) == 0
     output = capsys.readouterr()
-    assert "film: 1 of 3 show nobody and are left out, first" in output.out and not output.err
+    assert "film: skipped 1 of 3 without a person, first" in output.out and not output.err
     assert {path.stem for path in (photo.parent / "out" / "skeletons").iterdir()} == {"1", "3"}

@@ -130,7 +130,7 @@ def test_the_page(some, pipe, tmp_path, monkeypatch):
     monkeypatch.setattr(image_tab, "save_image", lambda image, file: kept.setdefault(source, image))
     page = build_page(Studio(pipe, tmp_path))
     names = {getattr(event.fn, "__qualname__", ""): event.fn for event in page.fns.values()}
-    make = names["picture_tab.<locals>.make"]
+    make = names["image_tab.<locals>.make"]
     request = type("Request", (), {"session_hash": "me"})
     for source in {path for encoding in some for path in encoding[:2]}:
         list(make(str(source), to_editor(library()[POSE], FRAME), "fast", False, 0, 1, 2.0, [], request))

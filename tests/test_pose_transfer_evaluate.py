@@ -47,11 +47,9 @@ def test_images_of_the_test_command_have_the_same_scores_again(tiny, images, tmp
     assert evaluate(tiny, tmp_path, f"ours={images}") == 0
     text = capsys.readouterr().out
     out = tmp_path / "out" / "cfld_64x56"
+    assert scores(out / "ours") == tested and "6 of 6 pairs have an image; 1 images match no pair (grid.png)" in text
     assert (
-        scores(out / "ours") == tested and "6 of 6 pairs have an image; 1 images belong to no pair (grid.png)" in text
-    )
-    assert (
-        "copy of the source" in text and "95 % intervals of ours: SSIM" in text and "FID, KID left out: no file" in text
+        "copy of the source" in text and "95% intervals of ours: SSIM" in text and "FID, KID left out: no file" in text
     )
     assert (out / "ours" / "metrics_per_image.csv").read_text() == (images / "metrics_per_image.csv").read_text()
     meta = json.loads((out / "ours" / "metrics.json").read_text())["meta"]
@@ -82,7 +80,7 @@ def test_several_folders_in_one_table(tiny, images, tmp_path):
 def test_files_that_are_not_read_are_named(tiny, images, tmp_path, capsys):
     (images / "first.heic").touch()
     assert evaluate(tiny, tmp_path, f"a={images}") == 0
-    assert "1 images belong to no pair (grid.png); 1 files are not read (first.heic)" in capsys.readouterr().out
+    assert "1 images match no pair (grid.png); 1 files are not images (first.heic)" in capsys.readouterr().out
 
 
 def test_a_missing_a_truncated_and_an_odd_image(tiny, images, tmp_path, capsys):
@@ -95,7 +93,7 @@ def test_a_missing_a_truncated_and_an_odd_image(tiny, images, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and not (tmp_path / "out").exists()
     assert f"1 missing ({missing.stem})" in error and f"1 unreadable ({truncated.name})" in error
-    assert f"1 not 64x56 like the others ({odd.name})" in error and "--allow-partial" in error
+    assert f"1 not 64x56 like most ({odd.name})" in error and "--allow-partial" in error
     assert evaluate(tiny, tmp_path, f"a={images}", opts=["--allow-partial"]) == 0
     meta = json.loads((tmp_path / "out" / "cfld_64x56" / "a" / "metrics.json").read_text())["meta"]
     assert meta["left_out"] == [path.name for path in (missing, truncated, odd)] and meta["images"] == len(good)
@@ -123,7 +121,7 @@ def test_folders_that_are_judged_at_no_size_of_their_own(tiny, images, tmp_path,
     assert evaluate(tiny, tmp_path, square, opts=["--protocol", "pidm"]) == 0
     assert "protocol pidm at 256x176" in capsys.readouterr().out
     assert evaluate(tiny, tmp_path, f"a={images}", f"b={other}") == 1
-    assert "hold images of 40x30 and 64x56; say with --size" in capsys.readouterr().err
+    assert "contain images of 40x30 and 64x56; choose the size of the scores with --size" in capsys.readouterr().err
     assert evaluate(tiny, tmp_path, f"a={images}", f"b={other}", opts=["--size", "40x30"]) == 0
 
 
@@ -179,16 +177,16 @@ def test_two_images_of_a_pair_are_one_line(tiny, images, tmp_path, capsys):
     "arguments, message",
     [
         (["nowhere"], "nowhere: no such folder"),
-        (["{data}"], "none of its 8 images has the name of a pair"),
-        (["{images}", "--protocol", "ours"], "no evaluation protocol 'ours'"),
+        (["{data}"], "none of the 8 images is named after a pair"),
+        (["{images}", "--protocol", "ours"], "unknown evaluation protocol 'ours'"),
         (["{images}", "--size", "256"], "expected HEIGHTxWIDTH"),
         (["{images}", "--dataset", "nothing"], "nothing: no prepared dataset"),
         (["a={images}", "a={images}"], "names a twice"),
         (["a/b={images}", "a_b={images}"], "names a_b twice"),
-        (["..={images}"], "'..' is no name for results"),
-        (["copy of the source={images}"], "'copy of the source' is no name for results"),
-        (["{images}", "--batch-size", "0"], "--batch-size is at least 1"),
-        (["{images}", "--num-workers", "-1"], "--num-workers at least 0"),
+        (["..={images}"], "'..' cannot be a label"),
+        (["copy of the source={images}"], "'copy of the source' cannot be a label"),
+        (["{images}", "--batch-size", "0"], "expected --batch-size of at least 1"),
+        (["{images}", "--num-workers", "-1"], "--num-workers of at least 0"),
         (["{images}", "--what"], "unrecognized arguments"),
     ],
 )

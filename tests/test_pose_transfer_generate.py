@@ -16,13 +16,14 @@ from configs import load_config
 from datasets.keypoints import FRAME
 from datasets.pair_lists import ANNOTATION_HEADER
 from demo.drawn_people import draw, sample_person, sample_pose
+from inference import batch_generation
 from inference.drawing import draw_skeleton
 from inference.framing import read_photo
 from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import DEMO
 from inference.pose_library import NamedPose, library
 from inference.sampling_settings import SamplingSettings
-from inference.synthesis import steps_of
+from inference.synthesis import Choices, steps_of
 from tests.tiny import run_main
 
 FAST = ["--steps", "1"]
@@ -53,7 +54,7 @@ def run(*arguments) -> int:
 def test_several_people_in_several_poses(photos, tmp_path, capsys):
     poses = ["standing_front", "walking_left", "standing_front"]
     assert run("--source", photos, "--pose", *poses, "--output", tmp_path / "out", *FAST) == 0
-    assert "6 pictures, skeletons and grid.png" in capsys.readouterr().out
+    assert "6 images, skeletons, and grid.png" in capsys.readouterr().out
     names = ["standing_front", "walking_left", "standing_front_2"]
     expected = {f"{person}_to_{pose}.png" for person in ("anna", "bob") for pose in names}
     expected |= {"grid.png", "skeletons", "anna.gif", "anna.mp4", "bob.gif", "bob.mp4"}
@@ -100,9 +101,9 @@ def test_presets_are_factors_of_the_checkpoints_steps():
     class Pipe:
         sampling = SamplingSettings(50)
 
-    of = {name: steps_of(Pipe, pose_transfer_generate.Choices(preset=name)) for name in ("fast", "standard", "fine")}
+    of = {name: steps_of(Pipe, Choices(preset=name)) for name in ("fast", "standard", "fine")}
     assert of == {"fast": 20, "standard": 50, "fine": 125}
-    assert steps_of(Pipe, pose_transfer_generate.Choices(steps=7, preset="fast")) == 7
+    assert steps_of(Pipe, Choices(steps=7, preset="fast")) == 7
 
 
 def test_fit_to_given_keypoints(photos, tmp_path):
@@ -160,7 +161,7 @@ def test_everything_lies_in_the_frame_of_the_checkpoints_training(photos, tmp_pa
 
 def test_no_file_is_written_twice():
     given = [NamedPose(name, library()["standing_front"]) for name in ("a", "a_2", "a", "a", "b", "a_2")]
-    names = [pose.name for pose in pose_transfer_generate.with_own_names(given)]
+    names = [pose.name for pose in batch_generation.with_unique_names(given)]
     assert names == ["a", "a_2", "a_3", "a_4", "b", "a_2_2"]
 
 
@@ -183,7 +184,7 @@ def test_pictures_that_would_be_one_file_are_refused(photos, tmp_path, capsys):
         (tmp_path / f"{name}.csv").write_text((photos / "own" / "keypoints.csv").read_text().replace("anna", name))
     sources, poses = ([tmp_path / name for name in two] for two in (("me.png", "me_to_a.png"), ("a_to_b.csv", "b.csv")))
     assert run("--source", *sources, "--pose", *poses, "--output", tmp_path / "out") == 1
-    assert "error: me_to_a_to_b.png: two pictures would have this name" in capsys.readouterr().err
+    assert "error: me_to_a_to_b.png: two images would have this name" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -196,7 +197,7 @@ def test_memory_holds_one_photo_at_a_time(photos, tmp_path, monkeypatch):
         held.append(weakref.ref(photo))
         return photo
 
-    monkeypatch.setattr(pose_transfer_generate, "read_photo", read)
+    monkeypatch.setattr(batch_generation, "read_photo", read)
     sources = [photos / "anna.jpg"] * 3
     assert run("--source", *sources, "--pose", "standing_front", "--output", tmp_path / "out", *FAST) == 0
     assert len(held) == 2 * len(sources)
@@ -217,7 +218,7 @@ def test_photos_that_are_left_out_are_named(photos, tmp_path, capsys):
     assert run("--source", tmp_path, *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"note: {tmp_path}: 2 left out (bob.heic, carl.JXL), expected JPEG, PNG, WEBP")
-    assert lines[-1].startswith("1 pictures") and (tmp_path / "out" / "anna_to_standing_front.png").exists()
+    assert lines[-1].startswith("1 images") and (tmp_path / "out" / "anna_to_standing_front.png").exists()
     assert run("--source", tmp_path / "bob.heic", *arguments) == 1
     assert "bob.heic: cannot be read as an image (not JPEG, " in capsys.readouterr().err
 
@@ -231,14 +232,14 @@ def test_names_of_poses(capsys):
     "options, message",
     [
         (["--source"], "command line: argument --source: expected at least one argument"),
-        (["--pose", "standing"], "standing: no pose of the library"),
+        (["--pose", "standing"], "standing: not a library pose"),
         (["--source", "none.jpg"], "none.jpg: cannot be read as an image (no such file)"),
         (["--checkpoint", "nowhere"], "nowhere: no such folder"),
         (["--checkpoint", "x" * 300], "xxx: no such folder"),
-        (["--preset", "slow"], "--preset is slow, expected one of fast, standard, fine"),
+        (["--preset", "slow"], "argument --preset: invalid choice: 'slow'"),
         (["--steps", "5000"], "num_inference_steps is 5000, expected 1 to 1000"),
         (["--source", "x" * 300], "xxx: cannot be read as an image ([Errno 36] File name too long"),
-        (["--pose", "x" * 300], "xxx: no pose of the library"),
+        (["--pose", "x" * 300], "xxx: not a library pose"),
         (["--pose", "x" * 300 + ".json"], "xxx.json: cannot be read (File name too long)"),
         (["--output", "x" * 300], "xxx: cannot be written (File name too long); choose another place"),
         (["--fps", "0"], "--fps is 0"),
@@ -250,7 +251,7 @@ def test_names_of_poses(capsys):
         (["--device", "cpu", "--half"], "--half needs a GPU"),
         (["--device", "cpu", "--offload"], "--offload needs a GPU"),
         (["--batch-size", "0"], "--batch-size is 0, expected 1 or more"),
-        (["--source-keypoints", "a.csv"], "--source-keypoints is read with --fit only"),
+        (["--source-keypoints", "a.csv"], "--source-keypoints requires --fit"),
     ],
 )
 def test_bad_input_is_one_line(photos, tmp_path, capsys, options, message):
@@ -269,7 +270,7 @@ def test_a_gpu_without_memory_is_one_line(photos, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(CFLDPipeline, "__call__", full)
     arguments = ["--source", photos / "anna.jpg", "--pose", "standing_front", "--output", tmp_path / "out"]
     assert run(*arguments, "--batch-size", "2") == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: not enough GPU memory; give --half")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: not enough GPU memory; use --half")
 
 
 def test_names_that_are_no_text_or_mean_something_to_other_programs(photos, tmp_path, capsys):
@@ -285,14 +286,12 @@ def test_names_that_are_no_text_or_mean_something_to_other_programs(photos, tmp_
     assert "warning" not in capsys.readouterr().err
 
 
-def test_a_film_that_fails_is_a_warning(photos, tmp_path, capsys, monkeypatch):
+def test_a_video_that_fails_is_a_warning(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(av, "open", lambda *_, **__: 1 / 0)
     poses = ["standing_front", "walking_left"]
     assert run("--source", photos, "--pose", *poses, "--output", tmp_path, *FAST) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
-    assert warnings == [
-        f"warning: {name}.mp4: the film could not be made (division by zero)" for name in ("anna", "bob")
-    ]
+    assert warnings == [f"warning: {name}.mp4: cannot write the video (division by zero)" for name in ("anna", "bob")]
     made = {path.name for path in tmp_path.iterdir()}
     assert {"grid.png", "anna.gif", "bob.gif", "bob_to_walking_left.png"} < made and "bob.mp4" not in made
 
@@ -301,7 +300,7 @@ def test_a_name_that_is_too_long_is_refused_before_any_picture_is_made(photos, t
     shutil.copy(photos / "anna.jpg", tmp_path / ("x" * 250 + ".jpg"))
     arguments = ["--source", tmp_path, "--pose", "standing_front", "--output", tmp_path / "out"]
     assert run(*arguments, *FAST) == 1
-    assert "x_to_standing_front.png: too long for the name of a file" in capsys.readouterr().err
+    assert "x_to_standing_front.png: the file name is too long" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

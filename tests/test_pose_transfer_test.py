@@ -12,7 +12,7 @@ import pose_transfer_train
 from configs import load_config
 from evaluation.test_set import Evaluator
 from models import build_model, load_checkpoint
-from models.checkpoints import published_parameters
+from models.checkpoints import checkpoint_config, published_parameters
 from tests.forked import Program, wait_for
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
@@ -42,7 +42,7 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
     output = capsys.readouterr()
     assert "copy of the source" in output.out and "FID, KID left out: no file" in output.out
     folder = generated(trained, "all")
-    assert "6 images (6 made now)" in output.err and str(folder) in output.err
+    assert "6 images (6 sampled in this run)" in output.err and str(folder) in output.err
     assert len(list(folder.glob("*_vis.png"))) == 6
     assert (folder / "testperson00_1_front_2_testperson02_1_front_vis.png").is_file() and (
         folder / "grid.png"
@@ -62,7 +62,7 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
 
     # the image folder is taken up again, and its images are not made again
     assert run_test(trained, "TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "all", "TEST.MICRO_BATCH_SIZE", "5") == 0
-    assert "6 images (0 made now)" in capsys.readouterr().err
+    assert "6 images (0 sampled in this run)" in capsys.readouterr().err
     assert json.loads((folder / "metrics.json").read_text()) == report
 
     # images of other settings are no substitute
@@ -70,7 +70,7 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
     assert run_test(trained, *other) == 1
     assert "made with other TEST.FULL_GUIDANCE_SCALE" in capsys.readouterr().err
     assert run_test(trained, *other, "TEST.OVERWRITE", "True") == 0
-    assert "6 images (6 made now)" in capsys.readouterr().err
+    assert "6 images (6 sampled in this run)" in capsys.readouterr().err
 
 
 def test_a_checkpoint_in_the_published_format(trained, tmp_path):
@@ -93,12 +93,12 @@ def test_a_checkpoint_in_the_published_format(trained, tmp_path):
 
 def test_the_config_of_the_checkpoint_is_the_base(trained):
     opts = ["MODEL.PRETRAINED_PATH", str(trained[1])]
-    assert pose_transfer_test.checkpoint_config("", opts).ACCELERATE.PROJECT_NAME == "tiny"
-    cfg = pose_transfer_test.checkpoint_config("", [*opts, "ACCELERATE.PROJECT_NAME", "mine"])
+    assert checkpoint_config("", opts).ACCELERATE.PROJECT_NAME == "tiny"
+    cfg = checkpoint_config("", [*opts, "ACCELERATE.PROJECT_NAME", "mine"])
     assert cfg.ACCELERATE.PROJECT_NAME == "mine" and cfg.MODEL.PRETRAINED_PATH == str(trained[1])
-    assert pose_transfer_test.checkpoint_config("configs/fashion_256.yaml", opts).ACCELERATE.PROJECT_NAME == "CFLD"
+    assert checkpoint_config("configs/fashion_256.yaml", opts).ACCELERATE.PROJECT_NAME == "CFLD"
     with pytest.raises(InputError, match="MODEL.PRETRAINED_PATH is empty"):
-        pose_transfer_test.checkpoint_config("", [])
+        checkpoint_config("", [])
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,5 @@ def test_two_tests_in_one_folder(trained, tmp_path, capsys):
     assert f"error: {folder}: process {first.processes[0].pid} on " in capsys.readouterr().err
     assert writing.exists() and (folder / "made_with.json").exists()
     (tmp_path / "go_on").touch()
-    assert first.statuses() == [0] and "1 images (1 made now)" in first.output()
+    assert first.statuses() == [0] and "1 images (1 sampled in this run)" in first.output()
     assert run_test(trained, *opts) == 0

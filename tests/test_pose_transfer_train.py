@@ -216,7 +216,7 @@ def test_one_two_and_three_processes_make_the_same_images_and_scores(tiny):
             assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
     fewer = [*checkpoint[:2], "ACCELERATE.RUN_NAME", "fewer", "TEST.NUM_PAIRS", "1"]  # than processes
     statuses, output = forked.run("test", fewer, tiny.parent, 2)
-    assert statuses == [0, 0] and "1 images (1 made now)" in output, output
+    assert statuses == [0, 0] and "1 images (1 sampled in this run)" in output, output
 
 
 def fail_from(monkeypatch, first, last, factor=float("nan")):

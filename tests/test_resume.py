@@ -145,7 +145,7 @@ def test_two_machines_that_share_no_folder(tiny):
         assert program.output(rank).count("error: ") == 1
     test = ["MODEL.PRETRAINED_PATH", checkpoint, "TEST.NUM_PAIRS", "5", "ACCELERATE.RUN_NAME", "test"]
     statuses, output = run("test", test, tiny.parent, 2, prepare)
-    assert statuses == [0, 0] and "5 images (5 made now)" in output, output
+    assert statuses == [0, 0] and "5 images (5 sampled in this run)" in output, output
     made = [{path.name for path in folder.rglob("*_vis.png")} for folder in own]
     assert [len(names) for names in made] == [3, 2] and made[0].isdisjoint(made[1])
 

@@ -1,16 +1,23 @@
 """Reading weight files safely: safetensors, or pickles with nothing but tensors in them."""
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from utils.errors import InputError
 from utils.files import in_checkout
-from utils.weight_formats import load_tensors
 
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # of PyTorch: since 1.6, and before
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+CONTROL = set(range(32)) - set(b"\t\n\f\r")  # bytes that are not in text, unless in UTF-16
+NO_WEIGHTS = "damaged or not a weight file"
 # buffers that the published system stores and every build computes again
 COMPUTED = re.compile(r"\.(attn_mask|relative_position_index|position_ids)$")
 # parts of names that come from a wrapper: DistributedDataParallel, torch.compile, FSDP, activation checkpointing
@@ -45,15 +52,36 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
 
 
 def read_tensor_file(path: Path) -> Any:
-    """The content of a file as of `load_tensors`.
+    """The content of a safetensors file or one of PyTorch, whatever its name, on the CPU; no code in it is run.
 
     Raises:
-        InputError: it cannot be read; says why.
+        InputError: it cannot be read; says why, where that can be told.
     """
+    check_weight_file(path)
     try:
-        return load_tensors(path)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        with open(path, "rb") as file:  # by its name, torch.load reads a file in another way
+            if _is_safetensors(file.read(9)):
+                return load_file(path)
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if code := re.search(r"GLOBAL (\S+)", reason):
+            raise InputError(f"{path}: holds more than tensors ({code[1]}) and is not loaded") from None
+        reason = reason.rpartition("WeightsUnpickler error: ")[2][:120]
+        raise InputError(f"{path}: {NO_WEIGHTS} ({reason})") from None
+
+
+def check_weight_file(path: Path) -> None:
+    """Raise `InputError` where a file cannot be read or its header tells that it holds no weights."""
+    try:
+        problem = _why_no_weights(path)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except SafetensorError as error:
+        problem = f"{NO_WEIGHTS} ({error})"
+    if problem:
+        raise InputError(f"{path}: {problem}")
 
 
 def without_wrappers(name: str) -> str:
@@ -74,3 +102,44 @@ def _weights_of(content: dict, path: Path) -> dict[str, Tensor]:
 def _is_weight(value: object) -> bool:
     dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
     return dense and value.is_floating_point()
+
+
+def _why_no_weights(path: Path) -> str:
+    """What is wrong with a file that cannot hold weights, and what to do; empty where nothing can be told.
+
+    Raises:
+        OSError: it cannot be read.
+        SafetensorError: it is a safetensors file that is not whole.
+    """
+    with open(path, "rb") as file:
+        start = file.read(1024)
+    if not start:
+        return "is empty; download it again"
+    if start.startswith(LFS_POINTER):
+        return "is a Git LFS pointer, not the weights it stands for; run `git lfs pull`, or download the file itself"
+    if start.startswith(UTF_16) or not CONTROL & set(start):
+        return _kind_of_text(start)
+    if _is_safetensors(start):
+        with safe_open(path, "pt"):
+            return ""
+    if start.startswith(ZIP) and not zipfile.is_zipfile(path):
+        return "is cut off; download it again"
+    if not start.startswith((ZIP, PICKLE)):
+        return f"{NO_WEIGHTS} (neither safetensors nor PyTorch's format)"
+    return ""
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Whether a file that starts so is one of safetensors, whatever its name: a length in 8 bytes, then JSON."""
+    return start[8:9] == b"{"
+
+
+def _kind_of_text(start: bytes) -> str:
+    text = start.decode("utf-16" if start.startswith(UTF_16) else "utf-8-sig", "replace").split()
+    beginning = repr(" ".join(text)[:40])
+    match beginning[1:2]:
+        case "<":
+            return "is a web page, not weights; download it again"
+        case "{" | "[":
+            return f"is JSON that begins with {beginning}, not weights; download it again"
+    return f"{NO_WEIGHTS} (text that begins with {beginning})"

@@ -1,1 +1,1 @@
-"""The scores themselves."""
+"""The scores."""

@@ -1,4 +1,4 @@
-"""Distances between two sets of images, by features of a network."""
+"""Distances between two sets of images in the feature space of a network."""
 
 import numpy as np
 import scipy.linalg
@@ -13,14 +13,14 @@ KID_SEED = 2020
 
 
 def frechet_distance(features_a: np.ndarray | Tensor, features_b: np.ndarray | Tensor) -> float:
-    r"""Fréchet distance of the Gaussians fitted to two feature sets (N, d) and (M, d).
+    r"""Compute the Fréchet distance of Gaussians fitted to two feature sets (N, d) and (M, d).
 
     $|\mu_a - \mu_b|^2 + \mathrm{tr}(C_a + C_b - 2 (C_a C_b)^{1/2})$ (Heusel et al. 2017, Eq. 6). With
-    factors $C = R^T R$ the last trace is the sum of the singular values of $R_a R_b^T$, which needs no matrix
-    square root and stays exact when there are fewer images than features and the covariances are singular.
+    factors $C = R^T R$, the last trace is the sum of the singular values of $R_a R_b^T$. This needs no matrix square
+    root and is exact for singular covariances, which occur with fewer images than features.
 
     Raises:
-        InputError: a set has fewer than two rows, or the sets differ in the number of features.
+        InputError: a set has fewer than two rows, or the numbers of features differ.
     """
     _check(features_a, features_b, "FID")
     (mean_a, root_a), (mean_b, root_b) = _gaussian(features_a), _gaussian(features_b)
@@ -29,13 +29,13 @@ def frechet_distance(features_a: np.ndarray | Tensor, features_b: np.ndarray | T
 
 
 def kernel_distance(features_a: np.ndarray | Tensor, features_b: np.ndarray | Tensor) -> float:
-    """Kernel Inception Distance of two feature sets (N, d) and (M, d): the unbiased squared maximum mean
-    discrepancy with the kernel (x·y / d + 1)³, averaged over fixed random subsets of both (Bińkowski et al. 2018).
+    """Compute the Kernel Inception Distance of two feature sets (N, d) and (M, d) (Bińkowski et al. 2018).
 
-    Subsets have 1000 images of each set, or as many as the smaller one has.
+    This is the unbiased squared maximum mean discrepancy with the kernel (x·y / d + 1)³, averaged over fixed random
+    subsets of both sets. Subsets have 1000 images, or as many as the smaller set.
 
     Raises:
-        InputError: as `frechet_distance`.
+        InputError: see `frechet_distance`.
     """
     _check(features_a, features_b, "KID")
     sets = [torch.as_tensor(features).double() for features in (features_a, features_b)]
@@ -49,14 +49,14 @@ def kernel_distance(features_a: np.ndarray | Tensor, features_b: np.ndarray | Te
 
 
 def _check(features_a: np.ndarray | Tensor, features_b: np.ndarray | Tensor, score: str) -> None:
-    if least := [len(features) for features in (features_a, features_b) if len(features) < 2]:
-        raise InputError(f"{score} needs at least 2 images in each set, not {least[0]}")
+    if small := [len(features) for features in (features_a, features_b) if len(features) < 2]:
+        raise InputError(f"{score} needs at least 2 images in each set, not {small[0]}")
     if features_a.shape[1] != features_b.shape[1]:
-        raise InputError(f"feature sets of {features_a.shape[1]} and {features_b.shape[1]} features cannot be compared")
+        raise InputError(f"cannot compare feature sets of {features_a.shape[1]} and {features_b.shape[1]} features")
 
 
 def _gaussian(features: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and a factor R (min(N, d), d) of the sample covariance, R^T R, of features (N, d)."""
+    """Return the mean (d,) and a factor R (min(N, d), d) of the sample covariance R^T R of features (N, d)."""
     values = torch.as_tensor(features).cpu().to(torch.float64, copy=True).numpy()
     mean = values.mean(axis=0)
     values -= mean

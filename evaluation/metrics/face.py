@@ -1,4 +1,4 @@
-"""Identity: how alike the faces of two images are to a face-recognition network."""
+"""Identity preservation: face similarity according to a face-recognition network."""
 
 from pathlib import Path
 
@@ -12,44 +12,43 @@ from utils.errors import InputError
 FACE_FILE = "face.onnx"
 FACE_SIDE = 112
 NOSE, RIGHT_EYE, LEFT_EYE = LANDMARKS = (0, 14, 15)  # of the 18 keypoints
-PLACES = np.array([[71.74, 56.03], [51.70, 38.29], [51.50, 73.53]])  # (y, x) of the landmarks in ArcFace's crop
+CROP_LANDMARKS = np.array([[71.74, 56.03], [51.70, 38.29], [51.50, 73.53]])  # (y, x) in the ArcFace crop
 
 
 class FaceSimilarity:
-    """Cosine similarity in [-1, 1] of the faces of predictions and targets, larger for the same person.
+    """Computes the cosine similarity in [-1, 1] of the faces of predictions and targets.
 
-    Faces are cut out where the target's nose and eyes are, in the frame that ArcFace (Deng et al. 2019) and its
-    successors are trained with. Pairs in which the source or the target does not show all three have no score.
+    Faces are aligned by the nose and eyes of the target, as ArcFace (Deng et al. 2019) and its successors expect. Pairs
+    whose source or target lacks one of these keypoints have no score.
 
     Args:
         weights: ONNX file of a network from RGB faces (1, 3, 112, 112) in [-1, 1] to embeddings (1, d).
 
     Raises:
-        InputError: the file is no ONNX network.
+        InputError: the file is not an ONNX network.
     """
 
     def __init__(self, weights: Path) -> None:
         try:
             self.network = cv2.dnn.readNetFromONNX(str(weights))
         except cv2.error:
-            raise InputError(f"{weights}: no ONNX network that OpenCV can read") from None
+            raise InputError(f"{weights}: not an ONNX network that OpenCV can read") from None
 
     def __call__(self, pred: Tensor, target: Tensor, keypoints: Tensor) -> Tensor:
-        """Similarities (B,) of images (B, 3, H, W) in [0, 1]; NaN where a face is not to be seen.
+        """Return similarities (B,) of images (B, 3, H, W) in [0, 1]; NaN if a face is not visible.
 
         Args:
-            keypoints: (B, 2, 18, 2): (y, x) pixels of the source's and of the target's keypoints, -1 for missing.
+            keypoints: (B, 2, 18, 2): (y, x) pixels of the keypoints of source and target, -1 for missing.
         """
         faces = keypoints[:, :, LANDMARKS]  # (B, 2, 3, 2)
-        seen = (faces >= 0).all((1, 2, 3)).tolist()
         result = torch.full((len(pred),), torch.nan, dtype=torch.float64)
-        for row in (row for row, both in enumerate(seen) if both):
-            to_crop = face_frame(faces[row, 1].double().numpy())
+        for row in (faces >= 0).all((1, 2, 3)).nonzero().flatten().tolist():  # visible in source and target
+            to_crop = face_transform(faces[row, 1].double().numpy())
             result[row] = self._embed(pred[row], to_crop) @ self._embed(target[row], to_crop)
         return result
 
     def _embed(self, image: Tensor, to_crop: np.ndarray) -> Tensor:
-        """Embedding (d,) of unit length of the face in an image (3, H, W)."""
+        """Compute the normalized embedding (d,) of the face in an image (3, H, W)."""
         pixels = image.permute(1, 2, 0).cpu().numpy() * 2 - 1
         face = cv2.warpAffine(pixels, to_crop, (FACE_SIDE, FACE_SIDE), flags=cv2.INTER_CUBIC)
         self.network.setInput(np.ascontiguousarray(face.transpose(2, 0, 1)[None]))
@@ -57,10 +56,10 @@ class FaceSimilarity:
         return embedding / embedding.norm()
 
 
-def face_frame(landmarks: np.ndarray) -> np.ndarray:
-    """The similarity transform (2, 3), of (x, y), that takes nose and eyes (3, 2) (y, x) nearest to their places."""
+def face_transform(landmarks: np.ndarray) -> np.ndarray:
+    """Fit the similarity transform (2, 3) of (x, y) from nose and eyes (3, 2) (y, x) to `CROP_LANDMARKS`."""
     rows, values = [], []
-    for (y, x), (to_y, to_x) in zip(landmarks, PLACES, strict=True):
+    for (y, x), (to_y, to_x) in zip(landmarks, CROP_LANDMARKS, strict=True):
         rows += [[x, -y, 1, 0], [y, x, 0, 1]]
         values += [to_x, to_y]
     a, b, shift_x, shift_y = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]

@@ -1,4 +1,4 @@
-"""The Inception networks whose features FID and KID compare: torchvision's, and TensorFlow's of 2015."""
+"""Inception networks for FID and KID: that of torchvision, and that of TensorFlow from 2015."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchvision.models import inception_v3
 
 from utils.errors import InputError
+from utils.weight_files import read_tensor_file
 
-from .network_weights import load_weights, read_weights
+from .network_weights import load_weights
 
 INCEPTION_FILE = "inception_v3_google-0cc3c7bd.pth"
 TENSORFLOW_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -19,11 +20,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def inception_input(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] as the protocol feeds them to Inception, (B, 3, 299, 299).
+    """Prepare images (B, 3, H, W) in [0, 1] for Inception as the published protocol does; (B, 3, 299, 299).
 
-    The network was trained on (x - 0.5) / 0.5. torchvision's port turns ImageNet-normalised images into that
-    with an affine map per channel, and the published protocol applies this map to [0, 1] images that were
-    never normalised; scores compare only if this is kept.
+    The network was trained on (x - 0.5) / 0.5. The port of torchvision computes this from ImageNet-normalized images
+    with an affine map per channel. The published protocol applies this map to [0, 1] images that are not normalized.
+    Scores are comparable only if this is reproduced.
     """
     images = F.interpolate(images, INCEPTION_SIZE, mode="bilinear", align_corners=False, antialias=False)
     std = images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
@@ -32,13 +33,13 @@ def inception_input(images: Tensor) -> Tensor:
 
 
 class InceptionFeatures(nn.Module):
-    """Pooled features (B, 2048) of torchvision's Inception v3, for images (B, 3, H, W) in [0, 1].
+    """Computes pooled features (B, 2048) of the Inception v3 of torchvision for images (B, 3, H, W) in [0, 1].
 
     Args:
-        weights: file of torchvision's IMAGENET1K_V1 state dict.
+        weights: file of the IMAGENET1K_V1 state dict of torchvision.
 
     Raises:
-        InputError: the file is missing or holds something else.
+        InputError: the file is missing or invalid.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -55,15 +56,15 @@ class InceptionFeatures(nn.Module):
 
 
 class TensorFlowInceptionFeatures(nn.Module):
-    """Pooled features (B, 2048) of the Inception v3 that FID was defined with, for images (B, 3, H, W) in [0, 1].
+    """Computes pooled features (B, 2048) of the original Inception v3 of FID for images (B, 3, H, W) in [0, 1].
 
-    The network is torch-fidelity's, which torchmetrics uses too; it gets 8-bit images and resizes them itself.
+    The network is that of torch-fidelity, as in torchmetrics. It takes 8-bit images and resizes them itself.
 
     Args:
-        weights: file of torch-fidelity's state dict.
+        weights: file of the state dict of torch-fidelity.
 
     Raises:
-        InputError: the package or the file is missing, or the file holds something else.
+        InputError: the package or the file is missing, or the file is invalid.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -71,12 +72,12 @@ class TensorFlowInceptionFeatures(nn.Module):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError:
-            raise InputError("the package torch-fidelity is missing: pip install torch-fidelity") from None
-        read_weights(weights, self)  # torch-fidelity reads any pickle: let it have none that holds code
+            raise InputError("torch-fidelity is not installed; pip install torch-fidelity") from None
+        read_tensor_file(weights)  # torch-fidelity unpickles any code, so check the file first
         try:
             self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
         except RuntimeError:
-            raise InputError(f"{weights} is no weights file of torch-fidelity's Inception") from None
+            raise InputError(f"{weights}: not a weight file of the Inception network of torch-fidelity") from None
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:

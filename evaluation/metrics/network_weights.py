@@ -1,23 +1,21 @@
-"""Weights of the networks that scores are measured with: plain files that the user puts in one folder."""
+"""Weight files of the networks that scores use."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from utils.errors import InputError
-from utils.weight_formats import load_tensors
+from utils.weight_files import read_tensor_file
 
 FOLDER = Path("pretrained_models/metrics")
 
 
 def weights_file(folder: Path, name: str, remedy: str) -> Path:
-    """Path of the weights `name` in `folder`.
+    """Return the path of the weight file `name` in `folder`.
 
     Raises:
-        InputError: there is no such file; says what to do, the `remedy`.
+        InputError: the file is missing; the message ends with `remedy`.
     """
     path = Path(os.path.normpath(folder / name))
     if not path.is_file():
@@ -25,31 +23,15 @@ def weights_file(folder: Path, name: str, remedy: str) -> Path:
     return path
 
 
-def read_weights(path: Path, module: torch.nn.Module) -> Mapping[str, Tensor]:
-    """The state dict in `path`, meant for `module`; code in the file is not run.
-
-    Raises:
-        InputError: the file is missing or is no state dict.
-    """
-    try:
-        return load_tensors(path)
-    except ValueError as error:
-        raise _not_of(module, path, error) from error
-
-
 def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Give `module`, which may be on "meta", the tensors of the state dict in `path`: the same entries.
+    """Load the state dict in `path` to `module`, which may be on the "meta" device; code in the file is not run.
 
     Raises:
-        InputError: the file is missing, is no state dict, or belongs to another network.
+        InputError: the file is missing, not a state dict, or of another network.
     """
-    state = read_weights(path, module)
+    state = read_tensor_file(path)
     try:
         module.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise _not_of(module, path, error) from error
-
-
-def _not_of(module: torch.nn.Module, path: Path, error: Exception) -> InputError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return InputError(f"{path} is no weights file of {type(module).__name__}: {reason}")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not the weights of {type(module).__name__}: {reason}") from error

@@ -1,8 +1,8 @@
-"""Pixel scores of image pairs, batched, as scikit-image defines them.
+"""Batched pixel scores of image pairs as defined by scikit-image.
 
-Every score takes float images (B, 3, H, W) in [0, 1] and gives one float64 number per image.
-torchmetrics' SSIM cannot stand in: it mirrors the images at the borders and averages the windows there too,
-and it has no sample covariance (`tests/evaluation/metrics/test_similarity.py` shows the difference).
+Every score takes float images (B, 3, H, W) in [0, 1] and returns one float64 value per image. The SSIM of torchmetrics
+differs: it pads images by reflection, averages the windows at the borders too, and has no sample covariance
+(`tests/evaluation/metrics/test_similarity.py` shows the difference).
 """
 
 import math
@@ -14,12 +14,12 @@ from torch import Tensor
 from utils.errors import InputError
 
 K1, K2 = 0.01, 0.03  # Wang et al. 2004, "Image quality assessment", Sec. III-B
-GREY_LEVEL = 1 / 255
-NARROW = 0.75  # data range below which (K2 * range)^2 is too close to float32's rounding errors of variances
+GRAY_LEVEL = 1 / 255
+NARROW = 0.75  # data range below which (K2 * range)^2 is close to float32 rounding errors of variances
 
 
 def psnr(pred: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB for a peak of 1; (B,) float64, infinite for equal images.
+    """Compute the peak signal-to-noise ratio in dB for a peak of 1; (B,) float64, infinite for equal images.
 
     Raises:
         InputError: the images differ in size.
@@ -29,12 +29,12 @@ def psnr(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim(pred: Tensor, target: Tensor, window: int = 51) -> Tensor:
-    """SSIM over a uniform window with the sample covariance and data range 1; (B,) float64.
+    """Compute SSIM over a uniform window with the sample covariance and data range 1; (B,) float64.
 
-    `skimage.metrics.structural_similarity(data_range=1, win_size=window, channel_axis=0)`.
+    Equals `skimage.metrics.structural_similarity(data_range=1, win_size=window, channel_axis=0)`.
 
     Args:
-        window: odd side of the square window, in pixels.
+        window: odd side of the square window in pixels.
 
     Raises:
         InputError: the images differ in size or are smaller than the window.
@@ -45,15 +45,15 @@ def ssim(pred: Tensor, target: Tensor, window: int = 51) -> Tensor:
 
 
 def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float | None = None) -> Tensor:
-    """SSIM over a Gaussian window without the sample covariance; (B,) float64.
+    """Compute SSIM over a Gaussian window without the sample covariance; (B,) float64.
 
-    `structural_similarity(channel_axis=0, gaussian_weights=True, use_sample_covariance=False)`
-    with the data range of each prediction over all its channels, unless one is given. SSIM does not change when
-    images and range are scaled alike, so [0, 1] here and 0..255 in the published protocol give the same score.
-    A prediction of one constant value, for which that is 0 / 0, is given a range of one grey level.
+    Equals `structural_similarity(channel_axis=0, gaussian_weights=True, use_sample_covariance=False)`. By default, the
+    data range is that of each prediction over all its channels. SSIM is invariant to scaling images and data range
+    together, so [0, 1] here and 0..255 in the published protocol give the same score. The data range of a constant
+    prediction is one gray level, to avoid 0 / 0.
 
     Args:
-        sigma: of the Gaussian, in pixels; the window ends at 3.5 of it.
+        sigma: of the Gaussian in pixels; the window is truncated at 3.5 sigma.
         data_range: of the images.
 
     Raises:
@@ -61,15 +61,15 @@ def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float
     """
     radius = int(3.5 * sigma + 0.5)
     _check_sizes(pred, target, smallest=2 * radius + 1)
-    bell = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
-    weights = [value / sum(bell) for value in bell]
+    gaussian = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    weights = [value / sum(gaussian) for value in gaussian]
 
     def mean(x: Tensor) -> Tensor:
         return _weighted_mean(x, weights)
 
     if data_range is not None:
         return _ssim(pred, target, mean, pred.new_tensor(data_range))
-    span = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(min=GREY_LEVEL)
+    span = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(min=GRAY_LEVEL)
     score = _ssim(pred, target, mean, span)
     narrow = span.flatten() < NARROW
     if narrow.any():
@@ -80,44 +80,44 @@ def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float
 def _ssim(
     pred: Tensor, target: Tensor, mean: Callable[[Tensor], Tensor], data_range: Tensor, bessel: float = 1.0
 ) -> Tensor:
-    """Wang et al. 2004, Eq. 13, averaged over the windows that lie inside the image, then over channels.
+    """Compute SSIM (Wang et al. 2004, Eq. 13), averaged over the windows inside the image, then over channels.
 
-    Of the sum s = x + y and the difference d = x - y of the images: 2 mu_x mu_y = (mu_s^2 - mu_d^2) / 2 and
-    mu_x^2 + mu_y^2 = (mu_s^2 + mu_d^2) / 2, and variances likewise. So there are four means a window instead of five,
-    and where images are alike, rounding errors cancel. Of grey levels from 0 to 255, which are whole numbers, float32
-    holds the sums over a line of a box without rounding.
+    With the sum s = x + y and the difference d = x - y of the images, 2 mu_x mu_y = (mu_s^2 - mu_d^2) / 2 and
+    mu_x^2 + mu_y^2 = (mu_s^2 + mu_d^2) / 2; likewise for variances. This takes four means per window instead of five,
+    and rounding errors cancel where the images are similar. Gray levels are integers from 0 to 255, whose sums over a
+    line of a box are exact in float32.
 
-    scikit-image filters the padded image and crops half a window from each border; what is left are exactly
-    the windows inside the image, so no padding is needed here.
+    scikit-image filters the padded image and crops half a window at each border. This leaves exactly the windows inside
+    the image, so padding is not needed here.
     """
     pred, target, data_range = (255 * value for value in (pred, target, data_range))
     both = torch.stack([pred + target, pred - target])  # (2, B, 3, H, W)
     squares = mean(both).square_()  # (2, B, 3, H', W')
     variances = mean(both.square_()).sub_(squares).mul_(bessel)
-    luminance, structure = _alike(squares, (K1 * data_range) ** 2), _alike(variances, (K2 * data_range) ** 2)
+    luminance, structure = _similarity(squares, (K1 * data_range) ** 2), _similarity(variances, (K2 * data_range) ** 2)
     return _mean(luminance.mul_(structure))
 
 
-def _alike(both: Tensor, constant: Tensor) -> Tensor:
-    """A factor of SSIM from its (2, ...) terms of the sum and of the difference."""
+def _similarity(both: Tensor, constant: Tensor) -> Tensor:
+    """Compute a factor of SSIM from its (2, ...) terms of the sum and of the difference."""
     of_sum, of_difference = both
     return (of_sum - of_difference + 2 * constant).div_(of_sum + of_difference + 2 * constant)
 
 
 def _mean(images: Tensor) -> Tensor:
-    """Means (B,) float64 of (B, 3, H, W), which no number of threads changes: row by row, then over all rows."""
+    """Return means (B,) float64 of (B, 3, H, W), per row and then over rows, to be independent of the thread count."""
     return images.mean(-1).double().mean((1, 2))
 
 
 def _box_mean(x: Tensor, window: int) -> Tensor:
-    """Means of the windows inside the image; (..., H - w + 1, W - w + 1)."""
+    """Compute means of the windows inside the image; (..., H - w + 1, W - w + 1)."""
     for dim in (-2, -1):
         x = _window_sum(x, window, dim)
     return x.div_(window**2)
 
 
 def _window_sum(x: Tensor, window: int, dim: int) -> Tensor:
-    """Sums of `window` neighbors along a dimension, each from two sums of half as many."""
+    """Compute sums of `window` neighbors along a dimension, each from two sums of half the size."""
     if window == 1:
         return x
     half, length = _window_sum(x, window // 2, dim), x.shape[dim] - window + 1
@@ -126,7 +126,7 @@ def _window_sum(x: Tensor, window: int, dim: int) -> Tensor:
 
 
 def _weighted_mean(x: Tensor, weights: list[float]) -> Tensor:
-    """Separable weighted means of the windows inside the image; (..., H - w + 1, W - w + 1)."""
+    """Compute separable weighted means of the windows inside the image; (..., H - w + 1, W - w + 1)."""
     for dim in (-2, -1):
         length = x.shape[dim] - len(weights) + 1
         mean = x.narrow(dim, 0, length) * weights[0]
@@ -137,9 +137,9 @@ def _weighted_mean(x: Tensor, weights: list[float]) -> Tensor:
 
 
 def _check_sizes(pred: Tensor, target: Tensor, smallest: int) -> None:
-    """Raise `InputError` unless the images fit each other and the window."""
+    """Raise `InputError` if the image sizes differ or are smaller than the window."""
     if pred.shape != target.shape:
-        raise InputError(f"images of {_size(pred)} cannot be scored against images of {_size(target)}")
+        raise InputError(f"cannot score images of {_size(pred)} against images of {_size(target)}")
     if min(pred.shape[-2:]) < smallest:
         raise InputError(f"images of {_size(pred)} are smaller than the {smallest}x{smallest} window of this score")
 

@@ -200,9 +200,9 @@ def test_nothing_unforeseen_blocks_the_page(page, photo, monkeypatch):
         raise MemoryError
 
     upload(page, photo)
-    monkeypatch.setattr(image_tab, "make_pictures", broken)
+    monkeypatch.setattr(image_tab, "generate_images", broken)
     page.click("#generate")
-    page.wait_for_selector("#status .bad:has-text('This went wrong: MemoryError.')")
+    page.wait_for_selector("#status .bad:has-text('Unexpected error: MemoryError.')")
     monkeypatch.undo()
     page.click("#generate:not([disabled])")
     assert result(page)
@@ -234,7 +234,7 @@ def test_a_film(page, photo):
     page.click("button[role=tab]:has-text('Sequence')")
     upload(page, photo, "#sequence-photo")
     page.click("#sequence-generate")
-    page.wait_for_selector("#sequence-status .good:has-text('Done: 7 pictures.')")
+    page.wait_for_selector("#sequence-status .good:has-text('Done: 7 images.')")
     page.wait_for_function("document.querySelector('#film video')?.readyState >= 2")
     with page.expect_download() as download:
         page.click("#sequence-download")

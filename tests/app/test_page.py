@@ -14,14 +14,15 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 import pose_transfer_app
+from app import launch
 from datasets.keypoints import FRAME
+from inference.sampling_settings import SamplingSettings
 from tests.shared import REPOSITORY
 from tests.tiny import run_main
 
 gr = pytest.importorskip("gradio")
 
 DIRECT = build_opener(ProxyHandler({}))
-SAMPLING = Namespace(sampling={"guidance_scales": {"full": 2.0}})
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -33,8 +34,8 @@ def get(address: str, data: bytes | None = None, **headers: str) -> str:
 @pytest.fixture
 def started(monkeypatch, tmp_path):
     """Run the program with options; `look` is called with its address while it runs."""
-    pipe = Namespace(pose_frame=FRAME, config=SAMPLING, set_progress_bar_config=lambda **_: None)
-    monkeypatch.setattr(pose_transfer_app, "pipeline_of", lambda options: pipe)
+    pipe = Namespace(pose_frame=FRAME, sampling=SamplingSettings(50), set_progress_bar_config=lambda **_: None)
+    monkeypatch.setattr(launch, "pipeline_of", lambda options: pipe)
     monkeypatch.chdir(tmp_path)
 
     def run(look, *options: str) -> int:

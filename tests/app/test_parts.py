@@ -15,7 +15,7 @@ from utils.errors import InputError
 
 pytest.importorskip("gradio")
 
-from app import cancellable, editor, run_tab, sequence_tab
+from app import editor, jobs, run_tab, sequence_tab
 from app.studio import Studio, thumbnail
 from tests.inference.test_pose_sources import OnePerson
 from training.report import write_report
@@ -56,8 +56,8 @@ def test_work_reports_and_returns():
             assert shown.acquire(timeout=5), "not reported"
         return "done"
 
-    assert yield_all(cancellable.watched(job, threading.Event()), seen, shown.release) == "done"
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert yield_all(jobs.run_job(job, threading.Event(), "status"), seen, shown.release) == "done"
+    assert seen == [{"status": jobs.progress_bar(step, 3)} for step in (1, 2, 3)]
 
 
 def yield_all(job, seen, on_seen=lambda: None):
@@ -70,8 +70,8 @@ def yield_all(job, seen, on_seen=lambda: None):
 
 
 def test_work_ends_at_the_next_step_when_it_is_cancelled():
-    visitors, steps = cancellable.Visitors(), []
-    stop, go = visitors.start("me", "film"), threading.Event()
+    running, steps = jobs.Jobs(), []
+    stop, go = running.start("me", "video"), threading.Event()
 
     def job(on_step):
         for step in range(1000):
@@ -79,39 +79,37 @@ def test_work_ends_at_the_next_step_when_it_is_cancelled():
             on_step(step, 1000)
             go.wait(5)
 
-    running = cancellable.watched(job, stop)
-    assert next(running) == (0, 1000)
-    visitors.stop("somebody else", "film")
-    visitors.stop("me", "picture")
+    updates = jobs.run_job(job, stop, "status")
+    assert next(updates) == {"status": jobs.progress_bar(0, 1000)}
+    running.stop("another session", "video")
+    running.stop("me", "image")
     assert not stop.is_set()
-    visitors.leave("me")
+    running.leave("me")
     go.set()
-    with pytest.raises(cancellable.CancelledError):
-        yield_all(running, [])
+    with pytest.raises(jobs.CancelledError):
+        yield_all(updates, [])
     assert len(steps) == 2
 
 
 def test_what_a_person_reads(capsys):
-    assert "Cancelled." in cancellable.problem(cancellable.CancelledError())
-    text = cancellable.problem(InputError("/tmp/gradio/3fa/me.jpg: <b>bad</b>"))
+    assert "Cancelled." in jobs.problem(jobs.CancelledError())
+    text = jobs.problem(InputError("/tmp/gradio/3fa/me.jpg: <b>bad</b>"))
     assert "Me.jpg: &lt;b&gt;bad&lt;/b&gt;." in text and "gradio" not in text
     full = OSError(28, "No space left on device", "/tmp/gradio/3fa/me.png")
-    assert "Me.png: cannot be written (No space left on device)" in cancellable.problem(full)
-    assert "This went wrong: ZeroDivisionError." in cancellable.problem(ZeroDivisionError("by nought"))
-    assert "by nought" in capsys.readouterr().err and "nought" not in cancellable.problem(
-        ZeroDivisionError("by nought")
-    )
+    assert "Me.png: cannot be written (No space left on device)" in jobs.problem(full)
+    assert "Unexpected error: ZeroDivisionError." in jobs.problem(ZeroDivisionError("by nought"))
+    assert "by nought" in capsys.readouterr().err and "nought" not in jobs.problem(ZeroDivisionError("by nought"))
 
 
 def test_between_poses():
     a, b = library()["standing_front"], library()["standing_back"]  # from behind, nose and eyes are missing
-    frames = sequence_tab.in_between([a, b], 3)
+    frames = sequence_tab.interpolate([a, b], 3)
     assert len(frames) == 5 and frames[0] is a and frames[-1] is b
     assert np.allclose(frames[2][2:14], (a[2:14] + b[2:14]) / 2) and (frames[1][0] == MISSING).all()
     with pytest.raises(InputError, match="at least two poses"):
-        sequence_tab.in_between([a], 3)
-    with pytest.raises(InputError, match="would have 121 pictures"):
-        sequence_tab.in_between([a] * 16, 7)
+        sequence_tab.interpolate([a], 3)
+    with pytest.raises(InputError, match="would have 121 images"):
+        sequence_tab.interpolate([a] * 16, 7)
 
 
 def test_runs_and_their_reports(tmp_path):
@@ -121,7 +119,10 @@ def test_runs_and_their_reports(tmp_path):
     (run / "config.yaml").write_text("A: <script>alert(1)</script>\n")
     (tmp_path / "demo" / "fashion").mkdir()
     assert run_tab.run_names(tmp_path) == ["demo/run"]
-    assert f"No report.html yet. Evaluations write it; python -m training.report {run}" in run_tab.report_of(run)
+    assert (
+        f"No report.html yet. The next evaluation writes it, or python -m training.report {run}"
+        in run_tab.report_of(run)
+    )
     document = write_report(RunFolder(run)).read_text()
     [(name, attributes)] = Elements(run_tab.report_of(run)).found  # nothing of the report is of the page itself
     assert name == "iframe" and attributes["srcdoc"] == document and "0.6124" in document
@@ -147,7 +148,7 @@ def test_people_and_poses_of_uploads(tmp_path):
     Image.new("RGB", (176, 256)).save(tmp_path / "me.png")
     pose = library()["standing_front"]
     studio = Studio(Namespace(pose_frame=FRAME), tmp_path, estimator=OnePerson(pose))
-    person = studio.person(str(tmp_path / "me.png"), known=True)
+    person = studio.person(str(tmp_path / "me.png"), find_keypoints=True)
     assert np.allclose(person.keypoints, pose) and studio.person(str(tmp_path / "me.png")).keypoints is None
     assert np.allclose(studio.pose_for(person, pose, fit=True).keypoints[1], pose[1], atol=1)
     with pytest.raises(InputError, match="choose a photo"):
@@ -162,6 +163,6 @@ def test_people_and_poses_lie_in_the_models_frame(tmp_path):
     Image.new("RGB", (176, 256)).save(tmp_path / "me.png")
     studio = Studio(Namespace(pose_frame=(128, 64)), tmp_path, estimator=OnePerson(library()["standing_front"]))
     expected = library((128, 64))["standing_front"]
-    assert np.allclose(studio.person(str(tmp_path / "me.png"), known=True).keypoints, expected)
+    assert np.allclose(studio.person(str(tmp_path / "me.png"), find_keypoints=True).keypoints, expected)
     assert np.allclose(studio.poses_of(str(tmp_path / "me.png"))[0].keypoints, expected)
     assert thumbnail(expected, (128, 64)).size == (64, 128) and thumbnail(expected, FRAME).size == (88, 128)

@@ -17,8 +17,8 @@ from app.studio import Studio  # noqa: E402
 
 @pytest.fixture
 def make(monkeypatch, tmp_path):
-    """The work behind the button; gives the components' last values by their label."""
-    monkeypatch.setattr(sequence_tab, "make_pictures", lambda pipe, person, poses, *_: [person.photo] * len(poses))
+    """The job of the button; gives the components' last values by their label."""
+    monkeypatch.setattr(sequence_tab, "generate_images", lambda pipe, person, poses, *_: [person.photo] * len(poses))
     Image.new("RGB", FRAME[::-1], "red").save(tmp_path / "me:1.png")
     with gr.Blocks() as page:
         sequence_tab.sequence_tab(Studio(Namespace(pose_frame=FRAME), tmp_path))
@@ -40,13 +40,11 @@ def make(monkeypatch, tmp_path):
 def test_a_film_and_its_download(make):
     shown = make()
     assert shown["film"].endswith("/me:1.mp4") and shown["seen"] == [True]
-    assert (
-        shown["sequence-download"].value["orig_name"] == "me:1.gif" and "Done: 3 pictures." in shown["sequence-status"]
-    )
+    assert shown["sequence-download"].value["orig_name"] == "me:1.gif" and "Done: 3 images." in shown["sequence-status"]
 
 
 def test_a_film_that_cannot_be_made_leaves_the_other(make, monkeypatch):
     monkeypatch.setattr("av.open", lambda *_, **__: 1 / 0)
     shown = make()
     assert shown["film"] is None and shown["sequence-download"].value["orig_name"] == "me:1.gif"
-    assert "me:1.mp4: the film could not be made (division by zero)" in shown["sequence-status"]
+    assert "me:1.mp4: cannot write the video (division by zero)" in shown["sequence-status"]

@@ -2,30 +2,17 @@
 
 import numpy as np
 
-from benchmarks import arms, evaluate, units
-from benchmarks.presets import PRESETS
+from benchmarks import evaluate
 from evaluation.metrics.similarity import psnr
 
 
-def test_scikit_image_gets_float32_and_both_have_one_thread(monkeypatch):
-    given, counts = [], []
+def test_scikit_image_gets_float32_and_the_ratio_has_a_spread(monkeypatch):
+    given = []
 
     def reference(x, y):
         given.extend([x.dtype, y.dtype])
         return evaluate.peak_signal_noise_ratio(y, x, data_range=1)
 
-    class Here:
-        def __init__(self, threads):
-            counts.append(threads)
-
-        def __call__(self, function, *args):
-            return function(*args)
-
-        def close(self):
-            pass
-
     monkeypatch.setattr(evaluate, "SCORES", {"PSNR": (psnr, reference)})
-    monkeypatch.setattr(arms, "Arm", Here)
-    measured = units.scores(PRESETS["cpu"], None, lambda _: None)["PSNR"]
-    median, least, most = measured["ratio"]
-    assert set(given) == {np.dtype("float32")} and counts == [1] and least <= median <= most
+    median, least, most = evaluate.measure(images=2, rounds=3)["PSNR"]["ratio"]
+    assert set(given) == {np.dtype("float32")} and least <= median <= most

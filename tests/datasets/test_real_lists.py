@@ -76,7 +76,7 @@ def test_deepfashions_annotations_as_poses():
     notes = []
     reader = PoseReader(None, FRAME, say=notes.append)
     assert len(reader.read([str(LISTS / FASHION)])) == 4_038 - 619
-    assert len(notes) == 1 and "619 of 4038 show nobody and are left out, first fashionWOMENShortsid" in notes[0]
+    assert len(notes) == 1 and "skipped 619 of 4038 without a person, first fashionWOMENShortsid" in notes[0]
     path = "fashion/WOMEN/Tees_Tanks/id_00005085/45_1_front.jpg"
     flat = "fashionWOMENTees_Tanksid0000508545_1front.jpg"
     by_path, by_name = (reader.read([f"{LISTS / FASHION}:{name}"])[0] for name in (path, flat))

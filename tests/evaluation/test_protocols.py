@@ -68,5 +68,5 @@ def test_each_protocol_has_its_scores_and_its_own_lpips(tmp_path):
 
 
 def test_unknown_protocol():
-    with pytest.raises(InputError, match="no evaluation protocol 'ours'; there are: cfld, pidm, pcdms, dptn, standard"):
+    with pytest.raises(InputError, match="unknown evaluation protocol 'ours'; expected one of cfld, pidm, pcdms, dptn"):
         protocol("ours")

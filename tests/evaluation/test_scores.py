@@ -141,7 +141,7 @@ def test_scores_without_data_are_skipped(weights, images, small_inception):
     scorer = Scorer("cpu", weights)
     scorer.update(images[0], images[1], range(COUNT))
     assert "FID" not in scorer.compute()
-    assert scorer.skipped["FID"] == "no real images were given to compare with"
+    assert scorer.skipped["FID"] == "no real images to compare with"
 
 
 def test_images_too_small_for_one_score(tmp_path):
@@ -161,9 +161,9 @@ def test_wrong_input(tmp_path):
         scorer.update(image, image, [0])
     with pytest.raises(InputError, match="differ in size"):
         scorer.update(image, image[..., :32], [0, 1])
-    with pytest.raises(InputError, match=r"predictions \[7\] hold NaN"):
+    with pytest.raises(InputError, match=r"predictions \[7\] contain NaN"):
         scorer.update(torch.stack([image[0], image[1] * torch.nan]), image, [3, 7])
-    with pytest.raises(InputError, match="no evaluation protocol 'ours'; there are: cfld, pidm"):
+    with pytest.raises(InputError, match="unknown evaluation protocol 'ours'; expected one of cfld, pidm"):
         Scorer("cpu", tmp_path, "ours")
 
 

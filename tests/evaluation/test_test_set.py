@@ -11,10 +11,11 @@ from PIL import Image
 from configs import load_config
 from datasets import TestPairs, fid_real_images
 from datasets.loaders import evaluation_pairs
+from evaluation.batch_sampling import sample_batch
 from evaluation.grids import read_png
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.provenance import claim_folder
-from evaluation.test_set import Evaluation, Evaluator, sample_batch
+from evaluation.test_set import Evaluation, Evaluator
 from models import build_model
 from tests.evaluation.metrics.networks import Colours
 from tests.tiny import write_tiny
@@ -125,7 +126,7 @@ def test_a_score_that_is_not_finite_is_null(tmp_path):
     Evaluation(
         numbers, numbers, {}, Image.new("RGB", (4, 4)), per_image=[{"file": "a.png", "PSNR": 1.0}], made=1
     ).write(tmp_path, {})
-    assert (tmp_path / "metrics_per_image.csv").read_text() == "file,PSNR\na.png,1.0\n"
+    assert (tmp_path / "metrics_per_image.csv").read_text() == "file,PSNR\na.png,1\n"
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["scores"]["PSNR"] is report["meta"]["baseline_PSNR"] is None
     assert report["scores"]["SSIM"] == report["meta"]["baseline_SSIM"] == 1.0
@@ -213,7 +214,7 @@ def test_a_test_set_without_training_images_has_no_distance_to_them(tiny, model,
 def test_loading_the_training_images_can_be_interrupted(tiny, model, fid_weights):
     test = evaluator(tiny, *fid_weights)
     test.real_images = lambda: fid_real_images(test.cfg.INPUT.ROOT_DIR)
-    test._sampler = None  # is not reached
+    test._sample = None  # is not reached
     with pytest.raises(KeyboardInterrupt):
         test.run(model, stop=lambda: True)
 

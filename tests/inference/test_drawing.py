@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from inference.drawing import FILMS, GAP, HEADER, draw_skeleton, picture_grid, save_films, save_gif, save_mp4
+from inference.drawing import GAP, HEADER, VIDEO_WRITERS, draw_skeleton, image_grid, save_gif, save_mp4, save_videos
 from inference.pose_library import library
 
 
@@ -20,10 +20,10 @@ def test_skeleton():
 
 
 def test_grid():
-    skeletons = [(name, Image.new("RGB", (44, 64), name)) for name in ("red", "green")]
+    skeletons = [Image.new("RGB", (44, 64), name) for name in ("red", "green")]
     cut = Image.new("RGB", (22, 16), "lime")  # to the shape of its photo
-    rows = [(Image.new("RGB", (90, 30), "blue"), [Image.new("RGB", (44, 64), "white"), cut])] * 3
-    grid = picture_grid(skeletons, rows)
+    rows = [[Image.new("RGB", (90, 30), "blue"), Image.new("RGB", (44, 64), "white"), cut]] * 3
+    grid = image_grid(["", "red", "green"], [[None, *skeletons], *rows])
     assert grid.size == (3 * 44 + 2 * GAP, HEADER + 4 * 64 + 3 * GAP)
     assert grid.getpixel((48 + 20, HEADER + 30)) == (255, 0, 0)
     assert grid.getpixel((22, HEADER + 68 + 32)) == (0, 0, 255)  # the photo in the middle of its tile
@@ -35,7 +35,7 @@ def test_grid():
 def test_long_names_do_not_run_into_each_other():
     """What stands over a column is not wider than it."""
     column = Image.new("RGB", (60, 80))
-    grid = picture_grid([("", column), ("W W\n" * 20, column), ("", column)], [])
+    grid = image_grid(["", "", "W W\n" * 20, ""], [[None, column, column, column]])
     dark = np.argwhere(np.array(grid.convert("L"))[:HEADER].min(axis=0) < 128)
     assert 2 * (60 + GAP) <= dark.min() and dark.max() < 2 * (60 + GAP) + 60
 
@@ -98,7 +98,7 @@ def test_films_of_any_name_in_any_folder(tmp_path, name):
     name = os.fsdecode(name).replace("/", "")
     folder = tmp_path / name
     folder.mkdir()
-    assert save_films([Image.new("RGB", (20, 30), colour) for colour in ("red", "blue")], folder, name, 4) == {}
+    assert save_videos([Image.new("RGB", (20, 30), colour) for colour in ("red", "blue")], folder, name, 4) == {}
     assert sorted(path.name for path in folder.iterdir()) == [f"{name}.gif", f"{name}.mp4"]
     assert len(shown(folder / f"{name}.mp4")[0]) == 2
 
@@ -114,21 +114,21 @@ def short_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_film_that_cannot_be_written_is_a_line_and_no_file(tmp_path):
+def test_a_video_that_cannot_be_written_is_one_line_and_no_file(tmp_path):
     frames = [Image.effect_noise((64, 64), 99) for _ in range(20)]
     with short_files():
-        problems = save_films(frames, tmp_path, "a", 5)
-    assert problems["mp4"] == "a.mp4: the film could not be made (File too large)"
-    assert problems.keys() == FILMS.keys() and not list(tmp_path.iterdir())
+        problems = save_videos(frames, tmp_path, "a", 5)
+    assert problems["mp4"] == "a.mp4: cannot write the video (File too large)"
+    assert problems.keys() == VIDEO_WRITERS.keys() and not list(tmp_path.iterdir())
 
 
-def test_one_film_that_fails_does_not_stop_the_other(tmp_path, monkeypatch):
+def test_a_video_that_fails_does_not_stop_the_other(tmp_path, monkeypatch):
     """The line says what is known of the cause, and no more."""
 
     def no_encoder(*_, **__):
         raise ValueError("no such\nencoder")
 
     monkeypatch.setattr(av, "open", no_encoder)
-    problems = save_films([Image.new("RGB", (20, 30))] * 2, tmp_path, "a", 5)
-    assert problems == {"mp4": "a.mp4: the film could not be made (no such encoder)"}
+    problems = save_videos([Image.new("RGB", (20, 30))] * 2, tmp_path, "a", 5)
+    assert problems == {"mp4": "a.mp4: cannot write the video (no such encoder)"}
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]

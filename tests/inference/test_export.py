@@ -89,6 +89,13 @@ def test_missing_and_unexpected_tensors_are_refused_without_records(exported, pa
                 CFLDPipeline.from_pretrained(exported, local_files_only=True)
 
 
+def test_a_cut_file_is_named_without_records(exported):
+    (exported / FILES).unlink()
+    weights = exported / "unet" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert f"{weights}: damaged or not a weight file (Error while deserializing header: incomplete" in refused(exported)
+
+
 def edit(path: Path, change: Callable) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 

@@ -116,7 +116,7 @@ def test_files_that_are_missing_or_too_large(tmp_path, monkeypatch):
 def test_large_photos_are_shrunk(size, expected):
     """Neither they nor their bars fill the memory."""
     photo = read_photo(saved(Image.new("L", size, 9)))
-    assert photo.size == expected and max(Framing.of(expected[::-1]).apply(photo).size) <= 2 * framing.LONGEST
+    assert photo.size == expected and max(Framing.of(expected[::-1]).apply(photo).size) <= 2 * framing.MAX_SIDE
 
 
 def test_a_large_photo_is_shrunk_to_the_same_pixels_however_it_is_stored():

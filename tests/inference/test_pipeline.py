@@ -123,7 +123,7 @@ def test_a_pipeline_knows_the_frame_of_its_training(pairs, pipe, tmp_path):
     opts = ["INPUT.DATASET", "custom", "INPUT.FRAME", "[128, 64]"]
     config.write_text(load_config(CHECKPOINT / "config.yaml", opts).dump())
     export(str(CHECKPOINT), tmp_path / "exported", str(config))
-    assert "in the frame 128 x 64 in" in (tmp_path / "exported" / "README.md").read_text()
+    assert "in the 128 x 64 frame" in (tmp_path / "exported" / "README.md").read_text()
     own = load_pipeline(tmp_path / "exported")
     assert own.pose_frame == (128, 64) and pipe.pose_frame == (256, 176)
     photo, pose = Image.open(pairs[1][0].source_path), np.array(pairs[1][0].target_keypoints) // 4
@@ -241,10 +241,13 @@ SHARES = np.linspace((0, 0), (1, 1), 18)
         ({"pose": np.zeros((17, 2))}, "expected \\(18, 2\\)"),
         ({"generator": generators(2)}, "expected 1 generators for 1 images, got 2"),
         ({"scheduler": "heun"}, "unknown scheduler 'heun', expected one of ddpm"),
-        ({"guidance_scales": {"up": 1.0}}, "guidance_scales is {'up': 1.0}, expected some of down, all, plain, full"),
+        (
+            {"guidance_scales": {"up": 1.0}},
+            "guidance_scales is {'up': 1.0}, expected scales by name: down, all, plain, full",
+        ),
         ({"guidance_scales": {"full": float("nan")}}, "expected finite numbers"),
         ({"guidance_type": "full"}, "guidance_type is 'full'"),
-        ({"num_inference_steps": 0}, "num_inference_steps is 0, expected a whole number above 0"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0, expected a positive integer"),
         ({"num_inference_steps": 1001}, "num_inference_steps is 1001, expected 1 to 1000"),
         ({"guidance_interval": (0.5, 0.2)}, "guidance_interval is \\(0.5, 0.2\\)"),
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
@@ -275,7 +278,7 @@ def test_a_published_checkpoint(tmp_path):
     own = dict(model.named_parameters())
     assert all(torch.equal(value, own[name]) for name, value in pipe.conditioner.named_parameters())
     assert all(torch.equal(value, own[f"unet.{name}"]) for name, value in pipe.unet.named_parameters())
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(str(tmp_path), tmp_path / "exported", str(config))
     (tmp_path / "exported" / FILES).unlink()  # as of an older version
     weights = tmp_path / "exported" / "vae" / "diffusion_pytorch_model.safetensors"

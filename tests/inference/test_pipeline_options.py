@@ -45,7 +45,7 @@ def test_the_pipeline_is_where_the_options_want_it(monkeypatch, options, asked):
 def test_devices_that_are_none_of_ours(device):
     parser = argparse.ArgumentParser()
     add_model_options(parser)
-    with pytest.raises(InputError, match=f"--device is {device}, expected cpu, cuda or cuda:N"):
+    with pytest.raises(InputError, match=f"--device is {device}, expected cpu, cuda, or cuda:N"):
         check_model_options(parser.parse_args(["--device", device]))
 
 
@@ -62,6 +62,6 @@ def test_a_gpu_without_memory_is_one_line_and_what_filled_it_is_let_go():
         held.append(weakref.ref(large))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(InputError, match="not enough GPU memory; give --half, --offload or a smaller --batch-size"):
+    with pytest.raises(InputError, match="not enough GPU memory; use --half, --offload, or a smaller --batch-size"):
         work()
     assert held[0]() is None

@@ -5,42 +5,25 @@ import pytest
 from PIL import Image
 
 from datasets.keypoints import MISSING
-from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator, choose, from_coco
+from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator, choose
 from tests.encodings import stored, turned_by
 from tests.inference import networks
 from utils.errors import InputError
 
-# in the form of RTMPose's output: (x, y) and scores of a person who stands and faces the camera, left ear unsure
-RECORDED = np.array(
+# COCO's keypoints (x, y) of a person who stands and faces the camera
+COCO = np.array(
     [[211, 60], [219, 52], [203, 52], [229, 57], [194, 57], [247, 112], [176, 112], [266, 180], [158, 180],
-     [272, 244], [150, 244], [234, 246], [190, 246], [238, 350], [186, 350], [240, 452], [184, 452]], float
+     [272, 244], [150, 244], [234, 246], [190, 246], [238, 350], [186, 350], [240, 452], [184, 452]]
 )  # fmt: skip
-SCORES = np.array([0.9, 0.9, 0.9, 0.1] + [0.8] * 13)
-
-
-def test_cocos_order_becomes_ours():
-    keypoints = from_coco(RECORDED, SCORES)
-    assert keypoints[0].tolist() == [60, 211]  # y, x
-    assert keypoints[1].tolist() == [112, 211.5]  # the neck between the shoulders
-    right_arm, left_leg = keypoints[[2, 3, 4], 1], keypoints[[11, 12, 13], 0]
-    assert right_arm.tolist() == [176, 158, 150] and left_leg.tolist() == [246, 350, 452]
-    assert keypoints[[14, 15, 16], 1].tolist() == [203, 219, 194]  # right eye, left eye, right ear
-    assert keypoints[17].tolist() == [MISSING, MISSING]
-
-
-def test_no_neck_without_both_shoulders():
-    scores = SCORES.copy()
-    scores[5] = 0.2
-    assert (from_coco(RECORDED, scores)[[1, 5]] == MISSING).all()
-
-
-def test_whole_bodies_begin_with_the_same_points():
-    whole = np.concatenate([RECORDED, np.zeros((116, 2))]), np.concatenate([SCORES, np.ones(116)])
-    assert np.array_equal(from_coco(*whole), from_coco(RECORDED, SCORES))
+# the same person's in OpenPose's order, (y, x)
+PERSON = np.array(
+    [[60, 211], [112, 211.5], [112, 176], [180, 158], [244, 150], [112, 247], [180, 266], [244, 272], [246, 190],
+     [350, 186], [452, 184], [246, 234], [350, 238], [452, 240], [52, 203], [52, 219], [57, 194], [57, 229]]
+)  # fmt: skip
 
 
 def test_the_largest_or_the_one_asked_for():
-    large, small = from_coco(RECORDED, SCORES), from_coco(RECORDED / 2, SCORES)
+    large, small = PERSON, PERSON / 2
     assert choose([small, large], None, "a.jpg") is large
     assert choose([small, large], 2, "a.jpg") is small
     with pytest.raises(InputError, match="a.jpg: --person 3, but 2 found"):
@@ -85,6 +68,25 @@ def test_points_lie_in_the_upright_photo(folder):
     assert np.array_equal(upright, turned) and np.abs(turned - (203.5, 123.5)).max() < 5
 
 
+@pytest.mark.parametrize("whole_body", [False, True])
+@pytest.mark.parametrize(
+    "unsure, missing", [({}, []), ({3: 0.29}, [17]), ({5: 0.2}, [1, 5]), ({6: 0.29, 5: 0.3}, [1, 2]), ({5: 0.31}, [])]
+)
+def test_keypoints_are_in_openposes_order_and_sure(folder, whole_body, unsure, missing):
+    """A neck needs both shoulders. DWPose's networks find 133 keypoints; COCO's 17 come first."""
+    scores = np.array([unsure.get(keypoint, 0.9) for keypoint in range(len(COCO))])
+    more = 116 * whole_body
+    found = np.pad(COCO, ((0, more), (0, 0))), np.pad(scores, (0, more), constant_values=1)
+    (folder / POSE).write_bytes(networks.fixed_points(*found, height=256, width=192))
+    box = (0, 0, 192 / 2 / 1.25, 256 / 2 / 1.25)  # the network's input shows a quarter more at half the size
+    write_detector(folder, [box])
+    [person] = PoseEstimator(folder).people(Image.new("RGB", (DETECTOR_SIDE, DETECTOR_SIDE)))
+    shift = np.subtract(box[3:1:-1], (256 / 2, 192 / 2)) / 2  # of the input's corner, (y, x)
+    expected = PERSON / 4 + shift
+    expected[missing] = MISSING
+    np.testing.assert_allclose(person, expected, atol=1e-4)
+
+
 def test_nobody_there(folder):
     write_detector(folder, [])
     assert PoseEstimator(folder).people(Image.new("RGB", (90, 120))) == []
@@ -92,7 +94,7 @@ def test_nobody_there(folder):
 
 def test_networks_that_are_not_whole(folder):
     (folder / DETECTOR).write_bytes(b"half")
-    with pytest.raises(InputError, match="not there or not whole .*download_pretrained.sh pose"):
+    with pytest.raises(InputError, match="missing or damaged .*download_pretrained.sh pose"):
         PoseEstimator(folder).people(Image.new("RGB", (90, 120)))
 
 

@@ -77,5 +77,5 @@ def test_unknown_people_leave_the_pose_alone():
     lone[[9, 10]] = [[100, 50], [140, 50]]  # a shin without a neck
     assert np.array_equal(fit_pose(pose, lone), pose)
     for known in (None, lone):
-        with pytest.raises(InputError, match="anna: no pose can be fitted without the person's neck"):
+        with pytest.raises(InputError, match="anna: cannot fit poses without the person's neck"):
             fitted(Person("anna", Image.new("RGB", (176, 256)), FRAME, known), [NamedPose("pose", pose)])

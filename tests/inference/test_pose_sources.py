@@ -35,7 +35,7 @@ def openpose(points: np.ndarray, **more) -> dict:
 def test_a_name():
     [pose] = READER.read(["walking_left"])
     assert pose.name == "walking_left" and np.array_equal(pose.keypoints, library()["walking_left"])
-    with pytest.raises(InputError, match="walking_lef: no pose of the library .* did you mean walking_left"):
+    with pytest.raises(InputError, match="walking_lef: not a library pose .* did you mean walking_left"):
         READER.read(["walking_lef"])
 
 
@@ -146,11 +146,11 @@ def test_frames_that_show_nobody_are_left_out_and_counted(tmp_path):
         (tmp_path / "film" / f"{number}.json").write_text(json.dumps(people))
     Image.new("RGB", FRAME[::-1]).save(tmp_path / "film" / "photo.png")
     assert [pose.name for pose in reader.read([str(tmp_path / "film"), "seated_left"])] == ["0", "2", "seated_left"]
-    assert notes == [f"note: {tmp_path}/film: 2 of 4 show nobody and are left out, first {tmp_path}/film/1.json"]
+    assert notes == [f"note: {tmp_path}/film: skipped 2 of 4 without a person, first {tmp_path}/film/1.json"]
     rows = [ANNOTATION_HEADER, f"a.jpg:{EMPTY}:{EMPTY}", row("b.jpg", STANDING)]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
     assert [pose.name for pose in reader.read([str(tmp_path / "rows.csv")])] == ["b"]
-    assert notes[1] == f"note: {tmp_path}/rows.csv: 1 of 2 show nobody and are left out, first a.jpg"
+    assert notes[1] == f"note: {tmp_path}/rows.csv: skipped 1 of 2 without a person, first a.jpg"
 
 
 def test_of_poses_that_belong_to_photos_none_is_left_out(tmp_path):

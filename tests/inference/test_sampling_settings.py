@@ -32,7 +32,7 @@ def test_scales_that_are_not_named_stay():
     "change, message",
     [
         ({"steps": 4}, "unknown setting 'steps'"),
-        ({"num_inference_steps": "4"}, "num_inference_steps is '4', expected a whole number above 0"),
+        ({"num_inference_steps": "4"}, "num_inference_steps is '4', expected a positive integer"),
         ({"num_inference_steps": True}, "num_inference_steps is True"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0"),
         ({"output_size": [256]}, "output_size is \\(256,\\), expected \\(height, width\\)"),

@@ -5,7 +5,7 @@ from PIL import Image
 from datasets.keypoints import FRAME
 from inference.pose_library import NamedPose, library
 from inference.sampling_settings import SamplingSettings
-from inference.synthesis import Choices, Person, fitted, make_pictures, shown_size
+from inference.synthesis import Choices, Person, fitted, generate_images, shown_size
 from utils.errors import InputError
 
 PERSON = Person("anna", Image.new("RGB", (176, 256)), FRAME)
@@ -27,7 +27,7 @@ class Pipe:
 
 def test_as_many_at_once_as_were_asked_for():
     pipe = Pipe()
-    assert make_pictures(pipe, PERSON, POSES, Choices(batch_size=3)) == ["picture"]
+    assert generate_images(pipe, PERSON, POSES, Choices(batch_size=3)) == ["picture"]
     assert pipe.called["batch_size"] == 3
 
 
@@ -37,7 +37,7 @@ def test_a_gpu_without_memory_is_a_sentence():
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(InputError, match="not enough GPU memory"):
-        make_pictures(Full(), PERSON, POSES, Choices())
+        generate_images(Full(), PERSON, POSES, Choices())
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_a_part_no_shorter_than_the_file(download, server, content, requests):
 @pytest.mark.parametrize(
     "part, address, content, message",
     [
-        ("unet", UNET, WEIGHTS[:-1], f"it has {len(WEIGHTS) - 1} bytes, expected {len(WEIGHTS)}"),
+        ("unet", UNET, WEIGHTS[:-1], "it is cut off, or no safetensors file (Error while"),
         ("unet", UNET, b"<html>not found</html>", "it is cut off, or no safetensors file"),
         ("swin", SWIN, b"<html>not found</html>", "PyTorch cannot load it"),
         ("metrics", INCEPTION, WEIGHTS, "expected 0cc3c7bd"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from evaluation.metrics.face import FACE_FILE, FACE_SIDE, PLACES, FaceSimilarity, face_frame
+from evaluation.metrics.face import CROP_LANDMARKS, FACE_FILE, FACE_SIDE, FaceSimilarity, face_transform
 from evaluation.scores import Scorer
 from utils.errors import InputError
 
@@ -43,10 +43,10 @@ def keypoints(source=True, target=True):
 def test_frame_takes_the_landmarks_to_their_places():
     turn = np.deg2rad(30)
     rotation = 0.4 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    landmarks = PLACES @ rotation + [20, 50]
-    frame = face_frame(landmarks)
+    landmarks = CROP_LANDMARKS @ rotation + [20, 50]
+    frame = face_transform(landmarks)
     there = (frame @ np.c_[landmarks[:, ::-1], np.ones(3)].T).T[:, ::-1]
-    np.testing.assert_allclose(there, PLACES, atol=1e-9)
+    np.testing.assert_allclose(there, CROP_LANDMARKS, atol=1e-9)
 
 
 def test_similarity_of_faces(weights):
@@ -71,6 +71,6 @@ def test_only_pairs_with_two_faces_count(weights):
 
 def test_something_else_than_a_network(tmp_path):
     (tmp_path / FACE_FILE).write_bytes(b"no network")
-    with pytest.raises(InputError, match="no ONNX network"):
+    with pytest.raises(InputError, match="not an ONNX network"):
         FaceSimilarity(tmp_path / FACE_FILE)
-    assert "no ONNX network" in Scorer("cpu", tmp_path).skipped["FaceSim"]
+    assert "not an ONNX network" in Scorer("cpu", tmp_path).skipped["FaceSim"]

@@ -95,7 +95,7 @@ def test_images_smaller_than_the_window():
 
 
 def test_sizes_that_differ():
-    with pytest.raises(InputError, match="64x64 pixels cannot be scored against images of 64x32"):
+    with pytest.raises(InputError, match="cannot score images of 64x64 pixels against images of 64x32"):
         psnr(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 32))
 
 

@@ -1,4 +1,4 @@
-"""Long work behind the page: progress while it runs, and an end when somebody cancels it."""
+"""Cancellable jobs of the page, with progress and status messages."""
 
 import html
 import queue
@@ -12,40 +12,41 @@ from typing import TypeVar
 from utils.errors import InputError, file_error
 
 T = TypeVar("T")
-UPLOADED = re.compile(r"\S*/gradio/\S*/")  # where Gradio puts uploaded files
+UPLOADED = re.compile(r"\S*/gradio/\S*/")  # folder where Gradio stores an uploaded file
 OnStep = Callable[[int, int], None]
 
 
 class CancelledError(Exception):
-    """Somebody pressed Cancel, or closed the page."""
+    """The user cancelled the job or closed the page."""
 
 
-class Visitors:
-    """Who asked to stop which piece of work, by the session of the browser."""
+class Jobs:
+    """Stop events of running jobs, by browser session and job name."""
 
     def __init__(self) -> None:
         self._stops: dict[str, dict[str, threading.Event]] = {}
 
-    def start(self, session: str, work: str) -> threading.Event:
-        """The event that ends the piece of work this session begins now."""
-        stop = self._stops.setdefault(session, {})[work] = threading.Event()
+    def start(self, session: str, job: str) -> threading.Event:
+        """Register a job; return the event that stops it."""
+        stop = self._stops.setdefault(session, {})[job] = threading.Event()
         return stop
 
-    def stop(self, session: str, work: str) -> None:
-        if work in self._stops.get(session, {}):
-            self._stops[session][work].set()
+    def stop(self, session: str, job: str) -> None:
+        """Stop a job if it is running."""
+        if job in self._stops.get(session, {}):
+            self._stops[session][job].set()
 
     def leave(self, session: str) -> None:
-        """The page was closed."""
+        """Stop all jobs of a session."""
         for stop in self._stops.pop(session, {}).values():
             stop.set()
 
 
-def watched(job: Callable[[OnStep], T], stop: threading.Event) -> Generator[tuple[int, int], None, T]:
-    """Run `job` in a thread; yield (finished steps, all steps) as they come, return what it returns.
+def run_job(job: Callable[[OnStep], T], stop: threading.Event, status: Hashable) -> Generator[dict, None, T]:
+    """Run `job` in a thread; yield progress updates of the component `status` and return the result of the job.
 
     Raises:
-        CancelledError: `stop` was set; the job ends at its next step.
+        CancelledError: `stop` is set; the job ends at its next step.
     """
     steps: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
 
@@ -59,7 +60,7 @@ def watched(job: Callable[[OnStep], T], stop: threading.Event) -> Generator[tupl
         try:
             while not future.done():
                 try:
-                    yield steps.get(timeout=0.1)
+                    yield {status: progress_bar(*steps.get(timeout=0.1))}
                 except queue.Empty:
                     continue
         finally:
@@ -68,18 +69,8 @@ def watched(job: Callable[[OnStep], T], stop: threading.Event) -> Generator[tupl
     return future.result()
 
 
-def reported(work: Generator[tuple[int, int], None, T], status: Hashable) -> Generator[dict, None, T]:
-    """Updates of the `status` component while `work` of `watched` runs; returns what it returns."""
-    while True:
-        try:
-            at = next(work)
-        except StopIteration as end:
-            return end.value
-        yield {status: working(*at)}
-
-
-def working(done: int, total: int) -> str:
-    """A progress bar."""
+def progress_bar(done: int, total: int) -> str:
+    """Return the HTML of a progress bar."""
     share = 100 * done / max(total, 1)
     return (
         f'<div class="status"><div class="bar" style="width: {share:.0f}%"></div>'
@@ -88,12 +79,12 @@ def working(done: int, total: int) -> str:
 
 
 def note(text: str, kind: str = "") -> str:
-    """A message; `kind` is `good` or `bad`."""
+    """Return the HTML of a message; `kind` is empty, `good`, or `bad`."""
     return f'<div class="status {kind}" role="status"><span>{html.escape(text)}</span></div>'
 
 
 def problem(error: Exception) -> str:
-    """What a person reads of an error; of one that nobody foresaw the terminal gets everything."""
+    """Return the HTML of the message of an error; unexpected errors are also printed to the terminal."""
     if isinstance(error, CancelledError):
         return note("Cancelled.")
     if isinstance(error, OSError):
@@ -102,4 +93,4 @@ def problem(error: Exception) -> str:
         text = UPLOADED.sub("", str(error).strip().splitlines()[-1])
         return note(text[:1].upper() + text[1:] + ".", "bad")
     traceback.print_exception(error)
-    return note(f"This went wrong: {type(error).__name__}. The terminal of the program says more.", "bad")
+    return note(f"Unexpected error: {type(error).__name__}. See the terminal for details.", "bad")

@@ -1,0 +1,120 @@
+"""Sample images of test pairs so that an image depends only on the seed and on the index of its pair.
+
+On the CPU, every image is sampled alone by a single thread, with several threads at once. Images are therefore
+bit-identical for any batch size, number of processes, and number of threads. On a GPU, every call has
+TEST.MICRO_BATCH_SIZE rows because the last batch is padded. Images are therefore the same for any number of processes;
+between batch sizes, kernels may round differently.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from diffusion.guidance import Branch
+from diffusion.randomness import pair_generators
+from diffusion.sampling import OnStep, invert
+from diffusion.schedulers import load_scheduler
+from inference.generation import generate, guided_denoiser, starting_noise
+from inference.sampling_settings import SamplingSettings
+from models import CFLD
+from models.vae import encode_image
+
+Batch = dict[str, Tensor]
+
+
+@torch.no_grad()
+def sample_batch(
+    model: CFLD,
+    batch: Batch,
+    scheduler: SchedulerMixin,
+    cfg: CfgNode,
+    seeds: Sequence[int],
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Sample images of the source persons in the target poses.
+
+    Args:
+        model: in evaluation mode.
+        batch: img_cond (B, 3, h, w) in [-1, 1] and pose_img_tgt (B, 21, h', w'); for DDIM inversion also
+            img_src (B, 3, H, W) and pose_img_src.
+        scheduler: modified in place.
+        cfg: a checked config.
+        seeds: B seeds of the noise.
+        on_step: see `diffusion.sampling.sample`.
+
+    Returns:
+        (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model output is not finite.
+    """
+    generators = pair_generators(seeds)
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+    if cfg.TEST.DDIM_INVERSION_STEPS > 0:
+        latents = _inverted_source(model, batch, cfg)
+    else:
+        device = batch["img_cond"].device
+        latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
+    settings = SamplingSettings.of(cfg)
+    return generate(model, model.unet, model.vae, scheduler, conditions, latents, settings, generators, on_step)
+
+
+def _inverted_source(model: CFLD, batch: Batch, cfg: CfgNode) -> Tensor:
+    """Return the noise (B, 4, h, w) that DDIM inversion finds for the latents of the source images."""
+    test = cfg.TEST
+    switches = {
+        "prompt": not test.DDIM_INVERSION_UNCONDITIONAL,
+        "pose": test.DDIM_INVERSION_DOWN_BLOCK_GUIDANCE,
+        "appearance": test.DDIM_INVERSION_UP_BLOCK_GUIDANCE,
+    }
+    branch = Branch(kind for kind, on in switches.items() if on)
+    conditions = model.encode(batch["img_cond"], batch["pose_img_src"])
+    inverse = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+    latents = encode_image(model.vae, batch["img_src"]).float()
+    denoise = guided_denoiser(model, model.unet, conditions, [(branch, 1.0)])
+    return invert(denoise, inverse, latents, test.DDIM_INVERSION_STEPS)
+
+
+def select_rows(batch: Batch, rows: list[int]) -> Batch:
+    """Return some rows of a batch."""
+    return {name: value[rows] for name, value in batch.items()}
+
+
+@contextmanager
+def reproducible(
+    sample: Callable[[Batch], Tensor], batch_size: int, device: torch.device, bar: tqdm
+) -> Iterator[Callable[[Batch], Tensor]]:
+    """Make a function from batches to images reproducible, as the docstring of the module describes.
+
+    Args:
+        sample: samples the images of a batch.
+        batch_size: the largest batch size.
+        device: the device of the model.
+        bar: counts sampled images.
+    """
+
+    def padded(batch: Batch) -> Tensor:
+        count = len(batch["index"])
+        images = sample(select_rows(batch, [*range(count), *[count - 1] * (batch_size - count)]))
+        bar.update(count)
+        return images[:count]
+
+    def single(batch: Batch, row: int) -> Tensor:
+        image = sample(select_rows(batch, [row]))
+        bar.update()
+        return image
+
+    if device.type != "cpu":
+        yield padded
+        return
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(min(threads, batch_size), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield lambda batch: torch.cat(list(pool.map(partial(single, batch), range(len(batch["index"])))))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)

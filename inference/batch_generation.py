@@ -1,0 +1,148 @@
+"""Generate every source photo in every pose and write the images, skeletons, a grid, and videos to a folder."""
+
+import os
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os.path import isdir
+from pathlib import Path
+
+from datasets.keypoints import check_skeleton
+from inference.drawing import draw_skeleton, image_grid, save_image, save_videos, tile
+from inference.framing import read_photo
+from inference.pipeline import CFLDPipeline
+from inference.pipeline_options import check_model_options, pipeline_of
+from inference.pose_estimation import PoseEstimator
+from inference.pose_library import NamedPose
+from inference.pose_sources import PoseReader, files_in, photo_size
+from inference.synthesis import Choices, Person, fitted, generate_images, shown_size
+from utils.errors import InputError
+from utils.files import check_writable
+from utils.image_files import IMAGE_EXTENSIONS
+
+MAX_NAME = 255  # bytes of a file name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A readable photo, the name for its images, and the poses for its person."""
+
+    name: str
+    path: Path
+    poses: list[NamedPose]
+
+    def file_name(self, pose: NamedPose) -> str:
+        """Return the file name of the image in a pose."""
+        return f"{self.name}_to_{pose.name}.png"
+
+
+def generate_batch(options: Namespace) -> None:
+    """Generate the images that the options of `pose_transfer_generate.py` select.
+
+    Raises:
+        InputError: an option, a photo, or a pose is invalid.
+    """
+    check_options(options)
+    pipe = pipeline_of(options)
+    reader = PoseReader(PoseEstimator(), pipe.pose_frame, options.person)
+    poses = with_unique_names(reader.read(options.pose))
+    sources = read_sources(options, reader, poses)
+    check_names(sources)
+    write_images(pipe, sources, poses, options)
+    print(f"{len(sources) * len(poses)} images, skeletons, and grid.png in {options.output}")
+
+
+def check_options(options: Namespace) -> None:
+    """Raise `InputError` for invalid options, before anything is loaded."""
+    for name in ("source", "pose", "output"):
+        if not getattr(options, name):
+            raise InputError(f"command line: --{name} is missing; see --help for examples")
+    if not 0.1 <= options.fps <= 60:
+        raise InputError(f"--fps is {options.fps:g}, expected 0.1 to 60")
+    if not 0 <= options.seed < 2**63:
+        raise InputError(f"--seed is {options.seed}, expected 0 or more")
+    check_writable(options.output, "--output")
+    if options.source_keypoints and not options.fit:
+        raise InputError("--source-keypoints requires --fit; add --fit or remove it")
+    check_model_options(options)
+
+
+def read_sources(options: Namespace, reader: PoseReader, poses: list[NamedPose]) -> list[Source]:
+    """Read every photo once, without keeping it, and fit the poses to its person if requested.
+
+    Raises:
+        InputError: a photo cannot be read, or the poses cannot be fitted to its person.
+    """
+    files = source_files(options.source)
+    given = reader.read(options.source_keypoints, [photo_size(file) for file in files])
+    if given and len(given) != len(files):
+        raise InputError(f"expected {len(files)} poses in --source-keypoints, one per photo, got {len(given)}")
+    sources = []
+    for number, file in enumerate(files):
+        person, person_poses = Person(file.stem, read_photo(file), reader.frame), poses
+        if options.fit:
+            keypoints = given[number].keypoints if given else reader.keypoints_in(person.photo, person.name)
+            person_poses = fitted(replace(person, keypoints=keypoints), poses)
+            for pose in person_poses:
+                check_skeleton(pose.keypoints, reader.frame, f"{pose.name} fitted to {person.name}")
+        sources.append(Source(file.stem, file, person_poses))
+    return with_unique_names(sources)
+
+
+def source_files(texts: Sequence[str]) -> list[Path]:
+    """Expand folders to their image files.
+
+    Raises:
+        InputError: a folder has no images.
+    """
+    paths = map(Path, texts)
+    return [file for path in paths for file in (files_in(path, IMAGE_EXTENSIONS) if isdir(path) else [path])]
+
+
+def with_unique_names(items: list) -> list:
+    """Append numbers to repeated names of sources or poses, so that no file is written twice."""
+    given, renamed = {item.name for item in items}, {}
+    for item in items:
+        name, number = item.name, 1
+        while name in renamed or (number > 1 and name in given):
+            number += 1
+            name = f"{item.name}_{number}"
+        renamed[name] = replace(item, name=name)
+    return list(renamed.values())
+
+
+def check_names(sources: list[Source]) -> None:
+    """Raise `InputError` if a file name is too long or not unique: `a` to `b_to_c` and `a_to_b` to `c` collide."""
+    names = [source.file_name(pose) for source in sources for pose in source.poses]
+    for name in names:
+        if len(os.fsencode(name)) > MAX_NAME:
+            raise InputError(f"{name}: the file name is too long; rename the file of the photo or of the pose")
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{repeated[0]}: two images would have this name; rename the file of a photo or of a pose")
+
+
+def write_images(pipe: CFLDPipeline, sources: list[Source], poses: list[NamedPose], options: Namespace) -> None:
+    """Generate all images and write them to the output folder; only one photo is in memory at a time."""
+    choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
+    folder, size = options.output, shown_size(pipe)
+    rows = []
+    for number, source in enumerate(sources, start=1):
+        person = Person(source.name, read_photo(source.path), pipe.pose_frame)
+        pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(sources)})", unit="step", leave=False)
+        images = generate_images(pipe, person, source.poses, choices)
+        if options.photo_shape:
+            images = [person.framing.restore(image) for image in images]
+        (folder / "skeletons").mkdir(parents=True, exist_ok=True)
+        for pose, image in zip(source.poses, images):
+            save_image(image, folder / source.file_name(pose))
+            skeleton = source.file_name(pose) if options.fit else f"{pose.name}.png"
+            save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), folder / "skeletons" / skeleton)
+        if len(poses) > 1:
+            for problem in save_videos(images, folder, person.name, options.fps).values():
+                print(f"warning: {problem}", file=sys.stderr)
+        rows.append([tile(person.framed, size), *images])
+    skeletons = [draw_skeleton(pose.keypoints, size, pipe.pose_frame) for pose in poses]
+    grid = image_grid(["", *(pose.name for pose in poses)], [[None, *skeletons], *rows])
+    save_image(grid, folder / "grid.png")
