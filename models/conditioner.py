@@ -91,7 +91,7 @@ class Conditioner(nn.Module):
             conditions of P images.
         """
         residuals = self.pose_adapter(pose)
-        conditions = appearance.conditions.map(lambda kind, x: x.repeat(len(pose) // len(x), 1, 1))
+        conditions = appearance.conditions.map(lambda kind, x: torch.cat([x] * (len(pose) // len(x))))
         if self.pose_query:
             prompt = self.prompt_decoder(appearance.features, residuals.pop())  # (P, N, D)
             conditions["prompt"] = {PROMPT_SITE: prompt}

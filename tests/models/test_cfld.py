@@ -135,6 +135,17 @@ def test_one_photo_in_two_poses_equals_two_calls(tmp_path: Path):
                 torch.testing.assert_close(x, both[kind][site])
 
 
+def test_conditions_of_any_shape_are_repeated_for_every_pose(tmp_path: Path):
+    cfg = variant_config("default", tmp_path)
+    model, batch = build(cfg).eval(), batch_of(cfg)
+    with torch.no_grad():
+        appearance = model.encode_appearance(batch["img_cond"])
+        appearance.conditions["appearance"]["down_0"] = torch.randn(2, 3, 4, 4)
+        conditions = model.encode_pose(appearance, torch.cat([batch["pose_img_src"], batch["pose_img_tgt"]]))
+    for site, x in appearance.conditions["appearance"].items():
+        assert torch.equal(conditions["appearance"][site], torch.cat([x, x])), site
+
+
 def test_loss_follows_from_the_seeds_alone(tmp_path: Path):
     cfg = variant_config("default", tmp_path)
     model = build(cfg).eval()
