@@ -439,7 +439,7 @@ def test_damaged_records(tiny, capsys):
     best.unlink()
     (run.epochs(1) / "metrics.json").write_text("[]")  # stops the report alone
     assert train(tiny, "run")[0] == 0 and run.newest() == run.checkpoint(2)
-    assert "no report.html: " in run.log(0).read_text()
+    assert "report.html is not updated: " in run.log(0).read_text()
 
 
 def test_time_is_up(tiny):
