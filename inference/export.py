@@ -2,13 +2,10 @@
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 from yacs.config import CfgNode
 
@@ -18,7 +15,8 @@ from models.checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model,
 from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError, reason_of
 from utils.file_digests import check_files, file_records
-from utils.files import PARTIAL, check_writable, in_checkout, read_record
+from utils.files import check_writable, in_checkout, read_record
+from utils.folders import new_folder
 from utils.weight_files import check_weight_file
 
 from .generation import sampling_scheduler
@@ -109,7 +107,7 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
     """
     _refuse_existing(output)
     pipe, cfg, progress = _from_checkpoint(checkpoint, config_file)
-    with _new_folder(output) as partial:
+    with new_folder(output) as partial:
         pipe.save_pretrained(partial)
         files = file_records(partial, (path for path in partial.rglob("*") if path.is_file()))
         (partial / FILES).write_text(json.dumps(files, indent=1) + "\n")
@@ -124,35 +122,19 @@ def export_published(checkpoint: str, output: Path, config_file: str = "") -> No
     """
     _refuse_existing(output)
     tensors = published_tensors(_model_of(checkpoint, config_file)[0])
-    with _new_folder(output) as partial:
+    with new_folder(output) as partial:
         for file, of_unet in zip(PUBLISHED[0], (False, True)):
             part = {name: x.detach() for name, x in tensors.items() if name.startswith("model.") == of_unet}
-            torch.save(part, partial / file)
+            try:
+                torch.save(part, partial / file)
+            except RuntimeError as error:  # of a full disk
+                raise OSError(one_line(error)) from None
 
 
 def _refuse_existing(output: Path) -> None:
     if output.exists():
         raise InputError(f"{output}: already exists; choose another --output or remove it")
     check_writable(output, "--output")
-
-
-@contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """Yield a temporary folder that is renamed to `output` if the block succeeds.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    partial = output.with_name(output.name + PARTIAL)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        os.replace(partial, output)
-    except (OSError, SafetensorError, RuntimeError) as error:  # the last of torch.save
-        raise InputError(f"{output}: cannot be written ({reason_of(error)})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str, folder: Path) -> str:

@@ -9,7 +9,6 @@ from threading import Thread
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -45,15 +44,10 @@ class Snapshot:
         Raises:
             InputError: it cannot be written, for example because the disk is full.
         """
-        try:
-            with new_folder(folder) as partial:
-                self.state.write(partial)
-                write_checkpoint(partial, self.weights, self.cfg, asdict(self.position), {})
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"{folder}: cannot be written ({' '.join(str(error).split())}); the previous checkpoint is intact: "
-                "make room, then run the same command again"
-            ) from None
+        advice = "the previous checkpoint is intact: make room, then run the same command again"
+        with new_folder(folder, advice) as partial:
+            self.state.write(partial)
+            write_checkpoint(partial, self.weights, self.cfg, asdict(self.position), {})
 
 
 class Checkpoints:

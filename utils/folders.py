@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from utils.errors import InputError
 from utils.files import PARTIAL, sync
 
@@ -39,25 +41,31 @@ def lock_folder(folder: Path) -> None:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path, advice: str = "make room, or choose another place") -> Iterator[Path]:
     """Yield a temporary sibling folder, which replaces `folder` once its content is on disk.
 
     If the block fails, the sibling is removed and `folder` is unchanged.
+
+    Args:
+        advice: what to do if the folder cannot be written.
+
+    Raises:
+        InputError: the folder cannot be written.
     """
     partial, replaced = (folder.with_name(folder.name + end) for end in (PARTIAL, REPLACED))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         yield partial
-        for file in partial.iterdir():
-            sync(file)
-        sync(partial)
+        for path in (*partial.rglob("*"), partial):
+            sync(path)
         if folder.is_dir():
             shutil.rmtree(replaced, ignore_errors=True)
             folder.rename(replaced)
         partial.rename(folder)
         sync(folder.parent)
-    except BaseException:
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder}: cannot be written ({' '.join(str(error).split())}); {advice}") from None
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     shutil.rmtree(replaced, ignore_errors=True)

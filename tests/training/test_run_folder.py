@@ -95,6 +95,19 @@ def test_a_failed_save_leaves_what_was_there(run):
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoints"]
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    folder = tmp_path / "folder"
+    with pytest.raises(InputError) as error, new_folder(folder, "make room") as partial:
+        (partial / "part").mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(error.value) == f"{folder}: cannot be written ([Errno 28] No space left on device); make room"
+    assert not list(tmp_path.iterdir())
+    with new_folder(folder) as partial:
+        (partial / "part").mkdir()
+        (partial / "part" / "weights").touch()
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["part", "part/weights"]
+
+
 def test_a_kill_between_the_renames_loses_nothing(run):
     folder = save(run, 1, "old")
     folder.rename(folder.with_name("checkpoints.replaced"))
