@@ -38,7 +38,7 @@ class Preset:
     images: tuple[int, ...] = (1, 2)
     rounds: int = 3
     loader_pairs: int = 16
-    scored_images: int = 16
+    scored_images: int = 100
     batches: tuple[int, ...] = (1, 2, 4)
     datasets: tuple[int, ...] = (8, 16, 32)
     processes: tuple[int, ...] = (1, 2)
@@ -66,7 +66,6 @@ PRESETS = {
         images=(1, 4, 16),
         rounds=10,
         loader_pairs=64,
-        scored_images=64,
         batches=(1, 2, 4, 8, 16),
         datasets=(32, 128, 512),
         processes=(1, 2, 4, 8),
