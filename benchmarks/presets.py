@@ -66,7 +66,6 @@ PRESETS = {
         images=(1, 4, 16),
         rounds=10,
         loader_pairs=64,
-        scored_images=64,
         batches=(1, 2, 4, 8, 16),
         datasets=(32, 128, 512),
         processes=(1, 2, 4, 8),

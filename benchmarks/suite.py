@@ -71,7 +71,7 @@ def evaluate(preset: Preset, _: Path) -> Tables:
 
     with Workers(threads=1) as worker:
         scores = worker(measure, preset.scored_images, preset.rounds)
-    return {"ms an image": pd.DataFrame(scores).T.rename_axis("score")}
+    return {"ms an image": pd.DataFrame.from_dict(scores, orient="index").rename_axis("score")}
 
 
 def memory(*_) -> Tables:

@@ -139,7 +139,7 @@ def compare(
         peak = {way: worker(peak_memory) for way, worker in workers.items()}
     times = pd.DataFrame(times)
     median = times.median()
-    columns = {"median s": median, "least s": times.min(), "most s": times.max(), "a second": items / median}
+    columns = {"median s": median, "least s": times.min(), "most s": times.max(), "per second": items / median}
     columns |= {"times as fast": median.iloc[0] / median, "difference": difference, "first s": first, "peak GB": peak}
     if useful:
         rate = statistics.median(rates)

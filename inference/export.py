@@ -128,7 +128,7 @@ def export_published(checkpoint: str, output: Path, config_file: str = "") -> No
             try:
                 torch.save(part, partial / file)
             except RuntimeError as error:  # of a full disk
-                raise OSError(one_line(error)) from None
+                raise OSError(reason_of(error)) from None
 
 
 def _refuse_existing(output: Path) -> None:
