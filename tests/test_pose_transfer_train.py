@@ -21,8 +21,8 @@ from datasets.loaders import training_pairs
 from evaluation.test_set import Evaluator
 from inference.export import export_published
 from models import CFLD, build_model
-from models.checkpoints import published_parameters
 from tests import forked
+from tests.parity import published_parameters
 from tests.tiny import folder_of_run, run_main, write_tiny
 from training import signals
 from training.checkpointing import Snapshot
