@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from configs import load_config
@@ -26,7 +26,7 @@ from diffusion.guidance import GUIDANCE, NOTHING, Scales, guidance_branches, gui
 from diffusion.sampling import invert, sample
 from diffusion.schedulers import load_scheduler
 from models import CFLD, Conditions, build_model, load_checkpoint
-from models.checkpoints import published_name, published_parameters
+from models.checkpoints import published_name, published_tensors
 from models.vae import decode_latents, encode_image
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
@@ -45,6 +45,11 @@ SAMPLES = (
 )
 
 Line = tuple[str, float | None, float]  # name, error (None if the folder lacks the quantity), tolerance
+
+
+def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
+    """Return all parameters except the VAE's, by `published_names`."""
+    return {name: tensor for name, tensor in published_tensors(model).items() if isinstance(tensor, nn.Parameter)}
 
 
 class Held(dict):

@@ -11,10 +11,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from models.checkpoints import published_parameters
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
-from tests.parity import case_lines, load_case, main, report, training_lines
+from tests.parity import case_lines, load_case, main, published_parameters, report, training_lines
 from tests.shared import REPOSITORY, SHARED, needs_shared
 
 CASES = sorted(path.parent for path in (SHARED / "parity" / "tiny").glob("*/meta.json")) if SHARED.exists() else []

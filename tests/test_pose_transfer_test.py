@@ -12,8 +12,9 @@ import pose_transfer_train
 from configs import load_config
 from evaluation.test_set import Evaluator
 from models import build_model, load_checkpoint
-from models.checkpoints import checkpoint_config, published_parameters
+from models.checkpoints import checkpoint_config
 from tests.forked import Program, wait_for
+from tests.parity import published_parameters
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 from utils.errors import InputError

@@ -21,8 +21,8 @@ from datasets.loaders import training_pairs
 from evaluation.test_set import Evaluator
 from inference.export import export_published
 from models import CFLD, build_model
-from models.checkpoints import published_parameters
 from tests import forked
+from tests.parity import published_parameters
 from tests.tiny import folder_of_run, run_main, write_tiny
 from training import signals
 from training.checkpointing import Snapshot
@@ -536,7 +536,7 @@ def nothing(folder):
         (
             nothing,
             ["INPUT.BATCH_SIZE", "9", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2"],
-            "a batch of 9 does not divide",
+            "a batch of 9 is not divisible",
         ),
         (nothing, ["MODEL.LAST_EPOCH", "2"], "MODEL.LAST_EPOCH is 2 and OPTIMIZER.EPOCHS is 2: no epoch is left"),
         (nothing, ["TEST.NUM_INFERENCE_STEPS", "1001"], "TEST.NUM_INFERENCE_STEPS is 1001; the scheduler has 1000"),

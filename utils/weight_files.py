@@ -123,7 +123,7 @@ def _why_no_weights(path: Path) -> str:
         with safe_open(path, "pt"):
             return ""
     if start.startswith(ZIP) and not zipfile.is_zipfile(path):
-        return "is cut off; download it again"
+        return "is truncated; download it again"
     if not start.startswith((ZIP, PICKLE)):
         return f"{NO_WEIGHTS} (neither safetensors nor PyTorch's format)"
     return ""

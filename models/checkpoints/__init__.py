@@ -102,11 +102,6 @@ def published_tensors(model: CFLD) -> dict[str, Tensor]:
     return {published: own[name] for published, name in published_names(model).items()}
 
 
-def published_parameters(model: CFLD) -> dict[str, nn.Parameter]:
-    """Return all parameters except the VAE's, by `published_names`."""
-    return {name: tensor for name, tensor in published_tensors(model).items() if isinstance(tensor, nn.Parameter)}
-
-
 def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
     """Return the config of a checkpoint: the given files, else its own, overridden by `changes` and then by `opts`.
 

@@ -125,7 +125,7 @@ def test_damaged_settings_are_refused_without_records(exported, file, change):
 
 def test_damaged_records_are_refused(exported):
     (exported / FILES).write_text('{"model_index.json": 3}')
-    assert "no size and digest of model_index.json" in refused(exported)
+    assert "its list of files has no size and digest for model_index.json" in refused(exported)
 
 
 def export_published(folder: Path, *more: str) -> int:

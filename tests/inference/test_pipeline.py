@@ -21,8 +21,8 @@ from diffusion.randomness import pair_generators, pair_seed
 from inference.export import FILES, export, load_pipeline
 from models import build_model
 from models.checkpoints import __main__ as command
-from models.checkpoints import published_parameters
 from tests.models.test_vae import small_decoder
+from tests.parity import published_parameters
 from tests.shared import REPOSITORY
 from tests.tiny import run_main, write_dataset, write_tiny
 from utils.errors import InputError

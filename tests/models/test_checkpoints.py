@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from configs import load_config
 from models import build_model, checkpoints, load_checkpoint, load_model, save_checkpoint
-from models.checkpoints import load_published_weights, published_parameters, published_tensors
+from models.checkpoints import load_published_weights, published_tensors
 from tests.models.variants import variant_config
+from tests.parity import published_parameters
 from tests.shared import SHARED, needs_shared
 from utils.errors import InputError
 

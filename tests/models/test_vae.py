@@ -84,8 +84,8 @@ def test_a_small_decoder_of_other_latents_is_refused(tmp_path: Path):
     other = AutoencoderKL.from_config({**PARTS["vae"], "latent_channels": 16})
     with pytest.raises(InputError, match=r"\(16, 8\), those of the VAE \(4, 8\)"):
         load_small_decoder(str(small_decoder(tmp_path / "small", other)), vae)
-    with pytest.raises(InputError, match="config.json: no such file"):
+    with pytest.raises(InputError, match="config.json: cannot be read"):
         load_small_decoder(str(tmp_path / "nowhere"), vae)
     small = ["MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH", "x", "TEST.DDIM_INVERSION_STEPS", "5"]
-    with pytest.raises(InputError, match="needs the encoder of the whole VAE"):
+    with pytest.raises(InputError, match="needs the encoder of the VAE"):
         load_config(opts=small)
