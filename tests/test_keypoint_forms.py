@@ -85,7 +85,7 @@ NONE, TINY, AWAY = np.full((18, 2), MISSING), scaled(POSE, 0.01), scaled(POSE, 1
 @pytest.mark.parametrize("form", ["annotations", "COCO", "an editor"])
 @pytest.mark.parametrize(
     "pose, message",
-    [(NONE, "no person found"), (TINY, "smaller than 5% of the frame"), (AWAY, "wholly outside the frame")],
+    [(NONE, "no person found"), (TINY, "smaller than 5% of the frame"), (AWAY, "entirely outside the frame")],
 )
 @pytest.mark.parametrize("option", ["--pose", "--source-keypoints"])
 def test_what_is_no_pose_is_one_line_in_the_generator(photo, capsys, form, pose, message, option):
