@@ -14,7 +14,7 @@ from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
 from datasets.layouts import LAYOUTS
 from datasets.openpose import read_openpose
 from datasets.own_photos import Grouping, choose_test_people, fit, prepared_name, put_on_canvas, refuse_mixed_people
-from datasets.pair_lists import SPLITS, pairs_within, read_annotations, write_annotations, write_pairs
+from datasets.pair_lists import SPLITS, listed_path, pairs_within, read_annotations, write_annotations, write_pairs
 from datasets.preparation import Job, check_workers, place_all, refuse_missing
 from utils.errors import InputError
 from utils.files import check_writable
@@ -149,24 +149,19 @@ def keypoint_reader(
         return RawKeypoints(figures.surest(), figures.canvas) if figures and figures.people else None
 
     def from_csv(photo: str) -> RawKeypoints | None:
-        row = annotations.rows.get(with_slashes(photo))
+        row = annotations.rows.get(listed_path(photo))
         return _raw(None if row is None else annotations.keypoints[row])
 
     if source == ESTIMATE:
         return from_photo
     if source.is_dir():
         return from_json
-    annotations = read_annotations(source, image_name=with_slashes)
+    annotations = read_annotations(source, image_name=listed_path)
     return from_csv
 
 
 def _raw(keypoints: np.ndarray | None) -> RawKeypoints | None:
     return None if keypoints is None else RawKeypoints(np.where(keypoints == MISSING, np.nan, keypoints), None)
-
-
-def with_slashes(path: str) -> str:
-    """Replace the backslashes that Windows writes in paths."""
-    return path.replace("\\", "/")
 
 
 def read_photo(

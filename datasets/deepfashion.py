@@ -2,6 +2,7 @@
 
 from pathlib import PurePosixPath
 
+from datasets.pair_lists import listed_path
 from utils.errors import InputError
 
 GENDERS = ("MEN", "WOMEN")  # folders of the raw images
@@ -35,8 +36,8 @@ def listed_name(name: str) -> str:
     """Return the benchmark's name of an image that a list gives by name or path, with slashes or backslashes.
 
     `fashion/WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`; a
-    name that is not a path below MEN or WOMEN is unchanged except for its backslashes.
+    name that is not a path below MEN or WOMEN is returned as `listed_path`.
     """
-    parts = name.replace("\\", "/").split("/")
+    parts = listed_path(name).split("/")
     start = next((index for index, part in enumerate(parts[:-1]) if part in GENDERS), None)
     return "/".join(parts) if start is None else flat_name("/".join(parts[start:]))

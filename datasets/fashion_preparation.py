@@ -24,7 +24,7 @@ def read_list(path: Path) -> list[str]:
     names = []
     text = read_text(path, "download it into this folder (see README.md)")
     for row, line in enumerate(text.split("\n"), start=1):
-        name = listed_name(line.strip())
+        name = listed_name(line.strip(' \t",'))  # quotes and commas of spreadsheets
         if name and (Path(name).name != name or not name.lower().endswith(IMAGE_EXTENSIONS)):
             raise InputError(
                 f"{path}, row {row}: expected an image name such as "

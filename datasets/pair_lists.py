@@ -48,6 +48,11 @@ def file_name(pair: Pair | tuple[str, str]) -> str:
     return f"{Path(source).stem}_2_{Path(target).stem}_vis.png"
 
 
+def listed_path(path: str) -> str:
+    """Return a listed path with forward slashes, also if Windows wrote it, and without the `./` of `find`."""
+    return path.replace("\\", "/").removeprefix("./")
+
+
 class Annotations(NamedTuple):
     """The keypoints of many images."""
 

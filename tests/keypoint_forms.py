@@ -101,6 +101,7 @@ FORMS: dict[str, Write] = {
     ),
     "a byte-order mark": json_files(openpose, "utf-8-sig"),
     "UTF-16": json_files(openpose, "utf-16"),
+    "UTF-16 without a mark": json_files(openpose, "utf-16-le"),
     "OpenPose 1.0": json_files(lambda points, size: openpose(points, size, "pose_keypoints")),
     "null": json_files(lambda points, size: openpose(points, size, missing=(None, None, None))),
     "null with a confidence": json_files(lambda points, size: openpose(points, size, missing=(None, None, 0.9))),

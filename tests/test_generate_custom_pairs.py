@@ -322,6 +322,13 @@ def test_a_list_written_on_windows(photos):
     assert {path.name: path.read_text() for path in run(photos).glob("*.csv")} == lists
 
 
+def test_a_list_of_paths_from_find(photos):
+    lists = {path.name: path.read_text() for path in run(photos).glob("*.csv")}
+    header, *rows = (photos / "keypoints.csv").read_text().splitlines()
+    (photos / "keypoints.csv").write_text("\n".join([header, *(f"./{row}" for row in rows)]))
+    assert {path.name: path.read_text() for path in run(photos).glob("*.csv")} == lists
+
+
 def test_fine_tuning_a_finished_checkpoint(photos):
     config = write_tiny(photos.parent)
     fast = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "OPTIMIZER.EPOCHS", "1"]

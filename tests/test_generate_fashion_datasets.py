@@ -65,11 +65,20 @@ def test_listed_images_are_put_in_place(root, capsys, arguments):
     assert not (root / "missing_images.txt").exists()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_lists_of_raw_paths_as_windows_writes_them(root, encoding):
+@pytest.mark.parametrize(
+    "row, encoding",
+    [
+        ("fashion\\{backslashes} \r\n\r\n", "utf-8-sig"),
+        ("fashion\\{backslashes}\r\n", "utf-16"),
+        ("./{path}\n", "utf-8"),  # as `find` writes it
+        ('"{name}",,\t\n,,\n', "utf-8"),  # as a spreadsheet saves it
+        ("./{name}\n", "utf-8"),
+    ],
+)
+def test_lists_of_other_programs(root, row, encoding):
     for split, paths in (("train", TRAIN), ("test", TEST)):
-        text = "".join("fashion\\" + path.replace("/", "\\") + " \r\n\r\n" for path in paths)
-        (root / f"{split}.lst").write_bytes(text.encode(encoding))
+        names = [{"path": path, "backslashes": path.replace("/", "\\"), "name": flat_name(path)} for path in paths]
+        (root / f"{split}.lst").write_bytes("".join(row.format(**forms) for forms in names).encode(encoding))
     run(root)
     assert tree(root) == EXPECTED
 

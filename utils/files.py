@@ -1,6 +1,5 @@
 """Atomic writes, writable folders, text and JSON files, and the natural order of paths."""
 
-import codecs
 import errno
 import json
 import os
@@ -111,17 +110,16 @@ def read_text(path: Path, advice: str) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Decode UTF-8, with or without a byte-order mark, or UTF-16 with one, and normalize line ends to newlines.
+    """Decode UTF-8, UTF-16 or UTF-32, with or without a byte-order mark, and normalize line ends to newlines.
 
     Raises:
-        ValueError: the content is in neither encoding.
+        ValueError: the content is in none of these encodings.
     """
-    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if utf_16 else "utf-8-sig")
+        text = content.decode(json.detect_encoding(content))  # any text that starts with an ASCII character
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:  # also in UTF-16 without a mark, and in UTF-32
+    if "\0" in text:
         raise ValueError("not UTF-8 or UTF-16 text")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
