@@ -13,13 +13,13 @@ from yacs.config import CfgNode
 
 from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS
 from configs.values import value_at
-from diffusion.objective import TARGETS
+from diffusion.objective import TARGETS, TrainingSettings
 from diffusion.schedulers import load_scheduler
 from utils.errors import InputError, reason_of
 from utils.weight_files import read_weights
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
-from .cfld import CFLD, TrainingSettings
+from .cfld import CFLD
 from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
 from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt, feature_cells
 from .pose_adapter import PoseAdapter
