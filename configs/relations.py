@@ -102,11 +102,10 @@ def _check_encoder(cfg: CfgNode) -> None:
             f"MODEL.COND_STAGE_CONFIG: NUM_HEADS {encoder.NUM_HEADS} must divide the stages' widths {dims}, and "
             f"DEPTHS {encoder.DEPTHS} be more than 0"
         )
-    read = list(dict.fromkeys(branches.INNER_DIMS))
-    if read != dims[: len(read)]:
+    if set(branches.INNER_DIMS) - set(dims):
         raise InputError(
-            f"MODEL.APPEARANCE_GUIDANCE_CONFIG.INNER_DIMS is {branches.INNER_DIMS}, expected the channels of the "
-            f"encoder's maps in order, {dims}"
+            f"MODEL.APPEARANCE_GUIDANCE_CONFIG.INNER_DIMS is {branches.INNER_DIMS}, expected channels of the "
+            f"encoder's maps, {dims}"
         )
 
 

@@ -1,7 +1,28 @@
-"""The training objective (Sec. 3.5): timesteps, the forward process and condition dropout."""
+"""The training objective (Sec. 3.5): timesteps, the forward process, the loss and condition dropout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of the training objective.
+
+    Attributes:
+        prediction_type: see `diffuse`.
+        cubic_sampling: see `timesteps_from_uniform`.
+        drop_share: share of samples that lose conditions.
+        dropped_kinds: kinds of conditions that they lose.
+    """
+
+    prediction_type: str = "epsilon"
+    cubic_sampling: bool = True
+    drop_share: float = 0.2
+    dropped_kinds: tuple[str, ...] = ("prompt",)
 
 
 def timesteps_from_uniform(u: Tensor, num_train_timesteps: int, cubic: bool) -> Tensor:
@@ -41,6 +62,24 @@ def diffuse(
     """
     signal, sigma = roots(timesteps, alphas_cumprod, latents.device)
     return signal * latents + sigma * noise, TARGETS[prediction_type](latents, noise, signal, sigma)
+
+
+def denoising_loss(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    latents: Tensor,
+    noise: Tensor,
+    timesteps: Tensor,
+    alphas_cumprod: Tensor,
+    settings: TrainingSettings,
+) -> Tensor:
+    """Return the mean squared error of the prediction (Eq. 1).
+
+    Args:
+        denoise: predicts (B, C, h, w) from latents (B, C, h, w) and timesteps (B,).
+        latents, noise, timesteps, alphas_cumprod: see `diffuse`.
+    """
+    noisy, target = diffuse(latents, noise, timesteps, alphas_cumprod, settings.prediction_type)
+    return F.mse_loss(denoise(noisy, timesteps).float(), target.float())
 
 
 def dropped(u: Tensor, share: float) -> Tensor:

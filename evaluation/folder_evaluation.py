@@ -19,7 +19,6 @@ from utils.errors import InputError
 from utils.files import check_writable
 from utils.processes import on_main
 
-BENCHMARK_SIZES = {"fashion": (256, 176), "market": (128, 64)}  # by value of --dataset
 SQUARE_SIZES = {(256, 256): (256, 176), (512, 512): (512, 352)}  # some methods write DeepFashion images as squares
 Paths = dict[str, dict[int, Path]]  # label -> index of the pair -> image
 
@@ -35,7 +34,8 @@ def evaluate_folders(options: Namespace) -> None:
     split = options.real or protocol(options.protocol).real
     folders, output = labeled_folders(options.generated), Path(options.output)
     check_writable(output, "--output")
-    root, size = Path(options.dataset), BENCHMARK_SIZES.get(options.dataset)
+    root = Path(options.dataset)
+    size = LAYOUTS[options.dataset].frame if options.dataset in LAYOUTS else None  # a benchmark has one size
     if options.size:
         size = parse_size(options.size, "--size")
     dataset = find_layout(root)

@@ -7,7 +7,7 @@ A pipeline folder holds `conditioner`, `unet`, `vae`, and `scheduler`. `python -
 a checkpoint to a pipeline folder.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -86,17 +86,14 @@ class CFLDPipeline(DiffusionPipeline):
         image: Image.Image | Sequence[Image.Image],
         pose: np.ndarray | Sequence[np.ndarray] | Tensor,
         num_inference_steps: int | None = None,
-        guidance_type: str | None = None,
-        guidance_scales: Mapping[str, float] | None = None,
-        guidance_interval: tuple[float, float] | None = None,
+        *,
         scheduler: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        pose_frame: tuple[int, int] | None = None,
-        output_size: tuple[int, int] | None = None,
         batch_size: int = 8,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
+        **sampling: Any,
     ) -> ImagePipelineOutput | tuple:
         """Generate images of the persons in `image` in the poses of `pose`.
 
@@ -107,8 +104,7 @@ class CFLDPipeline(DiffusionPipeline):
             image: source images of any mode with the aspect ratio of `pose_frame`. They are rotated upright, converted
                 to sRGB, and resized to the input size of the model.
             pose: (18, 2) keypoints (y, x) in pixels of `pose_frame`, -1 for missing; see `datasets.keypoints`.
-            num_inference_steps, guidance_type, guidance_scales, guidance_interval, pose_frame, output_size: None uses
-                the setting of the pipeline; scales that are not given keep their values. Sizes are (height, width).
+            num_inference_steps: number of denoising steps; None uses the setting of the pipeline.
             scheduler: a name in `diffusion.schedulers`; None uses the scheduler of the pipeline.
             generator: one per image, or one that seeds a generator per image; None draws seeds from the global
                 generator. A GPU generator seeds a CPU generator.
@@ -116,6 +112,8 @@ class CFLDPipeline(DiffusionPipeline):
             output_type: `pil`, `np` (B, H, W, 3), or `pt` (B, 3, H, W); arrays are 8-bit values as float32 in [0, 1].
             callback_on_step_end: called after each denoising step of each batch with the pipeline, the index
                 of the step, the timestep, and {"latents"}. It may return new latents. An exception ends the call.
+            sampling: fields of `SamplingSettings` by name; they override the settings of the pipeline. Guidance scales
+                that are not given keep their values.
 
         Raises:
             InputError: an image or a pose is invalid, a pose is empty, too small, or outside its frame, the numbers of
@@ -123,14 +121,7 @@ class CFLDPipeline(DiffusionPipeline):
         """
         images, poses = images_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
-        settings = self.sampling.updated(
-            num_inference_steps=num_inference_steps,
-            guidance_type=guidance_type,
-            guidance_scales=guidance_scales,
-            guidance_interval=guidance_interval,
-            pose_frame=pose_frame,
-            output_size=output_size,
-        )
+        settings = self.sampling.updated(num_inference_steps=num_inference_steps, **sampling)
         self._check_steps(settings.num_inference_steps)
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np, or pt")

@@ -13,13 +13,13 @@ from yacs.config import CfgNode
 
 from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS
 from configs.values import value_at
-from diffusion.objective import TARGETS
+from diffusion.objective import TARGETS, TrainingSettings
 from diffusion.schedulers import load_scheduler
 from utils.errors import InputError, reason_of
 from utils.weight_files import read_weights
 
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
-from .cfld import CFLD, TrainingSettings
+from .cfld import CFLD
 from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
 from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt, feature_cells
 from .pose_adapter import PoseAdapter
@@ -85,7 +85,7 @@ def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
     """Build the arguments of `Conditioner`: everything between source image, pose map and U-Net."""
     decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
     branches = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
-    specs, site = _branches(branches)
+    specs, site = _branches(cfg)
     return {
         "appearance_encoder": _build_encoder(cfg),
         "prompt_decoder": _build_prompt_decoder(cfg),
@@ -171,9 +171,10 @@ def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
     )
 
 
-def _branches(config: CfgNode) -> tuple[list[BranchSpec], str]:
+def _branches(cfg: CfgNode) -> tuple[list[BranchSpec], str]:
     """Return the branches of MODEL.APPEARANCE_GUIDANCE_CONFIG and the site of their biases."""
-    stages = list(dict.fromkeys(config.INNER_DIMS))  # each number of channels belongs to the next stage
+    config = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
+    stages = [cfg.MODEL.COND_STAGE_CONFIG.EMBED_DIM * 2**stage for stage in range(4)]  # channels of the encoder's maps
     specs = [
         BranchSpec(block, stages.index(inner), inner, embed, ctx, heads, *convolution)
         for block, inner, ctx, embed, heads, *convolution in zip(*(config[name] for name in BRANCH_LISTS))
@@ -230,7 +231,7 @@ def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -
 
 
 def _check_bias_sizes(cfg: CfgNode, up_attentions: Mapping[int, Level], latent: Sequence[int]) -> None:
-    specs, site = _branches(cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG)
+    specs, site = _branches(cfg)
     prompt = cfg.MODEL.DECODER_CONFIG
     for spec in specs:
         map_size = [side // (4 * 2**spec.stage) for side in cfg.INPUT.COND.IMG_SIZE]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Generator, Tensor
 
-from diffusion.objective import diffuse, dropped, timesteps_from_uniform
+from diffusion.objective import TrainingSettings, denoising_loss, dropped, timesteps_from_uniform
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 
 from .conditioner import Conditioner
@@ -20,23 +18,6 @@ from .unet import predict_noise
 from .vae import posterior, sample_posterior
 
 SIDES = ("src", "tgt")  # denoising samples of a pair: the source image in its own pose, and the target image
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of the training objective.
-
-    Attributes:
-        prediction_type: see `diffuse`.
-        cubic_sampling: see `timesteps_from_uniform`.
-        drop_share: share of samples that lose conditions.
-        dropped_kinds: kinds of conditions that they lose.
-    """
-
-    prediction_type: str = "epsilon"
-    cubic_sampling: bool = True
-    drop_share: float = 0.2
-    dropped_kinds: tuple[str, ...] = ("prompt",)
 
 
 class CFLD(Conditioner):
@@ -128,7 +109,7 @@ class CFLD(Conditioner):
         shape = moments.shape[2:]
         latents = sample_posterior(self.vae, moments, normal(generators, shape, device)).float()
         noise = normal(generators, shape, device)
-        return latents, noise, self.encode(batch["img_cond"], poses, batch.get("mask")), generators
+        return latents, noise, self.encode(batch, poses), generators
 
     @torch.no_grad()
     def _posteriors(self, batch: dict[str, Tensor], sides: list[str]) -> Tensor:
@@ -137,6 +118,7 @@ class CFLD(Conditioner):
         return posterior(self.vae, torch.cat([batch[f"img_{side}"] for side in sides]))
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Return the mean squared error of the prediction for latents and noise (B, 4, h, w) at timesteps (B,)."""
-        noisy, target = diffuse(latents, noise, timesteps, self.alphas_cumprod, self.settings.prediction_type)
-        return F.mse_loss(self.denoise(noisy, timesteps, conditions).float(), target.float())
+        """Return the loss of the prediction for latents and noise (B, 4, h, w) at timesteps (B,)."""
+        return denoising_loss(
+            lambda x, t: self.denoise(x, t, conditions), latents, noise, timesteps, self.alphas_cumprod, self.settings
+        )

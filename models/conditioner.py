@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import torch
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -56,12 +58,23 @@ class Conditioner(nn.Module):
         self.prompt_decoder = prompt_decoder
         self.hybrid_granularity_adapter = hybrid_granularity_adapter
         self.pose_adapter = pose_adapter
+        self.prompt_shape = prompt_shape
         self.learned_prompt = nn.Parameter(torch.randn(1, *prompt_shape))
         self.pose_query = pose_query
 
-    def encode(self, image: Tensor, pose: Tensor, mask: Tensor | None = None) -> Conditions:
-        """Encode images and pose maps, see `encode_appearance` and `encode_pose`."""
-        return self.encode_pose(self.encode_appearance(image, mask), pose)
+    @property
+    def components(self) -> dict[str, Any]:
+        """Arguments of `Conditioner`, to build another one from the same parts."""
+        return {name: getattr(self, name) for name in signature(Conditioner).parameters}
+
+    def encode(self, batch: Mapping[str, Tensor], pose: Tensor) -> Conditions:
+        """Encode the source images of a batch and pose maps, see `encode_appearance` and `encode_pose`.
+
+        Args:
+            batch: img_cond (B, 3, h, w) in [-1, 1]; optionally mask (B, h/p, w/p) bool.
+            pose: pose maps (P, 21, h', w').
+        """
+        return self.encode_pose(self.encode_appearance(batch["img_cond"], batch.get("mask")), pose)
 
     @apply_forward_hook
     def encode_appearance(self, image: Tensor, mask: Tensor | None = None) -> Appearance:

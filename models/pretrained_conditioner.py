@@ -14,10 +14,7 @@ from utils.errors import InputError
 from .build import conditioning_parts
 from .conditioner import Conditioner
 
-CONDITIONING = {  # the settings that determine `conditioning_parts` and the sizes of images and pose maps
-    "MODEL": ("COND_STAGE_CONFIG", "APPEARANCE_GUIDANCE_CONFIG", "POSE_GUIDANCE_CONFIG", "DECODER_CONFIG"),
-    "INPUT": ("GT", "COND", "POSE"),
-}
+OTHER_PARTS = ("FIRST_STAGE_CONFIG", "UNET_CONFIG", "SCHEDULER_CONFIG")  # pipelines store them in their own folders
 
 
 class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
@@ -46,9 +43,12 @@ class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
 
 
 def conditioning_settings(cfg: CfgNode) -> dict[str, Any]:
-    """Return the settings in `CONDITIONING` as plain values."""
+    """Return the subgroups of MODEL and INPUT that determine `conditioning_parts` and its inputs, as plain values."""
     plain = yaml.safe_load(cfg.dump())
-    return {group: {name: plain[group][name] for name in names} for group, names in CONDITIONING.items()}
+    return {
+        group: {name: x for name, x in plain[group].items() if isinstance(x, dict) and name not in OTHER_PARTS}
+        for group in ("MODEL", "INPUT")
+    }
 
 
 def config_of(settings: dict[str, Any]) -> CfgNode:

@@ -60,12 +60,7 @@ class ConsistencyStudent(CFLD):
             vae=model.vae,
             alphas_cumprod=model.alphas_cumprod,
             settings=model.settings,
-            appearance_encoder=model.appearance_encoder,
-            prompt_decoder=model.prompt_decoder,
-            hybrid_granularity_adapter=model.hybrid_granularity_adapter,
-            pose_adapter=model.pose_adapter,
-            prompt_shape=model.learned_prompt.shape[1:],
-            pose_query=model.pose_query,
+            **model.components,
         )
         self.learned_prompt = model.learned_prompt
         for name, parameter in self.named_parameters():

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion.objective import diffuse, dropped, timesteps_from_uniform
+from diffusion.objective import TrainingSettings, denoising_loss, diffuse, dropped, timesteps_from_uniform
 
 
 def test_cubic_timesteps_prefer_noise():
@@ -22,6 +22,18 @@ def test_targets_recover_the_clean_latents():
     _, velocity = diffuse(clean, noise, timesteps, alphas, "v_prediction")
     torch.testing.assert_close((noisy - (1 - a).sqrt() * epsilon) / a.sqrt(), clean, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(a.sqrt() * noisy - (1 - a).sqrt() * velocity, clean)
+
+
+def test_loss_is_the_squared_distance_from_the_target():
+    alphas, timesteps = torch.linspace(0.99, 0.01, 1000), torch.tensor([0, 500, 999])
+    clean, noise = torch.randn(2, 3, 4, 4, 4)
+    for prediction_type in ("epsilon", "v_prediction"):
+        _, target = diffuse(clean, noise, timesteps, alphas, prediction_type)
+        settings = TrainingSettings(prediction_type)
+        for error in (0.0, 2.0):
+            wrong = target + error
+            loss = denoising_loss(lambda x, t, y=wrong: y, clean, noise, timesteps, alphas, settings)
+            torch.testing.assert_close(loss, torch.tensor(error**2))
 
 
 def test_dropped_takes_the_share():

@@ -28,13 +28,23 @@ def student_of(tmp_path, name: str = "default", guidance=GUIDED) -> tuple[Consis
 @torch.no_grad()
 def test_a_student_begins_as_its_teacher(name, tmp_path):
     student, batch = student_of(tmp_path, name)
-    conditions = student.encode(batch["img_cond"], batch["pose_img_tgt"])
+    conditions = student.encode(batch, batch["pose_img_tgt"])
     latents, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([300, 700])
     alone = guided_denoiser(student, student.teacher, conditions, [(EVERYTHING, 1.0)])(latents, timesteps)
     torch.testing.assert_close(student.denoise(latents, timesteps, conditions), alone, rtol=0, atol=1e-5)
     both = guided_denoiser(student, student.teacher, conditions, GUIDED)
     assert (both(latents, timesteps) - alone).abs().max() > 1e-4
     torch.testing.assert_close(both(latents, timesteps)[1:], both(latents, timesteps[1])[1:])  # a row, its timestep
+
+
+def test_a_student_takes_every_part_of_the_conditioner(tmp_path):
+    model = build(variant_config("pose_query", tmp_path, STUDENT))
+    student = ConsistencyStudent(model, GUIDED, 10)
+    parts = model.components
+    assert parts["pose_query"] and student.components == parts
+    assert student.state_dict().keys() - {f"teacher.{name}" for name in model.unet.state_dict()} == set(
+        model.state_dict()
+    )
 
 
 def test_training_changes_the_unet_alone_and_lowers_the_loss(tmp_path):
