@@ -77,7 +77,7 @@ def sampling_stages(
     latents = posterior[:, 0]  # (B, C, h, w)
 
     def encode() -> Conditions:
-        return model.branches(model.encode({"img_cond": image}, pose), branches)
+        return model.branches(model.encode(image, pose), branches)
 
     conditions, rows = encode(), latents.repeat(len(branches), 1, 1, 1)
     stages = {
@@ -148,7 +148,7 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Workload:
     @torch.no_grad()
     def call() -> Tensor:
         with accelerator.autocast():
-            parts = model, model.unet, model.vae, sampling_scheduler(cfg), model.encode({"img_cond": image}, pose)
+            parts = model, model.unet, model.vae, sampling_scheduler(cfg), model.encode(image, pose)
             return WAYS[way].generate(*parts, noise, settings, generators)
 
     return call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -67,14 +67,9 @@ class Conditioner(nn.Module):
         """Arguments of `Conditioner`, to build another one from the same parts."""
         return {name: getattr(self, name) for name in signature(Conditioner).parameters}
 
-    def encode(self, batch: Mapping[str, Tensor], pose: Tensor) -> Conditions:
-        """Encode the source images of a batch and pose maps, see `encode_appearance` and `encode_pose`.
-
-        Args:
-            batch: img_cond (B, 3, h, w) in [-1, 1]; optionally mask (B, h/p, w/p) bool.
-            pose: pose maps (P, 21, h', w').
-        """
-        return self.encode_pose(self.encode_appearance(batch["img_cond"], batch.get("mask")), pose)
+    def encode(self, image: Tensor, pose: Tensor, mask: Tensor | None = None) -> Conditions:
+        """Encode source images and pose maps, see `encode_appearance` and `encode_pose`."""
+        return self.encode_pose(self.encode_appearance(image, mask), pose)
 
     @apply_forward_hook
     def encode_appearance(self, image: Tensor, mask: Tensor | None = None) -> Appearance:

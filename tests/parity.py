@@ -118,7 +118,7 @@ def quantities(
 
     @cache
     def conditions() -> Conditions:
-        return model.encode({"img_cond": inputs["img_cond"]}, inputs["pose_img"])
+        return model.encode(inputs["img_cond"], inputs["pose_img"])
 
     def prompts() -> Tensor:
         prompt = conditions()["prompt"]["prompt"]
@@ -198,7 +198,7 @@ def training_lines(model: CFLD, inputs: Held, outputs: Mapping[str, Tensor], met
     model.train()
     model.zero_grad()
     poses = torch.cat([inputs["pose_img_src"], inputs["pose_img_tgt"]])
-    conditions = model.encode(inputs, poses)
+    conditions = model.encode(inputs["img_cond"], poses, inputs.get("mask"))
     conditions = model.drop_conditions(conditions, torch.zeros(len(poses)))
     loss = model.loss(inputs["train.latents"], inputs["train.noise"], inputs["train.timesteps"], conditions)
     if "train.loss" in outputs:

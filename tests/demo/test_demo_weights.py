@@ -75,7 +75,7 @@ def test_the_clip_part_serves_the_clip_variant(parts: Path):
     depth = ["MODEL.DECODER_CONFIG.DEPTH", "0", "MODEL.DECODER_CONFIG.N_CTX", "1"]
     model = build_model(demo_config(parts, *empty, *depth)).eval()
     with torch.no_grad():
-        conditions = model.encode({"img_cond": torch.rand(1, 3, 128, 128)}, torch.rand(1, 21, 128, 128))
+        conditions = model.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128))
     assert conditions["prompt"]["prompt"].shape == (1, 1, 128)
 
 
@@ -92,7 +92,7 @@ def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
     }
     assert changed == {"appearance_encoder"}
     with torch.no_grad():
-        biases = start.encode({"img_cond": torch.rand(1, 3, 128, 128)}, torch.rand(1, 21, 128, 128))["appearance"]
+        biases = start.encode(torch.rand(1, 3, 128, 128), torch.rand(1, 21, 128, 128))["appearance"]
     assert len(biases) == 9 and not any(bias.any() for bias in biases.values())
 
 

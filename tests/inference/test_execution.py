@@ -45,7 +45,7 @@ def test_compiled_blocks_of_one_shape_are_translated_once_and_give_the_same(tmp_
     model, batch = build(cfg).eval(), batch_of(cfg)
     latents, timestep = torch.randn(4, 4, 8, 8), torch.tensor(7)
     with torch.no_grad():
-        conditions = model.encode(batch, batch["pose_img_tgt"])
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         branches = model.branches(conditions, (NOTHING, EVERYTHING))
         expected = model.denoise(latents, timestep, branches)
         torch._dynamo.reset()
@@ -83,7 +83,7 @@ def test_the_mode_reaches_every_block_and_graphs_end_with_a_step(tmp_path, monke
     assert len(marks) == 1  # the backward pass still reads what the encoder computed
     model.eval()
     with torch.no_grad():
-        conditions = model.encode(batch, batch["pose_img_tgt"])
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         for timestep in (7, 6):
             model.denoise(torch.zeros(2, 4, 8, 8), torch.tensor(timestep), conditions)
     assert len(marks) == 4

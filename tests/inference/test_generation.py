@@ -16,7 +16,7 @@ def test_outside_the_interval_everything_is_on_without_guidance(tmp_path):
     cfg = variant_config("default", tmp_path)
     model, batch, rows = build(cfg).eval(), batch_of(cfg), []
     model.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-    conditions = model.encode(batch, batch["pose_img_tgt"])
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
 
     def images(interval, guidance_type="uc_down_full", scale=2.0):
         rows.clear()
@@ -41,7 +41,7 @@ def test_two_branches_give_what_three_do(tmp_path):
     """The branch of coefficient 0 is left out; run in spite of it, it changes nothing."""
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg).eval(), batch_of(cfg)
-    conditions = model.encode(batch, batch["pose_img_tgt"])
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
     table = GUIDANCE["uc_down_full"](Scales())
     assert [coefficient for _, coefficient in table] == [-1.0, 0.0, 2.0]
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))

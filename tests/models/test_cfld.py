@@ -75,7 +75,7 @@ def test_conditions_reach_the_prediction(name: str, tmp_path: Path):
     model = build(cfg).eval()
     batch = batch_of(cfg)
     with torch.no_grad():
-        conditions = model.encode(batch, batch["pose_img_tgt"])
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         latents = torch.randn(2, 4, *(side // 8 for side in cfg.INPUT.GT.IMG_SIZE))
         everything = model.denoise(latents, torch.tensor(500), conditions)
         nothing = model.denoise(latents, torch.tensor(500), model.branch(conditions, NOTHING))
@@ -88,7 +88,7 @@ def test_branch_replaces_and_zeroes_what_it_leaves_out(tmp_path: Path):
     cfg = variant_config("default", tmp_path)
     model = build(cfg).eval()
     batch = batch_of(cfg)
-    conditions = model.encode(batch, batch["pose_img_tgt"])
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
     same, pose_only = model.branch(conditions, EVERYTHING), model.branch(conditions, POSE)
     prompt = conditions["prompt"]["prompt"]
     assert torch.equal(same["prompt"]["prompt"], prompt)
@@ -102,7 +102,7 @@ def test_dropped_conditions_are_those_of_a_branch(dropped: tuple[str, ...], tmp_
     switches = {"U_COND_DOWN_BLOCK_GUIDANCE": "pose" in dropped, "U_COND_UP_BLOCK_GUIDANCE": "appearance" in dropped}
     cfg = variant_config("default", tmp_path, {"MODEL": switches})
     model, batch = build(cfg).eval(), batch_of(cfg)
-    conditions = model.encode(batch, batch["pose_img_tgt"])
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
     left = model.drop_conditions(conditions, torch.tensor([1.0, 0.0])).by_site()
     kept, without = conditions.by_site(), model.branch(conditions, EVERYTHING.difference(dropped)).by_site()
     for site, x in left.items():
@@ -113,7 +113,7 @@ def test_kinds_that_meet_at_a_site_add_up(tmp_path: Path):
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg).eval(), batch_of(cfg)
     with torch.no_grad():
-        conditions = model.encode(batch, batch["pose_img_tgt"])
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         latents, halved = torch.randn(2, 4, 8, 8), conditions.map(lambda kind, x: x / 2 if kind == "pose" else x)
         halved["garment"] = dict(halved["pose"])  # another adapter's residuals
         whole, parts = (model.denoise(latents, torch.tensor(9), c) for c in (conditions, halved))
@@ -127,8 +127,8 @@ def test_one_photo_in_two_poses_equals_two_calls(tmp_path: Path):
         batch = batch_of(cfg)
         poses = batch["pose_img_src"], batch["pose_img_tgt"]
         with torch.no_grad():
-            together = model.encode(batch, torch.cat(poses))
-            apart = [model.encode(batch, pose) for pose in poses]
+            together = model.encode(batch["img_cond"], torch.cat(poses))
+            apart = [model.encode(batch["img_cond"], pose) for pose in poses]
         both = Conditions.cat(apart)
         for kind, tensors in together.items():
             for site, x in tensors.items():

@@ -65,7 +65,7 @@ def test_biases_are_added_where_the_switches_say(switches, tmp_path):
         changes = merged(changes, {"MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"CTX_DIMS": [16] * 9}}})
     cfg = variant_config("default", tmp_path, changes)
     model, batch = build(cfg).eval(), batch_of(cfg)
-    conditions = model.encode(batch, batch["pose_img_tgt"])
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
     for bias in conditions["appearance"].values():
         bias *= 10
     if site == "cross_attn_c":
@@ -86,7 +86,7 @@ def test_a_learned_prompt_takes_no_biases_of_the_context(tmp_path):
     cfg = variant_config("ape", tmp_path)
     model, batch = build(cfg).eval(), batch_of(cfg)
     model.learned_prompt -= model.learned_prompt.mean() + 1.0
-    conditions = model.encode(batch, batch["pose_img_tgt"])
+    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
     for bias in conditions["appearance"].values():
         bias *= 10
     dropped = model.drop_conditions(conditions, torch.tensor([1.0, 0.0]))

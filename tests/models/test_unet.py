@@ -60,7 +60,7 @@ def test_a_unet_of_three_levels_with_deep_transformers_trains_and_samples(tmp_pa
     torch.optim.Adam([p for p in model.parameters() if p.requires_grad]).step()
     model.eval()
     with torch.no_grad():
-        conditions = model.encode(batch, batch["pose_img_tgt"])
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         assert list(conditions["pose"]) == ["down_0", "down_1"]
         latents, t = torch.randn(2, 4, 8, 8), torch.tensor(500)
         everything = model.denoise(latents, t, conditions)
@@ -76,7 +76,7 @@ def test_a_unet_of_three_levels_with_deep_transformers_trains_and_samples(tmp_pa
 def test_residuals_reach_the_blocks_with_attention(tmp_path: Path):
     cfg = three_level_config(tmp_path)
     model, batch = build(cfg).eval(), batch_of(cfg)
-    conditions = model.branch(model.encode(batch, batch["pose_img_tgt"]), NOTHING | {"pose"})
+    conditions = model.branch(model.encode(batch["img_cond"], batch["pose_img_tgt"]), NOTHING | {"pose"})
     latents, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 800])
     plain = UNet2DConditionModel.from_config(model.unet.config)
     plain.load_state_dict(model.unet.state_dict())
@@ -90,7 +90,7 @@ def test_installing_the_attention_twice_is_installing_it_once(tmp_path: Path):
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg).eval(), batch_of(cfg)
     with torch.no_grad():
-        conditions = model.encode(batch, batch["pose_img_tgt"])
+        conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         before = model.denoise(torch.ones(2, 4, 8, 8), torch.tensor(5), conditions)
         install_biased_attention(model.unet)
         after = model.denoise(torch.ones(2, 4, 8, 8), torch.tensor(5), conditions)

@@ -28,7 +28,7 @@ def student_of(tmp_path, name: str = "default", guidance=GUIDED) -> tuple[Consis
 @torch.no_grad()
 def test_a_student_begins_as_its_teacher(name, tmp_path):
     student, batch = student_of(tmp_path, name)
-    conditions = student.encode(batch, batch["pose_img_tgt"])
+    conditions = student.encode(batch["img_cond"], batch["pose_img_tgt"])
     latents, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([300, 700])
     alone = guided_denoiser(student, student.teacher, conditions, [(EVERYTHING, 1.0)])(latents, timesteps)
     torch.testing.assert_close(student.denoise(latents, timesteps, conditions), alone, rtol=0, atol=1e-5)
