@@ -81,7 +81,7 @@ def test_checkpoints(tiny, disk):
     statuses, output = train(tiny, disk, "ACCELERATE.CHECKPOINT_STEPS", "2")
     error = one_error(output)
     assert statuses == [1] and "No space left on device" in error
-    assert "the checkpoint before it is still there: make room" in error
+    assert "the previous checkpoint is intact: make room" in error
     made = folder_of_run(disk.root / "config", "full")
     check_files(made)
     assert made.newest() == made.checkpoint(0, 2) and no_leftovers(disk.root)
