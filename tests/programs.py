@@ -12,7 +12,7 @@ COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] +
     "python -m benchmarks",
     "python -m demo.cloth",
     "python -m demo.drawn_people",
-    "python -m metrics",
+    "python -m evaluation",
     "python -m models.checkpoints export",
     "python -m demo.demo_weights",
     "python -m training.report",
