@@ -53,7 +53,7 @@ def sample_batch(
         (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model output is not finite.
     """
     generators = pair_generators(seeds)
-    conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
+    conditions = model.encode_batch(batch, batch["pose_img_tgt"])
     if cfg.TEST.DDIM_INVERSION_STEPS > 0:
         latents = _inverted_source(model, batch, cfg)
     else:
@@ -72,7 +72,7 @@ def _inverted_source(model: CFLD, batch: Batch, cfg: CfgNode) -> Tensor:
         "appearance": test.DDIM_INVERSION_UP_BLOCK_GUIDANCE,
     }
     branch = Branch(kind for kind, on in switches.items() if on)
-    conditions = model.encode(batch["img_cond"], batch["pose_img_src"])
+    conditions = model.encode_batch(batch, batch["pose_img_src"])
     inverse = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
     latents = encode_image(model.vae, batch["img_src"]).float()
     denoise = guided_denoiser(model, model.unet, conditions, [(branch, 1.0)])

@@ -109,7 +109,7 @@ class CFLD(Conditioner):
         shape = moments.shape[2:]
         latents = sample_posterior(self.vae, moments, normal(generators, shape, device)).float()
         noise = normal(generators, shape, device)
-        return latents, noise, self.encode(batch["img_cond"], poses, batch.get("mask")), generators
+        return latents, noise, self.encode_batch(batch, poses), generators
 
     @torch.no_grad()
     def _posteriors(self, batch: dict[str, Tensor], sides: list[str]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -70,6 +70,10 @@ class Conditioner(nn.Module):
     def encode(self, image: Tensor, pose: Tensor, mask: Tensor | None = None) -> Conditions:
         """Encode source images and pose maps, see `encode_appearance` and `encode_pose`."""
         return self.encode_pose(self.encode_appearance(image, mask), pose)
+
+    def encode_batch(self, batch: Mapping[str, Tensor], pose: Tensor) -> Conditions:
+        """Encode a training or test batch: its source images img_cond, and their mask if there is one."""
+        return self.encode(batch["img_cond"], pose, batch.get("mask"))
 
     @apply_forward_hook
     def encode_appearance(self, image: Tensor, mask: Tensor | None = None) -> Appearance:

@@ -4,6 +4,7 @@ import re
 import shlex
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -62,7 +63,9 @@ def test_commands_are_taken(document):
             words = shlex.split(line.removeprefix(command).partition("   ")[0])
             if "…" not in line and words:
                 parse(command, words)
-        elif not line.startswith(("python -m", "python my_")):
+        elif line.startswith("python -m "):
+            assert document == CHANGES or find_spec(line.split()[2]), line
+        elif not line.startswith("python my_"):
             assert (REPOSITORY / line.split()[1]).is_file(), line
 
 
