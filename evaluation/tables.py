@@ -56,7 +56,8 @@ def latex_table(rows: Rows) -> str:
         return name.replace("↓", r"$\downarrow$").replace("↑", r"$\uparrow$")
 
     style = _table(rows).rename_axis(columns="Method").style.format(na_rep="--")
-    style.format_index(escape="latex", axis="index").format_index(header, escape="latex", axis="columns")
+    # in braces: LaTeX reads a `*` or `[` at the start of a row as part of the line break before it
+    style.format_index("{{{}}}", escape="latex", axis="index").format_index(header, escape="latex", axis="columns")
     return style.to_latex(hrules=True, column_format="l" + "c" * len(style.columns))
 
 

@@ -23,6 +23,7 @@ from utils.files import check_writable
 from utils.image_files import IMAGE_EXTENSIONS, image_size
 
 MAX_NAME = 255  # bytes of a file name
+SKELETONS = "skeletons"  # in the output folder
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def check_options(options: Namespace) -> None:
         raise InputError(f"--fps is {options.fps:g}, expected 0.1 to 60")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed is {options.seed}, expected 0 or more")
-    check_writable(options.output, "--output")
+    for folder in (options.output, options.output / SKELETONS):
+        check_writable(folder, "--output")
     if options.source_keypoints and not options.fit:
         raise InputError("--source-keypoints requires --fit; add --fit or remove it")
     check_model_options(options)
@@ -134,11 +136,11 @@ def write_images(pipe: CFLDPipeline, sources: list[Source], poses: list[NamedPos
         images = generate_images(pipe, person, source.poses, choices)
         if options.photo_shape:
             images = [person.framing.restore(image) for image in images]
-        (folder / "skeletons").mkdir(parents=True, exist_ok=True)
+        (folder / SKELETONS).mkdir(parents=True, exist_ok=True)
         for pose, image in zip(source.poses, images):
             save_image(image, folder / source.file_name(pose))
             skeleton = source.file_name(pose) if options.fit else f"{pose.name}.png"
-            save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), folder / "skeletons" / skeleton)
+            save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), folder / SKELETONS / skeleton)
         if len(poses) > 1:
             for problem in save_videos(images, folder, person.name, options.fps).values():
                 print(f"warning: {problem}", file=sys.stderr)

@@ -73,7 +73,7 @@ def test_several_folders_in_one_table(tiny, images, tmp_path):
     assert [row["method"] for row in (first, poor, copy)] == [label, "poor_jpg", "copy of the source"]
     assert float(first["PSNR"]) != float(poor["PSNR"]) == pytest.approx(float(first["PSNR"]), abs=2)
     table = (out / "comparison.tex").read_text()
-    assert r"poor\_jpg & " in table and r"a\textasciitilde \textasciicircum \textbackslash x|first & " in table
+    assert r"{poor\_jpg} & " in table and r"{a\textasciitilde \textasciicircum \textbackslash x|first} & " in table
     assert (out / "comparison.txt").read_text().count("\n") == 4
 
 

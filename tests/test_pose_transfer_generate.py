@@ -263,6 +263,13 @@ def test_bad_input_is_one_line(photos, tmp_path, capsys, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_skeletons_that_cannot_be_written_is_refused_before_sampling(photos, tmp_path, capsys):
+    (tmp_path / "skeletons").write_text("a file")
+    assert run("--source", photos / "anna.jpg", "--pose", "standing_front", "--output", tmp_path) == 1
+    reason = "cannot be written (Not a directory); choose another location"
+    assert capsys.readouterr().err == f"error: --output {tmp_path}/skeletons: {reason}\n"
+
+
 def test_a_gpu_without_memory_is_one_line(photos, tmp_path, capsys, monkeypatch):
     def full(*_, batch_size, **__):
         raise torch.OutOfMemoryError(f"{batch_size} pictures")

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from models import CFLD
 from models.checkpoints import published_files, published_names
 from utils.errors import InputError
-from utils.files import read_record
+from utils.files import in_checkout, read_record
 from utils.sharding import sharded_like, to_cpu
 from utils.weight_files import read_tensor_file
 
@@ -146,6 +146,7 @@ def load_first_moments(folder: Path, model: CFLD, parameters: Mapping[str, nn.Pa
     Returns:
         a line that says whether the moments were loaded, and if not, why.
     """
+    folder = in_checkout(folder)
     try:
         if not published_files(folder):
             raise InputError(f"of {folder}, a new run takes the weights alone")

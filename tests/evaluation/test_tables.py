@@ -106,7 +106,7 @@ def test_something_else_than_scores_is_one_line(content, tmp_path, monkeypatch, 
 def test_latex_table():
     text = latex_table({"ours_1": {"PSNR": 18.2, "KID": 0.01}, "R&D": {"PSNR": 17}})
     assert r"\begin{tabular}{lcc}" in text and r"Method & KID $\downarrow$ & PSNR $\uparrow$ \\" in text
-    assert r"ours\_1 & 0.01000 & 18.200 \\" in text and r"R\&D & -- & 17.000 \\" in text
+    assert r"{ours\_1} & 0.01000 & 18.200 \\" in text and r"{R\&D} & -- & 17.000 \\" in text
 
 
 LATEX = {  # how the characters that mean something in LaTeX are written as text
@@ -117,17 +117,18 @@ LATEX = {  # how the characters that mean something in LaTeX are written as text
 }
 
 
-@pytest.mark.parametrize("label", [r"a~^\x", r"\&%$#_{}~^", r"100% of {a}_b & c\d", 'x|y,"z"', *LATEX])
+@pytest.mark.parametrize("label", [r"a~^\x", r"\&%$#_{}~^", r"100% of {a}_b & c\d", 'x|y,"z"', "*x", "[x]", *LATEX])
 def test_any_label_is_text_in_latex_and_csv(label, tmp_path):
     write_comparison(tmp_path, {label: {"PSNR": 18.2}})
     text = (tmp_path / "comparison.tex").read_text()
-    assert f"\n{''.join(LATEX.get(character, character) for character in label)} & 18.200 \\\\\n" in text
+    escaped = "".join(LATEX.get(character, character) for character in label)
+    assert f"\n{{{escaped}}} & 18.200 \\\\\n" in text
     with (tmp_path / "comparison.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == [{"method": label, "PSNR": "18.2"}]
 
 
 def test_tables_without_scores():
-    assert score_table({"a": {}, "b": {}}) == "no scores" and "a \\\\" in latex_table({"a": {}})
+    assert score_table({"a": {}, "b": {}}) == "no scores" and "{a} \\\\" in latex_table({"a": {}})
 
 
 def test_confidence_intervals_hold_the_mean_and_narrow():

@@ -1,6 +1,7 @@
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tests.parity import load_case
 from tests.shared import SHARED, needs_shared
 from training.ema import EMA
 from training.state import TENSORS, Position, TrainingState, load_first_moments, load_training_state
+from utils import files
 from utils.errors import InputError
 
 
@@ -132,6 +134,15 @@ def test_moments_of_the_published_system_come_to_their_parameters(published):
         torch.testing.assert_close(state[parameter]["exp_avg"], 0.1 * parameter.grad, msg=name)
         torch.testing.assert_close(state[parameter]["exp_avg_sq"], 0.001 * parameter.grad**2, msg=name)
         assert state[parameter]["step"] == 1
+
+
+@needs_shared
+def test_moments_in_this_project_are_found_from_another_folder(published, tmp_path, monkeypatch):
+    model, folder = published
+    monkeypatch.setattr(files, "CHECKOUT", folder.parent)
+    monkeypatch.chdir(tmp_path)
+    line, state = first_moments((model, Path(folder.name)))
+    assert line.startswith(f"Adam starts with the moments of {folder}") and state
 
 
 def fewer(content):
