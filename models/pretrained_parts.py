@@ -1,20 +1,17 @@
 """Load pretrained parts from local folders, or build them with random weights from their configs."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
-import diffusers
-import transformers
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
+from utils.library_logging import quiet_libraries
 from utils.weight_files import read_weights
 
-LOGGING = (diffusers.utils.logging, transformers.utils.logging)
 WEIGHT_NAMES = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.fp16.safetensors",
@@ -88,20 +85,3 @@ def _renamed(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         if name in known:
             renamed[name] = value
     return renamed
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Context in which diffusers and transformers show no warnings and no progress."""
-    before = [library.get_verbosity() for library in LOGGING]
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    for library in LOGGING:
-        library.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, verbosity in zip(LOGGING, before):
-            library.set_verbosity(verbosity)
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
