@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 from yacs.config import CfgNode
 
 from configs.defaults import SETTINGS_BY_KEY
 from configs.values import value_at
-from utils.file_digests import sha256
+from utils.file_digests import cached_sha256
 from utils.files import in_checkout
 
 from .pretrained_parts import WEIGHT_NAMES
@@ -18,10 +17,7 @@ FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.froze
 
 
 def part_digests(cfg: CfgNode) -> dict[str, str]:
-    """Return the SHA-256 of config and weights of each frozen part, by the setting of its folder.
-
-    A process reads a file of unchanged size and time once.
-    """
+    """Return the SHA-256 of config and weights of each frozen part, by the setting of its folder."""
     folders = {setting: in_checkout(folder) for setting in FROZEN_PARTS if (folder := value_at(cfg, setting))}
     if cfg.MODEL.DECODER_CONFIG.DEPTH != 0:  # CLIP is not built
         folders.pop("MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", None)
@@ -33,13 +29,4 @@ def _digest(folder: Path, weights: Iterable[str]) -> str:
     """Digest the configs in a folder and the first of the weight files that exists."""
     found = [folder / name for name in ("config.json", "scheduler_config.json") if (folder / name).is_file()]
     found += [folder / name for name in weights if (folder / name).is_file()][:1]
-    total = hashlib.sha256()
-    for path in found:
-        stat = path.stat()
-        total.update(_known_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns).encode())
-    return total.hexdigest()
-
-
-@cache
-def _known_sha256(path: Path, size: int, time: int) -> str:
-    return sha256(path)
+    return hashlib.sha256("".join(map(cached_sha256, found)).encode()).hexdigest()

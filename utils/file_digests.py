@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from utils.errors import InputError
@@ -11,6 +12,17 @@ def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached_sha256(path: Path) -> str:
+    """As `sha256`; a process reads a file of unchanged size and modification time once."""
+    stat = path.stat()
+    return _cached_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _cached_sha256(path: Path, size: int, time: int) -> str:
+    return sha256(path)
 
 
 def file_records(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, str | int]]:

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from configs import load_config
-from models import frozen_parts
 from models.frozen_parts import part_digests
 from tests.shared import REPOSITORY
+from utils import file_digests
 
 DEMO = "pretrained_models/demo"
 
@@ -59,7 +59,7 @@ def test_clip_counts_where_it_is_built_and_random_weights_do_not(demo):
 
 
 def test_files_are_read_once(demo, monkeypatch):
-    read, sha256 = [], frozen_parts.sha256
-    monkeypatch.setattr(frozen_parts, "sha256", lambda path: read.append(path) or sha256(path))
+    read, sha256 = [], file_digests.sha256
+    monkeypatch.setattr(file_digests, "sha256", lambda path: read.append(path) or sha256(path))
     cfg = load_config(demo / "config.yaml")
     assert part_digests(cfg) == part_digests(cfg) and len(read) == len(set(read)) == 5
