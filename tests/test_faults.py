@@ -31,9 +31,9 @@ from models.checkpoints import check_checkpoint
 from tests.forked import LIMIT, Program, run, wait_for
 from tests.shared import REPOSITORY
 from tests.tiny import folder_of_run, run_main, short_run, write_tiny
-from training import run_folder
 from training.run_folder import RunFolder
 from training.trainer import Trainer
+from utils import folders
 
 EVALUATED = ["ACCELERATE.EVAL_PERIOD", "9"]
 
@@ -81,8 +81,8 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 def write_slowly(rank: int) -> None:
     """Checkpoints take a third of a second and more, so that a kill finds one half-written."""
-    sync = run_folder.sync
-    run_folder.sync = lambda path: time.sleep(0.05) or sync(path)
+    sync = folders.sync
+    folders.sync = lambda path: time.sleep(0.05) or sync(path)
 
 
 def has_gone_on(run: RunFolder, before: int) -> bool:

@@ -92,7 +92,7 @@ def test_another_number_of_processes_goes_on_with_the_same_pairs(tiny):
     for count, prepare, status in counts:
         statuses, output = run("train", arguments(tiny, "parts"), tiny.parent, count, prepare)
         assert statuses == [status] * count, output
-        assert ("will not be the same to the last bit" in output) == (count != 2)
+        assert ("will not be bit-identical" in output) == (count != 2)
         assert ("unet: the files differ from those the checkpoint was trained with" in output) == (count == 4)
         if count == 1:
             unet.write_text(unet.read_text() + "\n")

@@ -34,7 +34,9 @@ def test_distil_and_compare(tmp_path):
     assert process.returncode == 0, process.stderr
     assert not left.exists()  # of another teacher, perhaps
     _, _, distill, *tests, scores, similarity = (root / "commands.txt").read_text().splitlines()
-    assert distill.startswith("pose_transfer_distill.py") and distill.endswith("OPTIMIZER.LR 1e-5")
+    assert distill.startswith("pose_transfer_train.py --config_file configs/distill.yaml") and distill.endswith(
+        "OPTIMIZER.LR 1e-5"
+    )
     assert "TEST.NUM_PAIRS 48" in distill  # the evaluation at its end would else take all pairs
     assert all(command.startswith("pose_transfer_test.py") for command in tests) and len(tests) == 13
     student = "MODEL.PRETRAINED_PATH outputs/demo_distill/demo/distilled/epochs_007/checkpoints"
