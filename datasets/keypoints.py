@@ -197,8 +197,8 @@ def gaussian_centres(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[
     """Scale keypoints (18, 2) from a frame to int64 pixels of a pose map; missing keypoints lie at `FAR`."""
     keypoints = np.asarray(keypoints)
     missing = (keypoints == MISSING).any(axis=1, keepdims=True)
-    centers = np.trunc(to_hundredths(keypoints) / frame * size).astype(np.int64)  # the published order of operations
-    return torch.from_numpy(np.where(missing, FAR, centers))
+    centers = np.trunc(to_hundredths(keypoints) / frame * size)  # the published order of operations
+    return torch.from_numpy(np.where(missing, FAR, centers).astype(np.int64))
 
 
 def gaussian_maps(centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

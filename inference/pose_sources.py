@@ -111,7 +111,7 @@ class PoseReader:
             try:
                 poses += read(part, photos[len(poses) :])
             except NoPersonError:
-                if photos:
+                if photos or len(parts) == 1:
                     raise
                 empty.append(part)
         if empty and not poses:

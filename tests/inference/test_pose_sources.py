@@ -136,6 +136,8 @@ def test_nobody_is_one_error_everywhere(tmp_path):
             assert str(error.value).startswith(f"{tmp_path / name}".partition(":")[0])
     with pytest.raises(InputError, match=f"{tmp_path}: {NOBODY}"):
         reader.read([str(tmp_path)])
+    with pytest.raises(InputError, match=f"row.csv, a.jpg: {NOBODY}"):
+        reader.read([f"{tmp_path}/row.csv:a.jpg"])
 
 
 def test_frames_that_show_nobody_are_left_out_and_counted(tmp_path):
