@@ -120,5 +120,4 @@ class Conditioner(nn.Module):
 
     def branches(self, conditions: Conditions, branches: Iterable[Branch]) -> Conditions:
         """Return the conditions of several guidance branches in one batch, branch by branch."""
-
         return Conditions.cat([self.branch(conditions, branch) for branch in branches])

@@ -1,6 +1,5 @@
 """The Stable Diffusion U-Net: loading with biased attention, and noise prediction."""
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
@@ -29,13 +28,13 @@ def predict_noise(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor
     ).sample
 
 
-def _residuals(unet: UNet2DConditionModel, sites: dict[str, Tensor]) -> list[Tensor]:
+def _residuals(unet: UNet2DConditionModel, sites: dict[str, Tensor]) -> list[Tensor | float]:
     """Remove the residuals from `sites` and return one per down block up to the last one with cross-attention.
 
     diffusers also expects residuals for blocks without cross-attention; these get zero.
     """
     blocks = geometry(unet.config).down_blocks
-    residuals = [torch.zeros((), dtype=unet.dtype, device=unet.device)] * (max(blocks) + 1)
+    residuals: list[Tensor | float] = [0.0] * (max(blocks) + 1)
     for index, block in enumerate(blocks):
-        residuals[block] = sites.pop(down_site(index), residuals[block])
+        residuals[block] = sites.pop(down_site(index), 0.0)
     return residuals
