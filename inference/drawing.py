@@ -12,6 +12,7 @@ from av.video.reformatter import Colorspace
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from datasets.keypoints import FRAME, skeleton_image
+from utils.errors import reason_of
 from utils.files import whole_file
 
 GAP, HEADER = 4, 24  # pixels, in grids
@@ -115,6 +116,6 @@ def save_videos(frames: Sequence[Image.Image], folder: Path, name: str, fps: flo
         try:
             save(frames, folder / f"{name}.{extension}", fps)
         except Exception as error:  # encoders raise many types; a failed video does not stop the program
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            reason = getattr(error, "strerror", None) or reason_of(error)
             problems[extension] = f"{name}.{extension}: cannot write the video ({reason})"
     return problems

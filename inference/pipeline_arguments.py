@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datasets.keypoints import NUM_KEYPOINTS
 from diffusion.randomness import pair_generators
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.image_files import upright_srgb
 
 
@@ -23,7 +23,7 @@ def images_of(image: Any) -> list[Image.Image]:
     try:
         return [upright_srgb(image) for image in images]
     except (OSError, ValueError) as error:
-        raise InputError(f"an image cannot be read ({' '.join(str(error).split())}); use another image") from None
+        raise InputError(f"an image cannot be read ({reason_of(error)}); use another image") from None
 
 
 def poses_of(pose: Any) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.files import PARTIAL, sync
 
 REPLACED = ".replaced"  # suffix of a folder that is being replaced
@@ -65,7 +65,7 @@ def new_folder(folder: Path, advice: str = "make room, or choose another place")
         partial.rename(folder)
         sync(folder.parent)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{folder}: cannot be written ({' '.join(str(error).split())}); {advice}") from None
+        raise InputError(f"{folder}: cannot be written ({reason_of(error)}); {advice}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
