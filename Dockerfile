@@ -6,9 +6,9 @@
 #         -v "$PWD/pretrained_models:/cfld/pretrained_models" cfld bash scripts/single_gpu/pose_transfer_train.sh 0
 #     docker run --rm -it -p 127.0.0.1:7860:7860 cfld python pose_transfer_app.py --host 0.0.0.0 --port 7860
 FROM python:3.11-slim-bookworm
-# OpenCV's libraries; a compiler for torch.compile (MODEL.COMPILE); curl for scripts/download_pretrained.sh
+# the libraries of OpenCV and MediaPipe; a compiler for torch.compile (MODEL.COMPILE); curl for scripts/download_pretrained.sh
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 g++ curl \
+    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 libegl1 libgles2 g++ curl \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /cfld
 ENV VIRTUAL_ENV=/opt/cfld PATH=/opt/cfld/bin:$PATH

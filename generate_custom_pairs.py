@@ -16,16 +16,17 @@ from PIL import Image
 from configs import load_config
 from datasets.custom_preparation import prepare_own_photos
 from datasets.preparation import add_worker_argument
-from inference.pose_estimation import PoseEstimator, choose
+from inference.estimators import add_estimator_option, create_estimator
+from inference.people import Estimator
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 from utils.processes import parse_arguments
 
 
-def estimate_keypoints(estimator: PoseEstimator, photo: Image.Image) -> np.ndarray | None:
+def estimate_keypoints(estimator: Estimator, photo: Image.Image) -> np.ndarray | None:
     """Return the keypoints (18, 2) of the largest person in a photo, None if it shows nobody."""
     people = estimator.people(photo)
-    return choose(people, None, "") if people else None
+    return people[0].keypoints if people else None
 
 
 def add_options(parser: Parser) -> None:
@@ -39,6 +40,7 @@ def add_options(parser: Parser) -> None:
                         "prefix (of the file name, up to the first _ or -) or a regular expression")  # fmt: skip
     parser.add_argument("--test_share", type=float, default=0.1, help="share of the people used for testing (0.1); "
                         "people of an earlier run keep their split")  # fmt: skip
+    add_estimator_option(parser)
     add_worker_argument(parser)
 
 
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.group,
         options.test_share,
         options.workers,
-        partial(estimate_keypoints, PoseEstimator()),
+        partial(estimate_keypoints, create_estimator(options.estimator)),
     )
 
 

@@ -18,6 +18,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from inference.batch_generation import generate_batch
+from inference.estimators import add_estimator_option
+from inference.framer import add_framing_option
 from inference.pipeline_options import add_model_options
 from inference.pose_library import library
 from inference.synthesis import presets
@@ -41,7 +43,11 @@ def arguments() -> Namespace:
                         "--fit; .json in pixels of the photo")  # fmt: skip
     parser.add_argument("--person", type=int, help="rank by size of the person to use if a photo or .json shows "
                         "several (default: 1, the largest)")  # fmt: skip
-    parser.add_argument("--photo-shape", action="store_true", help="crop images to the aspect ratio of their photo")
+    add_estimator_option(parser)
+    add_framing_option(parser)
+    parser.add_argument("--photo-shape", action="store_true", help="put images back into their photo, in its size")
+    parser.add_argument("--background", default="generated", choices=("generated", "keep"), help="keep puts the "
+                        "generated person into the photo, before its background (default: generated)")  # fmt: skip
     parser.add_argument("--fps", type=float, default=4.0, help="poses per second of videos, 0.1 to 60 (default: 4)")
     return parser.parse_args()
 

@@ -73,7 +73,7 @@ def image_tab(studio: Studio) -> None:
         yield {status: note("Waiting for the model …"), generate: gr.Button(interactive=False)}
         with TemporaryDirectory() as folder:  # Gradio copies the file and deletes the copy later
             try:
-                person = studio.person(path, find_keypoints=fit)
+                person = studio.person(path, needed=fit)
                 pose = studio.pose_for(person, from_editor(skeleton, frame), fit)
                 choices = Choices(int(seed or 0), int(steps) or None, guidance, preset)
                 job = partial(generate_images, studio.pipe, person, [pose], choices)

@@ -60,7 +60,7 @@ def sequence_tab(studio: Studio) -> None:
         yield {status: note("Waiting for the model …"), generate: gr.Button(interactive=False)}
         with TemporaryDirectory() as folder:  # Gradio copies the files and deletes the copies later
             try:
-                person = studio.person(path, find_keypoints=fit)
+                person = studio.person(path, needed=fit)
                 poses = [NamedPose(name, library(frame)[name]) for name in names or []]
                 poses += [pose for file in files or [] for pose in studio.poses_of(file)]
                 keypoints = interpolate([pose.keypoints for pose in poses], int(between))

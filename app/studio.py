@@ -1,6 +1,6 @@
 """State and components that the tabs of the page share."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gradio as gr
@@ -9,12 +9,14 @@ from PIL import Image
 
 from datasets.keypoints import check_skeleton
 from inference.drawing import draw_skeleton
+from inference.estimators import create_estimator
+from inference.framer import Framer, Person
 from inference.framing import read_photo
 from inference.pipeline import CFLDPipeline
-from inference.pose_estimation import PoseEstimator
+from inference.people import Estimator
 from inference.pose_library import NamedPose
 from inference.pose_sources import PoseReader
-from inference.synthesis import Person, fitted, presets
+from inference.synthesis import fitted, presets
 from utils.errors import InputError
 
 from .jobs import Jobs
@@ -45,29 +47,29 @@ class Studio:
     pipe: CFLDPipeline
     outputs: Path
     batch_size: int = 8
-    estimator: PoseEstimator = field(default_factory=PoseEstimator)
+    estimator: Estimator = field(default_factory=create_estimator)
     jobs: Jobs = field(default_factory=Jobs)
 
-    def person(self, path: str | None, find_keypoints: bool = False) -> Person:
+    def person(self, path: str | None, needed: bool = False) -> Person:
         """Read the person of an uploaded photo.
+
+        Args:
+            needed: whether the keypoints are needed.
 
         Raises:
             InputError: the photo is missing or invalid, or no person is found.
         """
         if not path:
             raise InputError("choose a photo of a person first")
-        person = Person(Path(path).stem, read_photo(path), self.pipe.pose_frame)
-        if not find_keypoints:
-            return person
-        return replace(person, keypoints=self._reader.keypoints_in(person.photo, person.name))
+        return self._framer.source(Path(path).stem, read_photo(path), needed=needed)
 
     def poses_of(self, path: str) -> list[NamedPose]:
         """Read the poses of an uploaded photo or keypoint file."""
-        return self._reader.read_one(path)
+        return PoseReader(self._framer).read_one(path)
 
     @property
-    def _reader(self) -> PoseReader:
-        return PoseReader(self.estimator, self.pipe.pose_frame)
+    def _framer(self) -> Framer:
+        return Framer(self.estimator, self.pipe.placement)
 
     def pose_for(self, person: Person, keypoints: np.ndarray, fit: bool) -> NamedPose:
         """Check a pose and optionally fit it to the person.

@@ -9,18 +9,22 @@ from dataclasses import dataclass, replace
 from os.path import isdir
 from pathlib import Path
 
+import numpy as np
+
 from datasets.keypoints import check_skeleton
 from inference.drawing import draw_skeleton, image_grid, save_image, save_videos, tile
-from inference.framing import read_photo
+from inference.estimators import create_estimator
+from inference.framer import Framer, Person
+from inference.framing import Framing, read_photo
+from inference.photo_result import in_photo
 from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import check_model_options, pipeline_of
-from inference.pose_estimation import PoseEstimator
 from inference.pose_library import NamedPose
 from inference.pose_sources import PoseReader, files_in
-from inference.synthesis import Choices, Person, fitted, generate_images, shown_size
+from inference.synthesis import Choices, fitted, generate_images, shown_size
 from utils.errors import InputError
 from utils.files import check_writable
-from utils.image_files import IMAGE_EXTENSIONS, image_size
+from utils.image_files import IMAGE_EXTENSIONS, image_size, open_image
 
 MAX_NAME = 255  # bytes of a file name
 SKELETONS = "skeletons"  # in the output folder
@@ -28,15 +32,20 @@ SKELETONS = "skeletons"  # in the output folder
 
 @dataclass(frozen=True)
 class Source:
-    """A readable photo, the name for its images, and the poses for its person."""
+    """A readable photo, the name for its images, the poses for its person, and the person's keypoints if given."""
 
     name: str
     path: Path
     poses: list[NamedPose]
+    keypoints: np.ndarray | None = None  # (18, 2) of (y, x) in pixels of the photo
 
     def file_name(self, pose: NamedPose) -> str:
         """Return the file name of the image in a pose."""
         return f"{self.name}_to_{pose.name}.png"
+
+    def person(self, framer: Framer, needed: bool) -> Person:
+        """Read and frame the photo, see `Framer.source`."""
+        return framer.source(self.name, read_photo(self.path), self.keypoints, needed)
 
 
 def generate_batch(options: Namespace) -> None:
@@ -47,11 +56,12 @@ def generate_batch(options: Namespace) -> None:
     """
     check_options(options)
     pipe = pipeline_of(options)
-    reader = PoseReader(PoseEstimator(), pipe.pose_frame, options.person)
-    poses = with_unique_names(reader.read(options.pose))
-    sources = read_sources(options, reader, poses)
+    framer = Framer(create_estimator(options.estimator), pipe.placement, options.framing, options.person)
+    poses = with_unique_names(PoseReader(framer).read(options.pose))
+    sources = read_sources(options, framer, poses)
     check_names(sources)
-    write_images(pipe, sources, poses, options)
+    framer.say = lambda note: None  # `read_sources` has said the notes
+    write_images(pipe, framer, sources, poses, options)
     print(f"{len(sources) * len(poses)} images, skeletons, and grid.png in {options.output}")
 
 
@@ -71,26 +81,40 @@ def check_options(options: Namespace) -> None:
     check_model_options(options)
 
 
-def read_sources(options: Namespace, reader: PoseReader, poses: list[NamedPose]) -> list[Source]:
+def read_sources(options: Namespace, framer: Framer, poses: list[NamedPose]) -> list[Source]:
     """Read every photo once, without keeping it, and fit the poses to its person if requested.
 
     Raises:
-        InputError: a photo cannot be read, or the poses cannot be fitted to its person.
+        InputError: a photo cannot be read, or a person who is needed is not found.
     """
     files = source_files(options.source)
-    given = reader.read(options.source_keypoints, [image_size(file) for file in files])
-    if given and len(given) != len(files):
-        raise InputError(f"expected {len(files)} poses in --source-keypoints, one per photo, got {len(given)}")
+    given = source_keypoints(options, framer, files)
     sources = []
-    for number, file in enumerate(files):
-        person, person_poses = Person(file.stem, read_photo(file), reader.frame), poses
+    for file, keypoints in zip(files, given):
+        source = Source(file.stem, file, poses, keypoints)
+        person = source.person(framer, is_person_needed(options))
         if options.fit:
-            keypoints = given[number].keypoints if given else reader.keypoints_in(person.photo, person.name)
-            person_poses = fitted(replace(person, keypoints=keypoints), poses)
-            for pose in person_poses:
-                check_skeleton(pose.keypoints, reader.frame, f"{pose.name} fitted to {person.name}")
-        sources.append(Source(file.stem, file, person_poses))
+            source = replace(source, poses=fitted(person, poses))
+            for pose in source.poses:
+                check_skeleton(pose.keypoints, framer.frame, f"{pose.name} fitted to {person.name}")
+        sources.append(source)
     return with_unique_names(sources)
+
+
+def is_person_needed(options: Namespace) -> bool:
+    return options.fit or options.background == "keep"
+
+
+def source_keypoints(options: Namespace, framer: Framer, files: Sequence[Path]) -> list[np.ndarray | None]:
+    """Read the keypoints (18, 2) of the photos, in their pixels; None for each photo without the option."""
+    if not options.source_keypoints:
+        return [None] * len(files)
+    sizes = [image_size(file) for file in files]
+    whole = Framer(framer.estimator, framer.placement, "photo", framer.person)
+    given = PoseReader(whole).read(options.source_keypoints, sizes)
+    if len(given) != len(files):
+        raise InputError(f"expected {len(files)} poses in --source-keypoints, one per photo, got {len(given)}")
+    return [Framing.of(size, framer.frame).photo_points(pose.keypoints) for size, pose in zip(sizes, given)]
 
 
 def source_files(texts: Sequence[str]) -> list[Path]:
@@ -125,17 +149,19 @@ def check_names(sources: list[Source]) -> None:
         raise InputError(f"{repeated[0]}: two images would have this name; rename the file of a photo or of a pose")
 
 
-def write_images(pipe: CFLDPipeline, sources: list[Source], poses: list[NamedPose], options: Namespace) -> None:
+def write_images(
+    pipe: CFLDPipeline, framer: Framer, sources: list[Source], poses: list[NamedPose], options: Namespace
+) -> None:
     """Generate all images and write them to the output folder; only one photo is in memory at a time."""
     choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
     folder, size = options.output, shown_size(pipe)
     rows = []
     for number, source in enumerate(sources, start=1):
-        person = Person(source.name, read_photo(source.path), pipe.pose_frame)
+        person = source.person(framer, is_person_needed(options))
         pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(sources)})", unit="step", leave=False)
         images = generate_images(pipe, person, source.poses, choices)
-        if options.photo_shape:
-            images = [person.framing.restore(image) for image in images]
+        if options.photo_shape or options.background == "keep":
+            images = in_photo(person, open_image(source.path), images, framer.estimator, options.background == "keep")
         (folder / SKELETONS).mkdir(parents=True, exist_ok=True)
         for pose, image in zip(source.poses, images):
             save_image(image, folder / source.file_name(pose))

@@ -169,7 +169,7 @@ def _check_tensors(folder: Path, part: nn.Module) -> None:
 def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:
     model, cfg, progress = _model_of(folder, config_file)
     use_small_decoder(model, cfg)
-    return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg), cfg, progress
+    return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg, progress.get("placement")), cfg, progress
 
 
 def _model_of(folder: str | Path, config_file: str) -> tuple[CFLD, CfgNode, dict]:

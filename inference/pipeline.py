@@ -33,6 +33,7 @@ from utils.image_tensors import bytes_at_size, normalize, resize_to_tensor
 
 from .generation import generate, starting_noise
 from .pipeline_arguments import converted, generators_of, images_of, poses_of, rows_of, split
+from .placement import Placement
 from .sampling_settings import SamplingSettings
 
 StepCallback = Callable[[DiffusionPipeline, int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -45,6 +46,7 @@ class CFLDPipeline(DiffusionPipeline):
         conditioner, unet, vae, scheduler: the parts; the scheduler can be any diffusers scheduler.
         sampling: default settings of a call, from `SamplingSettings.to_record`; None uses those of
             `configs.defaults`.
+        placement: where people stand in the training images, from `Placement.record`; None if unknown.
 
     Raises:
         InputError: `sampling` is invalid.
@@ -59,26 +61,29 @@ class CFLDPipeline(DiffusionPipeline):
         vae: Decoder,
         scheduler: SchedulerMixin,
         sampling: dict[str, Any] | None = None,
+        placement: dict[str, Any] | None = None,
     ):
         super().__init__()
         install_biased_attention(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
         settings = SamplingSettings.of(default_config()) if sampling is None else SamplingSettings.from_record(sampling)
-        self.register_to_config(sampling=settings.to_record())
+        self.register_to_config(sampling=settings.to_record(), placement=placement)
 
     @classmethod
-    def of(cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode) -> "CFLDPipeline":
+    def of(
+        cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode, placement: dict[str, Any] | None = None
+    ) -> "CFLDPipeline":
         """Build the pipeline of a model; U-Net and VAE are shared.
 
         Args:
             cfg: the checked config that the model was built from.
+            placement: see `CFLDPipeline`.
         """
         conditioner = PretrainedConditioner(conditioning_settings(cfg))
         weights = model.state_dict()
         conditioner.load_state_dict({name: weights[name] for name in conditioner.state_dict()})
-        return cls(
-            conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, SamplingSettings.of(cfg).to_record()
-        )
+        sampling = SamplingSettings.of(cfg).to_record()
+        return cls(conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, sampling, placement)
 
     @torch.no_grad()
     def __call__(
@@ -152,6 +157,12 @@ class CFLDPipeline(DiffusionPipeline):
     def sampling(self) -> SamplingSettings:
         """Default settings of a call."""
         return SamplingSettings.from_record(self.config.sampling)
+
+    @property
+    def placement(self) -> Placement:
+        """Where people stand in the training images; as in DeepFashion if unknown."""
+        record = self.config.placement
+        return Placement.of_record(record) if record else Placement.default(self.pose_frame)
 
     @property
     def pose_frame(self) -> tuple[int, int]:

@@ -6,14 +6,14 @@ from os.path import isdir, isfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from datasets.deepfashion import listed_name
-from datasets.keypoints import MISSING, NoPersonError, check_skeleton, extent, found_points
+from datasets.keypoints import MISSING, NoPersonError, check_skeleton
 from datasets.openpose import read_openpose
 from datasets.pair_lists import ANNOTATION_HEADER, read_annotations
-from inference.framing import Framing, read_photo
-from inference.pose_estimation import PoseEstimator, choose
+from inference.framer import Framer
+from inference.framing import read_photo
+from inference.people import choose, figure_area
 from inference.pose_library import NamedPose, library
 from utils.errors import InputError
 from utils.files import by_numbers
@@ -21,27 +21,18 @@ from utils.image_files import IMAGE_EXTENSIONS, Size
 from utils.image_folders import images_in, say_left_out
 
 EXTENSIONS = (".csv", ".json", *IMAGE_EXTENSIONS)
-FIGURE_SHARE = 0.86  # of the frame, filled by a figure whose keypoint file gives no image size
 
 
 class PoseReader:
     """Reads poses and maps them to the keypoint frame of a model.
 
     Args:
-        estimator: finds the poses in photos.
-        frame: (height, width); rows of annotation files refer to it.
-        person: rank by size of the person to use, 1 or None for the largest.
+        framer: finds the poses in photos, and maps them.
         say: called with notes about skipped poses.
     """
 
-    def __init__(
-        self,
-        estimator: PoseEstimator,
-        frame: tuple[int, int],
-        person: int | None = None,
-        say: Callable[[str], None] = print,
-    ) -> None:
-        self.estimator, self.frame, self.person, self.say = estimator, frame, person, say
+    def __init__(self, framer: Framer, say: Callable[[str], None] = print) -> None:
+        self.framer, self.frame, self.say = framer, framer.frame, say
 
     def read(self, texts: Sequence[str], photos: Sequence[Size] = ()) -> list[NamedPose]:
         """Read the poses of several arguments, in order.
@@ -76,26 +67,10 @@ class PoseReader:
         if extension == ".json":
             return self._openpose(path, *photos[:1])
         if extension in IMAGE_EXTENSIONS or isfile(path):
-            return [NamedPose(path.stem, self.keypoints_in(read_photo(path), str(path)))]
+            return [NamedPose(path.stem, self.framer.pose(read_photo(path), str(path)))]
         close = get_close_matches(text, library(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise InputError(f"{text}: not a library pose (see --list-poses), photo, .csv, .json, or folder{hint}")
-
-    def keypoints_in(self, photo: Image.Image, where: str) -> np.ndarray:
-        """Find the keypoints (18, 2), in the frame, of the person in a photo.
-
-        Raises:
-            InputError: no person is found, or the person is too small.
-        """
-        found = choose(self.estimator.people(photo), self.person, where)
-        unit = f"pixels of the photo of {photo.width} x {photo.height}"
-        return self._to_frame(found, (photo.height, photo.width), where, unit)
-
-    def _to_frame(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
-        """Map keypoints of an image of (height, width) `size` to the frame and check them; None centers them."""
-        mapped = Framing.of(size, self.frame).points(keypoints) if size else centered(keypoints, self.frame)
-        check_skeleton(mapped, self.frame, where, f"{extent(found_points(keypoints))} in {unit}")
-        return mapped
 
     def _several(
         self,
@@ -138,8 +113,9 @@ class PoseReader:
     def _openpose(self, path: Path, photo: Size | None = None) -> list[NamedPose]:
         figures = read_openpose(path, photo)
         people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
-        keypoints = choose(people, self.person, str(path))
-        return [NamedPose(path.stem, self._to_frame(keypoints, figures.canvas, str(path), figures.unit))]
+        people.sort(key=figure_area, reverse=True)
+        keypoints = choose(people, self.framer.person, str(path))
+        return [NamedPose(path.stem, self.framer.framed_pose(keypoints, figures.canvas, str(path), figures.unit))]
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
@@ -155,12 +131,3 @@ def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
     if not files:
         raise InputError(f"{folder}: no {', '.join(extensions)} files in this folder")
     return sorted(files, key=by_numbers)
-
-
-def centered(keypoints: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
-    """Center keypoints of an image of unknown size in the frame, at the usual size of a figure."""
-    found = (keypoints != MISSING).all(axis=1)
-    low, high = keypoints[found].min(axis=0), keypoints[found].max(axis=0)
-    scale = FIGURE_SHARE * min(np.array(frame) / np.maximum(high - low, 1e-6))
-    moved = (keypoints - (low + high) / 2) * scale + np.array(frame) / 2
-    return np.where(found[:, None], moved, MISSING)

@@ -6,14 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from diffusers import LCMScheduler
 from PIL import Image
 from torch import Tensor
 
 from diffusion.randomness import pair_generators
-from inference.framing import TOLERANCE, Framing
+from inference.framer import Person
+from inference.framing import TOLERANCE
 from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import enough_memory
 from inference.pose_fitting import fit_pose, measurable
@@ -21,24 +21,6 @@ from inference.pose_library import NamedPose
 from utils.errors import InputError
 
 PRESETS = Path(__file__).with_name("presets.yaml")
-
-
-@dataclass(frozen=True)
-class Person:
-    """An upright sRGB photo of a person, a keypoint frame (height, width), and the person's keypoints if known."""
-
-    name: str
-    photo: Image.Image
-    frame: tuple[int, int]
-    keypoints: np.ndarray | None = None
-
-    @property
-    def framing(self) -> Framing:
-        return Framing.of((self.photo.height, self.photo.width), self.frame)
-
-    @property
-    def framed(self) -> Image.Image:
-        return self.framing.apply(self.photo)
 
 
 @dataclass(frozen=True)
@@ -90,7 +72,7 @@ def fitted(person: Person, poses: Sequence[NamedPose]) -> list[NamedPose]:
             f"{person.name}: cannot fit poses without the person's neck (between both shoulders) and a bone of the "
             "body; use another photo, pass keypoints, or do not fit"
         )
-    return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints, person.frame)) for pose in poses]
+    return [replace(pose, keypoints=fit_pose(pose.keypoints, person.keypoints, person.framing.frame)) for pose in poses]
 
 
 @enough_memory()

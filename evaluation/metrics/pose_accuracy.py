@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.keypoints import MISSING, SHOULDERS
-from inference.pose_estimation import DETECTOR, POSE, PoseEstimator
+from inference.dwpose import DETECTOR, POSE, DWPose
 from utils.errors import InputError
 
 POSE_FILE = f"../pose/{POSE}"  # beside the folder of the other weight files
@@ -32,7 +32,7 @@ class PoseAccuracy:
             raise InputError(f"no file {weights.parent / DETECTOR}: run `bash scripts/download_pretrained.sh pose`")
         if not find_spec("rtmlib"):
             raise InputError("rtmlib is not installed; pip install -r requirements-app.txt")
-        self.estimator = PoseEstimator(weights.parent)
+        self.estimator = DWPose(weights.parent)
 
     def __call__(self, pred: Tensor, target: Tensor, keypoints: Tensor) -> Tensor:
         """Return shares (B,) for images (B, 3, H, W) in [0, 1]; NaN if the target pose has no head length.
@@ -42,7 +42,7 @@ class PoseAccuracy:
             keypoints: (B, 2, 18, 2): (y, x) pixels of the keypoints of source and target, -1 for missing.
         """
         pixels = (pred * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        people = (self.estimator.people(Image.fromarray(image)) for image in pixels)
+        people = ([one.keypoints for one in self.estimator.people(Image.fromarray(image))] for image in pixels)
         poses = zip(keypoints[:, 1].double().numpy(), people, strict=True)
         shares = [max((pckh(pose, found) for found in some), default=pckh(pose, None)) for pose, some in poses]
         return torch.tensor(shares, dtype=torch.float64)

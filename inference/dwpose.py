@@ -1,0 +1,81 @@
+"""DWPose (https://arxiv.org/abs/2307.15880) and YOLOX by rtmlib: keypoints of people."""
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from importlib.util import find_spec
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datasets.keypoints import NUM_KEYPOINTS, found_points
+from inference.blazepose import BlazePose
+from inference.people import Estimator, FoundPerson, largest_first
+from utils.errors import InputError
+from utils.files import CHECKOUT
+from utils.image_files import upright_srgb
+
+FOLDER = CHECKOUT / "pretrained_models" / "pose"
+DETECTOR, POSE = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
+DETECTOR_SIDE = 640
+LEAST_SCORE = 0.3  # of a keypoint that counts as found
+
+
+def dwpose_available(folder: Path = FOLDER) -> bool:
+    """Whether rtmlib is installed and the folder contains both networks."""
+    return bool(find_spec("rtmlib")) and all((folder / name).is_file() for name in (DETECTOR, POSE))
+
+
+class DWPose(Estimator):
+    """Finds people with YOLOX and DWPose, frame by frame in films; masks are those of BlazePose.
+
+    Args:
+        folder: contains the two networks.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self.folder = folder
+        self.name = f"DWPose ({POSE})"
+
+    def find(self, photos: Iterable[Image.Image], fps: float | None = None) -> Iterator[list[FoundPerson]]:
+        detector, network = self._networks
+        for photo in photos:
+            photo = upright_srgb(photo)
+            pixels = np.ascontiguousarray(np.asarray(photo)[..., ::-1])  # rtmlib wants BGR
+            boxes = detector(pixels)
+            if not len(boxes):
+                yield []
+                continue
+            points, scores = (found[:, :NUM_KEYPOINTS] for found in network(pixels, boxes))  # (N, 18, 2), (N, 18)
+            points, others = points[..., ::-1], BlazePose().people(photo)  # rtmlib has x first
+            masks = [_mask_of(person, others, (photo.height, photo.width)) for person in points]
+            yield largest_first(map(FoundPerson.of, points, scores, repeat(LEAST_SCORE), masks))
+
+    @cached_property
+    def _networks(self):
+        try:
+            from rtmlib import YOLOX, RTMPose
+        except ImportError:
+            raise InputError("DWPose requires rtmlib: pip install -r requirements-app.txt") from None
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                detect = YOLOX(str(self.folder / DETECTOR), model_input_size=(DETECTOR_SIDE, DETECTOR_SIDE))
+                network = RTMPose(str(self.folder / POSE), to_openpose=True)  # the neck scores as the worse shoulder
+        except Exception as error:  # of the network, of the file system, of onnxruntime
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(
+                f"{self.folder}: the pose networks {DETECTOR} and {POSE} are missing or damaged ({reason}); "
+                "run `bash scripts/download_pretrained.sh pose`, or choose --estimator blazepose"
+            ) from None
+        height, width = network.session.get_inputs()[0].shape[2:]
+        network.model_input_size = (width, height)
+        return detect, network
+
+
+def _mask_of(points: np.ndarray, people: list[FoundPerson], size: tuple[int, int]) -> np.ndarray:
+    """Return the mask of the person nearest to keypoints (18, 2), an empty mask of (height, width) if there is none."""
+    distances = [np.linalg.norm(found_points(person.keypoints).mean(axis=0) - points.mean(axis=0)) for person in people]
+    return people[int(np.argmin(distances))].mask if people else np.zeros(size, np.float32)

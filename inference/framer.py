@@ -1,0 +1,148 @@
+"""Find the person in a photo, and map photo and keypoints to the keypoint frame of a model."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from datasets.keypoints import NoPersonError, check_skeleton, extent, found_points
+from inference.framing import Framing
+from inference.people import Estimator, FoundPerson, choose
+from inference.placement import Placement, crop_of
+from utils.errors import InputError
+from utils.image_files import Size
+
+FRAMINGS = ("person", "photo")
+
+
+@dataclass(frozen=True)
+class Person:
+    """The person of a source photo.
+
+    Attributes:
+        name: of the photo.
+        photo: upright, in sRGB.
+        framing: the part of the photo that becomes the frame.
+        keypoints: (18, 2) of (y, x) in pixels of the frame, -1 for missing; None if unknown.
+        mask: (H, W) in [0, 1] of the person in the photo; None if unknown.
+    """
+
+    name: str
+    photo: Image.Image
+    framing: Framing
+    keypoints: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+    @property
+    def framed(self) -> Image.Image:
+        """The source image of the model."""
+        return self.framing.apply(self.photo, self.mask)
+
+
+def add_framing_option(parser: ArgumentParser) -> None:
+    """Add the option that selects the framing."""
+    parser.add_argument("--framing", default="person", choices=FRAMINGS, help="frame photos around the person as in "
+                        "the training images, or show the whole photo (default: person)")  # fmt: skip
+
+
+class Framer:
+    """Frames photos and poses for a model.
+
+    Args:
+        estimator: finds the people in photos.
+        placement: where people stand in the training images of the model.
+        framing: `person` frames people as they stand in training images, `photo` shows the whole photo.
+        person: rank by size of the person to use, 1 or None for the largest.
+        say: called with notes about photos that are framed as a whole because no person is found.
+    """
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        placement: Placement,
+        framing: str = "person",
+        person: int | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.estimator, self.placement, self.person, self.say = estimator, placement, person, say
+        self.around_person = framing == "person"
+
+    @property
+    def frame(self) -> Size:
+        """(height, width) of the keypoint frame."""
+        return self.placement.frame
+
+    def source(
+        self, name: str, photo: Image.Image, keypoints: np.ndarray | None = None, needed: bool = False
+    ) -> Person:
+        """Frame a source photo.
+
+        Args:
+            photo: upright, in sRGB.
+            keypoints: (18, 2) of (y, x) in pixels of the photo, if known.
+            needed: whether keypoints and mask are needed.
+
+        Raises:
+            NoPersonError: `needed`, and no person is found.
+            InputError: `needed`, and the pose network is missing, or the photo does not show as many people.
+        """
+        size = (photo.height, photo.width)
+        found = self._found(name, photo, keypoints, needed)
+        if found is None:
+            return Person(name, photo, Framing.of(size, self.frame))
+        points = found.keypoints if keypoints is None else keypoints
+        framing = Framing.around(points, self.placement, size, found.mask) if self.around_person else None
+        if framing is None:
+            framing = Framing.of(size, self.frame)
+            if self.around_person:
+                self.say(f"note: {name}: neither nose nor hips are found with the neck; using the whole photo")
+        elif crop_of(points) == "shoulders":
+            self.say(f"note: {name}: shows no more than head and shoulders; the model invents the rest")
+        return Person(name, photo, framing, framing.points(points), found.mask)
+
+    def _found(self, name: str, photo: Image.Image, keypoints: np.ndarray | None, needed: bool) -> FoundPerson | None:
+        """Find the person of a source photo, the one nearest to `keypoints` if they are given."""
+        if not (needed or self.around_person):
+            return None
+        try:
+            people = self.estimator.people(photo)
+            if keypoints is not None and people:
+                center = found_points(keypoints).mean(axis=0)
+                return min(people, key=lambda one: np.linalg.norm(found_points(one.keypoints).mean(axis=0) - center))
+            return choose(people, self.person, name)
+        except InputError as error:
+            if needed or (self.person is not None and not isinstance(error, NoPersonError)):
+                raise
+            self.say(f"note: {str(error).removesuffix('.')}; using the whole photo")
+            return None
+
+    def pose(self, photo: Image.Image, where: str) -> np.ndarray:
+        """Find the keypoints (18, 2), in the frame, of the person in a photo.
+
+        Raises:
+            NoPersonError: no person is found.
+            InputError: the photo does not show as many people, or the pose network is missing.
+        """
+        found = choose(self.estimator.people(photo), self.person, where)
+        return self.framed_pose(found.keypoints, (photo.height, photo.width), where, "pixels of the photo")
+
+    def framed_pose(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
+        """Map the keypoints (18, 2) of a pose to the frame.
+
+        Args:
+            size: (height, width) of the image that they refer to; None if unknown.
+            where, unit: for error messages.
+
+        Raises:
+            InputError: the pose is too small or lies outside of its image.
+        """
+        read = f"{extent(found_points(keypoints))} in {unit}"
+        if size:
+            check_skeleton(keypoints, size, where, read)
+        framing = Framing.around(keypoints, self.placement) if self.around_person or not size else None
+        framing = framing or Framing.of(size or self.frame, self.frame)
+        framed = framing.points(keypoints)
+        check_skeleton(framed, self.frame, where, read)
+        return framed

@@ -1,0 +1,110 @@
+"""People in photos, and the interface of the pose estimators that find them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from datasets.keypoints import MISSING, NoPersonError, found_points
+from utils.errors import InputError
+
+LEAST_KEYPOINTS = 3  # of a person that counts as found
+
+
+@dataclass(frozen=True)
+class FoundPerson:
+    """A person in a photo of H x W pixels.
+
+    Attributes:
+        keypoints: (18, 2) float, (y, x) in pixels of the upright photo, -1 for missing.
+        visibility: (18,) in [0, 1]; keypoints of low visibility are missing.
+        mask: (H, W) float32 in [0, 1], the probability that a pixel belongs to the person.
+    """
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    mask: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, visibility: np.ndarray, least: float, mask: np.ndarray) -> "FoundPerson":
+        """Create a person whose keypoints with a visibility below `least` or outside of the photo are missing."""
+        seen = (visibility >= least) & ((points >= 0) & (points < mask.shape)).all(axis=1)
+        return cls(np.where(seen[:, None], points, float(MISSING)), visibility, mask)
+
+    def on_mask(self) -> float:
+        """Return the share of the keypoints that lie on the mask."""
+        y, x = found_points(self.keypoints).astype(int).T
+        return float((self.mask[y, x] > 0.5).mean()) if len(y) else 0.0
+
+    def overlaps(self, other: "FoundPerson") -> bool:
+        """Whether this person is probably the other one, because most keypoints lie on the mask of the other."""
+        return replace(self, mask=other.mask).on_mask() > 0.5
+
+    def in_photo(self, origin: tuple[int, int], size: tuple[int, int]) -> "FoundPerson":
+        """Move the person of a part at `origin` (x, y) to a photo of (width, height) `size`."""
+        x, y = origin
+        mask = np.zeros(size[::-1], np.float32)
+        mask[y : y + self.mask.shape[0], x : x + self.mask.shape[1]] = self.mask
+        missing = self.keypoints == MISSING
+        return FoundPerson(np.where(missing, MISSING, self.keypoints + (y, x)), self.visibility, mask)
+
+
+class Estimator(ABC):
+    """A pose estimator; loads its networks at first use.
+
+    Attributes:
+        name: of the estimator and its networks, for records of scores.
+    """
+
+    name: str
+
+    @abstractmethod
+    def find(self, photos: Iterable[Image.Image], fps: float | None = None) -> Iterator[list[FoundPerson]]:
+        """Find the people in each photo, largest first.
+
+        Args:
+            photos: of any mode and orientation; keypoints and masks refer to the upright photo.
+            fps: if the photos are the frames of a film, their number per second; people are then tracked.
+
+        Raises:
+            InputError: a package or a network is missing.
+        """
+
+    def people(self, photo: Image.Image) -> list[FoundPerson]:
+        """Find the people in one photo, see `find`."""
+        return next(iter(self.find([photo])))
+
+
+def largest_first(people: Iterable[FoundPerson]) -> list[FoundPerson]:
+    """Sort people by size, without those of fewer than `LEAST_KEYPOINTS` keypoints."""
+    found = [person for person in people if len(found_points(person.keypoints)) >= LEAST_KEYPOINTS]
+    return sorted(found, key=lambda person: figure_area(person.keypoints), reverse=True)
+
+
+def figure_area(keypoints: np.ndarray) -> float:
+    """Return the area in pixels of the box around keypoints (18, 2)."""
+    found = found_points(keypoints)
+    return float(np.ptp(found, axis=0).prod()) if len(found) else 0.0
+
+
+def choose(people: Sequence[Any], person: int | None, where: str) -> Any:
+    """Choose one of several people.
+
+    Args:
+        people: largest first.
+        person: 1 is the largest, 2 the next; None takes the largest.
+        where: the file, for the error message.
+
+    Raises:
+        NoPersonError: there are no people.
+        InputError: there are fewer than `person` people.
+    """
+    if not people:
+        raise NoPersonError(where)
+    number = 1 if person is None else person
+    if not 1 <= number <= len(people):
+        raise InputError(f"{where}: --person {number}, but {len(people)} found; 1 is the largest")
+    return people[number - 1]
