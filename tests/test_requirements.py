@@ -30,7 +30,7 @@ NAMED_BY_THE_USER = {
 # imported only where they are asked for, with a line that says how to install them
 ON_REQUEST = {"wandb", "playwright"}
 # may import what only requirements-app.txt names
-APP = ("pose_transfer_app.py", "app/", "inference/pose_estimation.py", "tests/")
+APP = ("pose_transfer_app.py", "app/", "inference/dwpose.py", "tests/")
 BROUGHT_ALONG = {"packaging"}  # installed with another requirement
 NOT_OURS = {".git", ".venv", "outputs", "build"}
 
