@@ -161,7 +161,9 @@ def write_images(
         pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(sources)})", unit="step", leave=False)
         images = generate_images(pipe, person, source.poses, choices)
         if options.photo_shape or options.background == "keep":
-            images = in_photo(person, open_image(source.path), images, framer.estimator, options.background == "keep")
+            keypoints = [pose.keypoints for pose in source.poses]
+            keep = options.background == "keep"
+            images = in_photo(person, open_image(source.path), images, keypoints, framer.estimator, keep)
         (folder / SKELETONS).mkdir(parents=True, exist_ok=True)
         for pose, image in zip(source.poses, images):
             save_image(image, folder / source.file_name(pose))

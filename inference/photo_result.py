@@ -6,24 +6,31 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from inference.backgrounds import keep_background
+from datasets.keypoints import skeleton_image
+from inference.backgrounds import keep_background, widened
 from inference.framer import Person
 from inference.people import Estimator
-from utils.errors import InputError
+from inference.placement import length_of
+from utils.image_files import Size
+
+FIGURE_REACH = 0.6  # of the torso: no pixel of a figure is farther from its bones
 
 
 def in_photo(
-    person: Person, original: Image.Image, images: Sequence[Image.Image], estimator: Estimator, keep: bool
+    person: Person,
+    original: Image.Image,
+    images: Sequence[Image.Image],
+    poses: Sequence[np.ndarray],
+    estimator: Estimator,
+    keep: bool,
 ) -> list[Image.Image]:
     """Put images of the frame into the photo, at its own size and place.
 
     Args:
         person: of the photo; `person.photo` may be smaller than the original.
         original: the photo, upright, in sRGB.
+        poses: keypoints (18, 2) in the frame of each image.
         keep: cut the generated person out, and keep the background of the photo.
-
-    Raises:
-        InputError: `keep`, and no person is found in a generated image.
     """
     framing = person.framing.resized((original.height, original.width))
     if not keep:
@@ -31,17 +38,35 @@ def in_photo(
     pixels = np.asarray(original)
     old = _resized(person.mask, original.size)
     results = []
-    for number, people in enumerate(estimator.find(images)):
-        if not people:
-            raise InputError(
-                f"{person.name}: no person found in generated image {number + 1}, so that the background cannot be "
-                "kept; use another pose or seed, or --background generated"
-            )
-        placed, share = framing.placed(images[number])
-        mask = Image.fromarray((255 * people[0].mask).astype(np.uint8)).convert("RGB")
-        new = framing.placed(mask)[0][..., 0] / np.float32(255)
-        results.append(Image.fromarray(keep_background(pixels, old, placed, new, share)))
+    for image, pose, people in zip(images, poses, estimator.find(images)):
+        mask = people[0].mask if people else figure_mask(image, pose, person.framing.frame)
+        placed, share = framing.placed(image)
+        new = framing.placed(Image.fromarray((255 * mask).astype(np.uint8)).convert("RGB"))[0][..., 0]
+        results.append(Image.fromarray(keep_background(pixels, old, placed, new / np.float32(255), share)))
     return results
+
+
+def figure_mask(image: Image.Image, keypoints: np.ndarray, frame: Size) -> np.ndarray:
+    """Cut a figure out by its pose and its colors (GrabCut), for images in which the estimator finds nobody.
+
+    Args:
+        image: generated, before a plain background.
+        keypoints: (18, 2) of (y, x) in `frame` (height, width), -1 for missing.
+
+    Returns:
+        (H, W) float32, 0 or 1.
+    """
+    pixels = np.ascontiguousarray(np.asarray(image)[..., ::-1])  # OpenCV wants BGR
+    size = (image.height, image.width)
+    bones = skeleton_image(keypoints, size, frame).any(axis=2).astype(np.float32)
+    reach = max(2, round(FIGURE_REACH * length_of(keypoints) * image.height / frame[0]))
+    labels = np.full(size, cv2.GC_BGD, np.uint8)
+    labels[widened(bones, reach)] = cv2.GC_PR_FGD
+    labels[bones > 0] = cv2.GC_FGD
+    models = np.zeros((2, 1, 65))
+    cv2.setRNGSeed(0)  # the same image gives the same mask
+    cv2.grabCut(pixels, labels, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
 
 
 def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

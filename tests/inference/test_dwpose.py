@@ -5,9 +5,12 @@ import pytest
 from PIL import Image
 
 from datasets.keypoints import MISSING
-from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator, choose
+from inference import dwpose
+from inference.dwpose import DETECTOR, DETECTOR_SIDE, POSE, DWPose, dwpose_available
+from inference.estimators import create_estimator
 from tests.encodings import stored, turned_by
 from tests.inference import networks
+from tests.inference.estimators import NobodyFound
 from utils.errors import InputError
 
 # COCO's keypoints (x, y) of a person who stands and faces the camera
@@ -22,20 +25,11 @@ PERSON = np.array(
 )  # fmt: skip
 
 
-def test_the_largest_or_the_one_asked_for():
-    large, small = PERSON, PERSON / 2
-    assert choose([small, large], None, "a.jpg") is large
-    assert choose([small, large], 2, "a.jpg") is small
-    with pytest.raises(InputError, match="a.jpg: --person 3, but 2 found"):
-        choose([small, large], 3, "a.jpg")
-    with pytest.raises(InputError, match="a.jpg: no person found"):
-        choose([], None, "a.jpg")
-
-
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
     pytest.importorskip("rtmlib")
     pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(dwpose, "BlazePose", NobodyFound)  # there are no masks
     (tmp_path / POSE).write_bytes(networks.brightest_point(64, 48))
     return tmp_path
 
@@ -51,10 +45,9 @@ def test_points_come_back_in_the_photos_pixels(folder):
     photo.paste((255, 255, 255), (240, 60, 244, 64))
     scale = DETECTOR_SIDE / 400
     write_detector(folder, [tuple(scale * side for side in box) for box in ((60, 100, 180, 320), (220, 40, 260, 90))])
-    people = PoseEstimator(folder).people(photo)
-    assert [person.shape for person in people] == [(18, 2)] * 2
-    assert np.abs(people[0] - (203.5, 123.5)).max() < 5  # a pixel of the network is 4.3 of the photo
-    assert np.abs(people[1] - (62, 242)).max() < 2.5
+    people = DWPose(folder).people(photo)
+    assert np.abs(people[0].keypoints - (203.5, 123.5)).max() < 5  # a pixel of the network is 4.3 of the photo
+    assert np.abs(people[1].keypoints - (62, 242)).max() < 2.5
 
 
 def test_points_lie_in_the_upright_photo(folder):
@@ -64,8 +57,9 @@ def test_points_lie_in_the_upright_photo(folder):
     lying.getexif().update(turned_by(6))
     scale = DETECTOR_SIDE / 400
     write_detector(folder, [tuple(scale * side for side in (60, 100, 180, 320))])
-    [upright], [turned] = (PoseEstimator(folder).people(image) for image in (photo, lying))
-    assert np.array_equal(upright, turned) and np.abs(turned - (203.5, 123.5)).max() < 5
+    [upright], [turned] = (DWPose(folder).people(image) for image in (photo, lying))
+    assert np.array_equal(upright.keypoints, turned.keypoints)
+    assert np.abs(turned.keypoints - (203.5, 123.5)).max() < 5
 
 
 @pytest.mark.parametrize("whole_body", [False, True])
@@ -80,36 +74,33 @@ def test_keypoints_are_in_openposes_order_and_sure(folder, whole_body, unsure, m
     (folder / POSE).write_bytes(networks.fixed_points(*found, height=256, width=192))
     box = (0, 0, 192 / 2 / 1.25, 256 / 2 / 1.25)  # the network's input shows a quarter more at half the size
     write_detector(folder, [box])
-    [person] = PoseEstimator(folder).people(Image.new("RGB", (DETECTOR_SIDE, DETECTOR_SIDE)))
+    [person] = DWPose(folder).people(Image.new("RGB", (DETECTOR_SIDE, DETECTOR_SIDE)))
     shift = np.subtract(box[3:1:-1], (256 / 2, 192 / 2)) / 2  # of the input's corner, (y, x)
     expected = PERSON / 4 + shift
     expected[missing] = MISSING
-    np.testing.assert_allclose(person, expected, atol=1e-4)
+    np.testing.assert_allclose(person.keypoints, expected, atol=1e-4)
 
 
 def test_nobody_there(folder):
     write_detector(folder, [])
-    assert PoseEstimator(folder).people(Image.new("RGB", (90, 120))) == []
+    assert DWPose(folder).people(Image.new("RGB", (90, 120))) == []
 
 
 def test_networks_that_are_not_whole(folder):
     (folder / DETECTOR).write_bytes(b"half")
     with pytest.raises(InputError, match="missing or damaged .*download_pretrained.sh pose"):
-        PoseEstimator(folder).people(Image.new("RGB", (90, 120)))
-
-
-def test_networks_that_are_not_there(tmp_path, monkeypatch):
-    rtmlib = pytest.importorskip("rtmlib")
-
-    def offline(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr(rtmlib.tools.base, "download_checkpoint", offline)
-    with pytest.raises(InputError, match="no network"):
-        PoseEstimator(tmp_path).people(Image.new("RGB", (90, 120)))
+        DWPose(folder).people(Image.new("RGB", (90, 120)))
 
 
 def test_without_rtmlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rtmlib", None)
     with pytest.raises(InputError, match="pip install -r requirements-app.txt"):
-        PoseEstimator(tmp_path).people(Image.new("RGB", (90, 120)))
+        DWPose(tmp_path).people(Image.new("RGB", (90, 120)))
+
+
+def test_dwpose_is_the_default_where_its_networks_are(folder, tmp_path, monkeypatch):
+    assert not dwpose_available(tmp_path)
+    write_detector(folder, [])
+    assert dwpose_available(folder)
+    monkeypatch.setattr("inference.estimators.dwpose_available", lambda: True)
+    assert isinstance(create_estimator(), DWPose) and not isinstance(create_estimator("blazepose"), DWPose)
