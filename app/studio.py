@@ -12,8 +12,8 @@ from inference.drawing import draw_skeleton
 from inference.estimators import create_estimator
 from inference.framer import Framer, Person
 from inference.framing import read_photo
-from inference.pipeline import CFLDPipeline
 from inference.people import Estimator
+from inference.pipeline import CFLDPipeline
 from inference.pose_library import NamedPose
 from inference.pose_sources import PoseReader
 from inference.synthesis import fitted, presets

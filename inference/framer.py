@@ -126,7 +126,8 @@ class Framer:
             InputError: the photo does not show as many people, or the pose network is missing.
         """
         found = choose(self.estimator.people(photo), self.person, where)
-        return self.framed_pose(found.keypoints, (photo.height, photo.width), where, "pixels of the photo")
+        unit = f"pixels of the photo of {photo.width} x {photo.height}"
+        return self.framed_pose(found.keypoints, (photo.height, photo.width), where, unit)
 
     def framed_pose(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
         """Map the keypoints (18, 2) of a pose to the frame.

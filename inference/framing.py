@@ -119,7 +119,7 @@ class Framing:
                 top = min(anchor - target / scale, bottom - frame_height / scale)
         height, width = frame_height / scale, frame_width / scale
         left = points[NECK, 1] - placement.neck_x / scale
-        if x1 - x0 <= width * (1 - 2 * MARGIN):
+        if x1 - x0 <= width * (1 - 2 * MARGIN) + 1e-6:
             left = min(max(left, x1 - width * (1 - MARGIN)), x0 - width * MARGIN)
         return cls(size or placement.frame, placement.frame, (float(top), float(left), height, width), turns)
 

@@ -6,23 +6,21 @@ from PIL import Image
 
 from datasets.keypoints import FRAME, MISSING
 from datasets.pair_lists import ANNOTATION_HEADER
+from inference.framer import Framer
+from inference.placement import Placement
 from inference.pose_library import library
 from inference.pose_sources import PoseReader, files_in
+from tests.inference.estimators import Finds
 from utils.errors import InputError
 
-
-class OnePerson:
-    """Finds the same keypoints in every photo."""
-
-    def __init__(self, *people: np.ndarray) -> None:
-        self.found = people
-
-    def people(self, photo: Image.Image) -> list[np.ndarray]:
-        return list(self.found)
-
-
 STANDING = library()["standing_front"]
-READER = PoseReader(OnePerson(STANDING), FRAME)
+
+
+def reader_of(*people: np.ndarray, framing="photo", frame=FRAME, person=None, say=print) -> PoseReader:
+    return PoseReader(Framer(Finds(*people), Placement.default(frame), framing, person), say)
+
+
+READER = reader_of(STANDING)
 NARROW = 128, 64  # Market-1501's frame
 
 
@@ -66,15 +64,15 @@ def test_openpose_with_the_size_of_its_picture(tmp_path):
     assert np.allclose(READER.read([str(path)])[0].keypoints, STANDING)
 
 
-def test_openpose_without_a_size_is_centred(tmp_path):
+def test_openpose_without_a_size_is_framed_by_the_person(tmp_path):
     path = tmp_path / "dance.json"
     back = library()["standing_back"]  # without a nose
     path.write_text(json.dumps(openpose(np.where(back == MISSING, MISSING, back * 7 + 1000))))
-    [pose] = READER.read([str(path)])
-    found = (pose.keypoints != MISSING).all(axis=1)
-    low, high = pose.keypoints[found].min(axis=0), pose.keypoints[found].max(axis=0)
-    assert np.allclose((low + high) / 2, np.array(FRAME) / 2) and high[0] - low[0] == pytest.approx(0.86 * FRAME[0])
-    assert not found[0] and found.sum() == (back != MISSING).all(axis=1).sum()
+    for framing in ("photo", "person"):
+        [pose] = reader_of(framing=framing).read([str(path)])
+        found = (pose.keypoints != MISSING).all(axis=1)
+        assert pose.keypoints[1] == pytest.approx((52, 89)) and pose.keypoints[[10, 13], 0].max() == pytest.approx(228)
+        assert not found[0] and found.sum() == (back != MISSING).all(axis=1).sum()
 
 
 def test_openpose_without_a_size_lies_in_its_photo(tmp_path):
@@ -128,7 +126,7 @@ def test_nobody_is_one_error_everywhere(tmp_path):
     (tmp_path / "row.csv").write_text(f"{ANNOTATION_HEADER}\na.jpg:{EMPTY}:{EMPTY}")
     (tmp_path / "empty.json").write_text('{"people": []}')
     (tmp_path / "missing.json").write_text(json.dumps(openpose(np.full((18, 2), MISSING))))
-    reader = PoseReader(OnePerson(), FRAME)
+    reader = reader_of()
     for name in ("photo.png", "row.csv", "row.csv:a.jpg", "empty.json", "missing.json"):
         for photos in ((), [(300, 200)]):
             with pytest.raises(InputError, match=NOBODY) as error:
@@ -142,7 +140,7 @@ def test_nobody_is_one_error_everywhere(tmp_path):
 
 def test_frames_that_show_nobody_are_left_out_and_counted(tmp_path):
     notes = []
-    reader = PoseReader(OnePerson(), FRAME, say=notes.append)
+    reader = reader_of(say=notes.append)
     (tmp_path / "film").mkdir()
     for number, people in enumerate((openpose(STANDING), {"people": []}, openpose(STANDING))):
         (tmp_path / "film" / f"{number}.json").write_text(json.dumps(people))
@@ -183,7 +181,7 @@ def test_what_nobody_can_mean_is_refused_with_its_unit(tmp_path, points, message
     people = {"people": [{"pose_keypoints_2d": [7, 7, 0.1] * 18}, *openpose(points)["people"]]}  # all are in pixels
     (tmp_path / "canvas.json").write_text(json.dumps(people | {"canvas_height": FRAME[0], "canvas_width": FRAME[1]}))
     reader, units = (
-        PoseReader(OnePerson(points), FRAME),
+        reader_of(points),
         {"row.csv": "pixels of the frame", "photo.png": "pixels of the photo of 176 x 256"},
     )
     units["canvas.json"] = "pixels of an image of 176 x 256"
@@ -206,7 +204,7 @@ def test_a_photo_and_a_folder(tmp_path, capsys):
     (tmp_path / "b.json").write_text(json.dumps(openpose(STANDING, canvas_height=FRAME[0], canvas_width=FRAME[1])))
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "other.heic").write_text("")
-    poses = PoseReader(OnePerson(STANDING * 4), FRAME).read([str(tmp_path), "seated_left"])
+    poses = reader_of(STANDING * 4).read([str(tmp_path), "seated_left"])
     assert [pose.name for pose in poses] == ["b", "friend", "seated_left"]
     assert np.allclose(poses[1].keypoints, STANDING)
     assert capsys.readouterr().out.startswith(f"note: {tmp_path}: 1 skipped (other.heic), expected JPEG")
@@ -217,7 +215,7 @@ def test_a_photo_and_a_folder(tmp_path, capsys):
 
 def test_a_photo_without_extension(tmp_path):
     Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend", "PNG")
-    [pose] = PoseReader(OnePerson(STANDING * 4), FRAME).read([str(tmp_path / "friend")])
+    [pose] = reader_of(STANDING * 4).read([str(tmp_path / "friend")])
     assert np.allclose(pose.keypoints, STANDING)
     (tmp_path / "friend.heic").write_bytes(b"of a phone")
     with pytest.raises(InputError, match="friend.heic: cannot be read as an image .not JPEG, .*; save it as JPEG"):
@@ -234,7 +232,7 @@ def test_files_of_a_folder_in_the_order_people_count(tmp_path):
 
 def test_the_person_asked_for(tmp_path):
     Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "two.png")
-    reader = PoseReader(OnePerson(STANDING * 2, STANDING * 4), FRAME, person=2)
+    reader = reader_of(STANDING * 4, STANDING * 2, person=2)
     assert np.allclose(reader.read([str(tmp_path / "two.png")])[0].keypoints, STANDING / 2)
 
 
@@ -244,7 +242,7 @@ def test_rows_lie_in_the_frame_and_other_poses_are_put_into_it_unstretched(tmp_p
     Image.new("RGB", (FRAME[1] * 4, FRAME[0] * 4)).save(tmp_path / "friend.png")
     (tmp_path / "canvas.json").write_text(json.dumps(openpose(STANDING, canvas_height=FRAME[0], canvas_width=FRAME[1])))
     (tmp_path / "alone.json").write_text(json.dumps(openpose(STANDING)))
-    reader = PoseReader(OnePerson(STANDING * 4), NARROW)
+    reader = reader_of(STANDING * 4, frame=NARROW)
     [row] = reader.read([str(tmp_path / "rows.csv")])
     assert row.keypoints[:, 0].tolist() == y and row.keypoints[:, 1].tolist() == x
     names = ["standing_front", *(str(tmp_path / name) for name in ("friend.png", "canvas.json", "alone.json"))]

@@ -3,12 +3,14 @@ import torch
 from PIL import Image
 
 from datasets.keypoints import FRAME
+from inference.framer import Person
+from inference.framing import Framing
 from inference.pose_library import NamedPose, library
 from inference.sampling_settings import SamplingSettings
-from inference.synthesis import Choices, Person, fitted, generate_images, shown_size
+from inference.synthesis import Choices, fitted, generate_images, shown_size
 from utils.errors import InputError
 
-PERSON = Person("anna", Image.new("RGB", (176, 256)), FRAME)
+PERSON = Person("anna", Image.new("RGB", (176, 256)), Framing.of(FRAME))
 POSES = [NamedPose("standing", library()["standing_front"])]
 
 
@@ -58,7 +60,9 @@ def test_pictures_have_the_shape_of_the_frame(frame, output, shown):
 
 
 def test_a_person_lies_and_is_fitted_in_the_frame_of_the_model():
-    person = Person("anna", Image.new("RGB", (176, 256)), (128, 64), library()["standing_front"])  # larger than it
+    person = Person(
+        "anna", Image.new("RGB", (176, 256)), Framing.of((256, 176), (128, 64)), library()["standing_front"]
+    )  # larger than it
     assert person.framed.size == (176, 352)  # bars above and below
     [pose] = fitted(person, POSES)
     assert (pose.keypoints < (128, 64)).all()  # what leaves the frame is missing
