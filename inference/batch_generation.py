@@ -37,7 +37,7 @@ class Source:
     name: str
     path: Path
     poses: list[NamedPose]
-    keypoints: np.ndarray | None = None  # (18, 2) of (y, x) in pixels of the photo
+    keypoints: np.ndarray | None = None  # (18, 2) in the frame of the whole photo
 
     def file_name(self, pose: NamedPose) -> str:
         """Return the file name of the image in a pose."""
@@ -45,7 +45,10 @@ class Source:
 
     def person(self, framer: Framer, needed: bool) -> Person:
         """Read and frame the photo, see `Framer.source`."""
-        return framer.source(self.name, read_photo(self.path), self.keypoints, needed)
+        photo, keypoints = read_photo(self.path), self.keypoints
+        if keypoints is not None:
+            keypoints = Framing.of((photo.height, photo.width), framer.frame).photo_points(keypoints)
+        return framer.source(self.name, photo, keypoints, needed)
 
 
 def generate_batch(options: Namespace) -> None:
@@ -102,19 +105,19 @@ def read_sources(options: Namespace, framer: Framer, poses: list[NamedPose]) -> 
 
 
 def is_person_needed(options: Namespace) -> bool:
-    return options.fit or options.background == "keep"
+    """Whether the estimator must find the person of every photo."""
+    return (options.fit and not options.source_keypoints) or options.background == "keep"
 
 
 def source_keypoints(options: Namespace, framer: Framer, files: Sequence[Path]) -> list[np.ndarray | None]:
-    """Read the keypoints (18, 2) of the photos, in their pixels; None for each photo without the option."""
+    """Read the keypoints (18, 2) of the photos in the frame of the whole photo; None per photo without the option."""
     if not options.source_keypoints:
         return [None] * len(files)
-    sizes = [image_size(file) for file in files]
     whole = Framer(framer.estimator, framer.placement, "photo", framer.person)
-    given = PoseReader(whole).read(options.source_keypoints, sizes)
+    given = PoseReader(whole).read(options.source_keypoints, [image_size(file) for file in files])
     if len(given) != len(files):
         raise InputError(f"expected {len(files)} poses in --source-keypoints, one per photo, got {len(given)}")
-    return [Framing.of(size, framer.frame).photo_points(pose.keypoints) for size, pose in zip(sizes, given)]
+    return [pose.keypoints for pose in given]
 
 
 def source_files(texts: Sequence[str]) -> list[Path]:

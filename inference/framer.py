@@ -82,7 +82,7 @@ class Framer:
         Args:
             photo: upright, in sRGB.
             keypoints: (18, 2) of (y, x) in pixels of the photo, if known.
-            needed: whether keypoints and mask are needed.
+            needed: whether the person must be found.
 
         Raises:
             NoPersonError: `needed`, and no person is found.
@@ -90,17 +90,18 @@ class Framer:
         """
         size = (photo.height, photo.width)
         found = self._found(name, photo, keypoints, needed)
-        if found is None:
-            return Person(name, photo, Framing.of(size, self.frame))
-        points = found.keypoints if keypoints is None else keypoints
-        framing = Framing.around(points, self.placement, size, found.mask) if self.around_person else None
+        points, mask = (found.keypoints, found.mask) if found else (None, None)
+        points = points if keypoints is None else keypoints
+        whole = Framing.of(size, self.frame)
+        if points is None:
+            return Person(name, photo, whole)
+        framing = Framing.around(points, self.placement, size, mask) if self.around_person else whole
         if framing is None:
-            framing = Framing.of(size, self.frame)
-            if self.around_person:
-                self.say(f"note: {name}: neither nose nor hips are found with the neck; using the whole photo")
+            self.say(f"note: {name}: neither nose nor hips are found with the neck; using the whole photo")
         elif crop_of(points) == "shoulders":
             self.say(f"note: {name}: shows no more than head and shoulders; the model invents the rest")
-        return Person(name, photo, framing, framing.points(points), found.mask)
+        framing = framing or whole
+        return Person(name, photo, framing, framing.points(points), mask)
 
     def _found(self, name: str, photo: Image.Image, keypoints: np.ndarray | None, needed: bool) -> FoundPerson | None:
         """Find the person of a source photo, the one nearest to `keypoints` if they are given."""
@@ -115,7 +116,8 @@ class Framer:
         except InputError as error:
             if needed or (self.person is not None and not isinstance(error, NoPersonError)):
                 raise
-            self.say(f"note: {str(error).removesuffix('.')}; using the whole photo")
+            if keypoints is None:
+                self.say(f"note: {error}; using the whole photo")
             return None
 
     def pose(self, photo: Image.Image, where: str) -> np.ndarray:

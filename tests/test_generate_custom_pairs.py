@@ -14,8 +14,10 @@ import pose_transfer_train
 from datasets.layouts import load_pairs
 from datasets.pair_lists import read_annotations, write_annotations
 from demo.drawn_people import draw_dataset
-from inference.pose_estimation import DETECTOR, DETECTOR_SIDE, POSE, PoseEstimator
+from inference import dwpose
+from inference.dwpose import DETECTOR, DETECTOR_SIDE, POSE, DWPose
 from tests.inference import networks
+from tests.inference.estimators import NobodyFound
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 
@@ -119,7 +121,8 @@ def networks_of(tmp_path, monkeypatch):
     pytest.importorskip("rtmlib")
     pytest.importorskip("onnxruntime")
     (tmp_path / POSE).write_bytes(networks.brightest_point(64, 48))
-    monkeypatch.setattr(generate_custom_pairs, "PoseEstimator", lambda: PoseEstimator(tmp_path))
+    monkeypatch.setattr(dwpose, "BlazePose", NobodyFound)  # there are no masks
+    monkeypatch.setattr(generate_custom_pairs, "create_estimator", lambda name: DWPose(tmp_path))
 
     def write(boxes):
         (tmp_path / DETECTOR).write_bytes(networks.detector(boxes, DETECTOR_SIDE))
@@ -143,6 +146,21 @@ def test_keypoints_found_in_the_photos(photos, networks_of, capsys):
     pairs = load_pairs(root, "test", "custom")
     assert len(pairs) == 6
     assert abs(pairs[0].source_keypoints - [203.5 * 256 / 440, 123.5 * 176 / 300]).max() < 4
+
+
+def test_keypoints_estimated_without_a_download(photos):
+    """BlazePose finds the joints of drawn people where they are."""
+    for path in photos.glob("*/*.jpg"):
+        with Image.open(path) as image:
+            image.resize((225, 330)).save(path)
+    truth = load_pairs(run(photos), "test", "custom")
+    keypoints = {pair.source: pair.source_keypoints for pair in truth}
+    estimated = load_pairs(run(photos, *ESTIMATED, "--estimator", "blazepose", frame=[]), "test", "custom")
+    errors = []
+    for pair in estimated:
+        both = (pair.source_keypoints != -1).all(axis=1) & (keypoints[pair.source] != -1).all(axis=1)
+        errors += np.linalg.norm(pair.source_keypoints - keypoints[pair.source], axis=1)[both].tolist()
+    assert len(errors) >= 20 and np.median(errors) < 5
 
 
 def test_nobody_found_in_the_photos(photos, networks_of, capsys):

@@ -116,7 +116,7 @@ def test_fit_to_given_keypoints(photos, tmp_path):
     for number, file in enumerate((photos / "own" / "keypoints.csv", tmp_path / "small.csv")):
         output = tmp_path / str(number)
         arguments = ["--source", photos / "anna.jpg", "--pose", "arms_out_front", "--output", output, *FAST]
-        assert run(*arguments, "--fit", "--source-keypoints", file) == 0
+        assert run(*arguments, "--fit", "--source-keypoints", file, "--framing", "photo") == 0
         lit = np.argwhere(np.array(Image.open(output / "skeletons" / "anna_to_arms_out_front.png")).any(axis=2))
         sizes.append(np.ptp(lit[:, 0]))
     assert sizes[1] / sizes[0] == pytest.approx(0.6, abs=0.04)
@@ -320,3 +320,35 @@ def test_an_output_that_is_a_file(photos, capsys):
 def test_what_is_missing_is_named(capsys):
     assert run("--source", "a.jpg", "--pose", "standing_front") == 1
     assert "error: command line: --output is missing" in capsys.readouterr().err
+
+
+def test_a_small_person_in_a_landscape(photos, tmp_path, capsys):
+    """The person is framed; the result is the photo in its own size, with its own background to the bit."""
+    photo = Image.new("RGB", (1600, 900), (200, 200, 200))
+    photo.paste(Image.open(photos / "anna.jpg"), (1100, 250))
+    photo.save(tmp_path / "me.png")
+    arguments = ["--source", tmp_path / "me.png", "--pose", "standing_back", *FAST]
+    assert run(*arguments, "--background", "keep", "--output", tmp_path / "kept") == 0
+    assert run(*arguments, "--photo-shape", "--output", tmp_path / "placed") == 0
+    assert run(*arguments, "--framing", "photo", "--output", tmp_path / "whole") == 0
+    kept, placed = (np.asarray(Image.open(tmp_path / name / "me_to_standing_back.png")) for name in ("kept", "placed"))
+    assert kept.shape == placed.shape == (900, 1600, 3)
+    assert np.array_equal(kept[:, :1000], np.asarray(photo)[:, :1000])
+    assert (kept[:, 1100:] != np.asarray(photo)[:, 1100:]).any()
+    shown = {name: np.asarray(Image.open(tmp_path / name / "grid.png").crop((0, 24 + 260, 176, 24 + 516)), int)
+             for name in ("placed", "whole")}  # fmt: skip
+    figures = {
+        name: (np.abs(pixels - pixels[2, 2]).max(axis=2) > 60).any(axis=1).sum() for name, pixels in shown.items()
+    }
+    assert figures["placed"] > 2 * figures["whole"]  # rows of the figure in the source image
+
+
+def test_what_needs_a_person_and_finds_none_writes_nothing(tmp_path, capsys):
+    Image.new("RGB", (300, 400), (90, 90, 90)).save(tmp_path / "wall.png")
+    arguments = ["--source", tmp_path / "wall.png", "--pose", "standing_back", "--output", tmp_path / "out", *FAST]
+    for needs in (["--fit"], ["--background", "keep"], ["--pose", tmp_path / "wall.png"]):
+        assert run(*arguments, *needs) == 1
+        assert "wall" in (message := capsys.readouterr().err) and "no person found" in message
+        assert message.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert run(*arguments) == 0
+    assert "note: wall: no person found" in capsys.readouterr().out
