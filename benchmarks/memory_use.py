@@ -94,7 +94,9 @@ def training_memory(cfg: CfgNode) -> pd.DataFrame:
             ("with checkpointing", model.unet.enable_gradient_checkpointing),
         ):
             switch()
-            table[column] = fixed + table.index * saved_bytes(lambda: model(zero_batch(cfg, 1, True, model)), model)
+            table[column] = fixed + table.index * saved_bytes(
+                lambda: model(zero_batch(cfg, 1, True, model)), model.parameters()
+            )
     return table / GIGA
 
 

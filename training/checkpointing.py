@@ -1,9 +1,9 @@
 """Saving checkpoints in the background, and finding the checkpoint to resume from."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 
@@ -20,34 +20,6 @@ from utils.processes import on_main
 from .log import LOGGER
 from .run_folder import RunFolder
 from .state import Position, TrainingState
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A copy on the CPU of the contents of a checkpoint, to be written while training continues.
-
-    Attributes:
-        position: the progress of training.
-        weights: the trained parameters, or their moving average if there is one.
-        state: what resuming needs besides the weights.
-        cfg: the run's config.
-    """
-
-    position: Position
-    weights: dict[str, Tensor]
-    state: TrainingState
-    cfg: CfgNode
-
-    def write(self, folder: Path) -> None:
-        """Write a checkpoint atomically.
-
-        Raises:
-            InputError: it cannot be written, for example because the disk is full.
-        """
-        advice = "the previous checkpoint is intact: make room, then run the same command again"
-        with new_folder(folder, advice) as partial:
-            self.state.write(partial)
-            write_checkpoint(partial, self.weights, self.cfg, asdict(self.position), {})
 
 
 class Checkpoints:
@@ -99,25 +71,41 @@ class Checkpoints:
         """Return whether the main process has finished writing since the last call of `settle`."""
         return self._writer is not None and self._writer.done()
 
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, position: Position, weights: Mapping[str, Tensor], state: TrainingState) -> None:
         """Begin to write a checkpoint, after the previous one is complete.
+
+        Args:
+            position: the progress of training.
+            weights: a copy on the CPU of the trained parameters, or their moving average if there is one.
+            state: what resuming needs besides the weights.
 
         Raises:
             InputError: the previous one could not be written.
         """
         self.settle()
-        position = self.saved = snapshot.position
-        self._pending = folder = self.run.checkpoint(position.epoch, position.step)
+        self.saved, self._pending = position, self.run.checkpoint(position.epoch, position.step)
         self._saved_at = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        self._writer = writer = Future()
 
         def write() -> None:
-            snapshot.write(folder)
-            self.run.set_newest(folder, self.cfg.ACCELERATE.KEEP_CHECKPOINTS)
-            self.run.prune()
-            LOGGER.info(f"saved {folder}")
+            try:
+                writer.set_result(self._write(position, weights, state))
+            except Exception as error:
+                writer.set_exception(error)
 
-        if self.accelerator.is_main_process:
-            self._writer = _in_background(write)
+        Thread(target=write, daemon=True).start()  # it does not keep the program alive
+
+    def _write(self, position: Position, weights: Mapping[str, Tensor], state: TrainingState) -> None:
+        folder = self.run.checkpoint(position.epoch, position.step)
+        advice = "the previous checkpoint is intact: make room, then run the same command again"
+        with new_folder(folder, advice) as partial:
+            state.write(partial)
+            write_checkpoint(partial, weights, self.cfg, asdict(position), {})
+        self.run.set_newest(folder, self.cfg.ACCELERATE.KEEP_CHECKPOINTS)
+        self.run.prune()
+        LOGGER.info(f"saved {folder}")
 
     def settle(self) -> None:
         """Wait for the checkpoint that is being written.
@@ -125,31 +113,13 @@ class Checkpoints:
         Raises:
             InputError: it could not be written.
         """
-        if self._pending is None:
-            return
-        on_main(self.accelerator, self._join)
-        self.last, self._pending = self._pending, None
+        if self._pending:
+            on_main(self.accelerator, self.finish)
+            self.last, self._pending = self._pending, None
 
     def finish(self) -> None:
         """Like `settle`, for one process that is about to end."""
         if self._writer:
-            self._join()
+            writer, self._writer = self._writer, None
+            writer.result()
             self.last = self._pending
-
-    def _join(self) -> None:
-        writer, self._writer = self._writer, None
-        writer.result()
-
-
-def _in_background(write: Callable[[], None]) -> Future:
-    """Run `write` in a thread that does not keep the program alive."""
-    future: Future = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(write())
-        except Exception as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future

@@ -8,23 +8,19 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """A float32 average of parameters.
+    """A float32 average of the trained parameters, given by name.
 
-    Args:
-        parameters: the trained parameters, by name.
-        decay: decay of the average; the first steps use (1 + step) / (10 + step) while it is smaller.
+    The first steps use (1 + step) / (10 + step) in place of `decay` while it is smaller.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
-        self.parameters = dict(parameters)
-        self.decay = decay
-        self.average: dict[str, Tensor] = {}
+        self.parameters, self.decay = dict(parameters), decay
         self.restart()
 
     @torch.no_grad()
     def restart(self) -> None:
         """Set the average to the current weights."""
-        self.average = {name: p.detach().float().clone() for name, p in self.parameters.items()}
+        self.average: dict[str, Tensor] = {name: p.detach().float().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:

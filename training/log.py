@@ -1,9 +1,9 @@
 """Output of training: console and log files, progress bar, training log and curves."""
 
-import io
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -20,21 +20,16 @@ LINE = {"step": int, "loss": float | None, "lr": float | None, "scores": dict[st
 
 
 def open_log(path: Path | None, console: bool) -> None:
-    """Send the messages of `LOGGER` to a file, to which they are appended, and to the console.
-
-    Args:
-        path: the file, or None.
-        console: whether this process writes to the console.
-    """
-    handlers: list[logging.Handler] = [_Console()] if console else []
-    if path:
-        handlers.append(_File(path, encoding="utf-8"))
-        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    """Send the messages of `LOGGER` to a file, if any, to which they are appended, and to the console if `console`."""
     for old in list(LOGGER.handlers):
         LOGGER.removeHandler(old)
         old.close()
-    for handler in handlers:
-        LOGGER.addHandler(handler)
+    if console:
+        LOGGER.addHandler(_Console())
+    if path:
+        file = _File(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        LOGGER.addHandler(file)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
 
@@ -73,7 +68,7 @@ class ProgressBar(tqdm):
             initial=done,
             desc="training",
             disable=False,
-            file=sys.stderr if sys.stderr.isatty() and not hidden else _Nowhere(),
+            file=sys.stderr if sys.stderr.isatty() and not hidden else open(os.devnull, "w"),
             mininterval=0,
             miniters=1,  # the rate uses every step
             smoothing=0.1,
@@ -101,19 +96,10 @@ class ProgressBar(tqdm):
         self.refresh()
 
 
-class _Nowhere(io.TextIOBase):
-    """Discards all text."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
 class TrainingLog:
     """Writes a JSON line for each logged step and each evaluation.
 
-    Args:
-        path: the file; lines are appended.
-        done: steps of the run so far; lines of later steps belong to an interrupted run and are dropped.
+    Lines are appended to the file `path`; those of steps after `done`, from an interrupted run, are dropped.
     """
 
     def __init__(self, path: Path, done: int) -> None:

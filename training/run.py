@@ -36,7 +36,7 @@ def run_training(cfg: CfgNode) -> int:
         InputError: see `Trainer` and the functions that build its arguments.
     """
     run = RunFolder.of(cfg)
-    run.check_writable()
+    check_writable(run.root, "ACCELERATE.OUTPUT_DIR")
     if cfg.INPUT.CACHE != "off":
         check_writable(Path(cfg.INPUT.CACHE_DIR), "INPUT.CACHE_DIR")
     dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)

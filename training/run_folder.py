@@ -22,12 +22,14 @@ from yacs.config import CfgNode
 
 from models.checkpoints import check_checkpoint
 from utils.errors import InputError
-from utils.files import PARTIAL, check_writable, read_record, write_text
+from utils.files import PARTIAL, read_record, write_text
 from utils.folders import REPLACED, lock_folder
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
-NEWEST_FORM = {"checkpoint": str, "before": list[str] | None}
-BEST_FORM = {"checkpoint": str, "score": str, "value": float}
+FORMS = {
+    NEWEST: {"checkpoint": str, "before": list[str] | None},
+    BEST: {"checkpoint": str, "score": str, "value": float},
+}
 # path of a checkpoint in a run folder
 CHECKPOINT = re.compile(rf"epochs_\d{{3,9}}(_step_\d{{5,9}})?/checkpoints({re.escape(REPLACED)})?")
 
@@ -51,10 +53,6 @@ class RunFolder:
     def of(cls, cfg: CfgNode) -> "RunFolder":
         names = cfg.ACCELERATE
         return cls(Path(names.OUTPUT_DIR) / names.PROJECT_NAME / names.RUN_NAME)
-
-    def check_writable(self) -> None:
-        """Raise `InputError` if the folder cannot be written to."""
-        check_writable(self.root, "ACCELERATE.OUTPUT_DIR")
 
     def lock(self) -> None:
         """Lock the folder if it exists, see `lock_folder`."""
@@ -119,7 +117,7 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         """Return the checkpoints that a run can resume from, newest first; some may be damaged."""
-        record = self._read_pointer(NEWEST, NEWEST_FORM)
+        record = self._read_pointer(NEWEST)
         return [self.root / path for path in _paths(record)] if record else []
 
     def best(self) -> dict | None:
@@ -128,7 +126,7 @@ class RunFolder:
         Raises:
             InputError: the file that names it is damaged.
         """
-        return self._read_pointer(BEST, BEST_FORM)
+        return self._read_pointer(BEST)
 
     def set_newest(self, checkpoint: Path, keep: int = 2) -> None:
         """Record the newest checkpoint, and the `keep` - 1 checkpoints before it."""
@@ -168,11 +166,11 @@ class RunFolder:
         record = {"checkpoint": checkpoint.relative_to(self.root).as_posix(), **facts}
         write_text(self.root / name, json.dumps(record) + "\n")
 
-    def _read_pointer(self, name: str, form: Mapping[str, Any]) -> dict | None:
+    def _read_pointer(self, name: str) -> dict | None:
         path, advice = self.root / name, "correct or remove it"
         if not path.exists():
             return None
-        record = read_record(path, form, advice)
+        record = read_record(path, FORMS[name], advice)
         for checkpoint in _paths(record):
             if not CHECKPOINT.fullmatch(checkpoint):
                 raise InputError(f"{path}: names {checkpoint!r}, expected epochs_XXX/checkpoints; {advice}")

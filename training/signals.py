@@ -44,27 +44,22 @@ class StopSignals:
             raise KeyboardInterrupt
 
 
-class StepFlags(NamedTuple):
-    """Requests and facts of a process after an optimizer step. In a report, a flag is set if any process sets it.
+class StepReport(NamedTuple):
+    """An optimizer step: mean loss, gradient norm, and requests and facts after it.
 
     Attributes:
+        loss, norm: scalars; on the device in the report of a process.
         time_is_up, signalled: training has to end.
         save: a checkpoint is due.
         written: the checkpoint in the background is written, or has failed.
     """
 
+    loss: float | Tensor
+    norm: float | Tensor
     time_is_up: bool = False
     signalled: bool = False
     save: bool = False
     written: bool = False
-
-
-class StepReport(NamedTuple):
-    """An optimizer step over all processes: mean loss, gradient norm and flags."""
-
-    loss: float
-    norm: float
-    flags: StepFlags
 
 
 class StepReports:
@@ -77,8 +72,12 @@ class StepReports:
         self.accelerator = accelerator
         self._pending: list[tuple[Tensor, torch.cuda.Event | None]] = []
 
-    def push(self, loss: Tensor, norm: Tensor, flags: StepFlags) -> list[StepReport]:
-        """Send this process's part of a step's report; return the reports that have arrived."""
+    def push(self, report: StepReport) -> list[StepReport]:
+        """Send this process's report of a step; return the reports that have arrived.
+
+        They have the means of loss and norm over the processes, and the flags that any process has set.
+        """
+        loss, norm, *flags = report
         parts = [loss, norm.to(loss), *(loss.new_full((), flag) for flag in flags)]
         numbers = self.accelerator.reduce(torch.stack(parts), "mean")
         host, event = numbers, None
@@ -88,18 +87,15 @@ class StepReports:
             event = torch.cuda.Event()
             event.record()
         self._pending.append((host, event))
-        return self._read(leave=STEPS_LATE.get(numbers.device.type, 0))
+        return self.arrived(leave=STEPS_LATE.get(numbers.device.type, 0))
 
-    def flush(self) -> list[StepReport]:
-        """Wait for the outstanding reports and return them."""
-        return self._read(leave=0)
-
-    def _read(self, leave: int) -> list[StepReport]:
-        arrived = []
+    def arrived(self, leave: int = 0) -> list[StepReport]:
+        """Return the outstanding reports but for the last `leave`; wait for them."""
+        reports = []
         while len(self._pending) > leave:
             numbers, event = self._pending.pop(0)
             if event:
                 event.synchronize()
             loss, norm, *flags = numbers.tolist()
-            arrived.append(StepReport(loss, norm, StepFlags(*(flag > 0 for flag in flags))))
-        return arrived
+            reports.append(StepReport(loss, norm, *(flag > 0 for flag in flags)))
+        return reports
