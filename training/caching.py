@@ -91,9 +91,6 @@ def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, wo
     Args:
         row: returns a row by its number, before `encode`; loader processes call it.
         encode: turns a batch of rows into the stored rows.
-
-    Raises:
-        InputError: in every process if one of them raises it.
     """
     local = accelerator.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     for check, (part, parts) in (

@@ -23,12 +23,7 @@ from .state import Position, TrainingState
 
 
 class Checkpoints:
-    """The checkpoints of a run, written by the main process in the background.
-
-    Args:
-        run: the run folder.
-        accelerator: all its processes must make the same calls.
-        cfg: a checked config.
+    """The checkpoints of a run, written by the main process in the background; all processes make the same calls.
 
     Attributes:
         last: the newest complete checkpoint.
@@ -72,16 +67,7 @@ class Checkpoints:
         return self._writer is not None and self._writer.done()
 
     def save(self, position: Position, weights: Mapping[str, Tensor], state: TrainingState) -> None:
-        """Begin to write a checkpoint, after the previous one is complete.
-
-        Args:
-            position: the progress of training.
-            weights: a copy on the CPU of the trained parameters, or their moving average if there is one.
-            state: what resuming needs besides the weights.
-
-        Raises:
-            InputError: the previous one could not be written.
-        """
+        """Begin to write a checkpoint, with weights on the CPU, after the previous one is complete (`settle`)."""
         self.settle()
         self.saved, self._pending = position, self.run.checkpoint(position.epoch, position.step)
         self._saved_at = time.monotonic()
@@ -108,11 +94,7 @@ class Checkpoints:
         LOGGER.info(f"saved {folder}")
 
     def settle(self) -> None:
-        """Wait for the checkpoint that is being written.
-
-        Raises:
-            InputError: it could not be written.
-        """
+        """Wait for the checkpoint that is being written; raise `InputError` if it could not be written."""
         if self._pending:
             on_main(self.accelerator, self.finish)
             self.last, self._pending = self._pending, None

@@ -52,13 +52,12 @@ class _Console(logging.Handler):
 class ProgressBar(tqdm):
     """Shows the steps of the whole training with loss, learning rate, images/s and time left.
 
-    It also counts while hidden: the log uses its `format_dict`.
+    It also counts while hidden, as it always is without a terminal: the log uses its `format_dict`.
 
     Args:
         total, done: optimizer steps of the whole training, and those already done.
         images: pairs per step.
         deadline: latest end of training (`time.monotonic()`).
-        hidden: do not show the bar; without a terminal it is always hidden.
     """
 
     def __init__(self, total: int, done: int, images: int, deadline: float, hidden: bool) -> None:
@@ -97,10 +96,7 @@ class ProgressBar(tqdm):
 
 
 class TrainingLog:
-    """Writes a JSON line for each logged step and each evaluation.
-
-    Lines are appended to the file `path`; those of steps after `done`, from an interrupted run, are dropped.
-    """
+    """A file of JSON lines, one for each logged step and each evaluation; those of steps after `done` are dropped."""
 
     def __init__(self, path: Path, done: int) -> None:
         self.path = path
@@ -123,17 +119,14 @@ def read_log(path: Path) -> list[dict]:
 
 def draw_training_curves(lines: Iterable[dict], path: Path) -> None:
     """Plot loss, learning rate and every score over the steps into a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
-        numbers = {**{key: line[key] for key in ("loss", "lr") if key in line}, **(line.get("scores") or {})}
-        for name, value in numbers.items():
+        for name, value in {"loss": line.get("loss"), "lr": line.get("lr"), **(line.get("scores") or {})}.items():
             if value is not None:
                 curves.setdefault(name, []).append((line["step"], value))
     figure = Figure(figsize=(4 * max(1, len(curves)), 3), layout="constrained")
-    FigureCanvasAgg(figure)
     for index, (name, points) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(1, len(curves), index, title=name, xlabel="optimizer step")
         axes.plot(*zip(*points), marker="." if len(points) < 50 else None, color="black", linewidth=1)

@@ -52,10 +52,7 @@ class _Unpinned(TorchFunctionMode):
 def activation_bytes(model: nn.Module, one_pair: dict[str, Tensor], pairs: int) -> int:
     """Bytes that the backward pass of a step of `pairs` pairs keeps; nothing is computed or allocated for it.
 
-    Args:
-        model: in training mode, as it trains.
-        one_pair: a batch of one pair for `model`, for its shapes.
-        pairs: in the batch.
+    The model is in training mode, and `one_pair` is a batch of one pair for it, of which only shapes are used.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, _Unpinned(), torch.compiler.set_stance("force_eager"):
         parameters, buffers = (

@@ -35,15 +35,11 @@ CHECKPOINT = re.compile(rf"epochs_\d{{3,9}}(_step_\d{{5,9}})?/checkpoints({re.es
 
 
 class RunFolder:
-    """The files of one run.
-
-    Attributes:
-        damaged: a message for each damaged checkpoint that `newest` skipped.
-    """
+    """The files of one run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.damaged: list[str] = []
+        self.damaged: list[str] = []  # a message for each damaged checkpoint that `newest` skipped
         self.config = root / "config.yaml"
         self.training_log = root / "training_log.jsonl"
         self.training_curves = root / "training_curves.png"
@@ -69,7 +65,9 @@ class RunFolder:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         self.lock()
-        self.remove_partial_files()
+        for pattern in (f".*{PARTIAL}", f"epochs_*/.*{PARTIAL}", f"epochs_*/checkpoints/.*{PARTIAL}"):
+            for path in self.root.glob(pattern):  # of interrupted writes
+                path.unlink()
         write_text(self.config, config)
         if checkpoint:
             self.best()  # report a damaged file now, not after hours
@@ -121,23 +119,19 @@ class RunFolder:
         return [self.root / path for path in _paths(record)] if record else []
 
     def best(self) -> dict | None:
-        """Return {"checkpoint", "score", "value"} of the best checkpoint, or None if there is none yet.
-
-        Raises:
-            InputError: the file that names it is damaged.
-        """
+        """Return `FORMS[BEST]` of the best checkpoint, or None; raise `InputError` if the record is damaged."""
         return self._read_pointer(BEST)
 
     def set_newest(self, checkpoint: Path, keep: int = 2) -> None:
         """Record the newest checkpoint, and the `keep` - 1 checkpoints before it."""
         before = [path for path in self._checkpoints() if path != checkpoint]
-        self._write_newest([checkpoint, *before[: keep - 1]])
+        self._write_pointer(NEWEST, checkpoint, before=before[: keep - 1])
 
     def drop_newer_than(self, checkpoint: Path) -> None:
         """Make a recorded checkpoint the newest one."""
         checkpoints = self._checkpoints()
         if checkpoint in checkpoints[1:]:
-            self._write_newest(checkpoints[checkpoints.index(checkpoint) :])
+            self._write_pointer(NEWEST, checkpoint, before=checkpoints[checkpoints.index(checkpoint) + 1 :])
 
     def set_best(self, checkpoint: Path, score: str, value: float) -> None:
         self._write_pointer(BEST, checkpoint, score=score, value=value)
@@ -152,19 +146,10 @@ class RunFolder:
                 if not any(folder.parent.iterdir()):
                     folder.parent.rmdir()
 
-    def remove_partial_files(self) -> None:
-        """Remove the temporary files of interrupted writes."""
-        for pattern in (f".*{PARTIAL}", f"epochs_*/.*{PARTIAL}", f"epochs_*/checkpoints/.*{PARTIAL}"):
-            for path in self.root.glob(pattern):
-                path.unlink()
-
-    def _write_newest(self, checkpoints: Sequence[Path]) -> None:
-        newest, *before = checkpoints
-        self._write_pointer(NEWEST, newest, before=[path.relative_to(self.root).as_posix() for path in before])
-
     def _write_pointer(self, name: str, checkpoint: Path, **facts) -> None:
-        record = {"checkpoint": checkpoint.relative_to(self.root).as_posix(), **facts}
-        write_text(self.root / name, json.dumps(record) + "\n")
+        record = {"checkpoint": checkpoint, **facts}
+        text = json.dumps(record, default=lambda path: path.relative_to(self.root).as_posix())
+        write_text(self.root / name, text + "\n")
 
     def _read_pointer(self, name: str) -> dict | None:
         path, advice = self.root / name, "correct or remove it"

@@ -17,16 +17,11 @@ class StopSignals:
     """Context that records SIGTERM and SIGINT, so that training can finish the step and save.
 
     A second signal after more than `REPEAT_SECONDS` raises KeyboardInterrupt.
-
-    Attributes:
-        received: number of the first signal, or None.
-        repeated: whether a second signal arrived.
     """
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self.repeated = False
-        self._since = 0.0
+    received: int | None = None  # number of the first signal
+    repeated = False  # whether a second one arrived
+    _since = 0.0  # time of the first one
 
     def __enter__(self) -> "StopSignals":
         self._old = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -45,21 +40,14 @@ class StopSignals:
 
 
 class StepReport(NamedTuple):
-    """An optimizer step: mean loss, gradient norm, and requests and facts after it.
+    """An optimizer step, and what there is to do after it."""
 
-    Attributes:
-        loss, norm: scalars; on the device in the report of a process.
-        time_is_up, signalled: training has to end.
-        save: a checkpoint is due.
-        written: the checkpoint in the background is written, or has failed.
-    """
-
-    loss: float | Tensor
-    norm: float | Tensor
+    loss: float | Tensor  # mean over the pairs; on the device until it is shared
+    norm: float | Tensor  # of the whole gradient
     time_is_up: bool = False
     signalled: bool = False
-    save: bool = False
-    written: bool = False
+    save: bool = False  # a checkpoint is due
+    written: bool = False  # the checkpoint in the background is written, or has failed
 
 
 class StepReports:
@@ -73,10 +61,7 @@ class StepReports:
         self._pending: list[tuple[Tensor, torch.cuda.Event | None]] = []
 
     def push(self, report: StepReport) -> list[StepReport]:
-        """Send this process's report of a step; return the reports that have arrived.
-
-        They have the means of loss and norm over the processes, and the flags that any process has set.
-        """
+        """Send this process's report of a step; return the reports that have arrived, with the flags of any process."""
         loss, norm, *flags = report
         parts = [loss, norm.to(loss), *(loss.new_full((), flag) for flag in flags)]
         numbers = self.accelerator.reduce(torch.stack(parts), "mean")

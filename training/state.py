@@ -8,7 +8,8 @@ saved. A run can be resumed at any optimizer step; on a CPU, it is bit-identical
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +27,6 @@ from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 from utils.sharding import sharded_like, to_cpu
 from utils.weight_files import read_tensor_file
-
-from .ema import EMA
 
 TENSORS, FACTS = "training_state.safetensors", "training_state.json"
 POSITION_FORM = {"epoch": int, "step": int, "steps_per_epoch": int}
@@ -47,6 +46,43 @@ class Position:
     @property
     def total_steps(self) -> int:
         return self.epoch * self.steps_per_epoch + self.step
+
+
+class EMA:
+    """Exponential moving average of the trained weights in float32, used for sampling.
+
+    The first steps use (1 + step) / (10 + step) in place of `decay` while it is smaller.
+    """
+
+    def __init__(self, parameters: Parameters, decay: float) -> None:
+        self.parameters, self.decay = dict(parameters), decay
+        self.restart()
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Set the average to the current weights."""
+        self.average: dict[str, Tensor] = {name: p.detach().float().clone() for name, p in self.parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Add the current weights, the result of optimizer step `step` (counted from 0)."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.values()), [p.float() for p in self.parameters.values()], weight)
+
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Context in which the parameters hold the average."""
+        own = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._fill(self.average)
+        try:
+            yield
+        finally:
+            self._fill(own)
+
+    @torch.no_grad()
+    def _fill(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(values[name])
 
 
 class TrainingState(NamedTuple):
@@ -79,10 +115,7 @@ class TrainingState(NamedTuple):
 def load_training_state(
     folder: Path, parameters: Parameters, optimizer: Optimizer, scaler: GradScaler | None, ema: EMA | None
 ) -> tuple[Position, dict]:
-    """Restore a training state. The weights of its checkpoint must be loaded before.
-
-    Returns:
-        the position, and the facts in the JSON file.
+    """Restore a training state; return the position and all facts. The checkpoint's weights must be loaded before.
 
     Raises:
         InputError: the files are missing or damaged, or contain other parameters.
@@ -119,10 +152,7 @@ def load_training_state(
 def load_first_moments(folder: Path, model: CFLD, parameters: Parameters, optimizer: Optimizer) -> str:
     """Load Adam's moments for a new run from the published checkpoint that it starts from, if they fit.
 
-    From our checkpoints, a new run takes the weights alone.
-
-    Returns:
-        a line that says whether the moments were loaded, and if not, why.
+    Returns a line that says whether the moments were loaded, and if not, why.
     """
     folder = in_checkout(folder)
     path = folder / PUBLISHED_OPTIMIZER

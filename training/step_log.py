@@ -19,27 +19,19 @@ SETTLED = 50  # steps before a loss can count as a spike
 
 
 class BadSteps(InputError):
-    """Too many consecutive optimizer steps were not finite."""
+    """OPTIMIZER.MAX_BAD_STEPS consecutive optimizer steps were not finite."""
 
 
 @dataclass
 class LossMonitor:
-    """Statistics of losses and gradients. They are the same on all processes, and part of a checkpoint.
+    """Statistics of losses and gradients. They are the same on all processes, and part of a checkpoint."""
 
-    Attributes:
-        skipped: optimizer steps skipped because their loss or gradients were not finite.
-        in_a_row: consecutive skipped steps up to the last step.
-        rollbacks: number of returns to a checkpoint because of skipped steps.
-        steps: number of losses in `mean` and `square`.
-        mean, square: exponential averages of the loss and of its square.
-    """
-
-    skipped: int = 0
-    in_a_row: int = 0
-    rollbacks: int = 0
-    steps: int = 0
-    mean: float = 0.0
-    square: float = 0.0
+    skipped: int = 0  # optimizer steps, because their loss or gradients were not finite
+    in_a_row: int = 0  # consecutive skipped steps up to the last step
+    rollbacks: int = 0  # returns to a checkpoint because of skipped steps
+    steps: int = 0  # losses in the exponential averages
+    mean: float = 0.0  # of the loss
+    square: float = 0.0  # mean of the squared loss
 
     @property
     def std(self) -> float:
@@ -70,14 +62,7 @@ class LossMonitor:
 
 
 class StepLog:
-    """Processes the reports of finished steps, on every process; only the main process writes files.
-
-    Args:
-        cfg: a checked config.
-        accelerator: logs to the trackers.
-        run: the run folder; nothing is written before `open`.
-        dataset: the training pairs.
-        sampler: the order of the pairs.
+    """Processes the reports of finished steps, on every process; only the main process writes files, after `open`.
 
     Attributes:
         done: number of reported steps since the beginning of the run.
@@ -96,12 +81,7 @@ class StepLog:
         self.bar: ProgressBar | None = None
 
     def open(self, deadline: float, tracker_id: str) -> None:
-        """Start the trackers, the progress bar and the training log.
-
-        Args:
-            deadline: end of training (`time.monotonic()`).
-            tracker_id: identifies the run in trackers.
-        """
+        """Start the trackers, the progress bar, which knows the deadline, and the training log."""
         names, main = self.cfg.ACCELERATE, self.accelerator.is_main_process
         self.accelerator.init_trackers(
             names.PROJECT_NAME,
@@ -133,11 +113,7 @@ class StepLog:
             self._lines.write(step=self.done, **facts)
 
     def add(self, report: StepReport, lr: float) -> None:
-        """Process the report of the next step, which used the learning rate `lr`.
-
-        Raises:
-            BadSteps: OPTIMIZER.MAX_BAD_STEPS consecutive steps were not finite.
-        """
+        """Process the report of the next step, or raise `BadSteps`; `lr` is the step's learning rate."""
         self.done += 1
         self.bar.step(report.loss, lr)
         monitor, loss = self.monitor, report.loss

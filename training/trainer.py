@@ -32,26 +32,18 @@ from utils.sharding import to_cpu, unsharded, whole
 
 from .changed_settings import changes_note, check_same_order, pair_order, training_settings
 from .checkpointing import Checkpoints
-from .ema import EMA
 from .log import LOGGER, open_log
 from .memory import needs_checkpointing
 from .report import record_evaluation
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
 from .signals import StepReport, StepReports, StopSignals
-from .state import Position, TrainingState, load_first_moments, load_training_state
+from .state import EMA, Position, TrainingState, load_first_moments, load_training_state
 from .step_log import BadSteps, LossMonitor, StepLog
 
 
 class Trainer:
-    """Trains a model under Accelerate.
-
-    Args:
-        cfg: a checked config.
-        accelerator: see `make_accelerator`.
-        model: with its initial weights, on any device.
-        dataset, evaluator: of the training pairs, and of the test pairs.
-        run: the run folder; nothing is written before `train`.
+    """Trains a model with initial weights under Accelerate; nothing is written before `train`.
 
     Raises:
         InputError: the batch cannot be divided, no epoch is left to train, or the newest checkpoint does not match
@@ -70,13 +62,9 @@ class Trainer:
         self.cfg, self.accelerator, self.run = cfg, accelerator, run
         self.dataset, self.evaluator = dataset, evaluator
         self.accumulation = cfg.ACCELERATE.GRADIENT_ACCUMULATION_STEPS
+        rank, world = accelerator.process_index, accelerator.num_processes
         self.sampler = GlobalBatchSampler(
-            len(dataset),
-            cfg.INPUT.BATCH_SIZE,
-            accelerator.process_index,
-            accelerator.num_processes,
-            self.accumulation,
-            cfg.ACCELERATE.SEED,
+            len(dataset), cfg.INPUT.BATCH_SIZE, rank, world, self.accumulation, cfg.ACCELERATE.SEED
         )
         self.steps_per_epoch = len(self.sampler) // self.accumulation
         self.order = pair_order(cfg, dataset, self.steps_per_epoch)
@@ -137,10 +125,7 @@ class Trainer:
         return f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}"
 
     def train(self) -> int:
-        """Train until all epochs are done, the time is up or a signal arrives.
-
-        Returns:
-            exit status: 0, or 128 + the number of the signal.
+        """Train until all epochs are done, the time is up or a signal arrives; return the exit status.
 
         Raises:
             InputError: too many consecutive steps are not finite, or a file cannot be read or written.
@@ -175,8 +160,9 @@ class Trainer:
 
     def _train(self) -> int:
         try:
-            if self.checkpoints.last and self._evaluation_due() and on_main(self.accelerator, self._unscored):
-                self._evaluate()  # the evaluation of this checkpoint was interrupted
+            if (last := self.checkpoints.last) and self._evaluation_due():
+                if not on_main(self.accelerator, lambda: read_progress(last).get("scores")):
+                    self._evaluate()  # the evaluation of this checkpoint was interrupted
             while self.position.epoch < self.cfg.OPTIMIZER.EPOCHS and not self.ending:
                 try:
                     self._train_epoch()
@@ -199,12 +185,8 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         """Return whether the current position is one at which every run saves and evaluates a checkpoint."""
-        epoch, config = self.position.epoch, self.cfg
-        last = epoch == config.OPTIMIZER.EPOCHS
-        return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
-
-    def _unscored(self) -> bool:
-        return not read_progress(self.checkpoints.last).get("scores")
+        epoch, last = self.position.epoch, self.cfg.OPTIMIZER.EPOCHS
+        return self.position.step == 0 and (epoch == last or epoch % self.cfg.ACCELERATE.EVAL_PERIOD == 0)
 
     def _signal_status(self) -> int:
         LOGGER.info(f"stopped by a signal; run again to resume from {self.checkpoints.last or 'the beginning'}")
@@ -244,12 +226,7 @@ class Trainer:
         self._process(self.reports.arrived())
 
     def _process(self, reports: list[StepReport]) -> bool:
-        """Process the reports of steps; return whether one of them asks for a checkpoint.
-
-        Raises:
-            BadSteps: too many consecutive steps were not finite.
-            InputError: a checkpoint could not be written.
-        """
+        """Process the reports of steps, or raise `BadSteps`; return whether one of them asks for a checkpoint."""
         for report in reports:
             if report.written:
                 self.checkpoints.settle()
@@ -261,8 +238,7 @@ class Trainer:
     def _step(self, batches: Iterator[dict[str, Tensor]], epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run one optimizer step; a step whose gradient norm is not finite changes neither weights nor moments.
 
-        Returns:
-            this process's mean loss and the norm of the whole gradient, both still on the device.
+        Returns this process's mean loss and the norm of the whole gradient, both still on the device.
         """
         rank, losses = self.accelerator.process_index, []
         seed, number = self.cfg.ACCELERATE.SEED, epoch * self.steps_per_epoch + step
@@ -294,11 +270,7 @@ class Trainer:
         return self.learning_rate(number) * self.cfg.OPTIMIZER.ROLLBACK_LR_RATE**self.steps.monitor.rollbacks
 
     def _roll_back(self, error: BadSteps) -> None:
-        """Return to the last checkpoint with a lower learning rate.
-
-        Raises:
-            InputError: there is no checkpoint, or OPTIMIZER.ROLLBACKS is used up.
-        """
+        """Return to the last checkpoint with a lower learning rate, if there is one and OPTIMIZER.ROLLBACKS allows."""
         self.checkpoints.settle()
         config, rollbacks, checkpoint = self.cfg.OPTIMIZER, self.steps.monitor.rollbacks + 1, self.checkpoints.last
         if checkpoint is None or rollbacks > config.ROLLBACKS:
