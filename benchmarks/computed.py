@@ -19,7 +19,7 @@ from torch._subclasses import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 from yacs.config import CfgNode
 
 from benchmarks.published_way import Batch
@@ -36,19 +36,6 @@ from training.memory import BYTES_A_PARAMETER, saved_bytes
 
 GIGA = 1e9
 PAIRS, IMAGES = (1, 2, 8), (1, 8)
-
-
-class FlopCounter(TorchDispatchMode):
-    """Sums what torch's registry says of every operation; `FlopCounterMode` also follows modules, and fails where a
-    parameter is the argument of one."""
-
-    total = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        count = flop_registry.get(function._overloadpacket)
-        self.total += count(*args, **(kwargs or {}), out_val=result) if count else 0
-        return result
 
 
 class PeakMemory(TorchDispatchMode):
@@ -74,9 +61,9 @@ def _storages(tree: object) -> dict[int, UntypedStorage]:
 
 
 def tera_flop(work: Callable[[], object]) -> float:
-    with FlopCounter() as counter:
+    with FlopCounterMode(display=False) as counter:
         work()
-    return counter.total / 1e12
+    return counter.get_total_flops() / 1e12
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -131,9 +118,10 @@ def training_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
 def sampling_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
     """Of one image. Published: all guidance branches; ours: those whose coefficient is not 0."""
     settings, counts = SamplingSettings.of(cfg), {}
+    model.eval().requires_grad_(False)
     kind, scales = settings.guidance_type, settings.guidance_scales
     for way, table in {"published": GUIDANCE[kind](scales), "ours": guidance_branches(kind, scales)}.items():
-        stages, _ = sampling_stages(cfg, model.eval(), 1, [branch for branch, _ in table])
+        stages, _ = sampling_stages(cfg, model, 1, [branch for branch, _ in table])
         stage = {name: tera_flop(work) for name, work in stages.items()}
         counts[way] = stage["encode"] + settings.num_inference_steps * stage["U-Net"] + stage["VAE decode"]
     return counts

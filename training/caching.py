@@ -88,9 +88,7 @@ def cached_inputs(cfg: CfgNode, accelerator: Accelerator, dataset: TrainPairs, v
 def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, workers: int) -> None:
     """Build the missing and damaged shards, each by one process; then those that are missing on this machine.
 
-    Args:
-        row: returns a row by its number, before `encode`; loader processes call it.
-        encode: turns a batch of rows into the stored rows.
+    Loader processes call `row` with the number of a row; `encode` turns a batch of them into the stored rows.
     """
     local = accelerator.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     for check, (part, parts) in (

@@ -23,17 +23,12 @@ from .state import Position, TrainingState
 
 
 class Checkpoints:
-    """The checkpoints of a run, written by the main process in the background; all processes make the same calls.
-
-    Attributes:
-        last: the newest complete checkpoint.
-        saved: position of the newest checkpoint, which may not be complete yet.
-    """
+    """The checkpoints of a run, written by the main process in the background; all processes make the same calls."""
 
     def __init__(self, run: RunFolder, accelerator: Accelerator, cfg: CfgNode) -> None:
         self.run, self.accelerator, self.cfg = run, accelerator, cfg
-        self.last: Path | None = None
-        self.saved: Position | None = None
+        self.last: Path | None = None  # the newest complete checkpoint
+        self.saved: Position | None = None  # of the newest checkpoint, which may not be complete yet
         self._pending: Path | None = None
         self._writer: Future | None = None
         self._saved_at = time.monotonic()

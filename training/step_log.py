@@ -62,12 +62,7 @@ class LossMonitor:
 
 
 class StepLog:
-    """Processes the reports of finished steps, on every process; only the main process writes files, after `open`.
-
-    Attributes:
-        done: number of reported steps since the beginning of the run.
-        monitor: statistics of the reported losses.
-    """
+    """Processes the reports of finished steps, on every process; only the main process writes files, after `open`."""
 
     def __init__(
         self, cfg: CfgNode, accelerator: Accelerator, run: RunFolder, dataset: TrainPairs, sampler: GlobalBatchSampler
@@ -75,7 +70,7 @@ class StepLog:
         self.cfg, self.accelerator, self.run = cfg, accelerator, run
         self.dataset, self.sampler = dataset, sampler
         self.steps_per_epoch = len(sampler) // sampler.accumulation
-        self.done, self.monitor = 0, LossMonitor()
+        self.done, self.monitor = 0, LossMonitor()  # reported steps since the beginning of the run
         self._losses: list[float] = []  # since the last logged step
         self._lines: TrainingLog | None = None
         self.bar: ProgressBar | None = None
