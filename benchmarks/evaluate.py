@@ -1,12 +1,12 @@
 """The scores here and in scikit-image, which only this module needs, on the same images."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from benchmarks.workloads import Workload
 from evaluation.metrics.similarity import psnr, ssim, ssim_256
 from evaluation.scores import NETWORK_BATCH, PIXEL_BATCH, in_batches
 
@@ -19,7 +19,7 @@ SCORES = {  # ours, and scikit-image's of one image (3, H, W) as the published p
 }
 
 
-def scoring(name: str, way: str, images: int) -> Workload:
+def scoring(name: str, way: str, images: int) -> Callable[[], torch.Tensor]:
     """A score of random images of 8 bits in float32, ours on the GPU where there is one; returns the scores (B,)."""
     pred, target = torch.randint(256, (2, images, 3, *SIZE), generator=torch.Generator().manual_seed(0)) / 255
     ours, reference = SCORES[name]

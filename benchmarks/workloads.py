@@ -116,8 +116,7 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Workload:
 
 
 def loading(cfg: CfgNode, pairs: Sequence[Pair]) -> Workload:
-    """Loading all pairs on one core; returns the condition images (B, 3, h, w) of the last batch."""
-    torch.set_num_threads(1)
+    """Loading all pairs in this process; returns the condition images (B, 3, h, w) of the last batch."""
     cv2.setNumThreads(0)
     dataset = TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
     if cfg.INPUT.CACHE != "off":
