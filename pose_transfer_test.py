@@ -10,6 +10,7 @@ and scores are written to outputs/<project>/<run>/generated/<height>x<width>/.
 from evaluation.checkpoint_evaluation import evaluate_checkpoint
 from models.checkpoints import checkpoint_config
 from training.run_folder import RunFolder
+from utils.files import check_writable
 from utils.processes import entrypoint, parse_arguments
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     arguments = parse_arguments(__doc__)
     cfg = checkpoint_config(arguments.config_file, arguments.opts)
     run = RunFolder.of(cfg)
-    run.check_writable()
+    check_writable(run.root, "ACCELERATE.OUTPUT_DIR")
     evaluate_checkpoint(cfg, run.generated(cfg.TEST.IMG_SIZE))
 
 

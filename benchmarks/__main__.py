@@ -12,18 +12,93 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import diffusers
+import pandas as pd
 import torch
 
-from benchmarks.presets import FEWER, PRESETS, Preset
-from benchmarks.suite import BENCHMARKS, FLOP, Tables
+from benchmarks import workloads
+from benchmarks.computed import counted, sampling_memory, training_memory
+from benchmarks.presets import FEWER, FULL_SIZE, PRESETS, Preset
+from benchmarks.published_way import WAYS
+from benchmarks.timing import compare, scaling
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, write_text
+
+FLOP = "TFLOP"  # title of the table of counts, whose last row is at full size
+Tables = dict[str, pd.DataFrame]  # by title
+
+
+def train(preset: Preset, folder: Path) -> Tables:
+    """A training step with its loading, and how it scales."""
+    size, pairs = preset.pairs, workloads.write_pairs(folder, max(preset.dataset, *preset.datasets))
+    processes = [n for n in preset.processes if n <= (torch.cuda.device_count() or os.cpu_count())]
+    threads = max(1, torch.get_num_threads() // max(processes))
+
+    def build(way: str = "ours", batch: int = size, dataset: int = preset.dataset) -> tuple:
+        cfg = preset.settings(way, "INPUT.CACHE_DIR", str(folder / "cache"), "INPUT.BATCH_SIZE", str(batch))
+        return workloads.training, cfg, way, pairs[:dataset]
+
+    points = {
+        **{("batch", n): (build(batch=n), n) for n in preset.batches},
+        **{("dataset", n): (build(dataset=n), size) for n in preset.datasets},
+        **{("processes", n): (build(batch=n * size), size, n, threads) for n in processes},
+    }
+    flop, ways = flop_table("train", preset), {way: build(way) for way in WAYS}
+    useful = size * flop["ours"].iloc[0]
+    return {
+        f"a step of {size} pairs": compare(ways, preset.rounds, size, preset.precision, useful),
+        "scaling, ms a pair": scaling(points, preset.rounds),
+        FLOP: flop,
+    }
+
+
+def sample(preset: Preset, _: Path) -> Tables:
+    """Sampling from source images and poses, in batches."""
+    flop, tables = flop_table("sample", preset), {}
+    for n in preset.images:
+        ways = {way: (workloads.sampling, preset.settings(way), way, n) for way in WAYS}
+        tables[f"batch of {n}"] = compare(ways, preset.rounds, n, preset.precision, n * flop["ours"].iloc[0])
+    return tables | {FLOP: flop}
+
+
+def flop_table(name: str, preset: Preset) -> pd.DataFrame:
+    """TFLOP of one pair or image: of the preset, then at full size."""
+    rows = [counted(name, preset.config, preset.opts), counted(name, FULL_SIZE)]
+    table = pd.DataFrame(rows, pd.Index([preset.config, f"full size, {FULL_SIZE}"], name="config"))
+    return table.assign(ratio=table["published"] / table["ours"])
+
+
+def loader(preset: Preset, folder: Path) -> Tables:
+    """Loading pairs on one core, from image files and from each kind of cache."""
+    pairs, cache = workloads.write_pairs(folder, preset.loader_pairs), ("INPUT.CACHE_DIR", str(folder / "cache"))
+    settings = {kind: preset.settings("ours", *cache, "INPUT.CACHE", kind) for kind in ("off", "photos", "latents")}
+    ways = {kind: (workloads.loading, cfg, pairs) for kind, cfg in settings.items()}
+    return {f"{len(pairs)} pairs by INPUT.CACHE": compare(ways, preset.rounds, len(pairs), threads=1)}
+
+
+def evaluate(preset: Preset, _: Path) -> Tables:
+    """The scores beside scikit-image's, one thread each."""
+    from benchmarks.evaluate import SCORES, scoring  # scikit-image is not among requirements.txt
+
+    tables, images = {}, preset.scored_images
+    for name in SCORES:
+        ways = {way: (scoring, name, way, images) for way in ("scikit-image", "ours")}
+        tables[f"{name} of {images} images"] = compare(ways, preset.rounds, images, threads=1)
+    return tables
+
+
+def memory(*_) -> Tables:
+    """GB at full size, computed with shapes alone."""
+    cfg = Preset(FULL_SIZE).settings("ours")
+    return {"GB of training": training_memory(cfg), "GB of sampling": sampling_memory(cfg)}
+
+
+BENCHMARKS = {"train": train, "sample": sample, "loader": loader, "evaluate": evaluate, "memory": memory}
 
 
 def conditions_of(preset: Preset) -> dict[str, str | int]:
@@ -41,14 +116,6 @@ def conditions_of(preset: Preset) -> dict[str, str | int]:
         "steps": cfg.TEST.NUM_INFERENCE_STEPS,
         "precision": preset.precision,
     }
-
-
-def check_counts(results: Mapping[str, Tables]) -> None:
-    """Raise `InputError` where ours needs more FLOP at full size than `FEWER` allows."""
-    for name in results.keys() & FEWER.keys():
-        found = results[name][FLOP]["ratio"].iloc[-1]
-        if found < FEWER[name]:
-            raise InputError(f"{name}: ours needs {found:.2f} times fewer FLOP at full size, expected {FEWER[name]}")
 
 
 @one_line_errors
@@ -78,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, tables in results.items()
         }
         write_text(options.json, json.dumps({"machine": machine, **rows}, indent=1) + "\n")
-    check_counts(results)
+    for name in results.keys() & FEWER.keys():
+        found = results[name][FLOP]["ratio"].iloc[-1]
+        if found < FEWER[name]:
+            raise InputError(f"{name}: ours needs {found:.2f} times fewer FLOP at full size, expected {FEWER[name]}")
 
 
 if __name__ == "__main__":

@@ -16,30 +16,18 @@ COMMON = ("MODEL.RANDOM_WEIGHTS", "True", "MODEL.COND_STAGE_CONFIG.DROP_PATH_RAT
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of one run of the benchmarks.
+    """Sizes of one run of the benchmarks."""
 
-    Attributes:
-        config: YAML file of the model.
-        opts: settings of both ways of working.
-        ours: settings of ours alone, beside those of `WAYS`.
-        pairs: in a training batch.
-        dataset: pairs of the training set.
-        images: batch sizes of sampling.
-        rounds: measured runs of every workload.
-        loader_pairs, scored_images: of the benchmarks `loader` and `evaluate`.
-        batches, datasets, processes: over which the training step of ours is scaled.
-    """
-
-    config: str
-    opts: tuple[str, ...] = ()
-    ours: tuple[str, ...] = ()
-    pairs: int = 2
-    dataset: int = 16
-    images: tuple[int, ...] = (1, 2)
-    rounds: int = 3
+    config: str  # YAML file of the model
+    opts: tuple[str, ...] = ()  # settings of both ways of working
+    ours: tuple[str, ...] = ()  # settings of ours alone, beside those of `WAYS`
+    pairs: int = 2  # in a training batch
+    dataset: int = 16  # pairs of the training set
+    images: tuple[int, ...] = (1, 2)  # batch sizes of sampling
+    rounds: int = 3  # measured runs of every workload
     loader_pairs: int = 16
     scored_images: int = 100
-    batches: tuple[int, ...] = (1, 2, 4)
+    batches: tuple[int, ...] = (1, 2, 4)  # over these sizes, the training step of ours is scaled
     datasets: tuple[int, ...] = (8, 16, 32)
     processes: tuple[int, ...] = (1, 2)
 

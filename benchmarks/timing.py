@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import resource
-import socket
 import statistics
 import time
 import warnings
@@ -14,6 +13,7 @@ from contextlib import ExitStack
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.utils.other import get_free_port
 from tqdm import tqdm
 
 from utils.errors import InputError
@@ -25,19 +25,12 @@ STATE: dict = {}  # of a worker: its workload, and the result of the last run
 
 
 class Workers(ExitStack):
-    """Processes that run a workload together.
-
-    Args:
-        count: of processes; two or more are data parallel.
-        threads: of each process; 0 for PyTorch's default.
-    """
+    """Processes that run a workload together; two or more are data parallel. 0 threads are PyTorch's default."""
 
     def __init__(self, count: int = 1, threads: int = 0) -> None:
         super().__init__()
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            group = {"MASTER_ADDR": "localhost", "MASTER_PORT": free.getsockname()[1], "WORLD_SIZE": count}
-        group["LOCAL_WORLD_SIZE"] = count
+        group = {"MASTER_ADDR": "localhost", "MASTER_PORT": get_free_port()}
+        group |= {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         if not torch.cuda.is_available():
             group["ACCELERATE_USE_CPU"] = "true"  # without it Accelerate forms no group of CPU processes
         context, self.pools = multiprocessing.get_context("spawn"), []
@@ -61,7 +54,7 @@ def _start(environment: dict[str, object], threads: int) -> None:
 
 
 def prepare(build: Callable, *args) -> float:
-    """Build this process's workload and run it once; returns the seconds of that run, which include compilation."""
+    """Build this process's workload and run it; returns the seconds of that run, which include compilation."""
     STATE["call"] = build(*args)
     return seconds()
 
@@ -105,30 +98,32 @@ def clock() -> float:
 
 
 def compare(
-    builds: Mapping[str, tuple], rounds: int, items: int, precision: str = "no", useful: float | None = None
+    builds: Mapping[str, tuple],
+    rounds: int,
+    items: int,
+    precision: str = "no",
+    useful: float | None = None,
+    threads: int = 0,
 ) -> pd.DataFrame:
-    """Time several ways of doing the same, in turn; a row a way, compared with the first.
+    """Time several ways of doing the same, in turn; a row a way, compared with the first in every round.
 
     Args:
         builds: for each way the arguments of `prepare`.
-        rounds: in each of them every way runs once.
         items: pairs or images in one run.
-        precision: of the workloads.
         useful: TFLOP that one run needs at least; with it, the utilization of the matrix rate is given.
 
     Raises:
         InputError: the results of two ways differ.
     """
     with ExitStack() as stack:
-        workers = {way: stack.enter_context(Workers()) for way in builds}
+        workers = {way: stack.enter_context(Workers(threads=threads)) for way in builds}
         first, results = {}, {}
         for way, worker in tqdm(workers.items(), desc="warming up", leave=False):
             first[way] = worker(prepare, *builds[way])
-            results[way] = [worker(result)]
             worker(seconds)
-            results[way].append(worker(result))
-        reference = next(iter(results.values()))
-        difference = {way: max(map(relative_difference, values, reference)) for way, values in results.items()}
+            results[way] = worker(result)
+        reference, norm = next(iter(results.values())), np.linalg.norm
+        difference = {way: float(norm(values - reference) / norm(reference)) for way, values in results.items()}
         if not all(found < TOLERANCE[precision] for found in difference.values()):
             raise InputError(f"the results differ, so no times are given; relative differences: {difference}")
         times, rates = [], []
@@ -138,25 +133,21 @@ def compare(
                 rates.append(worker(matrix_rate, precision))
         peak = {way: worker(peak_memory) for way, worker in workers.items()}
     times = pd.DataFrame(times)
+    faster = times.rdiv(times.iloc[:, 0], axis=0)
     median = times.median()
     columns = {"median s": median, "least s": times.min(), "most s": times.max(), "per second": items / median}
-    columns |= {"times as fast": median.iloc[0] / median, "difference": difference, "first s": first, "peak GB": peak}
+    columns |= {"times as fast": faster.median(), "least": faster.min(), "most": faster.max()}
+    columns |= {"difference": difference, "first s": first, "peak GB": peak}
     if useful:
         rate = statistics.median(rates)
         columns |= {"utilization": useful / median / rate, "of TFLOP/s": rate}
     return pd.DataFrame(columns).rename_axis("way")
 
 
-def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
-    return float(np.linalg.norm(values - reference) / np.linalg.norm(reference))
-
-
 def scaling(points: Mapping[tuple[str, int], tuple], rounds: int) -> pd.DataFrame:
     """Milliseconds an item by axis and value; every point has processes of its own.
 
-    Args:
-        points: for each (axis, value) the arguments of `prepare`, the items in one run of one process, and the
-            arguments of `Workers`.
+    A point has the arguments of `prepare`, the items in one run of one process, and the arguments of `Workers`.
     """
     rows = []
     for (axis, value), (build, items, *processes) in tqdm(points.items(), desc="scaling", leave=False):

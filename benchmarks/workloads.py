@@ -1,10 +1,6 @@
-"""What is measured: a training step, sampling, and loading training pairs.
+"""What is measured: each function builds a workload; a call of it does the work once and returns its result."""
 
-`training`, `sampling` and `loading` build a workload from a config; a call of it does the work once and returns its
-result.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -22,15 +18,11 @@ from datasets import Pair, TrainPairs
 from datasets.keypoints import FRAME
 from datasets.loaders import loader, pair_sizes, to_device
 from datasets.pairs import GlobalBatchSampler, unpack
-from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators
 from inference.execution import prepare_execution
 from inference.generation import sampling_scheduler, starting_noise
 from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
-from models.conditions import Conditions
-from models.unet import predict_noise
-from models.vae import decode_latents, downscale_factor
 from training.caching import cached_inputs
 from training.memory import needs_checkpointing
 from utils.processes import make_accelerator
@@ -54,38 +46,6 @@ def write_pairs(folder: Path, count: int) -> list[Pair]:
         (source, source_keypoints), (target, target_keypoints) = (image(f"{index}{side}.jpg") for side in "ab")
         pairs.append(Pair(source.name, target.name, source, target, source_keypoints, target_keypoints))
     return pairs
-
-
-def zero_batch(cfg: CfgNode, pairs: int, posteriors: bool, model: CFLD) -> Batch:
-    """A training batch of zeros, with ground truths or their posteriors."""
-    gt, cond, pose = (tuple(cfg.INPUT[part].IMG_SIZE) for part in ("GT", "COND", "POSE"))
-    latents = [model.unet.config.in_channels, *(side // downscale_factor(model.vae) for side in gt)]
-    batch = {"img_cond": torch.zeros(pairs, 3, *cond), "seed": np.arange(pairs)}
-    for side in ("src", "tgt"):
-        batch[f"pose_img_{side}"] = torch.zeros(pairs, 21, *pose)
-        truth = {f"posterior_{side}": (2, *latents)} if posteriors else {f"img_{side}": (3, *gt)}
-        batch |= {name: torch.zeros(pairs, *shape) for name, shape in truth.items()}
-    return batch
-
-
-def sampling_stages(
-    cfg: CfgNode, model: CFLD, images: int, branches: Iterable[Branch]
-) -> tuple[dict[str, Callable[[], object]], Conditions]:
-    """What sampling consists of, the U-Net for one step, and the conditions that all steps need."""
-    batch = zero_batch(cfg, images, True, model)
-    image, pose, posterior = (batch[n].to(model.unet.dtype) for n in ("img_cond", "pose_img_tgt", "posterior_src"))
-    latents = posterior[:, 0]  # (B, C, h, w)
-
-    def encode() -> Conditions:
-        return model.branches(model.encode(image, pose), branches)
-
-    conditions, rows = encode(), latents.repeat(len(branches), 1, 1, 1)
-    stages = {
-        "encode": encode,
-        "U-Net": lambda: predict_noise(model.unet, rows, torch.zeros(len(rows)), conditions),
-        "VAE decode": lambda: decode_latents(model.vae, latents),
-    }
-    return stages, conditions
 
 
 def random_model(cfg: CfgNode, way: str, accelerator: Accelerator) -> CFLD:
@@ -140,8 +100,9 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Workload:
     """Sampling from source images and poses; returns images (B, 3, H, W) in [0, 1], the same in every call."""
     accelerator, settings = make_accelerator(cfg), SamplingSettings.of(cfg)
     device, model = accelerator.device, random_model(cfg, way, accelerator).eval().requires_grad_(False)
-    random, shapes = torch.Generator().manual_seed(0), zero_batch(cfg, images, True, model)
-    image, pose = (torch.rand(shapes[n].shape, generator=random).to(device) for n in ("img_cond", "pose_img_tgt"))
+    random, sizes = torch.Generator().manual_seed(0), pair_sizes(cfg)
+    image = torch.rand(images, 3, *sizes.cond, generator=random).to(device)
+    pose = torch.rand(images, 21, *sizes.pose, generator=random).to(device)
     generators = pair_generators(range(images))
     noise = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
 
@@ -155,18 +116,15 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Workload:
 
 
 def loading(cfg: CfgNode, pairs: Sequence[Pair]) -> Workload:
-    """Loading all pairs on one core; returns the condition images (B, 3, h, w) of the last batch."""
-    torch.set_num_threads(1)
+    """Loading all pairs in this process; returns the condition images (B, 3, h, w) of the last batch."""
     cv2.setNumThreads(0)
     dataset = TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
-    if (
-        cfg.INPUT.CACHE != "off"
-    ):  # a VAE with few channels fills it soon, and its posteriors have the size of the config's
-        vae = AutoencoderKL.load_config(cfg.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH)
-        narrow = {"block_out_channels": [8] * len(vae["block_out_channels"]), "norm_num_groups": 8}
-        dataset.inputs = cached_inputs(
-            cfg, make_accelerator(cfg), dataset, AutoencoderKL.from_config(vae | narrow).eval()
-        )
+    if cfg.INPUT.CACHE != "off":
+        # a VAE with few channels fills it soon, and its posteriors have the size of the config's
+        config = AutoencoderKL.load_config(cfg.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH)
+        narrow = {"block_out_channels": [8] * len(config["block_out_channels"]), "norm_num_groups": 8}
+        vae = AutoencoderKL.from_config(config | narrow).eval()
+        dataset.inputs = cached_inputs(cfg, make_accelerator(cfg), dataset, vae)
     batches = loader(dataset, 0, torch.device("cpu"), sampler=range(len(pairs)), batch_size=LOADED_BATCH)
 
     def call() -> Tensor:

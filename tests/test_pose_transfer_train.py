@@ -25,7 +25,7 @@ from tests import forked
 from tests.parity import published_parameters
 from tests.tiny import folder_of_run, run_main, write_tiny
 from training import signals
-from training.checkpointing import Snapshot
+from training.checkpointing import Checkpoints
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 from utils import processes
@@ -289,7 +289,7 @@ def test_training_goes_back_and_on_with_a_lower_learning_rate(tiny, monkeypatch,
 
 
 def test_a_loss_spike_names_its_pairs(tiny, monkeypatch, capsys):
-    monkeypatch.setattr("training.bad_steps.SETTLED", 3)
+    monkeypatch.setattr("training.step_log.SETTLED", 3)
     fail_from(monkeypatch, 4, 4, 100.0)
     status, run = train(tiny, "run", *BATCH_OF_4, "OPTIMIZER.EPOCHS", "1")
     [event] = events(run, "loss spike")
@@ -303,8 +303,8 @@ def test_a_loss_spike_names_its_pairs(tiny, monkeypatch, capsys):
 
 
 def test_checkpoints_by_steps_and_minutes(tiny, monkeypatch):
-    saved, write = [], Snapshot.write
-    monkeypatch.setattr(Snapshot, "write", lambda self, folder: saved.append(self.position) or write(self, folder))
+    saved, write = [], Checkpoints._write
+    monkeypatch.setattr(Checkpoints, "_write", lambda self, *parts: saved.append(parts[0]) or write(self, *parts))
     opts = [*BATCH_OF_4, "ACCELERATE.KEEP_CHECKPOINTS", "3"]
     status, run = train(tiny, "steps", *opts, "ACCELERATE.CHECKPOINT_STEPS", "3")
     assert status == 0
@@ -327,26 +327,26 @@ def test_a_checkpoint_knows_of_its_last_step(tiny, monkeypatch):
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tiny, monkeypatch):
-    steps, seen, step, write = [], [], Trainer._step, Snapshot.write
+    steps, seen, step, write = [], [], Trainer._step, Checkpoints._write
 
     def counted(self, *args):
         steps.append(None)
         return step(self, *args)
 
-    def slow(self, folder):
+    def slow(self, position, *parts):
         end = time.monotonic() + 60
-        while self.position.total_steps == 2 and len(steps) < 4 and time.monotonic() < end:
+        while position.total_steps == 2 and len(steps) < 4 and time.monotonic() < end:
             time.sleep(0.01)
         seen.append(len(steps))
-        write(self, folder)
+        write(self, position, *parts)
 
     monkeypatch.setattr(Trainer, "_step", counted)
-    monkeypatch.setattr(Snapshot, "write", slow)
+    monkeypatch.setattr(Checkpoints, "_write", slow)
     opts = [*BATCH_OF_4, "OPTIMIZER.EPOCHS", "1"]
     status, run = train(tiny, "run", *opts, "ACCELERATE.CHECKPOINT_STEPS", "2")
     assert status == 0 and seen[0] >= 4
     with monkeypatch.context() as patch:
-        patch.setattr(Snapshot, "write", write)
+        patch.setattr(Checkpoints, "_write", write)
         assert train(tiny, "whole", *opts)[0] == 0
     first, second = (
         load_file(RunFolder(run.root.with_name(name)).checkpoint(1) / "model.safetensors") for name in ("run", "whole")

@@ -22,7 +22,7 @@ from datasets.loaders import loader
 from datasets.pair_inputs import CachedInputs, FileInputs
 from datasets.row_cache import RowCache, digest, tensors_digest
 from models.vae import posterior
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.file_digests import sha256
 from utils.files import read_record, write_text
 from utils.image_tensors import normalize, unit_range
@@ -52,52 +52,43 @@ def cached_inputs(cfg: CfgNode, accelerator: Accelerator, dataset: TrainPairs, v
     Raises:
         InputError: an image cannot be read, or the caches do not fit on the disk.
     """
-    sizes, folder = dataset.sizes, Path(cfg.INPUT.CACHE_DIR)
+    sizes, folder, files = dataset.sizes, Path(cfg.INPUT.CACHE_DIR), FileInputs(dataset.sizes)
     keypoints: dict[Path, np.ndarray] = {}
     for pair in dataset.pairs:
         keypoints[pair.source_path] = pair.source_keypoints
         keypoints[pair.target_path] = pair.target_keypoints
     paths = sorted(keypoints)
     contents = file_digests(paths, folder, accelerator)
-    files = FileInputs(sizes)
+    poses = [digest([keypoints[path].tolist(), sizes.frame]) for path in paths]
+    gt, cond, pose = (f"{height}x{width}" for height, width in (sizes.gt, sizes.cond, sizes.pose))
 
-    def build(kind: str, keys: Sequence[str], row: Row, encode: Encode = lambda rows: rows) -> RowCache:
+    def build(
+        kind: str, keys: Sequence[str], row: Callable[[Path], torch.Tensor], encode: Encode = lambda rows: rows
+    ) -> RowCache:
         cache = RowCache(folder / kind, keys)
-        fill(cache, row, encode, accelerator, cfg.INPUT.NUM_WORKERS)
+        fill(cache, lambda number: row(paths[number]), encode, accelerator, cfg.INPUT.NUM_WORKERS)
         return cache
 
-    def photos(size: tuple[int, int], row: Row) -> RowCache:
-        return build(f"photos_{size[0]}x{size[1]}", contents, row)
-
-    poses = [digest([keypoints[path].tolist(), sizes.frame]) for path in paths]
-    skeletons = build(
-        f"skeletons_{sizes.pose[0]}x{sizes.pose[1]}", poses, lambda i: files.skeleton(paths[i], keypoints[paths[i]])
-    )
-    cond = photos(sizes.cond, lambda i: files.photo(paths[i])) if dataset.min_scale == 1 else None
+    skeletons = build(f"skeletons_{pose}", poses, lambda path: files.skeleton(path, keypoints[path]))
+    photos = build(f"photos_{cond}", contents, files.photo) if dataset.min_scale == 1 else None
     if cfg.INPUT.CACHE == "photos":
-        truths = photos(sizes.gt, lambda i: files.truth(paths[i]))
+        truths = build(f"photos_{gt}", contents, files.truth)
     else:
-        weights = tensors_digest(vae.state_dict().items())[:12]
-        kind = f"latents_{sizes.gt[0]}x{sizes.gt[1]}_{weights}"
-        truths = build(kind, contents, lambda i: files.truth(paths[i]), _encoder(vae, accelerator.device))
-    return CachedInputs({path: row for row, path in enumerate(paths)}, cond, skeletons, truths)
-
-
-def _encoder(vae: AutoencoderKL, device: torch.device) -> Encode:
-    vae.to(device)
-    return lambda pixels: posterior(vae, normalize(unit_range(pixels.to(device)))).half()
+        device, weights = accelerator.device, tensors_digest(vae.to(accelerator.device).state_dict().items())[:12]
+        truths = build(
+            f"latents_{gt}_{weights}",
+            contents,
+            files.truth,
+            lambda pixels: posterior(vae, normalize(unit_range(pixels.to(device)))).half(),
+        )
+    return CachedInputs({path: row for row, path in enumerate(paths)}, photos, skeletons, truths)
 
 
 @torch.no_grad()
 def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, workers: int) -> None:
     """Build the missing and damaged shards, each by one process; then those that are missing on this machine.
 
-    Args:
-        row: returns a row by its number, before `encode`; loader processes call it.
-        encode: turns a batch of rows into the stored rows.
-
-    Raises:
-        InputError: in every process if one of them raises it.
+    Loader processes call `row` with the number of a row; `encode` turns a batch of them into the stored rows.
     """
     local = accelerator.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     for check, (part, parts) in (
@@ -111,8 +102,7 @@ def fill(cache: RowCache, row: Row, encode: Encode, accelerator: Accelerator, wo
         except InputError as caught:
             error = str(caught)
         except (OSError, SafetensorError) as caught:
-            reason = " ".join(str(caught).split())
-            error = f"{cache.folder}: {reason}; set INPUT.CACHE_DIR to another folder, or INPUT.CACHE off"
+            error = f"{cache.folder}: {reason_of(caught)}; set INPUT.CACHE_DIR to another folder, or INPUT.CACHE off"
         for message in filter(None, gather_object([error])):
             raise InputError(message)
 
@@ -123,6 +113,7 @@ def _write(
     order = [number for shard in shards for number in cache.rows(shard)]
     batches = iter(loader(_Rows(row), workers, accelerator.device, sampler=order, batch_size=BATCH_SIZE))
     hidden = not (order and accelerator.is_main_process)
+    cache.folder.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(order), desc=f"caching {cache.folder.name}", unit="image", disable=hidden) as bar:
         for shard in shards:
             rows: list[torch.Tensor] = []
@@ -130,28 +121,26 @@ def _write(
                 encoded = encode(next(batches)).cpu()
                 rows += encoded
                 bar.update(len(encoded))
-            _check_space(cache, rows[0].nbytes * len(rows))
+            free, needed = shutil.disk_usage(cache.folder).free, rows[0].nbytes * len(rows)
+            if free < 2 * needed:
+                raise InputError(
+                    f"{cache.folder}: {free >> 20} MiB free on the disk, the cache needs "
+                    f"{needed * len(cache.shards) >> 20} MiB; make room, set INPUT.CACHE_DIR to a folder on another "
+                    "disk, or INPUT.CACHE off"
+                )
             cache.write(shard, torch.stack(rows))
-
-
-def _check_space(cache: RowCache, needed: int) -> None:
-    cache.folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(cache.folder).free
-    if free < 2 * needed:
-        raise InputError(
-            f"{cache.folder}: {free >> 20} MiB free on the disk, the cache needs "
-            f"{needed * len(cache.shards) >> 20} MiB; make room, set INPUT.CACHE_DIR to a folder on another disk, or "
-            "INPUT.CACHE off"
-        )
 
 
 def file_digests(paths: Sequence[Path], folder: Path, accelerator: Accelerator) -> list[str]:
     """Return the SHA-256 of each file. Files whose size and time are in `files.json` are not read again."""
-    index = folder / INDEX
-    known = _read_index(index)
-    mine = paths[accelerator.process_index :: accelerator.num_processes]
+    index, keys = folder / INDEX, [str(path.resolve()) for path in paths]
+    try:
+        known = read_record(index)
+    except InputError:  # missing or damaged
+        known = {}
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
     with ThreadPoolExecutor() as pool:
-        own = dict(zip(map(_key, mine), pool.map(lambda path: _entry(path, known.get(_key(path))), mine)))
+        own = dict(zip(keys[mine], pool.map(_entry, paths[mine], map(known.get, keys[mine]))))
     facts = {key: entry for part in gather_object([own]) for key, entry in part.items()}
     for message in (entry for entry in facts.values() if isinstance(entry, str)):
         raise InputError(message)
@@ -161,19 +150,7 @@ def file_digests(paths: Sequence[Path], folder: Path, accelerator: Accelerator) 
             write_text(index, json.dumps({**known, **facts}))
 
     on_main(accelerator, write)
-    return [facts[_key(path)][2] for path in paths]
-
-
-def _key(path: Path) -> str:
-    return str(path.resolve())
-
-
-def _read_index(path: Path) -> dict[str, list]:
-    """Read `files.json`; empty if it is missing or damaged."""
-    try:
-        return read_record(path)
-    except InputError:
-        return {}
+    return [facts[key][2] for key in keys]
 
 
 def _entry(path: Path, known: object) -> list | str:

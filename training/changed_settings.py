@@ -28,14 +28,7 @@ def pair_order(cfg: CfgNode, dataset: TrainPairs, steps_per_epoch: int) -> dict[
 
 
 def check_same_order(before: Mapping[str, int | str], now: Mapping[str, int | str], checkpoint: Path) -> None:
-    """Check that a checkpoint within an epoch can be resumed with the same order of pairs.
-
-    Args:
-        before, now: see `pair_order`; older checkpoints lack some entries.
-
-    Raises:
-        InputError: the order differs.
-    """
+    """Raise `InputError` if `pair_order` has changed since a checkpoint within an epoch; older ones lack entries."""
     changed = [name for name in now if before.get(name, now[name]) != now[name]]
     if changed:
         changes = ", ".join(f"{name} was {before[name]} and is {now[name]}" for name in changed)
@@ -51,25 +44,16 @@ def training_settings(cfg: CfgNode) -> dict[str, Value]:
 
 
 def changes_note(before: Mapping[str, Value], now: Mapping[str, Value]) -> str:
-    """Describe the changes between the `training_settings` of a checkpoint and of the run, and their effect.
-
-    Returns:
-        a sentence, empty if nothing changed.
-    """
+    """Describe the changes of `training_settings` since a checkpoint and their effect; empty if nothing changed."""
     changed = [name for name in now if before.get(name) not in (None, now[name])]
     if not changed:
         return ""
-    changes = ", ".join(f"{name} {_shown(before[name])} -> {_shown(now[name])}" for name in changed)
+    empty = "''"
+    changes = ", ".join(f"{name} {str(before[name]) or empty} -> {str(now[name]) or empty}" for name in changed)
     if not ROUNDED.issuperset(changed):
         return f"resumed with changed settings: {changes}"
-    redrawn = (
-        " and stochastic depth (DROP_PATH_RATE) is drawn differently" if DISTRIBUTION.intersection(changed) else ""
-    )
+    redrawn = " and stochastic depth (DROP_PATH_RATE) is drawn differently" if DISTRIBUTION & {*changed} else ""
     return (
         f"resumed with changed settings: {changes}; the run trains on the same pairs in the same steps with the same "
         f"noise, but results are rounded differently{redrawn}, so the weights will not be bit-identical"
     )
-
-
-def _shown(value: Value) -> str:
-    return str(value) or "''"

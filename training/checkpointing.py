@@ -1,9 +1,9 @@
 """Saving checkpoints in the background, and finding the checkpoint to resume from."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 
@@ -22,51 +22,13 @@ from .run_folder import RunFolder
 from .state import Position, TrainingState
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A copy on the CPU of the contents of a checkpoint, to be written while training continues.
-
-    Attributes:
-        position: the progress of training.
-        weights: the trained parameters, or their moving average if there is one.
-        state: what resuming needs besides the weights.
-        cfg: the run's config.
-    """
-
-    position: Position
-    weights: dict[str, Tensor]
-    state: TrainingState
-    cfg: CfgNode
-
-    def write(self, folder: Path) -> None:
-        """Write a checkpoint atomically.
-
-        Raises:
-            InputError: it cannot be written, for example because the disk is full.
-        """
-        advice = "the previous checkpoint is intact: make room, then run the same command again"
-        with new_folder(folder, advice) as partial:
-            self.state.write(partial)
-            write_checkpoint(partial, self.weights, self.cfg, asdict(self.position), {})
-
-
 class Checkpoints:
-    """The checkpoints of a run, written by the main process in the background.
-
-    Args:
-        run: the run folder.
-        accelerator: all its processes must make the same calls.
-        cfg: a checked config.
-
-    Attributes:
-        last: the newest complete checkpoint.
-        saved: position of the newest checkpoint, which may not be complete yet.
-    """
+    """The checkpoints of a run, written by the main process in the background; all processes make the same calls."""
 
     def __init__(self, run: RunFolder, accelerator: Accelerator, cfg: CfgNode) -> None:
         self.run, self.accelerator, self.cfg = run, accelerator, cfg
-        self.last: Path | None = None
-        self.saved: Position | None = None
+        self.last: Path | None = None  # the newest complete checkpoint
+        self.saved: Position | None = None  # of the newest checkpoint, which may not be complete yet
         self._pending: Path | None = None
         self._writer: Future | None = None
         self._saved_at = time.monotonic()
@@ -99,57 +61,42 @@ class Checkpoints:
         """Return whether the main process has finished writing since the last call of `settle`."""
         return self._writer is not None and self._writer.done()
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Begin to write a checkpoint, after the previous one is complete.
-
-        Raises:
-            InputError: the previous one could not be written.
-        """
+    def save(self, position: Position, weights: Mapping[str, Tensor], state: TrainingState) -> None:
+        """Begin to write a checkpoint, with weights on the CPU, after the previous one is complete (`settle`)."""
         self.settle()
-        position = self.saved = snapshot.position
-        self._pending = folder = self.run.checkpoint(position.epoch, position.step)
+        self.saved, self._pending = position, self.run.checkpoint(position.epoch, position.step)
         self._saved_at = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        self._writer = writer = Future()
 
         def write() -> None:
-            snapshot.write(folder)
-            self.run.set_newest(folder, self.cfg.ACCELERATE.KEEP_CHECKPOINTS)
-            self.run.prune()
-            LOGGER.info(f"saved {folder}")
+            try:
+                writer.set_result(self._write(position, weights, state))
+            except Exception as error:
+                writer.set_exception(error)
 
-        if self.accelerator.is_main_process:
-            self._writer = _in_background(write)
+        Thread(target=write, daemon=True).start()  # it does not keep the program alive
+
+    def _write(self, position: Position, weights: Mapping[str, Tensor], state: TrainingState) -> None:
+        folder = self.run.checkpoint(position.epoch, position.step)
+        advice = "the previous checkpoint is intact: make room, then run the same command again"
+        with new_folder(folder, advice) as partial:
+            state.write(partial)
+            write_checkpoint(partial, weights, self.cfg, asdict(position), {})
+        self.run.set_newest(folder, self.cfg.ACCELERATE.KEEP_CHECKPOINTS)
+        self.run.prune()
+        LOGGER.info(f"saved {folder}")
 
     def settle(self) -> None:
-        """Wait for the checkpoint that is being written.
-
-        Raises:
-            InputError: it could not be written.
-        """
-        if self._pending is None:
-            return
-        on_main(self.accelerator, self._join)
-        self.last, self._pending = self._pending, None
+        """Wait for the checkpoint that is being written; raise `InputError` if it could not be written."""
+        if self._pending:
+            on_main(self.accelerator, self.finish)
+            self.last, self._pending = self._pending, None
 
     def finish(self) -> None:
         """Like `settle`, for one process that is about to end."""
         if self._writer:
-            self._join()
+            writer, self._writer = self._writer, None
+            writer.result()
             self.last = self._pending
-
-    def _join(self) -> None:
-        writer, self._writer = self._writer, None
-        writer.result()
-
-
-def _in_background(write: Callable[[], None]) -> Future:
-    """Run `write` in a thread that does not keep the program alive."""
-    future: Future = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(write())
-        except Exception as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future

@@ -19,17 +19,11 @@ HUBER = 1e-3  # below it the distance is squared, above it absolute
 
 @dataclass(frozen=True)
 class TeacherSteps:
-    """The DDIM steps of the teacher.
-
-    Attributes:
-        number: number of steps; each is k = T / number timesteps long (Sec. 4.3).
-        alphas_cumprod: (T,) of the noise schedule.
-        prediction_type: of the U-Net, see `diffuse`.
-    """
+    """The DDIM steps of the teacher; each is k = T / number timesteps long (Sec. 4.3)."""
 
     number: int
-    alphas_cumprod: Tensor
-    prediction_type: str
+    alphas_cumprod: Tensor  # (T,)
+    prediction_type: str  # of the U-Net, see `diffuse`
 
     def begin(self, u: Tensor) -> Tensor:
         """Return the timesteps t_{n+k} (B,) at which steps begin, from uniform numbers (B,) in [0, 1)."""

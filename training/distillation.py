@@ -24,13 +24,9 @@ from utils.errors import InputError
 
 
 def training_config(config_files: Sequence[str], opts: Sequence[str]) -> CfgNode:
-    """Load the config of a training run. For distillation, files and pairs modify the teacher's config.
+    """Load the config of a training run, see `load_config`. For distillation, it modifies the teacher's config.
 
     The teacher's config is that of its checkpoint, or the files before the first one that sets DISTILL.ENABLED.
-
-    Args:
-        config_files: paths of YAML files.
-        opts: KEY VALUE pairs.
 
     Raises:
         InputError: see `load_config`; for distillation also if no teacher is given.
@@ -45,23 +41,12 @@ def training_config(config_files: Sequence[str], opts: Sequence[str]) -> CfgNode
 class ConsistencyStudent(CFLD):
     """A trained model whose U-Net becomes a consistency model; all other parts are frozen.
 
-    The teacher is a copy of the initial U-Net; both share the conditioner. Checkpoints contain the whole student, but
-    not the teacher.
-
-    Args:
-        model: a trained model; the student takes its parts. Its U-Net's parameters with `requires_grad` are trained.
-        guidance: the teacher's branches and coefficients.
-        steps: number of the teacher's steps.
+    The student takes the parts of `model`; parameters of its U-Net with `requires_grad` are trained. The teacher is a
+    copy of the initial U-Net, with `guidance` and `steps` steps. Checkpoints contain the student, but not the teacher.
     """
 
     def __init__(self, model: CFLD, guidance: list[tuple[Branch, float]], steps: int) -> None:
-        super().__init__(
-            unet=model.unet,
-            vae=model.vae,
-            alphas_cumprod=model.alphas_cumprod,
-            settings=model.settings,
-            **model.components,
-        )
+        super().__init__(model.unet, model.vae, model.alphas_cumprod, model.settings, **model.components)
         self.learned_prompt = model.learned_prompt
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name.startswith("unet."))

@@ -1,9 +1,9 @@
 """Output of training: console and log files, progress bar, training log and curves."""
 
-import io
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -20,21 +20,16 @@ LINE = {"step": int, "loss": float | None, "lr": float | None, "scores": dict[st
 
 
 def open_log(path: Path | None, console: bool) -> None:
-    """Send the messages of `LOGGER` to a file, to which they are appended, and to the console.
-
-    Args:
-        path: the file, or None.
-        console: whether this process writes to the console.
-    """
-    handlers: list[logging.Handler] = [_Console()] if console else []
-    if path:
-        handlers.append(_File(path, encoding="utf-8"))
-        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    """Send the messages of `LOGGER` to a file, if any, to which they are appended, and to the console if `console`."""
     for old in list(LOGGER.handlers):
         LOGGER.removeHandler(old)
         old.close()
-    for handler in handlers:
-        LOGGER.addHandler(handler)
+    if console:
+        LOGGER.addHandler(_Console())
+    if path:
+        file = _File(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        LOGGER.addHandler(file)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
 
@@ -57,13 +52,12 @@ class _Console(logging.Handler):
 class ProgressBar(tqdm):
     """Shows the steps of the whole training with loss, learning rate, images/s and time left.
 
-    It also counts while hidden: the log uses its `format_dict`.
+    It also counts while hidden, as it always is without a terminal: the log uses its `format_dict`.
 
     Args:
         total, done: optimizer steps of the whole training, and those already done.
         images: pairs per step.
         deadline: latest end of training (`time.monotonic()`).
-        hidden: do not show the bar; without a terminal it is always hidden.
     """
 
     def __init__(self, total: int, done: int, images: int, deadline: float, hidden: bool) -> None:
@@ -73,7 +67,7 @@ class ProgressBar(tqdm):
             initial=done,
             desc="training",
             disable=False,
-            file=sys.stderr if sys.stderr.isatty() and not hidden else _Nowhere(),
+            file=sys.stderr if sys.stderr.isatty() and not hidden else open(os.devnull, "w"),
             mininterval=0,
             miniters=1,  # the rate uses every step
             smoothing=0.1,
@@ -101,20 +95,8 @@ class ProgressBar(tqdm):
         self.refresh()
 
 
-class _Nowhere(io.TextIOBase):
-    """Discards all text."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
 class TrainingLog:
-    """Writes a JSON line for each logged step and each evaluation.
-
-    Args:
-        path: the file; lines are appended.
-        done: steps of the run so far; lines of later steps belong to an interrupted run and are dropped.
-    """
+    """A file of JSON lines, one for each logged step and each evaluation; those of steps after `done` are dropped."""
 
     def __init__(self, path: Path, done: int) -> None:
         self.path = path
@@ -137,17 +119,14 @@ def read_log(path: Path) -> list[dict]:
 
 def draw_training_curves(lines: Iterable[dict], path: Path) -> None:
     """Plot loss, learning rate and every score over the steps into a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
-        numbers = {**{key: line[key] for key in ("loss", "lr") if key in line}, **(line.get("scores") or {})}
-        for name, value in numbers.items():
+        for name, value in {"loss": line.get("loss"), "lr": line.get("lr"), **(line.get("scores") or {})}.items():
             if value is not None:
                 curves.setdefault(name, []).append((line["step"], value))
     figure = Figure(figsize=(4 * max(1, len(curves)), 3), layout="constrained")
-    FigureCanvasAgg(figure)
     for index, (name, points) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(1, len(curves), index, title=name, xlabel="optimizer step")
         axes.plot(*zip(*points), marker="." if len(points) < 50 else None, color="black", linewidth=1)

@@ -1,7 +1,7 @@
 """Memory that a training step needs for its backward pass, and whether activations must be recomputed for it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,9 +25,9 @@ GROUP_FILES = {  # of a control group, by version: limit, usage, and what of `me
 }
 
 
-def saved_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
-    """Bytes that the backward pass of `forward` keeps, without the parameters of `model`; on any device, meta too."""
-    known = {p.untyped_storage()._cdata for p in model.parameters()}
+def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor]) -> int:
+    """Bytes that the backward pass of `forward` keeps besides `parameters`; on any device, meta too."""
+    known = {p.untyped_storage()._cdata for p in parameters}
     sizes: dict[int, int] = {}
 
     def note(x: Tensor) -> Tensor:
@@ -49,31 +49,19 @@ class _Unpinned(TorchFunctionMode):
         return args[0] if func is Tensor.pin_memory else func(*args, **(kwargs or {}))
 
 
-class _Saved(nn.Module):
-    """A model whose result is what its backward pass keeps."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: dict[str, Tensor | np.ndarray]) -> int:
-        return saved_bytes(lambda: self.model(batch), self.model)
-
-
 def activation_bytes(model: nn.Module, one_pair: dict[str, Tensor], pairs: int) -> int:
     """Bytes that the backward pass of a step of `pairs` pairs keeps; nothing is computed or allocated for it.
 
-    Args:
-        model: in training mode, as it trains.
-        one_pair: a batch of one pair for `model`, for its shapes.
-        pairs: in the batch.
+    The model is in training mode, and `one_pair` is a batch of one pair for it, of which only shapes are used.
     """
-    measured = _Saved(model)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, _Unpinned(), torch.compiler.set_stance("force_eager"):
-        tensors = (*measured.named_parameters(), *measured.named_buffers())
+        parameters, buffers = (
+            {name: fake.from_tensor(x) for name, x in tensors}
+            for tensors in (model.named_parameters(), model.named_buffers())
+        )
         batch = {name: x.new_zeros(pairs, *x.shape[1:]) for name, x in one_pair.items() if name != "seed"}
         batch["seed"] = np.arange(pairs)  # the values of seeds are read
-        return functional_call(measured, {name: fake.from_tensor(x) for name, x in tensors}, (batch,))
+        return saved_bytes(lambda: functional_call(model, parameters | buffers, (batch,)), parameters.values())
 
 
 def free_bytes(device: torch.device) -> int:
@@ -91,27 +79,21 @@ def _left_in_groups() -> Iterator[int]:
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        mount, files = (GROUPS / "memory", GROUP_FILES[1]) if controllers else (GROUPS, GROUP_FILES[2])
+        mount, version = (GROUPS / "memory", 1) if controllers else (GROUPS, 2)
+        limit, usage, caches = GROUP_FILES[version]
         group = mount / path.strip("/")
         for folder in (group, *group.parents):
             if folder.is_relative_to(mount):
                 with suppress(OSError, ValueError, KeyError):  # it has no limit
-                    yield _left_in_group(folder, *files)
-
-
-def _left_in_group(folder: Path, limit: str, usage: str, caches: Sequence[str]) -> int:
-    most, used = (int((folder / name).read_text()) for name in (limit, usage))
-    stat = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines())
-    return most - used + sum(int(stat[name]) for name in caches)
+                    most, used = (int((folder / name).read_text()) for name in (limit, usage))
+                    stat = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines())
+                    yield most - used + sum(int(stat[name]) for name in caches)
 
 
 def needs_checkpointing(accelerator: Accelerator, model: nn.Module, one_pair: dict[str, Tensor], pairs: int) -> bool:
-    """Whether a step of `pairs` pairs does not fit on the device of one of the processes; all must call this.
+    """Whether a micro-batch of `pairs` pairs does not fit on the device of one of the processes; all must call this.
 
-    Args:
-        model: in training mode, without activation checkpointing.
-        one_pair: a batch of one pair for `model`, for its shapes.
-        pairs: in a micro-batch of one process.
+    The arguments are those of `activation_bytes`, the model without activation checkpointing.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     with accelerator.autocast():

@@ -4,29 +4,51 @@ python -m training.report outputs/CFLD/baseline        writes outputs/CFLD/basel
 """
 
 import base64
+import json
+import math
 from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evaluation.tables import COLUMNS, read_scores
+from evaluation.tables import COLUMNS, json_numbers, read_scores
+from evaluation.test_set import Evaluation
+from models.checkpoints import PROGRESS, read_progress
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import by_numbers, write_text
 from utils.image_files import open_image
 
-from .log import read_log
+from .log import LOGGER, draw_training_curves, read_log
 from .run_folder import RunFolder
+from .state import Position
+from .step_log import StepLog
 
 MAX_WIDTH = 1600  # of an image, pixels; wider images are downscaled
+LAYOUT = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, **LAYOUT
 )
+
+
+def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Position, steps: StepLog) -> None:
+    """Write the scores of a checkpoint at `position` to its folder and to the files of the run."""
+    run, scores = steps.run, json_numbers(evaluation.scores)
+    facts = {"checkpoint": str(checkpoint), "epoch": position.epoch, "step": position.step}
+    evaluation.write(run.epochs(position.epoch, position.step), facts)
+    write_text(checkpoint / PROGRESS, json.dumps({**read_progress(checkpoint), "scores": scores}, indent=1) + "\n")
+    steps.write(scores=scores)
+    draw_training_curves(read_log(run.training_log), run.training_curves)
+    name = steps.cfg.ACCELERATE.BEST_SCORE
+    value, best = evaluation.scores.get(name, math.nan), run.best()
+    sign = -1 if COLUMNS[name].lower_is_better else 1
+    if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
+        run.set_best(checkpoint, name, value)
+        run.prune()
+    try:
+        write_report(run)
+    except InputError as error:  # a damaged file of an earlier evaluation does not stop training
+        LOGGER.warning(f"warning: {run.report.name} is not updated: {error}")
 
 
 def write_report(run: RunFolder) -> Path:
@@ -52,9 +74,7 @@ def write_report(run: RunFolder) -> Path:
             for name, column in columns.items()
         },
         grids={
-            name: _embedded(folder / "grid.png")
-            for name, folder in evaluations.items()
-            if (folder / "grid.png").is_file()
+            name: _embedded(grid) for name, folder in evaluations.items() if (grid := folder / "grid.png").is_file()
         },
         settings=run.config.read_text(encoding="utf-8", errors="replace"),
     )

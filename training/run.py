@@ -1,5 +1,6 @@
 """A whole training run, from the config to the exit status."""
 
+from functools import partial
 from pathlib import Path
 
 from accelerate.utils import set_seed
@@ -8,7 +9,7 @@ from yacs.config import CfgNode
 from datasets import fid_real_images
 from datasets.loaders import evaluation_pairs, training_pairs
 from evaluation.test_set import Evaluator
-from models import CFLD, build_model, load_model
+from models import build_model, load_model
 from utils.files import check_writable
 from utils.processes import make_accelerator, on_main
 
@@ -19,36 +20,24 @@ from .run_folder import RunFolder
 from .trainer import Trainer
 
 
-def build_to_train(cfg: CfgNode) -> CFLD:
-    """Build the initial model of a run: a student, the checkpoint MODEL.PRETRAINED_PATH, or the pretrained parts."""
-    if cfg.DISTILL.ENABLED:
-        return build_student(cfg)
-    return load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
-
-
 def run_training(cfg: CfgNode) -> int:
-    """Train the model of a checked config in the run folder that it names.
-
-    Returns:
-        exit status, see `Trainer.train`.
-
-    Raises:
-        InputError: see `Trainer` and the functions that build its arguments.
-    """
+    """Train the model of a checked config in the run folder that it names; see `Trainer.train`."""
     run = RunFolder.of(cfg)
-    run.check_writable()
+    check_writable(run.root, "ACCELERATE.OUTPUT_DIR")
     if cfg.INPUT.CACHE != "off":
         check_writable(Path(cfg.INPUT.CACHE_DIR), "INPUT.CACHE_DIR")
     dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
     open_log(None, console=accelerator.is_main_process)  # `Trainer.train` opens the log file
     on_main(accelerator, run.lock)
-    evaluator = Evaluator(
-        cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
-    )
+    real = partial(fid_real_images, cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
+    evaluator = Evaluator(cfg, accelerator, test_dataset, real)
     evaluator.check_best_score()
     set_seed(cfg.ACCELERATE.SEED)
-    model = build_to_train(cfg)
+    if cfg.DISTILL.ENABLED:
+        model = build_student(cfg)
+    else:
+        model = load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
     if cfg.INPUT.CACHE != "off":
         dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
     status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()

@@ -22,26 +22,24 @@ from yacs.config import CfgNode
 
 from models.checkpoints import check_checkpoint
 from utils.errors import InputError
-from utils.files import PARTIAL, check_writable, read_record, write_text
+from utils.files import PARTIAL, read_record, write_text
 from utils.folders import REPLACED, lock_folder
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
-NEWEST_FORM = {"checkpoint": str, "before": list[str] | None}
-BEST_FORM = {"checkpoint": str, "score": str, "value": float}
+FORMS = {
+    NEWEST: {"checkpoint": str, "before": list[str] | None},
+    BEST: {"checkpoint": str, "score": str, "value": float},
+}
 # path of a checkpoint in a run folder
 CHECKPOINT = re.compile(rf"epochs_\d{{3,9}}(_step_\d{{5,9}})?/checkpoints({re.escape(REPLACED)})?")
 
 
 class RunFolder:
-    """The files of one run.
-
-    Attributes:
-        damaged: a message for each damaged checkpoint that `newest` skipped.
-    """
+    """The files of one run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.damaged: list[str] = []
+        self.damaged: list[str] = []  # a message for each damaged checkpoint that `newest` skipped
         self.config = root / "config.yaml"
         self.training_log = root / "training_log.jsonl"
         self.training_curves = root / "training_curves.png"
@@ -51,10 +49,6 @@ class RunFolder:
     def of(cls, cfg: CfgNode) -> "RunFolder":
         names = cfg.ACCELERATE
         return cls(Path(names.OUTPUT_DIR) / names.PROJECT_NAME / names.RUN_NAME)
-
-    def check_writable(self) -> None:
-        """Raise `InputError` if the folder cannot be written to."""
-        check_writable(self.root, "ACCELERATE.OUTPUT_DIR")
 
     def lock(self) -> None:
         """Lock the folder if it exists, see `lock_folder`."""
@@ -71,7 +65,9 @@ class RunFolder:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         self.lock()
-        self.remove_partial_files()
+        for pattern in (f".*{PARTIAL}", f"epochs_*/.*{PARTIAL}", f"epochs_*/checkpoints/.*{PARTIAL}"):
+            for path in self.root.glob(pattern):  # of interrupted writes
+                path.unlink()
         write_text(self.config, config)
         if checkpoint:
             self.best()  # report a damaged file now, not after hours
@@ -119,27 +115,23 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         """Return the checkpoints that a run can resume from, newest first; some may be damaged."""
-        record = self._read_pointer(NEWEST, NEWEST_FORM)
+        record = self._read_pointer(NEWEST)
         return [self.root / path for path in _paths(record)] if record else []
 
     def best(self) -> dict | None:
-        """Return {"checkpoint", "score", "value"} of the best checkpoint, or None if there is none yet.
-
-        Raises:
-            InputError: the file that names it is damaged.
-        """
-        return self._read_pointer(BEST, BEST_FORM)
+        """Return `FORMS[BEST]` of the best checkpoint, or None; raise `InputError` if the record is damaged."""
+        return self._read_pointer(BEST)
 
     def set_newest(self, checkpoint: Path, keep: int = 2) -> None:
         """Record the newest checkpoint, and the `keep` - 1 checkpoints before it."""
         before = [path for path in self._checkpoints() if path != checkpoint]
-        self._write_newest([checkpoint, *before[: keep - 1]])
+        self._write_pointer(NEWEST, checkpoint, before=before[: keep - 1])
 
     def drop_newer_than(self, checkpoint: Path) -> None:
         """Make a recorded checkpoint the newest one."""
         checkpoints = self._checkpoints()
         if checkpoint in checkpoints[1:]:
-            self._write_newest(checkpoints[checkpoints.index(checkpoint) :])
+            self._write_pointer(NEWEST, checkpoint, before=checkpoints[checkpoints.index(checkpoint) + 1 :])
 
     def set_best(self, checkpoint: Path, score: str, value: float) -> None:
         self._write_pointer(BEST, checkpoint, score=score, value=value)
@@ -154,25 +146,16 @@ class RunFolder:
                 if not any(folder.parent.iterdir()):
                     folder.parent.rmdir()
 
-    def remove_partial_files(self) -> None:
-        """Remove the temporary files of interrupted writes."""
-        for pattern in (f".*{PARTIAL}", f"epochs_*/.*{PARTIAL}", f"epochs_*/checkpoints/.*{PARTIAL}"):
-            for path in self.root.glob(pattern):
-                path.unlink()
-
-    def _write_newest(self, checkpoints: Sequence[Path]) -> None:
-        newest, *before = checkpoints
-        self._write_pointer(NEWEST, newest, before=[path.relative_to(self.root).as_posix() for path in before])
-
     def _write_pointer(self, name: str, checkpoint: Path, **facts) -> None:
-        record = {"checkpoint": checkpoint.relative_to(self.root).as_posix(), **facts}
-        write_text(self.root / name, json.dumps(record) + "\n")
+        record = {"checkpoint": checkpoint, **facts}
+        text = json.dumps(record, default=lambda path: path.relative_to(self.root).as_posix())
+        write_text(self.root / name, text + "\n")
 
-    def _read_pointer(self, name: str, form: Mapping[str, Any]) -> dict | None:
+    def _read_pointer(self, name: str) -> dict | None:
         path, advice = self.root / name, "correct or remove it"
         if not path.exists():
             return None
-        record = read_record(path, form, advice)
+        record = read_record(path, FORMS[name], advice)
         for checkpoint in _paths(record):
             if not CHECKPOINT.fullmatch(checkpoint):
                 raise InputError(f"{path}: names {checkpoint!r}, expected epochs_XXX/checkpoints; {advice}")

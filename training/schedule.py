@@ -7,15 +7,10 @@ from yacs.config import CfgNode
 
 
 def learning_rate_schedule(config: CfgNode, batch: int, steps_per_epoch: int) -> Callable[[int], float]:
-    """Return the learning rate as a function of the optimizer step, counted from 0.
+    """Return the learning rate of the OPTIMIZER settings as a function of the optimizer step, counted from 0.
 
     It rises linearly from just above WARMUP_RATE to 1 times the base learning rate over WARMUP_STEPS. Then it is
-    multiplied by DECAY_RATE at each of DECAY_EPOCHS, or it is OVERRIDE_LR.
-
-    Args:
-        config: the OPTIMIZER settings.
-        batch: pairs per optimizer step.
-        steps_per_epoch: optimizer steps per epoch.
+    multiplied by DECAY_RATE at each of DECAY_EPOCHS, or it is OVERRIDE_LR. A step has `batch` pairs.
     """
     base = config.LR * (batch if config.SCALE_LR else 1)
     milestones = sorted(epoch * steps_per_epoch for epoch in config.DECAY_EPOCHS)

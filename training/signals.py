@@ -17,16 +17,11 @@ class StopSignals:
     """Context that records SIGTERM and SIGINT, so that training can finish the step and save.
 
     A second signal after more than `REPEAT_SECONDS` raises KeyboardInterrupt.
-
-    Attributes:
-        received: number of the first signal, or None.
-        repeated: whether a second signal arrived.
     """
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self.repeated = False
-        self._since = 0.0
+    received: int | None = None  # number of the first signal
+    repeated = False  # whether a second one arrived
+    _since = 0.0  # time of the first one
 
     def __enter__(self) -> "StopSignals":
         self._old = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -44,27 +39,15 @@ class StopSignals:
             raise KeyboardInterrupt
 
 
-class StepFlags(NamedTuple):
-    """Requests and facts of a process after an optimizer step. In a report, a flag is set if any process sets it.
+class StepReport(NamedTuple):
+    """An optimizer step, and what there is to do after it."""
 
-    Attributes:
-        time_is_up, signalled: training has to end.
-        save: a checkpoint is due.
-        written: the checkpoint in the background is written, or has failed.
-    """
-
+    loss: float | Tensor  # mean over the pairs; on the device until it is shared
+    norm: float | Tensor  # of the whole gradient
     time_is_up: bool = False
     signalled: bool = False
-    save: bool = False
-    written: bool = False
-
-
-class StepReport(NamedTuple):
-    """An optimizer step over all processes: mean loss, gradient norm and flags."""
-
-    loss: float
-    norm: float
-    flags: StepFlags
+    save: bool = False  # a checkpoint is due
+    written: bool = False  # the checkpoint in the background is written, or has failed
 
 
 class StepReports:
@@ -77,8 +60,9 @@ class StepReports:
         self.accelerator = accelerator
         self._pending: list[tuple[Tensor, torch.cuda.Event | None]] = []
 
-    def push(self, loss: Tensor, norm: Tensor, flags: StepFlags) -> list[StepReport]:
-        """Send this process's part of a step's report; return the reports that have arrived."""
+    def push(self, report: StepReport) -> list[StepReport]:
+        """Send this process's report of a step; return the reports that have arrived, with the flags of any process."""
+        loss, norm, *flags = report
         parts = [loss, norm.to(loss), *(loss.new_full((), flag) for flag in flags)]
         numbers = self.accelerator.reduce(torch.stack(parts), "mean")
         host, event = numbers, None
@@ -88,18 +72,15 @@ class StepReports:
             event = torch.cuda.Event()
             event.record()
         self._pending.append((host, event))
-        return self._read(leave=STEPS_LATE.get(numbers.device.type, 0))
+        return self.arrived(leave=STEPS_LATE.get(numbers.device.type, 0))
 
-    def flush(self) -> list[StepReport]:
-        """Wait for the outstanding reports and return them."""
-        return self._read(leave=0)
-
-    def _read(self, leave: int) -> list[StepReport]:
-        arrived = []
+    def arrived(self, leave: int = 0) -> list[StepReport]:
+        """Return the outstanding reports but for the last `leave`; wait for them."""
+        reports = []
         while len(self._pending) > leave:
             numbers, event = self._pending.pop(0)
             if event:
                 event.synchronize()
             loss, norm, *flags = numbers.tolist()
-            arrived.append(StepReport(loss, norm, StepFlags(*(flag > 0 for flag in flags))))
-        return arrived
+            reports.append(StepReport(loss, norm, *(flag > 0 for flag in flags)))
+        return reports

@@ -8,7 +8,8 @@ saved. A run can be resumed at any optimizer step; on a CPU, it is bit-identical
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,29 +23,21 @@ from torch.optim import Optimizer
 
 from models import CFLD
 from models.checkpoints import published_files, published_names
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 from utils.sharding import sharded_like, to_cpu
 from utils.weight_files import read_tensor_file
 
-from .ema import EMA
-
 TENSORS, FACTS = "training_state.safetensors", "training_state.json"
 POSITION_FORM = {"epoch": int, "step": int, "steps_per_epoch": int}
-FACTS_FORM = {"position": POSITION_FORM}
 PUBLISHED_OPTIMIZER = "optimizer.bin"  # Accelerate's name
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+Parameters = Mapping[str, nn.Parameter]  # the trained ones by name, in the order of the optimizer
 
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of training.
-
-    Attributes:
-        epoch: finished epochs.
-        step: finished optimizer steps of the next epoch.
-        steps_per_epoch: optimizer steps per epoch.
-    """
+    """The progress of training: finished epochs, and optimizer steps of the next epoch."""
 
     epoch: int
     step: int
@@ -55,6 +48,43 @@ class Position:
         return self.epoch * self.steps_per_epoch + self.step
 
 
+class EMA:
+    """Exponential moving average of the trained weights in float32, used for sampling.
+
+    The first steps use (1 + step) / (10 + step) in place of `decay` while it is smaller.
+    """
+
+    def __init__(self, parameters: Parameters, decay: float) -> None:
+        self.parameters, self.decay = dict(parameters), decay
+        self.restart()
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Set the average to the current weights."""
+        self.average: dict[str, Tensor] = {name: p.detach().float().clone() for name, p in self.parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Add the current weights, the result of optimizer step `step` (counted from 0)."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.values()), [p.float() for p in self.parameters.values()], weight)
+
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Context in which the parameters hold the average."""
+        own = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._fill(self.average)
+        try:
+            yield
+        finally:
+            self._fill(own)
+
+    @torch.no_grad()
+    def _fill(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(values[name])
+
+
 class TrainingState(NamedTuple):
     """A copy of the training state: the contents of the two files."""
 
@@ -63,20 +93,9 @@ class TrainingState(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        parameters: Mapping[str, nn.Parameter],
-        optimizer: Optimizer,
-        scaler: GradScaler | None,
-        ema: EMA | None,
-        **facts,
+        cls, parameters: Parameters, optimizer: Optimizer, scaler: GradScaler | None, ema: EMA | None, **facts
     ) -> "TrainingState":
-        """Copy the current state.
-
-        Args:
-            parameters: the trained parameters by name, in the order of the optimizer.
-            ema: the moving average, if there is one; the state then includes the raw weights.
-            facts: entries of the JSON file, including `position`.
-        """
+        """Copy the current state; with `ema`, it includes the raw weights. `facts` include `position`."""
         moments = optimizer.state_dict()["state"]
         tensors = {
             f"adam/{name}/{key}": to_cpu(value)
@@ -94,30 +113,22 @@ class TrainingState(NamedTuple):
 
 
 def load_training_state(
-    folder: Path,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: Optimizer,
-    scaler: GradScaler | None,
-    ema: EMA | None,
+    folder: Path, parameters: Parameters, optimizer: Optimizer, scaler: GradScaler | None, ema: EMA | None
 ) -> tuple[Position, dict]:
-    """Restore a training state. The weights of its checkpoint must be loaded before.
-
-    Returns:
-        the position, and the facts in the JSON file.
+    """Restore a training state; return the position and all facts. The checkpoint's weights must be loaded before.
 
     Raises:
         InputError: the files are missing or damaged, or contain other parameters.
     """
+    path = folder / TENSORS
     advice = (
         f"to start from the weights alone, set MODEL.PRETRAINED_PATH to {folder} and choose another ACCELERATE.RUN_NAME"
     )
     try:
-        tensors = load_file(folder / TENSORS)
+        tensors = load_file(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(
-            f"{folder / TENSORS}: cannot be read ({' '.join(str(error).split())[:120]}); {advice}"
-        ) from None
-    facts = read_record(folder / FACTS, FACTS_FORM, advice)
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}); {advice}") from None
+    facts = read_record(folder / FACTS, {"position": POSITION_FORM}, advice)
     position = Position(**{name: facts["position"][name] for name in POSITION_FORM})
     if ema:
         ema.restart()  # the checkpoint's weights are the average
@@ -131,40 +142,35 @@ def load_training_state(
             with torch.no_grad():
                 parameters[rest].copy_(sharded_like(tensor, parameters[rest]))
     if unknown := sorted(moments.keys() - parameters.keys()):
-        raise InputError(f"{folder / TENSORS}: holds parameters that this config does not train ({unknown[0]}, ...)")
+        raise InputError(f"{path}: holds parameters that this config does not train ({unknown[0]}, ...)")
     _load_moments(moments, parameters, optimizer)
     if scaler and facts.get("scaler"):
         scaler.load_state_dict(facts["scaler"])
     return position, facts
 
 
-def load_first_moments(folder: Path, model: CFLD, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> str:
+def load_first_moments(folder: Path, model: CFLD, parameters: Parameters, optimizer: Optimizer) -> str:
     """Load Adam's moments for a new run from the published checkpoint that it starts from, if they fit.
 
-    From our checkpoints, a new run takes the weights alone.
-
-    Returns:
-        a line that says whether the moments were loaded, and if not, why.
+    Returns a line that says whether the moments were loaded, and if not, why.
     """
     folder = in_checkout(folder)
+    path = folder / PUBLISHED_OPTIMIZER
     try:
         if not published_files(folder):
             raise InputError(f"of {folder}, a new run takes the weights alone")
-        moments = _published_moments(folder / PUBLISHED_OPTIMIZER, model, parameters)
+        moments = _published_moments(path, model, parameters)
     except InputError as reason:
         return f"Adam starts without moments: {reason}"
     _load_moments(moments, parameters, optimizer)
-    return f"Adam starts with the moments of {folder / PUBLISHED_OPTIMIZER} ({len(moments)} parameters)"
+    return f"Adam starts with the moments of {path} ({len(moments)} parameters)"
 
 
-def _published_moments(path: Path, model: CFLD, parameters: Mapping[str, nn.Parameter]) -> dict[str, dict[str, Tensor]]:
-    """Read Adam's moments by the names of `parameters`.
+def _published_moments(path: Path, model: CFLD, parameters: Parameters) -> dict[str, dict[str, Tensor]]:
+    """Read Adam's moments by the names of `parameters`, or raise `InputError`.
 
     The file numbers the parameters in the order of the published program's optimizer: those of the model, then those
     of the U-Net, each in the order of the modules.
-
-    Raises:
-        InputError: the file is missing or damaged, or belongs to other parameters.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -185,10 +191,8 @@ def _published_moments(path: Path, model: CFLD, parameters: Mapping[str, nn.Para
     return dict(zip(published.values(), states))
 
 
-def _load_moments(
-    moments: Mapping[str, Mapping[str, Tensor]], parameters: Mapping[str, nn.Parameter], optimizer: Optimizer
-) -> None:
-    """Load moments by parameter name into an optimizer; the other parameters start without moments."""
+def _load_moments(moments: Mapping[str, Mapping[str, Tensor]], parameters: Parameters, optimizer: Optimizer) -> None:
+    """Load moments by parameter name; the other parameters start without moments."""
     state = {
         index: {key: sharded_like(value, parameters[name]) for key, value in moments[name].items()}
         for index, name in enumerate(parameters)

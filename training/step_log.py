@@ -1,67 +1,93 @@
 """Step reports: monitored, shown in the progress bar, logged, and sent to the trackers."""
 
+import math
+from dataclasses import dataclass
+
 from accelerate import Accelerator
 from yacs.config import CfgNode
 
 from configs.values import flat_settings
 from datasets import GlobalBatchSampler, TrainPairs
+from utils.errors import InputError
 
-from .bad_steps import BadSteps, LossMonitor
 from .log import LOGGER, ProgressBar, TrainingLog
 from .run_folder import RunFolder
 from .signals import StepReport
 
+DECAY = 0.98  # of the averages of the loss: about the last 50 steps
+SETTLED = 50  # steps before a loss can count as a spike
+
+
+class BadSteps(InputError):
+    """OPTIMIZER.MAX_BAD_STEPS consecutive optimizer steps were not finite."""
+
+
+@dataclass
+class LossMonitor:
+    """Statistics of losses and gradients. They are the same on all processes, and part of a checkpoint."""
+
+    skipped: int = 0  # optimizer steps, because their loss or gradients were not finite
+    in_a_row: int = 0  # consecutive skipped steps up to the last step
+    rollbacks: int = 0  # returns to a checkpoint because of skipped steps
+    steps: int = 0  # losses in the exponential averages
+    mean: float = 0.0  # of the loss
+    square: float = 0.0  # mean of the squared loss
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the loss."""
+        return math.sqrt(max(0.0, self.square - self.mean**2))
+
+    def update(self, loss: float, norm: float) -> bool:
+        """Count an optimizer step; return False if it was skipped because loss or gradient norm is not finite."""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.skipped += 1
+            self.in_a_row += 1
+            return False
+        self.in_a_row = 0
+        return True
+
+    def is_spike(self, loss: float, sigma: float) -> bool:
+        """Return whether a finite loss is more than `sigma` standard deviations above the mean (0: never).
+
+        A spike does not enter the averages, so it does not hide a spike that follows.
+        """
+        if sigma and self.steps >= SETTLED and loss > self.mean + sigma * self.std:
+            return True
+        self.steps += 1
+        weight = max(1 - DECAY, 1 / self.steps)  # an arithmetic mean at first
+        self.mean += weight * (loss - self.mean)
+        self.square += weight * (loss * loss - self.square)
+        return False
+
 
 class StepLog:
-    """Processes the reports of finished steps, on every process; only the main process writes files.
-
-    Args:
-        cfg: a checked config.
-        accelerator: logs to the trackers.
-        run: the run folder; nothing is written before `open`.
-        dataset: the training pairs.
-        sampler: the order of the pairs.
-
-    Attributes:
-        done: number of reported steps since the beginning of the run.
-        monitor: statistics of the reported losses.
-    """
+    """Processes the reports of finished steps, on every process; only the main process writes files, after `open`."""
 
     def __init__(
-        self,
-        cfg: CfgNode,
-        accelerator: Accelerator,
-        run: RunFolder,
-        dataset: TrainPairs,
-        sampler: GlobalBatchSampler,
+        self, cfg: CfgNode, accelerator: Accelerator, run: RunFolder, dataset: TrainPairs, sampler: GlobalBatchSampler
     ) -> None:
         self.cfg, self.accelerator, self.run = cfg, accelerator, run
         self.dataset, self.sampler = dataset, sampler
         self.steps_per_epoch = len(sampler) // sampler.accumulation
-        self.done, self.monitor = 0, LossMonitor()
+        self.done, self.monitor = 0, LossMonitor()  # reported steps since the beginning of the run
         self._losses: list[float] = []  # since the last logged step
         self._lines: TrainingLog | None = None
         self.bar: ProgressBar | None = None
 
     def open(self, deadline: float, tracker_id: str) -> None:
-        """Start the trackers, the progress bar and the training log.
-
-        Args:
-            deadline: end of training (`time.monotonic()`).
-            tracker_id: identifies the run in trackers.
-        """
-        config, main = self.cfg, self.accelerator.is_main_process
-        name, folder = config.ACCELERATE.RUN_NAME, str(self.run.root)
+        """Start the trackers, the progress bar, which knows the deadline, and the training log."""
+        names, main = self.cfg.ACCELERATE, self.accelerator.is_main_process
         self.accelerator.init_trackers(
-            config.ACCELERATE.PROJECT_NAME,
-            config=flat_settings(config),
+            names.PROJECT_NAME,
+            config=flat_settings(self.cfg),
             init_kwargs={
-                "wandb": {"name": name, "dir": folder, "id": tracker_id, "resume": "allow"},
+                "wandb": {"name": names.RUN_NAME, "dir": str(self.run.root), "id": tracker_id, "resume": "allow"},
                 "tensorboard": {"purge_step": self.done + 1},  # drop later steps of an interrupted run
             },
         )
-        total = config.OPTIMIZER.EPOCHS * self.steps_per_epoch
-        self.bar = ProgressBar(total, self.done, config.INPUT.BATCH_SIZE, deadline, hidden=not main)
+        total = self.cfg.OPTIMIZER.EPOCHS * self.steps_per_epoch
+        self.bar = ProgressBar(total, self.done, self.cfg.INPUT.BATCH_SIZE, deadline, hidden=not main)
         self._lines = TrainingLog(self.run.training_log, self.done) if main else None
 
     def close(self) -> None:
@@ -82,21 +108,20 @@ class StepLog:
             self._lines.write(step=self.done, **facts)
 
     def add(self, report: StepReport, lr: float) -> None:
-        """Process the report of the next step, which used the learning rate `lr`.
-
-        Raises:
-            BadSteps: OPTIMIZER.MAX_BAD_STEPS consecutive steps were not finite.
-        """
+        """Process the report of the next step, or raise `BadSteps`; `lr` is the step's learning rate."""
         self.done += 1
         self.bar.step(report.loss, lr)
-        if self.monitor.update(report.loss, report.norm):
-            if self.monitor.is_spike(report.loss, self.cfg.ACCELERATE.SPIKE_SIGMA):
-                self._report_spike(report.loss)
-            self._losses.append(report.loss)
-        elif self.monitor.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
+        monitor, loss = self.monitor, report.loss
+        if monitor.update(loss, report.norm):
+            if monitor.is_spike(loss, self.cfg.ACCELERATE.SPIKE_SIGMA):
+                pairs = self._record_event("loss spike", value=loss)
+                expected = f"{monitor.mean:.4f} +- {monitor.std:.4f}"
+                LOGGER.warning(f"warning: loss {loss:.4f} at step {self.done}, expected {expected}; {pairs}")
+            self._losses.append(loss)
+        elif monitor.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
             raise BadSteps(
-                f"loss {report.loss} and gradient norm {report.norm} at optimizer step {self.done}: "
-                f"{self.monitor.in_a_row} consecutive step(s) were not finite; {self._record_event('not finite')}"
+                f"loss {loss} and gradient norm {report.norm} at optimizer step {self.done}: "
+                f"{monitor.in_a_row} consecutive step(s) were not finite; {self._record_event('not finite')}"
             )
         if self.done % self.cfg.ACCELERATE.LOG_PERIOD == 0 and self._losses:
             self._log(lr)
@@ -108,11 +133,6 @@ class StepLog:
         pairs = [f"{pair.source} to {pair.target}" for pair in (self.dataset.pairs[index] for index in indices)]
         self.write(event=event, **facts, pairs=pairs)
         return f"pairs {', '.join(pairs[:3])}{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log})"
-
-    def _report_spike(self, loss: float) -> None:
-        mean, std = self.monitor.mean, self.monitor.std
-        pairs = self._record_event("loss spike", value=loss)
-        LOGGER.warning(f"warning: loss {loss:.4f} at step {self.done}, expected {mean:.4f} +- {std:.4f}; {pairs}")
 
     def _log(self, lr: float) -> None:
         loss, bar = sum(self._losses) / len(self._losses), self.bar.format_dict

@@ -6,7 +6,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -30,30 +30,20 @@ from utils.errors import InputError
 from utils.processes import on_main
 from utils.sharding import to_cpu, unsharded, whole
 
-from .bad_steps import BadSteps, LossMonitor
 from .changed_settings import changes_note, check_same_order, pair_order, training_settings
-from .checkpointing import Checkpoints, Snapshot
-from .ema import EMA
-from .evaluation_records import record_evaluation
+from .checkpointing import Checkpoints
 from .log import LOGGER, open_log
 from .memory import needs_checkpointing
+from .report import record_evaluation
 from .run_folder import RunFolder
 from .schedule import learning_rate_schedule
-from .signals import StepFlags, StepReport, StepReports, StopSignals
-from .state import Position, TrainingState, load_first_moments, load_training_state
-from .step_log import StepLog
+from .signals import StepReport, StepReports, StopSignals
+from .state import EMA, Position, TrainingState, load_first_moments, load_training_state
+from .step_log import BadSteps, LossMonitor, StepLog
 
 
 class Trainer:
-    """Trains a model under Accelerate.
-
-    Args:
-        cfg: a checked config.
-        accelerator: see `make_accelerator`.
-        model: with its initial weights, on any device.
-        dataset: the training pairs.
-        evaluator: samples and scores the test pairs.
-        run: the run folder; nothing is written before `train`.
+    """Trains a model with initial weights under Accelerate; nothing is written before `train`.
 
     Raises:
         InputError: the batch cannot be divided, no epoch is left to train, or the newest checkpoint does not match
@@ -72,13 +62,9 @@ class Trainer:
         self.cfg, self.accelerator, self.run = cfg, accelerator, run
         self.dataset, self.evaluator = dataset, evaluator
         self.accumulation = cfg.ACCELERATE.GRADIENT_ACCUMULATION_STEPS
+        rank, world = accelerator.process_index, accelerator.num_processes
         self.sampler = GlobalBatchSampler(
-            len(dataset),
-            cfg.INPUT.BATCH_SIZE,
-            accelerator.process_index,
-            accelerator.num_processes,
-            self.accumulation,
-            cfg.ACCELERATE.SEED,
+            len(dataset), cfg.INPUT.BATCH_SIZE, rank, world, self.accumulation, cfg.ACCELERATE.SEED
         )
         self.steps_per_epoch = len(self.sampler) // self.accumulation
         self.order = pair_order(cfg, dataset, self.steps_per_epoch)
@@ -111,6 +97,7 @@ class Trainer:
             if weights := cfg.MODEL.PRETRAINED_PATH:
                 self.notes.append(load_first_moments(Path(weights), model, self.parameters, self.adam))
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
+        self.ending: StepReport | None = None  # the report that ends training before all epochs are done
 
     def _restore(self, checkpoint: Path) -> None:
         """Restore weights, optimizer, position and loss monitor from a checkpoint."""
@@ -131,7 +118,6 @@ class Trainer:
     def _choose_checkpointing(self) -> str:
         """Recompute activations where a step would not fit without it; what was chosen, for the log."""
         item = unpack(to_device(default_collate([self.dataset[0]]), self.accelerator.device))
-        item["seed"] = item.pop("index")
         pairs = self.cfg.INPUT.BATCH_SIZE // (self.accumulation * self.accelerator.num_processes)
         needed = needs_checkpointing(self.accelerator, self.model, item, pairs)
         if needed:
@@ -139,10 +125,7 @@ class Trainer:
         return f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}"
 
     def train(self) -> int:
-        """Train until all epochs are done, the time is up or a signal arrives.
-
-        Returns:
-            exit status: 0, or 128 + the number of the signal.
+        """Train until all epochs are done, the time is up or a signal arrives; return the exit status.
 
         Raises:
             InputError: too many consecutive steps are not finite, or a file cannot be read or written.
@@ -150,11 +133,8 @@ class Trainer:
         self._begin()
         self.deadline = time.monotonic() + (60 * self.cfg.OPTIMIZER.MAX_MINUTES or math.inf)
         self.steps.open(self.deadline, self.tracker_id)
-        with self.stop:
-            try:
-                return self._train()
-            finally:
-                self.steps.close()
+        with self.stop, closing(self.steps):
+            return self._train()
 
     def _begin(self) -> None:
         """Create the run folder and the log, and log what is trained."""
@@ -179,19 +159,19 @@ class Trainer:
             LOGGER.info(note)
 
     def _train(self) -> int:
-        ended = None
         try:
-            if self.checkpoints.last and self._evaluation_due() and on_main(self.accelerator, self._unscored):
-                self._evaluate()  # the evaluation of this checkpoint was interrupted
-            while self.position.epoch < self.cfg.OPTIMIZER.EPOCHS and not ended:
+            if (last := self.checkpoints.last) and self._evaluation_due():
+                if not on_main(self.accelerator, lambda: read_progress(last).get("scores")):
+                    self._evaluate()  # the evaluation of this checkpoint was interrupted
+            while self.position.epoch < self.cfg.OPTIMIZER.EPOCHS and not self.ending:
                 try:
-                    ended = self._train_epoch()
+                    self._train_epoch()
                 except BadSteps as error:
                     self._roll_back(error)
                     continue
-                if ended or self._evaluation_due():
+                if self.ending or self._evaluation_due():
                     self._save()
-                    if ended and ended.flags.signalled:
+                    if self.ending and self.ending.signalled:
                         self.checkpoints.settle()
                         return self._signal_status()
                     self._evaluate()
@@ -205,12 +185,8 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         """Return whether the current position is one at which every run saves and evaluates a checkpoint."""
-        epoch, config = self.position.epoch, self.cfg
-        last = epoch == config.OPTIMIZER.EPOCHS
-        return self.position.step == 0 and (last or epoch % config.ACCELERATE.EVAL_PERIOD == 0)
-
-    def _unscored(self) -> bool:
-        return not read_progress(self.checkpoints.last).get("scores")
+        epoch, last = self.position.epoch, self.cfg.OPTIMIZER.EPOCHS
+        return self.position.step == 0 and (epoch == last or epoch % self.cfg.ACCELERATE.EVAL_PERIOD == 0)
 
     def _signal_status(self) -> int:
         LOGGER.info(f"stopped by a signal; run again to resume from {self.checkpoints.last or 'the beginning'}")
@@ -221,48 +197,48 @@ class Trainer:
         steps = f" and {position.step} of {position.steps_per_epoch} steps" if position.step else ""
         return f"{position.epoch} epoch{'' if position.epoch == 1 else 's'}{steps}"
 
-    def _train_epoch(self) -> StepReport | None:
-        """Train to the end of the epoch, or return the report that ends training earlier."""
+    def _train_epoch(self) -> None:
+        """Train to the end of the epoch, or until a report ends training."""
         epoch, first, steps = self.position.epoch, self.position.step, self.steps_per_epoch
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
         self.sampler.skip(first)
-        batches, ended = iter(self.loader), None
+        batches = iter(self.loader)
         self.steps.bar.unpause()
         for step in range(first, steps):
             loss, norm = self._step(batches, epoch, step)
-            self.position, save = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps), False
-            for report in self.reports.push(loss, norm, self._flags()):
-                ended, save = self._process(report) or ended, save or report.flags.save
-            save = save or self.checkpoints.due(self.position)
+            self.position = Position(epoch + (step + 1) // steps, (step + 1) % steps, steps)
+            report = StepReport(
+                loss,
+                norm,
+                time_is_up=time.monotonic() > self.deadline,
+                signalled=self.stop.received is not None,
+                save=self.checkpoints.overdue(),
+                written=self.checkpoints.written(),
+            )
+            save = self._process(self.reports.push(report)) or self.checkpoints.due(self.position)
             if save:
-                ended = self._flush_reports() or ended  # the checkpoint includes its last step's report
-            if ended:
+                self._process(self.reports.arrived())  # the checkpoint includes its last step's report
+            if self.ending:
                 break
             if save and not self.steps.monitor.in_a_row:
                 self._save()
-        return self._flush_reports() or ended
+        self._process(self.reports.arrived())
 
-    def _flush_reports(self) -> StepReport | None:
-        """Process the outstanding reports; return the one that ends training, if any."""
-        ended = None
-        for report in self.reports.flush():
-            ended = self._process(report) or ended
-        return ended
-
-    def _flags(self) -> StepFlags:
-        return StepFlags(
-            time_is_up=time.monotonic() > self.deadline,
-            signalled=self.stop.received is not None,
-            save=self.checkpoints.overdue(),
-            written=self.checkpoints.written(),
-        )
+    def _process(self, reports: list[StepReport]) -> bool:
+        """Process the reports of steps, or raise `BadSteps`; return whether one of them asks for a checkpoint."""
+        for report in reports:
+            if report.written:
+                self.checkpoints.settle()
+            self.steps.add(report, self._lr(self.steps.done))
+            if report.time_is_up or report.signalled:
+                self.ending = report
+        return any(report.save for report in reports)
 
     def _step(self, batches: Iterator[dict[str, Tensor]], epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Run one optimizer step; a step whose gradient norm is not finite changes neither weights nor moments.
 
-        Returns:
-            this process's mean loss and the norm of the whole gradient, both still on the device.
+        Returns this process's mean loss and the norm of the whole gradient, both still on the device.
         """
         rank, losses = self.accelerator.process_index, []
         seed, number = self.cfg.ACCELERATE.SEED, epoch * self.steps_per_epoch + step
@@ -293,24 +269,8 @@ class Trainer:
         """Return the learning rate of an optimizer step."""
         return self.learning_rate(number) * self.cfg.OPTIMIZER.ROLLBACK_LR_RATE**self.steps.monitor.rollbacks
 
-    def _process(self, report: StepReport) -> StepReport | None:
-        """Process the report of a step; return it if it ends training.
-
-        Raises:
-            BadSteps: too many consecutive steps were not finite.
-            InputError: a checkpoint could not be written.
-        """
-        if report.flags.written:
-            self.checkpoints.settle()
-        self.steps.add(report, self._lr(self.steps.done))
-        return report if report.flags.time_is_up or report.flags.signalled else None
-
     def _roll_back(self, error: BadSteps) -> None:
-        """Return to the last checkpoint with a lower learning rate.
-
-        Raises:
-            InputError: there is no checkpoint, or OPTIMIZER.ROLLBACKS is used up.
-        """
+        """Return to the last checkpoint with a lower learning rate, if there is one and OPTIMIZER.ROLLBACKS allows."""
         self.checkpoints.settle()
         config, rollbacks, checkpoint = self.cfg.OPTIMIZER, self.steps.monitor.rollbacks + 1, self.checkpoints.last
         if checkpoint is None or rollbacks > config.ROLLBACKS:
@@ -319,7 +279,8 @@ class Trainer:
                 "lower OPTIMIZER.LR, OPTIMIZER.MAX_GRAD_NORM 1.0 or another ACCELERATE.MIXED_PRECISION"
             )
         LOGGER.warning(f"warning: {error}")
-        self.reports.flush()
+        self.reports.arrived()
+        self.ending = None
         self._restore(checkpoint)
         self.steps.monitor.rollbacks, self.steps.monitor.in_a_row = rollbacks, 0
         LOGGER.warning(
@@ -344,7 +305,7 @@ class Trainer:
         )
         weights = self.ema.average if self.ema else self.parameters
         copied = {**self.model.inherited, **{name: to_cpu(value) for name, value in weights.items()}}
-        self.checkpoints.save(Snapshot(self.position, copied, state, self.cfg))
+        self.checkpoints.save(self.position, copied, state)
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""

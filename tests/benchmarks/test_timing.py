@@ -37,5 +37,12 @@ def test_workers_are_processes_of_their_own_and_raise_what_goes_wrong():
         assert workers(loader_start_method) == multiprocessing.get_all_start_methods()[0]  # the default
 
 
+def test_ways_are_compared_in_every_round():
+    table = timing.compare({"first": (count_from, 5.0), "second": (count_from, 5.0)}, rounds=3, items=1, threads=1)
+    assert table.loc["first", ["least", "times as fast", "most"]].eq(1).all()
+    row = table.loc["second"]
+    assert row["least"] <= row["times as fast"] <= row["most"] and row["difference"] == 0
+
+
 def test_the_matrix_rate_is_that_of_a_product():
     assert 1e-4 < timing.matrix_rate("no") < 100

@@ -19,16 +19,18 @@ from training.memory import activation_bytes, needs_checkpointing, saved_bytes
 def test_saved_bytes_of_a_known_graph():
     layer = nn.Linear(8, 16)
     x = torch.randn(4, 8, requires_grad=True)
-    assert saved_bytes(lambda: layer(x).exp(), layer) == 4 * (4 * 8 + 4 * 16)  # input and result, each once
+    assert saved_bytes(lambda: layer(x).exp(), layer.parameters()) == 4 * (
+        4 * 8 + 4 * 16
+    )  # input and result, each once
     frozen = nn.Linear(8, 16).requires_grad_(False)
-    assert saved_bytes(lambda: frozen(x), frozen) == 0  # nothing but its own weight
+    assert saved_bytes(lambda: frozen(x), frozen.parameters()) == 0  # nothing but its own weight
 
 
 def test_checkpointing_is_chosen_by_what_is_free(tmp_path, monkeypatch):
     accelerator = Accelerator(cpu=True)
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg), batch_of(cfg, 5)
-    activations = saved_bytes(lambda: model(batch), model)
+    activations = saved_bytes(lambda: model(batch), model.parameters())
     fixed = memory.BYTES_A_PARAMETER * sum(p.numel() for p in model.parameters() if p.requires_grad)
     one_pair, needed = {name: value[:1] for name, value in batch.items()}, memory.MARGIN * (activations + fixed)
     for free, expected in ((1.01 * needed, False), (0.99 * needed, True)):
@@ -43,7 +45,7 @@ def test_the_copies_of_weights_in_16_bit_do_not_grow_with_the_batch(tmp_path, mo
     model, batch = build(cfg), batch_of(cfg)
     cast_frozen(model, torch.bfloat16)
     with accelerator.autocast():
-        activations = saved_bytes(lambda: model(batch), model)
+        activations = saved_bytes(lambda: model(batch), model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     needed = memory.MARGIN * (activations + memory.BYTES_A_PARAMETER * trained)
     one_pair = {name: value[:1] for name, value in batch.items()}
@@ -62,7 +64,7 @@ def test_activations_are_measured_by_shapes_alone(tmp_path, name):
     measured = activation_bytes(model, one_pair, len(batch["img_cond"]))
     assert all(a is b and not is_fake(a) for a, b in zip(parameters, model.parameters(), strict=True))
     assert torch.equal(torch.get_rng_state(), state)
-    assert measured == saved_bytes(lambda: model(batch), model)
+    assert measured == saved_bytes(lambda: model(batch), model.parameters())
 
 
 def test_activations_of_a_student_and_of_compiled_blocks(tmp_path):
@@ -70,11 +72,11 @@ def test_activations_of_a_student_and_of_compiled_blocks(tmp_path):
     batch = batch_of(cfg)
     one_pair = {name: value[:1] for name, value in batch.items()}
     model = build(cfg)
-    expected = saved_bytes(lambda: model(batch), model)
+    expected = saved_bytes(lambda: model(batch), model.parameters())
     compile_regions(model)
     assert activation_bytes(model, one_pair, 2) == expected
     student = ConsistencyStudent(build(cfg), guidance_branches("uc_down_full", Scales()), steps=10).train()
-    assert activation_bytes(student, one_pair, 2) == saved_bytes(lambda: student(batch), student)
+    assert activation_bytes(student, one_pair, 2) == saved_bytes(lambda: student(batch), student.parameters())
 
 
 def test_free_memory_is_what_the_kernel_could_give(monkeypatch, tmp_path):

@@ -143,7 +143,7 @@ def test_what_interrupted_writes_left_is_removed(run):
     folder = save(run, 1)
     for place in (run.root, run.epochs(1), folder):
         (place / ".config.yaml.17.partial").touch()
-    run.remove_partial_files()
+    run.begin("", folder)
     assert not list(run.root.rglob("*.partial")) and run.newest() == folder
 
 

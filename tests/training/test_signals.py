@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from training import signals
-from training.signals import StepFlags, StepReport, StepReports, StopSignals
+from training.signals import StepReport, StepReports, StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -36,6 +36,6 @@ def test_reports():
     AcceleratorState._reset_state(reset_partial_state=True)
     reports = StepReports(Accelerator(cpu=True))
     loss, norm = torch.tensor(0.5), torch.tensor(2.0)
-    for flags in [StepFlags(), *(StepFlags(**{name: True}) for name in StepFlags._fields)]:
-        assert reports.push(loss, norm, flags) == [StepReport(0.5, 2.0, flags)]
-    assert reports.flush() == []
+    for flags in [{}, *({name: True} for name in StepReport._fields[2:])]:
+        assert reports.push(StepReport(loss, norm, **flags)) == [StepReport(0.5, 2.0, **flags)]
+    assert reports.arrived() == []

@@ -10,8 +10,7 @@ from torch.amp import GradScaler
 from models.checkpoints import published_name, trained_parameters
 from tests.parity import load_case
 from tests.shared import SHARED, needs_shared
-from training.ema import EMA
-from training.state import TENSORS, Position, TrainingState, load_first_moments, load_training_state
+from training.state import EMA, TENSORS, Position, TrainingState, load_first_moments, load_training_state
 from utils import files
 from utils.errors import InputError
 
@@ -196,3 +195,19 @@ def test_without_a_file_of_moments_there_is_a_line(published, tmp_path):
         f"Adam starts without moments: {tmp_path}/optimizer.bin: no such file",
         {},
     )
+
+
+def test_average_and_swap():
+    weight = torch.nn.Parameter(torch.zeros(3))
+    ema = EMA({"w": weight}, decay=0.5)
+    expected = torch.zeros(3)
+    for step in range(30):
+        with torch.no_grad():
+            weight += 1
+        ema.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight.detach()
+    torch.testing.assert_close(ema.average["w"], expected)
+    with ema.swapped_in():
+        torch.testing.assert_close(weight.detach(), expected)
+    assert weight.tolist() == [30] * 3

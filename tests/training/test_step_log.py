@@ -3,7 +3,7 @@ from dataclasses import asdict
 
 import pytest
 
-from training.bad_steps import SETTLED, LossMonitor
+from training.step_log import SETTLED, LossMonitor
 
 
 def test_steps_that_are_not_finite_are_counted():

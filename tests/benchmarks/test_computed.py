@@ -1,6 +1,7 @@
 import torch
 
-from benchmarks.memory_use import peak_bytes, sampling_memory, training_memory
+from benchmarks.computed import counted, peak_bytes, sampling_memory, training_memory
+from benchmarks.presets import FEWER, FULL_SIZE
 from configs import load_config
 from tests.tiny import write_tiny
 
@@ -32,3 +33,9 @@ def test_memory_follows_the_batch(tmp_path):
     growth = sampling.loc[8] / sampling.loc[1]
     assert growth["weights"] == 1 and growth[["U-Net", "VAE decode"]].between(7, 8.5).all()
     assert (sampling["offloaded"] < sampling["on the device"]).all()
+
+
+def test_ours_needs_as_much_less_work_at_full_size_as_was_promised():
+    for name, least in FEWER.items():
+        counts = counted(name, FULL_SIZE)
+        assert counts["published"] / counts["ours"] >= least
