@@ -11,8 +11,7 @@ best, median, and worst pairs are written to --output. scripts/run_processes.py 
 from argparse import Namespace
 
 from evaluation.folder_evaluation import evaluate_folders
-from evaluation.metrics.network_weights import FOLDER
-from evaluation.protocols import PROTOCOLS
+from evaluation.protocols import PROTOCOLS, WEIGHTS
 from utils.command_line import Parser
 from utils.processes import entrypoint
 
@@ -29,7 +28,7 @@ def arguments() -> Namespace:
                         "the protocol)")  # fmt: skip
     parser.add_argument("--allow-partial", action="store_true", help="skip missing and invalid images")
     parser.add_argument("--output", default="outputs/evaluation", help="folder for tables, scores, and images")
-    parser.add_argument("--weights", default=str(FOLDER), help="folder of the network weights of the scores")
+    parser.add_argument("--weights", default=str(WEIGHTS), help="folder of the network weights of the scores")
     parser.add_argument("--batch-size", type=int, default=8, help="images per step; does not change scores")
     parser.add_argument("--num-workers", type=int, default=4, help="number of processes that read images")
     return parser.parse_args()

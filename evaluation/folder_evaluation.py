@@ -1,26 +1,60 @@
-"""Evaluate folders of generated images under a protocol and write their scores, tables, and example images."""
+"""Evaluate folders of generated images of any method, and write their scores, tables, and example images."""
 
 import re
 from argparse import Namespace
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
 
-from datasets import LAYOUTS, PairList, fid_real_images, load_pairs
+from datasets import LAYOUTS, Pair, fid_real_images, load_pairs, skeleton_image
 from datasets.layouts import find_layout
-from datasets.pairs import Size
-from evaluation.folder_scores import FolderScores, Result
-from evaluation.generated_images import check_images, image_size, match_images
-from evaluation.protocols import protocol
-from evaluation.tables import BASELINE, json_numbers, score_table, skipped_lines, write_comparison
+from datasets.loaders import loader
+from datasets.pair_lists import file_name
+from inference.drawing import save_image
 from utils.errors import InputError
 from utils.files import check_writable
+from utils.image_files import Size
 from utils.processes import on_main
 
+from .generated_images import GeneratedImages, check_images, image_size, match_images
+from .grids import comparison_grid
+from .protocols import protocol
+from .real_set import give_real_set
+from .scores import Scorer
+from .tables import (
+    BASELINE,
+    COLUMNS,
+    confidence_intervals,
+    json_numbers,
+    score_table,
+    skipped_lines,
+    write_comparison,
+    write_per_image,
+    write_scores,
+)
+
 SQUARE_SIZES = {(256, 256): (256, 176), (512, 512): (512, 352)}  # some methods write DeepFashion images as squares
-Paths = dict[str, dict[int, Path]]  # label -> index of the pair -> image
+RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first available score ranks the examples
+EXAMPLES = 3  # pairs of each rank
+
+
+@dataclass
+class Method:
+    """The images of a folder and their scores."""
+
+    images: GeneratedImages
+    scorer: Scorer
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        return confidence_intervals(self.scorer.table())
 
 
 def evaluate_folders(options: Namespace) -> None:
@@ -45,27 +79,34 @@ def evaluate_folders(options: Namespace) -> None:
     paths = on_main(accelerator, lambda: find_images(folders, pairs, options.allow_partial))
     if not size:  # all images of a folder have the same size
         size = common_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
+    scorer = Scorer(accelerator.device, options.weights, options.protocol)
     real_images = partial(fid_real_images, root, dataset, split)
-    loading = options.weights, options.batch_size, options.num_workers
-    scorer = FolderScores(accelerator, pairs, frame, size, options.protocol, real_images, *loading)
-    results = {label: scorer.score(images, label) for label, images in paths.items()}
-    baseline = scorer.baseline()
-    rows = {**{label: result.scores for label, result in results.items()}, BASELINE: baseline}
+    give_real_set(scorer, real_images, size, accelerator, options.num_workers)
+    baseline, methods, rows = scorer.empty(), {}, {}
+    for label, images in paths.items():
+        method = Method(GeneratedImages(images, pairs, size, frame, scorer.protocol), scorer.empty())
+        score(method, baseline, accelerator, label, options)
+        methods[label], rows[label] = method, method.scorer.compute()
+    baseline.gather()
+    rows[BASELINE] = baseline.compute()
     output = output / f"{options.protocol}_{size[0]}x{size[1]}"
     meta = {"protocol": options.protocol, "height": size[0], "width": size[1], "dataset": str(root), "real": split}
-    meta |= {f"baseline_{name}": value for name, value in json_numbers(baseline).items()}
+    meta |= json_numbers(rows[BASELINE], prefix="baseline_")
 
     def write() -> None:
-        for label, result in results.items():
-            scorer.write(output / result_folder(label), label, paths[label], result, meta)
+        for label, method in methods.items():
+            write_method(output / result_folder(label), method, rows[label], {"method": label, **meta})
         write_comparison(output, rows)
 
     on_main(accelerator, write)
     if accelerator.is_main_process:
         count = len(set().union(*paths.values()))
-        print(f"protocol {options.protocol} at {size[0]}x{size[1]}, {count} pairs of {root}")
-        print(report(rows, results))
-        print(f"tables, scores, and example images are in {output}")
+        print(f"protocol {options.protocol} at {size[0]}x{size[1]}, {count} pairs of {root}\n{score_table(rows)}")
+        for label, method in methods.items():
+            intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in method.intervals.items())
+            print(f"95% intervals of {label}: {', '.join(intervals)}")
+        skipped = skipped_lines(next(iter(methods.values())).scorer.skipped)
+        print(*skipped, f"tables, scores, and example images are in {output}", sep="\n")
     accelerator.end_training()
 
 
@@ -105,12 +146,8 @@ def result_folder(label: str) -> str:
     return label.replace("/", "_")
 
 
-def find_images(folders: Mapping[str, Path], pairs: PairList, partial: bool) -> Paths:
-    """Match and check the images of every folder.
-
-    Raises:
-        InputError: see `match_images` and `check_images`.
-    """
+def find_images(folders: Mapping[str, Path], pairs: Sequence[Pair], partial: bool) -> dict[str, dict[int, Path]]:
+    """Match and check the images of every folder; see `match_images` and `check_images`."""
     matches = {label: match_images(folder, pairs) for label, folder in folders.items()}
     for label, found in matches.items():
         print(f"{label}: {found.summary()}")
@@ -130,10 +167,42 @@ def common_size(sizes: set[Size], dataset: str) -> Size:
     return targets.pop()
 
 
-def report(rows: Mapping[str, Mapping[str, float]], results: Mapping[str, Result]) -> str:
-    """Return the score table, confidence intervals, and skipped scores as text."""
-    lines = [score_table(rows)]
-    for label, result in results.items():
-        intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in result.intervals.items())
-        lines.append(f"95% intervals of {label}: {', '.join(intervals)}")
-    return "\n".join([*lines, *skipped_lines(next(iter(results.values())).skipped)])
+def score(method: Method, baseline: Scorer, accelerator: Accelerator, label: str, options: Namespace) -> None:
+    """Score the images of a method, and their source images as the baseline; all processes must call this."""
+    own = sorted(method.images.paths)[accelerator.process_index :: accelerator.num_processes]
+    order = {"sampler": own, "batch_size": options.batch_size}
+    batches = loader(method.images, options.num_workers, accelerator.device, **order)
+    hidden = None if accelerator.is_main_process else True
+    for batch in tqdm(batches, f"scoring {label}", leave=False, disable=hidden):
+        for scorer, images in ((method.scorer, batch["pred"]), (baseline, batch["source"])):
+            scorer.update(images, batch["target"], batch["index"], batch["keypoints"])
+    method.scorer.gather()
+
+
+def write_method(folder: Path, method: Method, scores: Mapping[str, float], meta: dict) -> None:
+    """Write metrics.json, metrics.csv, metrics_per_image.csv, and best_median_worst.png to a folder."""
+    pairs, paths, table = method.images.pairs, method.images.paths, method.scorer.table()
+    meta |= {"images": len(paths), **{f"{name}_95": list(interval) for name, interval in method.intervals.items()}}
+    left_out = [file_name(pair) for index, pair in enumerate(pairs) if index not in paths]
+    write_scores(folder, scores, {**meta, "skipped": method.scorer.skipped, "left_out": left_out})
+    if name := next((name for name in RANKED_BY if table and name in table[0]), None):
+        save_image(examples(method.images, table, name), folder / "best_median_worst.png")
+    write_per_image(folder, [{"file": file_name(pairs[row.pop("index")]), **row} for row in table])
+
+
+def examples(images: GeneratedImages, table: list[dict[str, float]], name: str) -> Image.Image:
+    """Draw the best, median, and worst pairs by the score `name`."""
+    ranked = sorted(table, key=lambda row: row[name], reverse=not COLUMNS[name].lower_is_better)
+    count, middle = min(EXAMPLES, len(ranked)), max(0, len(ranked) // 2 - EXAMPLES // 2)
+    ranks = {"best": ranked[:count], "median": ranked[middle : middle + count], "worst": ranked[-count:]}
+    chosen = [(rank, row) for rank, rows in ranks.items() for row in rows]
+    titles = [f"{rank}: {name} {row[name]:.4f}" for rank, row in chosen]
+    return comparison_grid([_tiles(images, row["index"]) for _, row in chosen], titles)
+
+
+def _tiles(images: GeneratedImages, index: int) -> list[Tensor]:
+    """Return the source, pose, target, and generated image (3, H, W) uint8 of a pair."""
+    item = images[index]
+    pose = skeleton_image(images.pairs[index].target_keypoints, images.size, images.frame)
+    pose = torch.from_numpy(pose).permute(2, 0, 1)
+    return [item["source"], pose, (item["target"] * 255).round().to(torch.uint8), item["pred"]]

@@ -1,8 +1,8 @@
 """Folders of generated images of any method, matched to the pairs of a test set by file name."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor
 from tqdm.contrib.concurrent import thread_map
 
 from datasets import Pair
@@ -17,7 +18,7 @@ from datasets.pair_lists import person_keypoints
 from utils.errors import InputError
 from utils.image_files import IMAGE_EXTENSIONS, Size, open_image
 from utils.image_folders import images_below
-from utils.image_tensors import resize_to_bytes, resize_to_tensor
+from utils.image_tensors import resize_to_bytes, resize_to_tensor, unit_range
 
 from .protocols import Protocol
 
@@ -46,10 +47,9 @@ class Matches:
 
     def summary(self) -> str:
         text = f"{len(self.paths)} of {len(self.paths) + len(self.missing)} pairs have an image"
-        if self.unused:
-            text += f"; {len(self.unused)} images match no pair ({_few(path.name for path in self.unused)})"
-        if self.left_out:
-            text += f"; {len(self.left_out)} files are not images ({_few(path.name for path in self.left_out)})"
+        for paths, what in ((self.unused, "images match no pair"), (self.left_out, "files are not images")):
+            if paths:
+                text += f"; {len(paths)} {what} ({_few([path.name for path in paths])})"
         return text
 
 
@@ -66,9 +66,9 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder of generated images")
     found, left_out, _ = images_below(folder)
-    images: dict[str, list[Path]] = {}
+    images: defaultdict[str, list[Path]] = defaultdict(list)
     for path in found:
-        images.setdefault(_plain(path.name), []).append(path)
+        images[_plain(path.name)].append(path)
     names = [(_plain(pair.source), _plain(pair.target)) for pair in pairs]
     targets = Counter(target for _, target in dict.fromkeys(names))
     paths, missing, owners = {}, [], {}
@@ -79,14 +79,14 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
         matches = [path for name in styles for path in images.get(name, ())]
         if len(matches) > 1:
             raise InputError(f"{matches[0]} and {matches[1]} both match {pair.source} to {pair.target}; remove one")
-        if matches:
-            other = owners.setdefault(matches[0], pair)
-            if other[:2] != pair[:2]:
-                both = " and ".join(f"{source} to {target}" for source, target, *_ in (other, pair))
-                raise InputError(f"{matches[0]}: the name matches two pairs, {both}; rename the images of one pair")
-            paths[index] = matches[0]
-        else:
+        if not matches:
             missing.append(f"{source}_2_{target}_vis")
+            continue
+        paths[index] = path = matches[0]
+        other = owners.setdefault(path, pair)
+        if other[:2] != pair[:2]:
+            both = " and ".join(f"{source} to {target}" for source, target, *_ in (other, pair))
+            raise InputError(f"{path}: the name matches two pairs, {both}; rename the images of one pair")
     if not paths:
         raise InputError(
             f"{folder}: none of the {len(found)} images is named after a pair, such as {missing[0]}.png; "
@@ -109,18 +109,18 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
     Raises:
         InputError: an image is missing or invalid and `partial` is false, or no image is valid.
     """
-    found = thread_map(_size, matches.paths.values(), desc="reading images", leave=False, disable=None)
+    found = thread_map(image_size, matches.paths.values(), desc="reading images", leave=False, disable=None)
     sizes = dict(zip(matches.paths, found, strict=True))
-    broken = [matches.paths[index].name for index, size in sizes.items() if size is None]
-    usual = Counter(size for size in sizes.values() if size).most_common(1)
+    usual = Counter(size for size in found if size).most_common(1)
+    broken = [matches.paths[index].name for index, size in sizes.items() if not size]
     if not usual:
         raise InputError(f"{folder}: no image can be read ({_few(broken)})")
-    (width, height), _ = usual[0]
-    if is_strip((width, height)):
+    (height, width), _ = usual[0]
+    if _is_strip(width, height):
         raise InputError(
             f"{folder}: the images are {width} pixels wide and {height} high; crop them to the generated image"
         )
-    odd = [matches.paths[index].name for index, size in sizes.items() if size not in (None, (width, height))]
+    odd = [matches.paths[index].name for index, size in sizes.items() if size and size != (height, width)]
     kinds = {"missing": matches.missing, "unreadable": broken, f"not {height}x{width} like most": odd}
     problems = [f"{len(names)} {kind} ({_few(names)})" for kind, names in kinds.items() if names]
     if problems and not partial:
@@ -128,7 +128,7 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
             f"{folder}: not all of the {len(matches.paths) + len(matches.missing)} pairs have a valid image: "
             f"{', '.join(problems)}; generate them again, or score the others with --allow-partial"
         )
-    return {index: matches.paths[index] for index, size in sizes.items() if size == (width, height)}
+    return {index: matches.paths[index] for index, size in sizes.items() if size == (height, width)}
 
 
 def open_generated(path: Path) -> Image.Image:
@@ -138,44 +138,38 @@ def open_generated(path: Path) -> Image.Image:
         InputError: the image cannot be read.
     """
     image = open_image(path)
-    if PATN in path.name and is_strip(image.size):
+    if PATN in path.name and _is_strip(*image.size):
         return image.crop((image.width - image.width // STRIP, 0, image.width, image.height))
     return image
 
 
-def is_strip(size: tuple[int, int]) -> bool:
-    """Whether an image of (width, height) shows several persons side by side."""
-    width, height = size
-    return width > 2 * height
+def image_size(path: Path) -> Size | None:
+    """Return the (height, width) of a generated image; None if it cannot be read."""
+    try:
+        return open_generated(path).size[::-1]
+    except InputError:
+        return None
 
 
-def image_size(path: Path) -> Size:
-    """Return the (height, width) of a generated image."""
-    image = open_generated(path)
-    return image.height, image.width
-
-
+@dataclass(frozen=True, eq=False)
 class GeneratedImages(Dataset):
-    """Generated images with their source and target images.
+    """Generated images with their source and target images, by index of the pair.
 
     Args:
-        paths: the images to score, by index of the pair.
+        paths: the images to score.
         pairs: the test set.
         size: (height, width) at which images are scored.
         frame: (height, width) of the keypoint frame.
         protocol: resizes generated images to `size`.
     """
 
-    def __init__(
-        self, paths: dict[int, Path], pairs: Sequence[Pair], size: Size, frame: Size, protocol: Protocol
-    ) -> None:
-        self.paths, self.pairs, self.size, self.frame, self.protocol = paths, pairs, size, frame, protocol
-        self.indices = sorted(paths)
+    paths: Mapping[int, Path]
+    pairs: Sequence[Pair]
+    size: Size
+    frame: Size
+    protocol: Protocol
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, row: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Returns:
             pred, source (3, *size) uint8; target (3, *size) float32 in [0, 1]; keypoints (2, 18, 2), see
             `person_keypoints`; index int64 scalar.
@@ -183,11 +177,9 @@ class GeneratedImages(Dataset):
         Raises:
             InputError: an image cannot be read.
         """
-        index = self.indices[row]
-        pair, image = self.pairs[index], open_generated(self.paths[index])
-        raw = resize_to_tensor(image, (image.height, image.width))
+        pair, pixels = self.pairs[index], pil_to_tensor(open_generated(self.paths[index]))
         return {
-            "pred": self.protocol.at_size(raw[None], self.size)[0],
+            "pred": self.protocol.at_size(unit_range(pixels)[None], self.size)[0],
             "source": resize_to_bytes(open_image(pair.source_path), self.size),
             "target": resize_to_tensor(open_image(pair.target_path), self.size),
             "keypoints": person_keypoints(pair, self.size, self.frame),
@@ -195,14 +187,10 @@ class GeneratedImages(Dataset):
         }
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    """Return the (width, height) of an image file, or None if its pixels cannot be read."""
-    try:
-        return open_generated(path).size
-    except InputError:
-        return None
+def _is_strip(width: int, height: int) -> bool:
+    """Whether an image shows several persons side by side."""
+    return width > 2 * height
 
 
-def _few(names: Iterable[str]) -> str:
-    names = list(names)
+def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

@@ -1,17 +1,17 @@
-"""Generated images as PNG files, and grids that compare them."""
+"""Image files of a test set, and grids that compare images."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from datasets import Pair
 from datasets.pair_lists import file_name
-from inference.drawing import image_grid, save_image
+from inference.drawing import image_grid
 from utils.errors import InputError
+from utils.image_files import Size, opened
 
 COLUMNS = ("source", "pose", "target", "generated")
 
@@ -34,26 +34,15 @@ def first_of_each_name(pairs: Sequence[Pair]) -> list[int]:
     return result
 
 
-def save_png(image: Tensor, path: Path) -> None:
-    """Write an image (3, H, W) uint8 atomically."""
-    save_image(_to_pil(image), path)
-
-
-def read_png(path: Path, size: Sequence[int]) -> Tensor | None:
+def read_png(path: Path, size: Size) -> Tensor | None:
     """Read an image (3, H, W) uint8; None if the file is not a valid RGB image of (height, width) `size`."""
     try:
-        with Image.open(path) as image:
-            if image.mode != "RGB" or image.size != (size[1], size[0]):
-                return None
-            return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    except (OSError, SyntaxError, ValueError):
+        with opened(path) as image:
+            return pil_to_tensor(image) if image.mode == "RGB" and image.size == size[::-1] else None
+    except InputError:
         return None
 
 
 def comparison_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] = ()) -> Image.Image:
     """Draw rows of images (3, H, W) uint8, one per column of `COLUMNS`, with optional row titles."""
-    return image_grid(COLUMNS, [[_to_pil(image) for image in row] for row in rows], titles)
-
-
-def _to_pil(image: Tensor) -> Image.Image:
-    return Image.fromarray(image.permute(1, 2, 0).numpy())
+    return image_grid(COLUMNS, [[to_pil_image(image) for image in row] for row in rows], titles)

@@ -1,5 +1,6 @@
 """Evaluation protocols by name; scores are comparable only under the same protocol."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
 from utils.errors import InputError
@@ -15,10 +16,19 @@ from utils.image_tensors import bytes_at_size
 
 from .metrics.distances import frechet_distance, kernel_distance
 from .metrics.face import FACE_FILE, FaceSimilarity
-from .metrics.inception import INCEPTION_FILE, TENSORFLOW_INCEPTION_FILE, InceptionFeatures, TensorFlowInceptionFeatures
-from .metrics.lpips import ALEXNET_FILE, LPIPS, VGG_FILE
+from .metrics.feature_networks import (
+    ALEXNET_FILE,
+    INCEPTION_FILE,
+    LPIPS,
+    TENSORFLOW_INCEPTION_FILE,
+    VGG_FILE,
+    InceptionFeatures,
+    TensorFlowInceptionFeatures,
+)
 from .metrics.pose_accuracy import POSE_FILE, PoseAccuracy
 from .metrics.similarity import psnr, ssim, ssim_256
+
+WEIGHTS = Path("pretrained_models/metrics")  # default folder of the networks' weight files
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,18 @@ class Network:
     build: Callable[[Path], Callable]
     file: str
     remedy: str = "run `bash scripts/download_pretrained.sh metrics` or put it there"
+
+    def load(self, folder: Path, device: torch.device) -> Callable:
+        """Build the network with the weight file in a folder.
+
+        Raises:
+            InputError: the file is missing or invalid.
+        """
+        path = Path(os.path.normpath(folder / self.file))
+        if not path.is_file():
+            raise InputError(f"no file {path}: {self.remedy}")
+        network = self.build(path)
+        return network.to(device) if isinstance(network, nn.Module) else network
 
 
 @dataclass(frozen=True)
@@ -72,8 +94,6 @@ PERSON = {
     "PCKh": Network(PoseAccuracy, POSE_FILE, "run `bash scripts/download_pretrained.sh pose`"),
     "FaceSim": Network(FaceSimilarity, FACE_FILE, "put a face-embedding network there (docs/evaluation.md)"),
 }
-
-
 _LPIPS = Network(LPIPS, ALEXNET_FILE)
 PROTOCOLS = {
     "cfld": Protocol(pixels={"SSIM": ssim, "SSIM_256": ssim_256, "PSNR": psnr}, pairs={"LPIPS": _LPIPS}),

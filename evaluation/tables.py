@@ -134,9 +134,9 @@ def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
     return [f"{', '.join(names)} left out: {reason}" for reason, names in reasons.items()]
 
 
-def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """Replace infinite scores (PSNR of equal images) by None, for JSON."""
-    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+def json_numbers(scores: Mapping[str, float], prefix: str = "") -> dict[str, float | None]:
+    """Replace infinite scores (PSNR of equal images) by None, for JSON; add a prefix to their names."""
+    return {prefix + name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
 def _table(rows: Rows) -> pd.DataFrame:

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.transforms.functional import to_pil_image
 
 from datasets import Pair
-from evaluation.grids import comparison_grid, first_of_each_name, read_png, save_png
+from evaluation.grids import comparison_grid, first_of_each_name, read_png
+from inference.drawing import save_image
 from utils.errors import InputError
 
 
@@ -17,7 +19,7 @@ def test_equal_pairs_share_an_image_and_different_ones_must_not():
 
 def test_png_round_trip_and_what_is_not_reused(tmp_path):
     image = torch.randint(0, 256, (3, 12, 10), dtype=torch.uint8)
-    save_png(image, tmp_path / "a.png")
+    save_image(to_pil_image(image), tmp_path / "a.png")
     assert torch.equal(read_png(tmp_path / "a.png", (12, 10)), image)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert read_png(tmp_path / "a.png", (10, 12)) is None

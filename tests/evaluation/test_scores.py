@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from evaluation import scores
-from evaluation.metrics.inception import INCEPTION_FILE
-from evaluation.metrics.lpips import ALEXNET_FILE
+from evaluation.metrics.feature_networks import ALEXNET_FILE, INCEPTION_FILE
 from evaluation.metrics.similarity import ssim, ssim_256
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.scores import Scorer

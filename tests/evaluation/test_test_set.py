@@ -12,9 +12,9 @@ from configs import load_config
 from datasets import TestPairs, fid_real_images
 from datasets.loaders import evaluation_pairs
 from evaluation.batch_sampling import sample_batch
+from evaluation.checkpoint_evaluation import claim_folder
 from evaluation.grids import read_png
 from evaluation.protocols import PROTOCOLS, Network
-from evaluation.provenance import claim_folder
 from evaluation.test_set import Evaluation, Evaluator
 from models import build_model
 from tests.evaluation.metrics.networks import Colours
@@ -45,7 +45,7 @@ def evaluator(tiny, *opts, rank=0, world=1):
     AcceleratorState._reset_state(reset_partial_state=True)
     cfg = load_config(tiny, opts)
     result = Evaluator(cfg, Accelerator(cpu=True), evaluation_pairs(cfg), list)
-    result._own = lambda: result.indices[rank::world]
+    result.own = result.own[rank::world]
     return result
 
 
