@@ -4,7 +4,7 @@ import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,16 +23,15 @@ from utils.files import check_writable
 from utils.image_files import Size
 from utils.processes import on_main
 
-from .generated_images import GeneratedImages, check_images, image_size, match_images
-from .grids import comparison_grid
+from .generated_images import GeneratedImages, check_images, comparison_grid, image_size, match_images
 from .protocols import protocol
 from .real_set import give_real_set
 from .scores import Scorer
 from .tables import (
     BASELINE,
     COLUMNS,
+    baseline_meta,
     confidence_intervals,
-    json_numbers,
     score_table,
     skipped_lines,
     write_comparison,
@@ -45,16 +44,14 @@ RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first available score r
 EXAMPLES = 3  # pairs of each rank
 
 
-@dataclass
+@dataclass(frozen=True)
 class Method:
-    """The images of a folder and their scores."""
+    """The images of a folder with their scores."""
 
     images: GeneratedImages
     scorer: Scorer
-
-    @cached_property
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        return confidence_intervals(self.scorer.table())
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
 
 
 def evaluate_folders(options: Namespace) -> None:
@@ -65,10 +62,8 @@ def evaluate_folders(options: Namespace) -> None:
     """
     if options.batch_size < 1 or options.num_workers < 0:
         raise InputError("expected --batch-size of at least 1 and --num-workers of at least 0")
-    split = options.real or protocol(options.protocol).real
-    folders, output = labeled_folders(options.generated), Path(options.output)
-    check_writable(output, "--output")
-    root = Path(options.dataset)
+    rules, folders, root = protocol(options.protocol), labeled_folders(options.generated), Path(options.dataset)
+    check_writable(Path(options.output), "--output")
     size = LAYOUTS[options.dataset].frame if options.dataset in LAYOUTS else None  # a benchmark has one size
     if options.size:
         size = parse_size(options.size, "--size")
@@ -80,42 +75,23 @@ def evaluate_folders(options: Namespace) -> None:
     if not size:  # all images of a folder have the same size
         size = common_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
     scorer = Scorer(accelerator.device, options.weights, options.protocol)
-    real_images = partial(fid_real_images, root, dataset, split)
+    real_images = partial(fid_real_images, root, dataset, options.real)
     give_real_set(scorer, real_images, size, accelerator, options.num_workers)
-    baseline, methods, rows = scorer.empty(), {}, {}
-    for label, images in paths.items():
-        method = Method(GeneratedImages(images, pairs, size, frame, scorer.protocol), scorer.empty())
-        score(method, baseline, accelerator, label, options)
-        methods[label], rows[label] = method, method.scorer.compute()
+    baseline, methods = scorer.empty(), {}
+    for label, found in paths.items():
+        images = GeneratedImages(found, pairs, size, frame, rules)
+        methods[label] = score(images, scorer.empty(), baseline, accelerator, label, options)
     baseline.gather()
-    rows[BASELINE] = baseline.compute()
-    output = output / f"{options.protocol}_{size[0]}x{size[1]}"
-    meta = {"protocol": options.protocol, "height": size[0], "width": size[1], "dataset": str(root), "real": split}
-    meta |= json_numbers(rows[BASELINE], prefix="baseline_")
-
-    def write() -> None:
-        for label, method in methods.items():
-            write_method(output / result_folder(label), method, rows[label], {"method": label, **meta})
-        write_comparison(output, rows)
-
-    on_main(accelerator, write)
-    if accelerator.is_main_process:
-        count = len(set().union(*paths.values()))
-        print(f"protocol {options.protocol} at {size[0]}x{size[1]}, {count} pairs of {root}\n{score_table(rows)}")
-        for label, method in methods.items():
-            intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in method.intervals.items())
-            print(f"95% intervals of {label}: {', '.join(intervals)}")
-        skipped = skipped_lines(next(iter(methods.values())).scorer.skipped)
-        print(*skipped, f"tables, scores, and example images are in {output}", sep="\n")
+    copied = baseline.compute()
+    meta = {"protocol": options.protocol, "height": size[0], "width": size[1], "dataset": str(root)}
+    meta |= {"real": options.real, **baseline_meta(copied)}
+    output = Path(options.output, f"{options.protocol}_{size[0]}x{size[1]}")
+    on_main(accelerator, lambda: report(output, methods, copied, meta))
     accelerator.end_training()
 
 
 def parse_size(text: str, option: str) -> Size:
-    """Parse HEIGHTxWIDTH to (height, width).
-
-    Raises:
-        InputError: the text has another form.
-    """
+    """Parse HEIGHTxWIDTH to (height, width)."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if not match:
         raise InputError(f"{option} is {text!r}; expected HEIGHTxWIDTH such as 256x176")
@@ -123,11 +99,7 @@ def parse_size(text: str, option: str) -> Size:
 
 
 def labeled_folders(texts: list[str]) -> dict[str, Path]:
-    """Parse folders of the form LABEL=FOLDER; the default label of a folder is its path.
-
-    Raises:
-        InputError: two labels have the same result folder, or a label cannot name one.
-    """
+    """Parse folders of the form LABEL=FOLDER; the default label of a folder is its path."""
     folders: dict[str, Path] = {}
     for text in texts:
         label, separator, path = text.partition("=")
@@ -155,11 +127,7 @@ def find_images(folders: Mapping[str, Path], pairs: Sequence[Pair], partial: boo
 
 
 def common_size(sizes: set[Size], dataset: str) -> Size:
-    """Return the size at which images of these sizes are scored by default.
-
-    Raises:
-        InputError: the sizes differ.
-    """
+    """Return the size at which images of these sizes are scored by default."""
     targets = {SQUARE_SIZES.get(size, size) if dataset == "fashion" else size for size in sizes}
     if len(targets) > 1:
         found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
@@ -167,24 +135,42 @@ def common_size(sizes: set[Size], dataset: str) -> Size:
     return targets.pop()
 
 
-def score(method: Method, baseline: Scorer, accelerator: Accelerator, label: str, options: Namespace) -> None:
-    """Score the images of a method, and their source images as the baseline; all processes must call this."""
-    own = sorted(method.images.paths)[accelerator.process_index :: accelerator.num_processes]
-    order = {"sampler": own, "batch_size": options.batch_size}
-    batches = loader(method.images, options.num_workers, accelerator.device, **order)
+def score(
+    images: GeneratedImages, scorer: Scorer, baseline: Scorer, accelerator: Accelerator, label: str, options: Namespace
+) -> Method:
+    """Score images, and their source images as the baseline; all processes must call this."""
+    own = sorted(images.paths)[accelerator.process_index :: accelerator.num_processes]
+    batches = loader(images, options.num_workers, accelerator.device, sampler=own, batch_size=options.batch_size)
     hidden = None if accelerator.is_main_process else True
     for batch in tqdm(batches, f"scoring {label}", leave=False, disable=hidden):
-        for scorer, images in ((method.scorer, batch["pred"]), (baseline, batch["source"])):
-            scorer.update(images, batch["target"], batch["index"], batch["keypoints"])
-    method.scorer.gather()
+        scorer.update(batch["pred"], batch["target"], batch["index"], batch["keypoints"])
+        baseline.update(batch["source"], batch["target"], batch["index"], batch["keypoints"])
+    scorer.gather()
+    return Method(images, scorer, scorer.compute(), confidence_intervals(scorer.table()))
 
 
-def write_method(folder: Path, method: Method, scores: Mapping[str, float], meta: dict) -> None:
+def report(folder: Path, methods: Mapping[str, Method], baseline: dict[str, float], meta: dict) -> None:
+    """Write all results to a folder and print the scores."""
+    rows = {label: method.scores for label, method in methods.items()} | {BASELINE: baseline}
+    for label, method in methods.items():
+        write_method(folder / result_folder(label), method, {"method": label, **meta})
+    write_comparison(folder, rows)
+    count = len(set().union(*(method.images.paths for method in methods.values())))
+    print(f"protocol {meta['protocol']} at {meta['height']}x{meta['width']}, {count} pairs of {meta['dataset']}")
+    print(score_table(rows))
+    for label, method in methods.items():
+        intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in method.intervals.items())
+        print(f"95% intervals of {label}: {', '.join(intervals)}")
+    print(*skipped_lines(method.scorer.skipped), f"tables, scores, and example images are in {folder}", sep="\n")
+
+
+def write_method(folder: Path, method: Method, meta: dict) -> None:
     """Write metrics.json, metrics.csv, metrics_per_image.csv, and best_median_worst.png to a folder."""
     pairs, paths, table = method.images.pairs, method.images.paths, method.scorer.table()
-    meta |= {"images": len(paths), **{f"{name}_95": list(interval) for name, interval in method.intervals.items()}}
+    intervals = {f"{name}_95": list(interval) for name, interval in method.intervals.items()}
     left_out = [file_name(pair) for index, pair in enumerate(pairs) if index not in paths]
-    write_scores(folder, scores, {**meta, "skipped": method.scorer.skipped, "left_out": left_out})
+    skipped = {"skipped": method.scorer.skipped, "left_out": left_out}
+    write_scores(folder, method.scores, {**meta, "images": len(paths), **intervals, **skipped})
     if name := next((name for name in RANKED_BY if table and name in table[0]), None):
         save_image(examples(method.images, table, name), folder / "best_median_worst.png")
     write_per_image(folder, [{"file": file_name(pairs[row.pop("index")]), **row} for row in table])

@@ -1,4 +1,4 @@
-"""Folders of generated images of any method, matched to the pairs of a test set by file name."""
+"""Generated images: folders of any method, matched to the pairs of a test set by file name; image files and grids."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from tqdm.contrib.concurrent import thread_map
 
 from datasets import Pair
-from datasets.pair_lists import person_keypoints
+from datasets.pair_lists import file_name, person_keypoints
+from inference.drawing import image_grid
 from utils.errors import InputError
-from utils.image_files import IMAGE_EXTENSIONS, Size, open_image
+from utils.image_files import IMAGE_EXTENSIONS, Size, open_image, opened
 from utils.image_folders import images_below
 from utils.image_tensors import resize_to_bytes, resize_to_tensor, unit_range
 
@@ -27,23 +28,17 @@ STRIP = 5  # images in a strip: source, source pose, target, target pose, genera
 PAIR_NAMES = tuple(f"{{source}}{infix}{{target}}{suffix}" for infix in ("_2_", "_to_", PATN) for suffix in ("_vis", ""))
 EXTENSION = re.compile(rf"({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})+(?=_|$)", re.IGNORECASE)  # also within a name
 NAMED = 3  # names listed in a message
+GRID_COLUMNS = ("source", "pose", "target", "generated")
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The images of a folder matched to pairs.
+    """The images of a folder matched to pairs."""
 
-    Attributes:
-        paths: image paths by index of the pair.
-        missing: names of the pairs without an image.
-        unused: images that match no pair.
-        left_out: files in unsupported formats.
-    """
-
-    paths: dict[int, Path]
-    missing: list[str]
-    unused: list[Path]
-    left_out: list[Path]
+    paths: dict[int, Path]  # by index of the pair
+    missing: list[str]  # names of the pairs without an image
+    unused: list[Path]  # images that match no pair
+    left_out: list[Path]  # files in unsupported formats
 
     def summary(self) -> str:
         text = f"{len(self.paths)} of {len(self.paths) + len(self.missing)} pairs have an image"
@@ -153,21 +148,13 @@ def image_size(path: Path) -> Size | None:
 
 @dataclass(frozen=True, eq=False)
 class GeneratedImages(Dataset):
-    """Generated images with their source and target images, by index of the pair.
+    """Generated images with their source and target images, by index of the pair."""
 
-    Args:
-        paths: the images to score.
-        pairs: the test set.
-        size: (height, width) at which images are scored.
-        frame: (height, width) of the keypoint frame.
-        protocol: resizes generated images to `size`.
-    """
-
-    paths: Mapping[int, Path]
-    pairs: Sequence[Pair]
-    size: Size
-    frame: Size
-    protocol: Protocol
+    paths: Mapping[int, Path]  # of the generated images
+    pairs: Sequence[Pair]  # the test set
+    size: Size  # at which images are scored
+    frame: Size  # of the keypoints
+    protocol: Protocol  # resizes generated images
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Returns:
@@ -185,6 +172,38 @@ class GeneratedImages(Dataset):
             "keypoints": person_keypoints(pair, self.size, self.frame),
             "index": torch.tensor(index),
         }
+
+
+def first_of_each_name(pairs: Sequence[Pair]) -> list[int]:
+    """Return the index of the first equal pair for each pair; equal pairs share an image and its noise.
+
+    Raises:
+        InputError: two different pairs would have the same file name.
+    """
+    first: dict[str, int] = {}
+    result = [first.setdefault(file_name(pair), index) for index, pair in enumerate(pairs)]
+    for index, other in enumerate(result):
+        one, two = pairs[other][:2], pairs[index][:2]
+        if one != two:
+            raise InputError(
+                f"rows {other + 1} and {index + 1} of the test pairs, {','.join(one)} and {','.join(two)}, share the "
+                f"file name {file_name(pairs[index])}; rename one of the images"
+            )
+    return result
+
+
+def read_png(path: Path, size: Size) -> Tensor | None:
+    """Read an image (3, H, W) uint8; None if the file is not a valid RGB image of (height, width) `size`."""
+    try:
+        with opened(path) as image:
+            return pil_to_tensor(image) if image.mode == "RGB" and image.size == size[::-1] else None
+    except InputError:
+        return None
+
+
+def comparison_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] = ()) -> Image.Image:
+    """Draw rows of images (3, H, W) uint8, one per column of `GRID_COLUMNS`, with optional row titles."""
+    return image_grid(GRID_COLUMNS, [[to_pil_image(image) for image in row] for row in rows], titles)
 
 
 def _is_strip(width: int, height: int) -> bool:

@@ -54,25 +54,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to score generated images.
+    """A way to score predictions against targets, (B, 3, H, W) in [0, 1] each."""
 
-    Attributes:
-        pixels: scores without a network: functions from predictions and targets (B, 3, H, W) in [0, 1] to (B,).
-        pairs: networks that compute a distance (B,) from predictions and targets.
-        inception: network that computes the features (B, d) for `SET_DISTANCES`.
-        real: default split of the real images for FID.
-        resize: filter that resizes predictions to the test size.
-        antialias: whether the filter is antialiased when it downscales.
-        square: pad images with white to squares before comparing them.
-    """
-
-    pixels: Mapping[str, Callable[[Tensor, Tensor], Tensor]]
-    pairs: Mapping[str, Network]
-    inception: Network = Network(InceptionFeatures, INCEPTION_FILE)
-    real: str = "train"
-    resize: InterpolationMode = InterpolationMode.BICUBIC
-    antialias: bool = True
-    square: bool = False
+    pixels: Mapping[str, Callable[[Tensor, Tensor], Tensor]]  # scores (B,) without a network
+    pairs: Mapping[str, Network]  # distances (B,)
+    inception: Network = Network(InceptionFeatures, INCEPTION_FILE)  # features (B, d) for `SET_DISTANCES`
+    resize: InterpolationMode = InterpolationMode.BICUBIC  # of predictions to the test size
+    antialias: bool = True  # when it downscales
+    square: bool = False  # pad images with white to squares before comparing them
 
     def at_size(self, images: Tensor, size: Sequence[int]) -> Tensor:
         """Resize predictions (B, 3, h, w) in [0, 1] to (B, 3, *size) uint8 on the CPU."""

@@ -28,32 +28,24 @@ from models import CFLD
 from utils.errors import InputError
 
 from .batch_sampling import Batch, reproducible, sample_batch, select_rows
-from .grids import comparison_grid, first_of_each_name, read_png
+from .generated_images import comparison_grid, first_of_each_name, read_png
 from .real_set import give_real_set
 from .scores import Scorer
-from .tables import BASELINE, json_numbers, score_table, skipped_lines, write_per_image, write_scores
+from .tables import BASELINE, baseline_meta, score_table, skipped_lines, write_per_image, write_scores
 
 GRID_PAIRS = 8  # rows of the grid
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of an evaluation.
+    """Results of an evaluation."""
 
-    Attributes:
-        scores, baseline: mean scores by name, of the generated images and of the source images in their place.
-        skipped: why a score is missing, by name.
-        grid: source, pose, target, and generated images of a few pairs.
-        per_image: one row per test image: its file name and its scores.
-        made: number of images sampled in this run.
-    """
-
-    scores: dict[str, float]
-    baseline: dict[str, float]
-    skipped: dict[str, str]
-    grid: Image.Image
-    per_image: list[dict[str, str | float]]
-    made: int
+    scores: dict[str, float]  # means by name
+    baseline: dict[str, float]  # scores of the source images in place of the generated images
+    skipped: dict[str, str]  # why a score is missing, by name
+    grid: Image.Image  # source, pose, target, and generated images of a few pairs
+    per_image: list[dict[str, str | float]]  # file name and scores
+    made: int  # number of images sampled in this run
 
     def table(self) -> str:
         """Return the scores and the baseline as a table, and one line per missing score."""
@@ -64,8 +56,8 @@ class Evaluation:
         """Write grid.png, metrics.json, metrics.csv, and metrics_per_image.csv."""
         folder.mkdir(parents=True, exist_ok=True)
         save_image(self.grid, folder / "grid.png")
-        baseline = json_numbers(self.baseline, prefix="baseline_")
-        write_scores(folder, self.scores, {**meta, "images": len(self.per_image), **baseline, "skipped": self.skipped})
+        meta = {**meta, "images": len(self.per_image), **baseline_meta(self.baseline), "skipped": self.skipped}
+        write_scores(folder, self.scores, meta)
         write_per_image(folder, self.per_image)
 
 

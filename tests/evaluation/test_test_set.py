@@ -13,7 +13,7 @@ from datasets import TestPairs, fid_real_images
 from datasets.loaders import evaluation_pairs
 from evaluation.batch_sampling import sample_batch
 from evaluation.checkpoint_evaluation import claim_folder
-from evaluation.grids import read_png
+from evaluation.generated_images import read_png
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.test_set import Evaluation, Evaluator
 from models import build_model
