@@ -15,7 +15,6 @@ from yacs.config import CfgNode
 from configs.loading import RETIRED
 from configs.rules import Affects
 from configs.values import flat_settings
-from datasets import fid_real_images
 from datasets.loaders import evaluation_pairs
 from inference.execution import prepare_execution
 from models import load_model
@@ -46,7 +45,7 @@ def evaluate_checkpoint(cfg: CfgNode, folder: Path) -> None:
     """
     dataset = evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg)
-    evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET))
+    evaluator = Evaluator(cfg, accelerator, dataset)
     set_seed(cfg.ACCELERATE.SEED)
     model, progress = load_model(cfg)
     use_small_decoder(model, cfg)
@@ -84,12 +83,10 @@ def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
     The folder stays locked until this process ends. Partial files of an interrupted test are removed.
 
     Args:
-        facts: see `sampling_facts`.
         overwrite: delete existing images.
 
     Raises:
-        InputError: another process uses the folder, or `overwrite` is false and the folder contains images with other
-            facts or a damaged record.
+        InputError: another process uses the folder, or existing images have other facts or a damaged record.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock_folder(folder)

@@ -11,33 +11,24 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
-from datasets import LAYOUTS, Pair, fid_real_images, load_pairs, skeleton_image
+from datasets import LAYOUTS, Pair, fid_real_images, load_pairs
 from datasets.layouts import find_layout
 from datasets.loaders import loader
 from datasets.pair_lists import file_name
-from inference.drawing import save_image
+from inference.drawing import draw_skeleton, save_image
 from utils.errors import InputError
 from utils.files import check_writable
 from utils.image_files import Size
 from utils.processes import on_main
 
+from . import tables
 from .generated_images import GeneratedImages, check_images, comparison_grid, image_size, match_images
 from .protocols import protocol
 from .real_set import give_real_set
 from .scores import Scorer
-from .tables import (
-    BASELINE,
-    COLUMNS,
-    baseline_meta,
-    confidence_intervals,
-    score_table,
-    skipped_lines,
-    write_comparison,
-    write_per_image,
-    write_scores,
-)
 
 SQUARE_SIZES = {(256, 256): (256, 176), (512, 512): (512, 352)}  # some methods write DeepFashion images as squares
 RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first available score ranks the examples
@@ -84,7 +75,7 @@ def evaluate_folders(options: Namespace) -> None:
     baseline.gather()
     copied = baseline.compute()
     meta = {"protocol": options.protocol, "height": size[0], "width": size[1], "dataset": str(root)}
-    meta |= {"real": options.real, **baseline_meta(copied)}
+    meta |= {"real": options.real, **tables.baseline_meta(copied)}
     output = Path(options.output, f"{options.protocol}_{size[0]}x{size[1]}")
     on_main(accelerator, lambda: report(output, methods, copied, meta))
     accelerator.end_training()
@@ -107,7 +98,7 @@ def labeled_folders(texts: list[str]) -> dict[str, Path]:
             label, path = Path(text).as_posix().strip("/"), text
         if result_folder(label) in map(result_folder, folders):
             raise InputError(f"--generated names {label} twice; give each folder its own label, LABEL=FOLDER")
-        if label in ("", ".", "..", BASELINE):
+        if label in ("", ".", "..", tables.BASELINE):
             raise InputError(f"--generated {text}: {label!r} cannot be a label; choose another, LABEL=FOLDER")
         folders[label] = Path(path)
     return folders
@@ -146,22 +137,23 @@ def score(
         scorer.update(batch["pred"], batch["target"], batch["index"], batch["keypoints"])
         baseline.update(batch["source"], batch["target"], batch["index"], batch["keypoints"])
     scorer.gather()
-    return Method(images, scorer, scorer.compute(), confidence_intervals(scorer.table()))
+    return Method(images, scorer, scorer.compute(), tables.confidence_intervals(scorer.table()))
 
 
 def report(folder: Path, methods: Mapping[str, Method], baseline: dict[str, float], meta: dict) -> None:
     """Write all results to a folder and print the scores."""
-    rows = {label: method.scores for label, method in methods.items()} | {BASELINE: baseline}
+    rows = {label: method.scores for label, method in methods.items()} | {tables.BASELINE: baseline}
     for label, method in methods.items():
         write_method(folder / result_folder(label), method, {"method": label, **meta})
-    write_comparison(folder, rows)
+    tables.write_comparison(folder, rows)
     count = len(set().union(*(method.images.paths for method in methods.values())))
     print(f"protocol {meta['protocol']} at {meta['height']}x{meta['width']}, {count} pairs of {meta['dataset']}")
-    print(score_table(rows))
+    print(tables.score_table(rows))
     for label, method in methods.items():
         intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in method.intervals.items())
         print(f"95% intervals of {label}: {', '.join(intervals)}")
-    print(*skipped_lines(method.scorer.skipped), f"tables, scores, and example images are in {folder}", sep="\n")
+    first, *_ = methods.values()
+    print(*tables.skipped_lines(first.scorer.skipped), f"tables, scores, and example images are in {folder}", sep="\n")
 
 
 def write_method(folder: Path, method: Method, meta: dict) -> None:
@@ -170,15 +162,15 @@ def write_method(folder: Path, method: Method, meta: dict) -> None:
     intervals = {f"{name}_95": list(interval) for name, interval in method.intervals.items()}
     left_out = [file_name(pair) for index, pair in enumerate(pairs) if index not in paths]
     skipped = {"skipped": method.scorer.skipped, "left_out": left_out}
-    write_scores(folder, method.scores, {**meta, "images": len(paths), **intervals, **skipped})
+    tables.write_scores(folder, method.scores, {**meta, "images": len(paths), **intervals, **skipped})
     if name := next((name for name in RANKED_BY if table and name in table[0]), None):
         save_image(examples(method.images, table, name), folder / "best_median_worst.png")
-    write_per_image(folder, [{"file": file_name(pairs[row.pop("index")]), **row} for row in table])
+    tables.write_per_image(folder, [{"file": file_name(pairs[row.pop("index")]), **row} for row in table])
 
 
 def examples(images: GeneratedImages, table: list[dict[str, float]], name: str) -> Image.Image:
     """Draw the best, median, and worst pairs by the score `name`."""
-    ranked = sorted(table, key=lambda row: row[name], reverse=not COLUMNS[name].lower_is_better)
+    ranked = sorted(table, key=lambda row: row[name], reverse=not tables.COLUMNS[name].lower_is_better)
     count, middle = min(EXAMPLES, len(ranked)), max(0, len(ranked) // 2 - EXAMPLES // 2)
     ranks = {"best": ranked[:count], "median": ranked[middle : middle + count], "worst": ranked[-count:]}
     chosen = [(rank, row) for rank, rows in ranks.items() for row in rows]
@@ -188,7 +180,6 @@ def examples(images: GeneratedImages, table: list[dict[str, float]], name: str) 
 
 def _tiles(images: GeneratedImages, index: int) -> list[Tensor]:
     """Return the source, pose, target, and generated image (3, H, W) uint8 of a pair."""
-    item = images[index]
-    pose = skeleton_image(images.pairs[index].target_keypoints, images.size, images.frame)
-    pose = torch.from_numpy(pose).permute(2, 0, 1)
+    item, target_keypoints = images[index], images.pairs[index].target_keypoints
+    pose = pil_to_tensor(draw_skeleton(target_keypoints, images.size, images.frame))
     return [item["source"], pose, (item["target"] * 255).round().to(torch.uint8), item["pred"]]

@@ -96,13 +96,10 @@ def _plain(name: str) -> str:
 
 
 def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Path]:
-    """Return the paths of the valid images by index of the pair.
-
-    Args:
-        partial: allow missing and invalid images.
+    """Return the paths of the valid images, all of one size, by index of the pair.
 
     Raises:
-        InputError: an image is missing or invalid and `partial` is false, or no image is valid.
+        InputError: no image is valid, or `partial` is false and an image is missing or invalid.
     """
     found = thread_map(image_size, matches.paths.values(), desc="reading images", leave=False, disable=None)
     sizes = dict(zip(matches.paths, found, strict=True))
@@ -127,11 +124,7 @@ def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Pat
 
 
 def open_generated(path: Path) -> Image.Image:
-    """Read a generated image, or the last image of a PATN strip.
-
-    Raises:
-        InputError: the image cannot be read.
-    """
+    """Read a generated image, or the last image of a PATN strip; raise `InputError` if it cannot be read."""
     image = open_image(path)
     if PATN in path.name and _is_strip(*image.size):
         return image.crop((image.width - image.width // STRIP, 0, image.width, image.height))
@@ -158,11 +151,8 @@ class GeneratedImages(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Returns:
-            pred, source (3, *size) uint8; target (3, *size) float32 in [0, 1]; keypoints (2, 18, 2), see
-            `person_keypoints`; index int64 scalar.
-
-        Raises:
-            InputError: an image cannot be read.
+        pred, source (3, *size) uint8; target (3, *size) float32 in [0, 1]; keypoints (2, 18, 2), see
+        `person_keypoints`; index int64 scalar.
         """
         pair, pixels = self.pairs[index], pil_to_tensor(open_generated(self.paths[index]))
         return {
@@ -178,7 +168,7 @@ def first_of_each_name(pairs: Sequence[Pair]) -> list[int]:
     """Return the index of the first equal pair for each pair; equal pairs share an image and its noise.
 
     Raises:
-        InputError: two different pairs would have the same file name.
+        InputError: different pairs share a file name.
     """
     first: dict[str, int] = {}
     result = [first.setdefault(file_name(pair), index) for index, pair in enumerate(pairs)]

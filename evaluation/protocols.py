@@ -14,17 +14,9 @@ from torchvision.transforms import InterpolationMode
 from utils.errors import InputError
 from utils.image_tensors import bytes_at_size
 
+from .metrics import feature_networks as networks
 from .metrics.distances import frechet_distance, kernel_distance
 from .metrics.face import FACE_FILE, FaceSimilarity
-from .metrics.feature_networks import (
-    ALEXNET_FILE,
-    INCEPTION_FILE,
-    LPIPS,
-    TENSORFLOW_INCEPTION_FILE,
-    VGG_FILE,
-    InceptionFeatures,
-    TensorFlowInceptionFeatures,
-)
 from .metrics.pose_accuracy import POSE_FILE, PoseAccuracy
 from .metrics.similarity import psnr, ssim, ssim_256
 
@@ -40,11 +32,7 @@ class Network:
     remedy: str = "run `bash scripts/download_pretrained.sh metrics` or put it there"
 
     def load(self, folder: Path, device: torch.device) -> Callable:
-        """Build the network with the weight file in a folder.
-
-        Raises:
-            InputError: the file is missing or invalid.
-        """
+        """Build the network with the weight file in a folder; raise `InputError` if it is missing or invalid."""
         path = Path(os.path.normpath(folder / self.file))
         if not path.is_file():
             raise InputError(f"no file {path}: {self.remedy}")
@@ -58,7 +46,7 @@ class Protocol:
 
     pixels: Mapping[str, Callable[[Tensor, Tensor], Tensor]]  # scores (B,) without a network
     pairs: Mapping[str, Network]  # distances (B,)
-    inception: Network = Network(InceptionFeatures, INCEPTION_FILE)  # features (B, d) for `SET_DISTANCES`
+    inception: Network = Network(networks.InceptionFeatures, networks.INCEPTION_FILE)  # features (B, d) of FID
     resize: InterpolationMode = InterpolationMode.BICUBIC  # of predictions to the test size
     antialias: bool = True  # when it downscales
     square: bool = False  # pad images with white to squares before comparing them
@@ -83,7 +71,7 @@ PERSON = {
     "PCKh": Network(PoseAccuracy, POSE_FILE, "run `bash scripts/download_pretrained.sh pose`"),
     "FaceSim": Network(FaceSimilarity, FACE_FILE, "put a face-embedding network there (docs/evaluation.md)"),
 }
-_LPIPS = Network(LPIPS, ALEXNET_FILE)
+_LPIPS = Network(networks.LPIPS, networks.ALEXNET_FILE)
 PROTOCOLS = {
     "cfld": Protocol(pixels={"SSIM": ssim, "SSIM_256": ssim_256, "PSNR": psnr}, pairs={"LPIPS": _LPIPS}),
     "pidm": Protocol(
@@ -94,24 +82,20 @@ PROTOCOLS = {
     ),
     "pcdms": Protocol(
         pixels={"SSIM": ssim},
-        pairs={"LPIPS": Network(partial(LPIPS, signed=False), ALEXNET_FILE)},
+        pairs={"LPIPS": Network(partial(networks.LPIPS, signed=False), networks.ALEXNET_FILE)},
         antialias=False,
     ),
     "dptn": Protocol(pixels={"SSIM": ssim}, pairs={"LPIPS": _LPIPS}, square=True),
     "standard": Protocol(
         pixels={"SSIM": partial(ssim_256, data_range=1.0), "PSNR": psnr},
-        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(LPIPS, backbone="vgg"), VGG_FILE)},
-        inception=Network(TensorFlowInceptionFeatures, TENSORFLOW_INCEPTION_FILE),
+        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(networks.LPIPS, backbone="vgg"), networks.VGG_FILE)},
+        inception=Network(networks.TensorFlowInceptionFeatures, networks.TENSORFLOW_INCEPTION_FILE),
     ),
 }
 
 
 def protocol(name: str) -> Protocol:
-    """Return a protocol by name.
-
-    Raises:
-        InputError: the name is unknown.
-    """
+    """Return a protocol by name; raise `InputError` if the name is unknown."""
     if name not in PROTOCOLS:
         raise InputError(f"unknown evaluation protocol {name!r}; expected one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -49,14 +49,11 @@ def give_real_set(
 ) -> None:
     """Give a scorer the real set of FID unless it has one; without real images, FID is skipped.
 
-    All processes must call this. The features are cached in the folder of the weights. The file name is a digest of the
-    content of the images and of the network, the size, and the padding of the protocol. If the folder is not writable,
-    nothing is cached.
+    All processes must call this.
 
     Args:
         find: returns the paths of the images; called only if FID can be computed.
         size: (height, width) to which images are resized.
-        workers: number of processes that read images.
         check: called after every batch; may raise an error to stop.
 
     Raises:
@@ -73,21 +70,19 @@ def give_real_set(
 
 
 def _features(
-    scorer: Scorer,
-    paths: Sequence[Path],
-    size: Size,
-    accelerator: Accelerator,
-    workers: int,
-    check: Callable[[], None],
+    scorer: Scorer, paths: Sequence[Path], size: Size, accelerator: Accelerator, workers: int, check: Callable
 ) -> Tensor:
-    """Load or compute the features (N, d) of real images."""
+    """Load or compute the features (N, d) of real images.
+
+    They are cached in the folder of the weights, if it is writable. The file name is a digest of the content of images
+    and network, the size, and the padding of the protocol.
+    """
     own = range(len(paths))[accelerator.process_index :: accelerator.num_processes]
     bar = {"leave": False, "disable": None if accelerator.is_main_process else True}
-    digests = thread_map(sha256, [paths[index] for index in own], desc="hashing real images", **bar)
-    order = torch.tensor(gather_object(list(own))).argsort()  # of the images of all processes, one after the other
-    digests, protocol = gather_object(digests), scorer.protocol
-    facts = [sha256(scorer.weights / protocol.inception.file), f"{tuple(size)} square={protocol.square} sRGB"]
-    key = hashlib.sha256("\n".join([*facts, *(digests[row] for row in order)]).encode()).hexdigest()[:32]
+    digests = on_main(accelerator, lambda: thread_map(sha256, paths, desc="hashing real images", **bar))
+    network, square = sha256(scorer.weights / scorer.protocol.inception.file), scorer.protocol.square
+    facts = [network, f"{tuple(size)} square={square} sRGB", *digests]
+    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
     file, cached = scorer.weights / CACHE / f"{key}.safetensors", None
     with suppress(OSError, SafetensorError, KeyError):
         cached = load_file(file)["features"]
@@ -98,6 +93,7 @@ def _features(
     for images in tqdm(batches, "real images for FID", **bar):
         parts.append(scorer.features(images))
         check()
+    order = torch.tensor(gather_object(list(own))).argsort()
     features = torch.cat(gather_object(parts))[order]
     if accelerator.is_local_main_process:
         with suppress(OSError, SafetensorError):  # computed again next time

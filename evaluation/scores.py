@@ -32,7 +32,7 @@ class Scorer:
     Args:
         device: where scores are computed; they are stored on the CPU.
         weights: folder of the network weights.
-        name: name of the protocol in `PROTOCOLS`.
+        name: of the protocol.
 
     Attributes:
         skipped: reason in one line for each score that cannot be computed.
@@ -140,10 +140,7 @@ class Scorer:
         self.merge(gather_object([self.state()]))
 
     def compute(self) -> dict[str, float]:
-        """Compute every available score: means over the images, and distances of sets.
-
-        Scores without enough data (no real set, too few images) are added to `skipped`.
-        """
+        """Compute every available score; those without enough data are added to `skipped`."""
         result = {}
         for name in self.available:
             try:

@@ -1,6 +1,6 @@
 """Sample a test set over all processes and score the images; shared by testing and training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from configs.values import value_at
-from datasets import TestPairs
+from datasets import TestPairs, fid_real_images
 from datasets.loaders import loader, to_device
 from datasets.pair_lists import file_name, person_keypoints
 from diffusion.randomness import pair_seed
@@ -68,20 +68,14 @@ class Evaluator:
         cfg: a checked config.
         accelerator: its processes share the work; all of them must call `run`.
         dataset: the test pairs; TEST.NUM_PAIRS of them, evenly spaced, are used.
-        real_images: returns the real set of FID; called only if FID can be computed.
 
     Raises:
         InputError: the scheduler has fewer steps than the config requests, or two pairs share a file name.
     """
 
-    def __init__(
-        self,
-        cfg: CfgNode,
-        accelerator: Accelerator,
-        dataset: TestPairs,
-        real_images: Callable[[], Sequence[Path]],
-    ) -> None:
-        self.cfg, self.accelerator, self.dataset, self.real_images = cfg, accelerator, dataset, real_images
+    def __init__(self, cfg: CfgNode, accelerator: Accelerator, dataset: TestPairs) -> None:
+        self.cfg, self.accelerator, self.dataset = cfg, accelerator, dataset
+        self.real_images = partial(fid_real_images, cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
         count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
         indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced, to cover many persons
         self.own = indices[accelerator.process_index :: accelerator.num_processes]
@@ -152,7 +146,6 @@ class Evaluator:
         return self._gather(made, tiles)
 
     def _batches(self) -> DataLoader:
-        """Return the batches of this process."""
         order = {"sampler": self.own, "batch_size": self.cfg.TEST.MICRO_BATCH_SIZE}
         return loader(self.dataset, self.cfg.TEST.NUM_WORKERS, self.accelerator.device, **order)
 
@@ -164,10 +157,8 @@ class Evaluator:
             on_device = to_device(batch, self.accelerator.device)
             images = sample_batch(model, on_device, deepcopy(self.scheduler), self.cfg, seeds, check)
         if not torch.isfinite(images).all():
-            raise InputError(
-                f"the samples of pairs {indices} are not finite; "
-                "use ACCELERATE.MIXED_PRECISION no or another checkpoint"
-            )
+            problem = f"the samples of pairs {indices} are not finite"
+            raise InputError(f"{problem}; use ACCELERATE.MIXED_PRECISION no or another checkpoint")
         return self.scorer.protocol.at_size(images, self.size)
 
     def _images(
@@ -198,7 +189,7 @@ class Evaluator:
         return {index: row for index, row in zip(indices, zip(*columns)) if index in self.in_grid}
 
     def _gather(self, made: int, tiles: dict[int, tuple[Tensor, ...]]) -> Evaluation:
-        """Combine the results of all processes."""
+        """Merge the results of all processes."""
         self.scorer.gather()
         if self.baseline is None:
             self.baseline_scorer.gather()

@@ -5,7 +5,6 @@ from pathlib import Path
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
-from datasets import fid_real_images
 from datasets.loaders import evaluation_pairs, training_pairs
 from evaluation.test_set import Evaluator
 from models import CFLD, build_model, load_model
@@ -43,9 +42,7 @@ def run_training(cfg: CfgNode) -> int:
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
     open_log(None, console=accelerator.is_main_process)  # `Trainer.train` opens the log file
     on_main(accelerator, run.lock)
-    evaluator = Evaluator(
-        cfg, accelerator, test_dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
-    )
+    evaluator = Evaluator(cfg, accelerator, test_dataset)
     evaluator.check_best_score()
     set_seed(cfg.ACCELERATE.SEED)
     model = build_to_train(cfg)

@@ -23,9 +23,6 @@ class FaceSimilarity:
 
     Args:
         weights: ONNX file of a network from RGB faces (1, 3, 112, 112) in [-1, 1] to embeddings (1, d).
-
-    Raises:
-        InputError: the file is not an ONNX network.
     """
 
     def __init__(self, weights: Path) -> None:

@@ -1,4 +1,8 @@
-"""Networks of FID, KID, and LPIPS, with weights from local files."""
+"""Networks of FID, KID, and LPIPS.
+
+Weights come from local files: IMAGENET1K_V1 of torchvision, or torch-fidelity's. If a file is missing or invalid, the
+networks raise `InputError`.
+"""
 
 from pathlib import Path
 
@@ -35,14 +39,7 @@ def inception_input(images: Tensor) -> Tensor:
 
 
 class InceptionFeatures(nn.Module):
-    """Computes pooled features (B, 2048) of the Inception v3 of torchvision for images (B, 3, H, W) in [0, 1].
-
-    Args:
-        weights: file of the IMAGENET1K_V1 state dict of torchvision.
-
-    Raises:
-        InputError: the file is missing or invalid.
-    """
+    """Computes pooled features (B, 2048) of torchvision's Inception v3 for images (B, 3, H, W) in [0, 1]."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -58,11 +55,7 @@ class InceptionFeatures(nn.Module):
 
 
 class TensorFlowInceptionFeatures(nn.Module):
-    """Computes the same with the original Inception v3 of FID, that of torch-fidelity, on images of 8 bits.
-
-    Raises:
-        InputError: torch-fidelity or the file of its state dict is missing, or the file is invalid.
-    """
+    """Computes the same with the original Inception v3 of FID, that of torch-fidelity, on 8-bit images."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
@@ -85,12 +78,8 @@ class LPIPS(nn.Module):
     """Computes perceptual distances (B,) of image pairs (B, 3, H, W) in [0, 1] (Zhang et al. 2018, version 0.1).
 
     Args:
-        weights: file of the IMAGENET1K_V1 state dict of torchvision of the backbone.
         backbone: name in `BACKBONES`.
         signed: give the network images in [-1, 1], as LPIPS is defined, not in [0, 1].
-
-    Raises:
-        InputError: the file is missing or invalid.
     """
 
     def __init__(self, weights: Path, backbone: str = "alex", signed: bool = True) -> None:
