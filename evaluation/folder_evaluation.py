@@ -105,7 +105,6 @@ def labeled_folders(texts: list[str]) -> dict[str, Path]:
 
 
 def result_folder(label: str) -> str:
-    """Return the name of the result folder of a label."""
     return label.replace("/", "_")
 
 
@@ -114,7 +113,7 @@ def find_images(folders: Mapping[str, Path], pairs: Sequence[Pair], partial: boo
     matches = {label: match_images(folder, pairs) for label, folder in folders.items()}
     for label, found in matches.items():
         print(f"{label}: {found.summary()}")
-    return {label: check_images(folders[label], found, partial) for label, found in matches.items()}
+    return {label: check_images(found, partial) for label, found in matches.items()}
 
 
 def common_size(sizes: set[Size], dataset: str) -> Size:

@@ -18,7 +18,7 @@ from datasets.pair_lists import file_name, person_keypoints
 from inference.drawing import image_grid
 from utils.errors import InputError
 from utils.image_files import IMAGE_EXTENSIONS, Size, open_image, opened
-from utils.image_folders import images_below
+from utils.image_folders import few, images_below
 from utils.image_tensors import resize_to_bytes, resize_to_tensor, unit_range
 
 from .protocols import Protocol
@@ -27,7 +27,6 @@ PATN = "___"  # between source and target in file names of PATN and its successo
 STRIP = 5  # images in a strip: source, source pose, target, target pose, generated
 PAIR_NAMES = tuple(f"{{source}}{infix}{{target}}{suffix}" for infix in ("_2_", "_to_", PATN) for suffix in ("_vis", ""))
 EXTENSION = re.compile(rf"({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})+(?=_|$)", re.IGNORECASE)  # also within a name
-NAMED = 3  # names listed in a message
 GRID_COLUMNS = ("source", "pose", "target", "generated")
 
 
@@ -35,8 +34,9 @@ GRID_COLUMNS = ("source", "pose", "target", "generated")
 class Matches:
     """The images of a folder matched to pairs."""
 
+    folder: Path
     paths: dict[int, Path]  # by index of the pair
-    missing: list[str]  # names of the pairs without an image
+    missing: list[Path]  # of the pairs without an image, without extension
     unused: list[Path]  # images that match no pair
     left_out: list[Path]  # files in unsupported formats
 
@@ -44,7 +44,7 @@ class Matches:
         text = f"{len(self.paths)} of {len(self.paths) + len(self.missing)} pairs have an image"
         for paths, what in ((self.unused, "images match no pair"), (self.left_out, "files are not images")):
             if paths:
-                text += f"; {len(paths)} {what} ({_few([path.name for path in paths])})"
+                text += f"; {len(paths)} {what} ({few(paths, self.folder)})"
         return text
 
 
@@ -66,7 +66,7 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
         images[_plain(path.name)].append(path)
     names = [(_plain(pair.source), _plain(pair.target)) for pair in pairs]
     targets = Counter(target for _, target in dict.fromkeys(names))
-    paths, missing, owners = {}, [], {}
+    paths, owners = {}, {}
     for index, (pair, (source, target)) in enumerate(zip(pairs, names, strict=True)):
         styles = [name.format(source=source, target=target) for name in PAIR_NAMES]
         if targets[target] == 1:
@@ -74,20 +74,19 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
         matches = [path for name in styles for path in images.get(name, ())]
         if len(matches) > 1:
             raise InputError(f"{matches[0]} and {matches[1]} both match {pair.source} to {pair.target}; remove one")
-        if not matches:
-            missing.append(f"{source}_2_{target}_vis")
-            continue
-        paths[index] = path = matches[0]
-        other = owners.setdefault(path, pair)
-        if other[:2] != pair[:2]:
-            both = " and ".join(f"{source} to {target}" for source, target, *_ in (other, pair))
-            raise InputError(f"{path}: the name matches two pairs, {both}; rename the images of one pair")
+        for path in matches:
+            other = owners.setdefault(path, pair)
+            if other[:2] != pair[:2]:
+                both = " and ".join(f"{source} to {target}" for source, target, *_ in (other, pair))
+                raise InputError(f"{path}: the name matches two pairs, {both}; rename the images of one pair")
+            paths[index] = path
+    missing = [folder / f"{source}_2_{target}_vis" for i, (source, target) in enumerate(names) if i not in paths]
     if not paths:
         raise InputError(
-            f"{folder}: none of the {len(found)} images is named after a pair, such as {missing[0]}.png; "
+            f"{folder}: none of the {len(found)} images is named after a pair, such as {missing[0].name}.png; "
             "check --generated and --dataset"
         )
-    return Matches(paths, missing, [path for path in found if path not in owners], left_out)
+    return Matches(folder, paths, missing, [path for path in found if path not in owners], left_out)
 
 
 def _plain(name: str) -> str:
@@ -95,32 +94,33 @@ def _plain(name: str) -> str:
     return EXTENSION.sub("", name)
 
 
-def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Path]:
+def check_images(matches: Matches, partial: bool) -> dict[int, Path]:
     """Return the paths of the valid images, all of one size, by index of the pair.
 
     Raises:
         InputError: no image is valid, or `partial` is false and an image is missing or invalid.
     """
-    found = thread_map(image_size, matches.paths.values(), desc="reading images", leave=False, disable=None)
-    sizes = dict(zip(matches.paths, found, strict=True))
-    usual = Counter(size for size in found if size).most_common(1)
-    broken = [matches.paths[index].name for index, size in sizes.items() if not size]
-    if not usual:
-        raise InputError(f"{folder}: no image can be read ({_few(broken)})")
-    (height, width), _ = usual[0]
+    folder, paths = matches.folder, matches.paths
+    by_size: defaultdict[Size | None, dict[int, Path]] = defaultdict(dict)
+    sizes = thread_map(image_size, paths.values(), desc="reading images", leave=False, disable=None)
+    for (index, path), size in zip(paths.items(), sizes, strict=True):
+        by_size[size][index] = path
+    broken = list(by_size.pop(None, {}).values())
+    if not by_size:
+        raise InputError(f"{folder}: no image can be read ({few(broken, folder)})")
+    (height, width), valid = max(by_size.items(), key=lambda item: len(item[1]))
     if _is_strip(width, height):
-        raise InputError(
-            f"{folder}: the images are {width} pixels wide and {height} high; crop them to the generated image"
-        )
-    odd = [matches.paths[index].name for index, size in sizes.items() if size and size != (height, width)]
+        size = f"{width} pixels wide and {height} high"
+        raise InputError(f"{folder}: the images are {size}; crop them to the generated image")
+    odd = [path for images in by_size.values() if images is not valid for path in images.values()]
     kinds = {"missing": matches.missing, "unreadable": broken, f"not {height}x{width} like most": odd}
-    problems = [f"{len(names)} {kind} ({_few(names)})" for kind, names in kinds.items() if names]
+    problems = [f"{len(files)} {kind} ({few(files, folder)})" for kind, files in kinds.items() if files]
     if problems and not partial:
         raise InputError(
-            f"{folder}: not all of the {len(matches.paths) + len(matches.missing)} pairs have a valid image: "
+            f"{folder}: not all of the {len(paths) + len(matches.missing)} pairs have a valid image: "
             f"{', '.join(problems)}; generate them again, or score the others with --allow-partial"
         )
-    return {index: matches.paths[index] for index, size in sizes.items() if size == (height, width)}
+    return valid
 
 
 def open_generated(path: Path) -> Image.Image:
@@ -199,7 +199,3 @@ def comparison_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] = ()
 def _is_strip(width: int, height: int) -> bool:
     """Whether an image shows several persons side by side."""
     return width > 2 * height
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

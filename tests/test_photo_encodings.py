@@ -91,7 +91,7 @@ def test_generated_images_to_score(encodings, tmp_path):
         folder.mkdir()
         for number, encoding in enumerate(encodings):
             (folder / f"{number}{encoding[side].suffix}").write_bytes(encoding[side].read_bytes())
-        paths = check_images(folder, match_images(folder, pairs), partial=False)
+        paths = check_images(match_images(folder, pairs), partial=False)
         items.append(GeneratedImages(paths, pairs, SIZE, FRAME, PROTOCOLS["cfld"]))
     for number, encoding in enumerate(encodings):
         images = [items[side][number]["pred"] for side in (0, 1)] + [items[0][number]["source"]]

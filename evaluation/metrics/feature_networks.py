@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import alexnet, inception_v3, vgg16
 
@@ -59,10 +60,6 @@ class TensorFlowInceptionFeatures(nn.Module):
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError:
-            raise InputError("torch-fidelity is not installed; pip install torch-fidelity") from None
         read_tensor_file(weights)  # torch-fidelity unpickles any code, so check the file first
         try:
             self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))

@@ -69,10 +69,7 @@ def _ssim(
     With the sum s = x + y and the difference d = x - y of the images, 2 mu_x mu_y = (mu_s^2 - mu_d^2) / 2 and
     mu_x^2 + mu_y^2 = (mu_s^2 + mu_d^2) / 2; likewise for variances. This takes four means per window instead of five,
     and rounding errors cancel where the images are similar. Gray levels are integers from 0 to 255, whose sums over a
-    line of a box are exact in float32.
-
-    scikit-image filters the padded image and crops half a window at each border. This leaves exactly the windows inside
-    the image, so padding is not needed here.
+    line of a box are exact in float32. No padding is needed: scikit-image pads, but crops half a window at each border.
     """
     pred, target, data_range = (255 * value for value in (pred, target, data_range))
     both = torch.stack([pred + target, pred - target])  # (2, B, 3, H, W)

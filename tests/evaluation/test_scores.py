@@ -94,6 +94,18 @@ def test_an_index_counts_once(weights, images):
     assert scorer.compute()["PSNR"] == run(weights, images, 4).compute()["PSNR"]
 
 
+def test_an_index_that_is_scored_is_ignored(weights, images, small_inception):
+    scorer = run(weights, images, 4)
+    first = scorer.compute()
+    scorer.update(images[0].flip(0), images[1], range(COUNT))
+    assert scorer.compute() == first
+
+
+def test_features_are_gathered_without_those_of_their_batch(weights, images, small_inception):
+    features = run(weights, images, 4).state()["values"][scores.FEATURES].values()
+    assert all(row.untyped_storage().nbytes() == row.nbytes for row in features)
+
+
 def test_reset_keeps_the_real_set(weights, images, small_inception):
     scorer = run(weights, images, 4)
     first = scorer.compute()
