@@ -8,36 +8,28 @@ name alone, other image formats, and subfolders are accepted too. Tables, scores
 best, median, and worst pairs are written to --output. scripts/run_processes.py starts several processes.
 """
 
-from argparse import Namespace
-
 from evaluation.folder_evaluation import evaluate_folders
-from evaluation.metrics.network_weights import FOLDER
-from evaluation.protocols import PROTOCOLS
+from evaluation.protocols import PROTOCOLS, WEIGHTS
 from utils.command_line import Parser
 from utils.processes import entrypoint
 
 
-def arguments() -> Namespace:
+@entrypoint
+def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--generated", nargs="+", required=True, metavar="[LABEL=]DIR", help="folders of images")
     parser.add_argument("--dataset", default="fashion", help="fashion, market, or the root of a prepared dataset")
     parser.add_argument("--protocol", default="cfld", help=f"{', '.join(PROTOCOLS)}; see docs/evaluation.md")
-    parser.add_argument("--size", default="", metavar="HxW", help="size of the scores (default: that of the dataset)")
+    parser.add_argument("--size", metavar="HxW", help="size of the scores (default: that of the dataset)")
     parser.add_argument("--frame", default="256x176", metavar="HxW", help="keypoint frame of a custom dataset")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="split of the generated pairs")
-    parser.add_argument("--real", default="", choices=("train", "test"), help="real images of FID (default: that of "
-                        "the protocol)")  # fmt: skip
+    parser.add_argument("--real", default="train", choices=("train", "test"), help="split of the real images of FID")
     parser.add_argument("--allow-partial", action="store_true", help="skip missing and invalid images")
     parser.add_argument("--output", default="outputs/evaluation", help="folder for tables, scores, and images")
-    parser.add_argument("--weights", default=str(FOLDER), help="folder of the network weights of the scores")
+    parser.add_argument("--weights", default=str(WEIGHTS), help="folder of the network weights of the scores")
     parser.add_argument("--batch-size", type=int, default=8, help="images per step; does not change scores")
     parser.add_argument("--num-workers", type=int, default=4, help="number of processes that read images")
-    return parser.parse_args()
-
-
-@entrypoint
-def main() -> None:
-    evaluate_folders(arguments())
+    evaluate_folders(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -41,11 +41,9 @@ def sample_batch(
     """Sample images of the source persons in the target poses.
 
     Args:
-        model: in evaluation mode.
         batch: img_cond (B, 3, h, w) in [-1, 1] and pose_img_tgt (B, 21, h', w'); for DDIM inversion also
             img_src (B, 3, H, W) and pose_img_src.
         scheduler: modified in place.
-        cfg: a checked config.
         seeds: B seeds of the noise.
         on_step: see `diffusion.sampling.sample`.
 
@@ -80,7 +78,6 @@ def _inverted_source(model: CFLD, batch: Batch, cfg: CfgNode) -> Tensor:
 
 
 def select_rows(batch: Batch, rows: list[int]) -> Batch:
-    """Return some rows of a batch."""
     return {name: value[rows] for name, value in batch.items()}
 
 
@@ -88,14 +85,7 @@ def select_rows(batch: Batch, rows: list[int]) -> Batch:
 def reproducible(
     sample: Callable[[Batch], Tensor], batch_size: int, device: torch.device, bar: tqdm
 ) -> Iterator[Callable[[Batch], Tensor]]:
-    """Make a function from batches to images reproducible, as the docstring of the module describes.
-
-    Args:
-        sample: samples the images of a batch.
-        batch_size: the largest batch size.
-        device: the device of the model.
-        bar: counts sampled images.
-    """
+    """Make a function from batches of at most `batch_size` rows to images reproducible, as this module describes."""
 
     def padded(batch: Batch) -> Tensor:
         count = len(batch["index"])

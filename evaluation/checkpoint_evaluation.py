@@ -1,19 +1,36 @@
-"""Evaluate a checkpoint: sample the test pairs, save the images, and write their scores."""
+"""Evaluate a checkpoint: sample the test pairs, save the images, and write their scores.
 
+A record in the folder of the images says how they were made, so that images of other weights or settings are not scored
+by mistake.
+"""
+
+import hashlib
+import json
 import sys
 from pathlib import Path
 
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
-from datasets import fid_real_images
+from configs.loading import RETIRED
+from configs.rules import Affects
+from configs.values import flat_settings
 from datasets.loaders import evaluation_pairs
-from evaluation.provenance import claim_folder, sampling_facts
-from evaluation.test_set import Evaluator
 from inference.execution import prepare_execution
 from models import load_model
 from models.build import use_small_decoder
+from models.checkpoints import WEIGHTS, published_files
+from models.frozen_parts import part_digests
+from utils.errors import InputError
+from utils.file_digests import sha256
+from utils.files import PARTIAL, in_checkout, read_record, write_text
+from utils.folders import lock_folder
 from utils.processes import make_accelerator, on_main
+
+from .test_set import Evaluator
+
+RECORD = "made_with.json"
+ADVICE = "set TEST.OVERWRITE True to replace the images, or choose another RUN_NAME"
 
 
 def evaluate_checkpoint(cfg: CfgNode, folder: Path) -> None:
@@ -28,7 +45,7 @@ def evaluate_checkpoint(cfg: CfgNode, folder: Path) -> None:
     """
     dataset = evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg)
-    evaluator = Evaluator(cfg, accelerator, dataset, lambda: fid_real_images(cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET))
+    evaluator = Evaluator(cfg, accelerator, dataset)
     set_seed(cfg.ACCELERATE.SEED)
     model, progress = load_model(cfg)
     use_small_decoder(model, cfg)
@@ -46,3 +63,46 @@ def evaluate_checkpoint(cfg: CfgNode, folder: Path) -> None:
         counts = f"{len(evaluation.per_image)} images ({evaluation.made} sampled in this run)"
         print(f"{counts}, grid.png, and metrics.json in {folder}", file=sys.stderr)
     accelerator.end_training()
+
+
+def sampling_facts(cfg: CfgNode, precision: str) -> dict:
+    """Return everything that determines the test images: settings, seed, precision, and digests of the weights."""
+    checkpoint = in_checkout(cfg.MODEL.PRETRAINED_PATH)
+    digests = [sha256(path) for path in published_files(checkpoint) or [checkpoint / WEIGHTS]]
+    return {
+        **flat_settings(cfg, Affects.IMAGES),
+        "precision": precision,
+        "weights": hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest(),
+        **{f"files of {setting}": digest for setting, digest in part_digests(cfg).items()},
+    }
+
+
+def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:
+    """Lock a folder for images with these facts, and check that existing images have the same facts.
+
+    The folder stays locked until this process ends. Partial files of an interrupted test are removed.
+
+    Args:
+        overwrite: delete existing images.
+
+    Raises:
+        InputError: another process uses the folder, or existing images have other facts or a damaged record.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock_folder(folder)
+    record, images = folder / RECORD, list(folder.glob("*_vis.png"))
+    if overwrite:
+        for path in (record, *images):
+            path.unlink(missing_ok=True)
+    elif record.is_file() or images:
+        made_with = read_record(record, advice=ADVICE) if record.exists() else {}
+        names = (facts.keys() | made_with.keys()) - RETIRED.keys()
+        if changed := sorted(name for name in names if facts.get(name) != made_with.get(name)):
+            first, others = changed[0], ", ..." if changed[4:] else ""
+            raise InputError(
+                f"{folder}: contains images made with other {', '.join(changed[:4])}{others} "
+                f"({first} was {made_with.get(first)!r}, now {facts.get(first)!r}); {ADVICE}"
+            )
+    for leftover in folder.glob(f".*{PARTIAL}"):
+        leftover.unlink()
+    write_text(record, json.dumps(facts, indent=1) + "\n")

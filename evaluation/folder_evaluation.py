@@ -1,26 +1,48 @@
-"""Evaluate folders of generated images under a protocol and write their scores, tables, and example images."""
+"""Evaluate folders of generated images of any method, and write their scores, tables, and example images."""
 
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+from tqdm import tqdm
 
-from datasets import LAYOUTS, PairList, fid_real_images, load_pairs
+from datasets import LAYOUTS, Pair, fid_real_images, load_pairs
 from datasets.layouts import find_layout
-from datasets.pairs import Size
-from evaluation.folder_scores import FolderScores, Result
-from evaluation.generated_images import check_images, image_size, match_images
-from evaluation.protocols import protocol
-from evaluation.tables import BASELINE, json_numbers, score_table, skipped_lines, write_comparison
+from datasets.loaders import loader
+from datasets.pair_lists import file_name
+from inference.drawing import draw_skeleton, save_image
 from utils.errors import InputError
 from utils.files import check_writable
+from utils.image_files import Size
 from utils.processes import on_main
 
+from . import tables
+from .generated_images import GeneratedImages, check_images, comparison_grid, image_size, match_images
+from .protocols import protocol
+from .real_set import give_real_set
+from .scores import Scorer
+
 SQUARE_SIZES = {(256, 256): (256, 176), (512, 512): (512, 352)}  # some methods write DeepFashion images as squares
-Paths = dict[str, dict[int, Path]]  # label -> index of the pair -> image
+RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first available score ranks the examples
+EXAMPLES = 3  # pairs of each rank
+
+
+@dataclass(frozen=True)
+class Method:
+    """The images of a folder with their scores."""
+
+    images: GeneratedImages
+    scorer: Scorer
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
 
 
 def evaluate_folders(options: Namespace) -> None:
@@ -31,10 +53,8 @@ def evaluate_folders(options: Namespace) -> None:
     """
     if options.batch_size < 1 or options.num_workers < 0:
         raise InputError("expected --batch-size of at least 1 and --num-workers of at least 0")
-    split = options.real or protocol(options.protocol).real
-    folders, output = labeled_folders(options.generated), Path(options.output)
-    check_writable(output, "--output")
-    root = Path(options.dataset)
+    rules, folders, root = protocol(options.protocol), labeled_folders(options.generated), Path(options.dataset)
+    check_writable(Path(options.output), "--output")
     size = LAYOUTS[options.dataset].frame if options.dataset in LAYOUTS else None  # a benchmark has one size
     if options.size:
         size = parse_size(options.size, "--size")
@@ -45,36 +65,24 @@ def evaluate_folders(options: Namespace) -> None:
     paths = on_main(accelerator, lambda: find_images(folders, pairs, options.allow_partial))
     if not size:  # all images of a folder have the same size
         size = common_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
-    real_images = partial(fid_real_images, root, dataset, split)
-    loading = options.weights, options.batch_size, options.num_workers
-    scorer = FolderScores(accelerator, pairs, frame, size, options.protocol, real_images, *loading)
-    results = {label: scorer.score(images, label) for label, images in paths.items()}
-    baseline = scorer.baseline()
-    rows = {**{label: result.scores for label, result in results.items()}, BASELINE: baseline}
-    output = output / f"{options.protocol}_{size[0]}x{size[1]}"
-    meta = {"protocol": options.protocol, "height": size[0], "width": size[1], "dataset": str(root), "real": split}
-    meta |= {f"baseline_{name}": value for name, value in json_numbers(baseline).items()}
-
-    def write() -> None:
-        for label, result in results.items():
-            scorer.write(output / result_folder(label), label, paths[label], result, meta)
-        write_comparison(output, rows)
-
-    on_main(accelerator, write)
-    if accelerator.is_main_process:
-        count = len(set().union(*paths.values()))
-        print(f"protocol {options.protocol} at {size[0]}x{size[1]}, {count} pairs of {root}")
-        print(report(rows, results))
-        print(f"tables, scores, and example images are in {output}")
+    scorer = Scorer(accelerator.device, options.weights, options.protocol)
+    real_images = partial(fid_real_images, root, dataset, options.real)
+    give_real_set(scorer, real_images, size, accelerator, options.num_workers)
+    baseline, methods = scorer.empty(), {}
+    for label, found in paths.items():
+        images = GeneratedImages(found, pairs, size, frame, rules)
+        methods[label] = score(images, scorer.empty(), baseline, accelerator, label, options)
+    baseline.gather()
+    copied = baseline.compute()
+    meta = {"protocol": options.protocol, "height": size[0], "width": size[1], "dataset": str(root)}
+    meta |= {"real": options.real, **tables.baseline_meta(copied)}
+    output = Path(options.output, f"{options.protocol}_{size[0]}x{size[1]}")
+    on_main(accelerator, lambda: report(output, methods, copied, meta))
     accelerator.end_training()
 
 
 def parse_size(text: str, option: str) -> Size:
-    """Parse HEIGHTxWIDTH to (height, width).
-
-    Raises:
-        InputError: the text has another form.
-    """
+    """Parse HEIGHTxWIDTH to (height, width)."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if not match:
         raise InputError(f"{option} is {text!r}; expected HEIGHTxWIDTH such as 256x176")
@@ -82,11 +90,7 @@ def parse_size(text: str, option: str) -> Size:
 
 
 def labeled_folders(texts: list[str]) -> dict[str, Path]:
-    """Parse folders of the form LABEL=FOLDER; the default label of a folder is its path.
-
-    Raises:
-        InputError: two labels have the same result folder, or a label cannot name one.
-    """
+    """Parse folders of the form LABEL=FOLDER; the default label of a folder is its path."""
     folders: dict[str, Path] = {}
     for text in texts:
         label, separator, path = text.partition("=")
@@ -94,35 +98,26 @@ def labeled_folders(texts: list[str]) -> dict[str, Path]:
             label, path = Path(text).as_posix().strip("/"), text
         if result_folder(label) in map(result_folder, folders):
             raise InputError(f"--generated names {label} twice; give each folder its own label, LABEL=FOLDER")
-        if label in ("", ".", "..", BASELINE):
+        if label in ("", ".", "..", tables.BASELINE):
             raise InputError(f"--generated {text}: {label!r} cannot be a label; choose another, LABEL=FOLDER")
         folders[label] = Path(path)
     return folders
 
 
 def result_folder(label: str) -> str:
-    """Return the name of the result folder of a label."""
     return label.replace("/", "_")
 
 
-def find_images(folders: Mapping[str, Path], pairs: PairList, partial: bool) -> Paths:
-    """Match and check the images of every folder.
-
-    Raises:
-        InputError: see `match_images` and `check_images`.
-    """
+def find_images(folders: Mapping[str, Path], pairs: Sequence[Pair], partial: bool) -> dict[str, dict[int, Path]]:
+    """Match and check the images of every folder; see `match_images` and `check_images`."""
     matches = {label: match_images(folder, pairs) for label, folder in folders.items()}
     for label, found in matches.items():
         print(f"{label}: {found.summary()}")
-    return {label: check_images(folders[label], found, partial) for label, found in matches.items()}
+    return {label: check_images(found, partial) for label, found in matches.items()}
 
 
 def common_size(sizes: set[Size], dataset: str) -> Size:
-    """Return the size at which images of these sizes are scored by default.
-
-    Raises:
-        InputError: the sizes differ.
-    """
+    """Return the size at which images of these sizes are scored by default."""
     targets = {SQUARE_SIZES.get(size, size) if dataset == "fashion" else size for size in sizes}
     if len(targets) > 1:
         found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
@@ -130,10 +125,60 @@ def common_size(sizes: set[Size], dataset: str) -> Size:
     return targets.pop()
 
 
-def report(rows: Mapping[str, Mapping[str, float]], results: Mapping[str, Result]) -> str:
-    """Return the score table, confidence intervals, and skipped scores as text."""
-    lines = [score_table(rows)]
-    for label, result in results.items():
-        intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in result.intervals.items())
-        lines.append(f"95% intervals of {label}: {', '.join(intervals)}")
-    return "\n".join([*lines, *skipped_lines(next(iter(results.values())).skipped)])
+def score(
+    images: GeneratedImages, scorer: Scorer, baseline: Scorer, accelerator: Accelerator, label: str, options: Namespace
+) -> Method:
+    """Score images, and their source images as the baseline; all processes must call this."""
+    own = sorted(images.paths)[accelerator.process_index :: accelerator.num_processes]
+    batches = loader(images, options.num_workers, accelerator.device, sampler=own, batch_size=options.batch_size)
+    hidden = None if accelerator.is_main_process else True
+    for batch in tqdm(batches, f"scoring {label}", leave=False, disable=hidden):
+        scorer.update(batch["pred"], batch["target"], batch["index"], batch["keypoints"])
+        baseline.update(batch["source"], batch["target"], batch["index"], batch["keypoints"])
+    scorer.gather()
+    return Method(images, scorer, scorer.compute(), tables.confidence_intervals(scorer.table()))
+
+
+def report(folder: Path, methods: Mapping[str, Method], baseline: dict[str, float], meta: dict) -> None:
+    """Write all results to a folder and print the scores."""
+    rows = {label: method.scores for label, method in methods.items()} | {tables.BASELINE: baseline}
+    for label, method in methods.items():
+        write_method(folder / result_folder(label), method, {"method": label, **meta})
+    tables.write_comparison(folder, rows)
+    count = len(set().union(*(method.images.paths for method in methods.values())))
+    print(f"protocol {meta['protocol']} at {meta['height']}x{meta['width']}, {count} pairs of {meta['dataset']}")
+    print(tables.score_table(rows))
+    for label, method in methods.items():
+        intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in method.intervals.items())
+        print(f"95% intervals of {label}: {', '.join(intervals)}")
+    first, *_ = methods.values()
+    print(*tables.skipped_lines(first.scorer.skipped), f"tables, scores, and example images are in {folder}", sep="\n")
+
+
+def write_method(folder: Path, method: Method, meta: dict) -> None:
+    """Write metrics.json, metrics.csv, metrics_per_image.csv, and best_median_worst.png to a folder."""
+    pairs, paths, table = method.images.pairs, method.images.paths, method.scorer.table()
+    intervals = {f"{name}_95": list(interval) for name, interval in method.intervals.items()}
+    left_out = [file_name(pair) for index, pair in enumerate(pairs) if index not in paths]
+    skipped = {"skipped": method.scorer.skipped, "left_out": left_out}
+    tables.write_scores(folder, method.scores, {**meta, "images": len(paths), **intervals, **skipped})
+    if name := next((name for name in RANKED_BY if table and name in table[0]), None):
+        save_image(examples(method.images, table, name), folder / "best_median_worst.png")
+    tables.write_per_image(folder, [{"file": file_name(pairs[row.pop("index")]), **row} for row in table])
+
+
+def examples(images: GeneratedImages, table: list[dict[str, float]], name: str) -> Image.Image:
+    """Draw the best, median, and worst pairs by the score `name`."""
+    ranked = sorted(table, key=lambda row: row[name], reverse=not tables.COLUMNS[name].lower_is_better)
+    count, middle = min(EXAMPLES, len(ranked)), max(0, len(ranked) // 2 - EXAMPLES // 2)
+    ranks = {"best": ranked[:count], "median": ranked[middle : middle + count], "worst": ranked[-count:]}
+    chosen = [(rank, row) for rank, rows in ranks.items() for row in rows]
+    titles = [f"{rank}: {name} {row[name]:.4f}" for rank, row in chosen]
+    return comparison_grid([_tiles(images, row["index"]) for _, row in chosen], titles)
+
+
+def _tiles(images: GeneratedImages, index: int) -> list[Tensor]:
+    """Return the source, pose, target, and generated image (3, H, W) uint8 of a pair."""
+    item, target_keypoints = images[index], images.pairs[index].target_keypoints
+    pose = pil_to_tensor(draw_skeleton(target_keypoints, images.size, images.frame))
+    return [item["source"], pose, (item["target"] * 255).round().to(torch.uint8), item["pred"]]

@@ -1,8 +1,8 @@
-"""Folders of generated images of any method, matched to the pairs of a test set by file name."""
+"""Generated images: folders of any method, matched to the pairs of a test set by file name; image files and grids."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from tqdm.contrib.concurrent import thread_map
 
 from datasets import Pair
-from datasets.pair_lists import person_keypoints
+from datasets.pair_lists import file_name, person_keypoints
+from inference.drawing import image_grid
 from utils.errors import InputError
-from utils.image_files import IMAGE_EXTENSIONS, Size, open_image
-from utils.image_folders import images_below
-from utils.image_tensors import resize_to_bytes, resize_to_tensor
+from utils.image_files import IMAGE_EXTENSIONS, Size, open_image, opened
+from utils.image_folders import few, images_below
+from utils.image_tensors import resize_to_bytes, resize_to_tensor, unit_range
 
 from .protocols import Protocol
 
@@ -25,31 +27,24 @@ PATN = "___"  # between source and target in file names of PATN and its successo
 STRIP = 5  # images in a strip: source, source pose, target, target pose, generated
 PAIR_NAMES = tuple(f"{{source}}{infix}{{target}}{suffix}" for infix in ("_2_", "_to_", PATN) for suffix in ("_vis", ""))
 EXTENSION = re.compile(rf"({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})+(?=_|$)", re.IGNORECASE)  # also within a name
-NAMED = 3  # names listed in a message
+GRID_COLUMNS = ("source", "pose", "target", "generated")
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The images of a folder matched to pairs.
+    """The images of a folder matched to pairs."""
 
-    Attributes:
-        paths: image paths by index of the pair.
-        missing: names of the pairs without an image.
-        unused: images that match no pair.
-        left_out: files in unsupported formats.
-    """
-
-    paths: dict[int, Path]
-    missing: list[str]
-    unused: list[Path]
-    left_out: list[Path]
+    folder: Path
+    paths: dict[int, Path]  # by index of the pair
+    missing: list[Path]  # of the pairs without an image, without extension
+    unused: list[Path]  # images that match no pair
+    left_out: list[Path]  # files in unsupported formats
 
     def summary(self) -> str:
         text = f"{len(self.paths)} of {len(self.paths) + len(self.missing)} pairs have an image"
-        if self.unused:
-            text += f"; {len(self.unused)} images match no pair ({_few(path.name for path in self.unused)})"
-        if self.left_out:
-            text += f"; {len(self.left_out)} files are not images ({_few(path.name for path in self.left_out)})"
+        for paths, what in ((self.unused, "images match no pair"), (self.left_out, "files are not images")):
+            if paths:
+                text += f"; {len(paths)} {what} ({few(paths, self.folder)})"
         return text
 
 
@@ -66,12 +61,12 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder of generated images")
     found, left_out, _ = images_below(folder)
-    images: dict[str, list[Path]] = {}
+    images: defaultdict[str, list[Path]] = defaultdict(list)
     for path in found:
-        images.setdefault(_plain(path.name), []).append(path)
+        images[_plain(path.name)].append(path)
     names = [(_plain(pair.source), _plain(pair.target)) for pair in pairs]
     targets = Counter(target for _, target in dict.fromkeys(names))
-    paths, missing, owners = {}, [], {}
+    paths, owners = {}, {}
     for index, (pair, (source, target)) in enumerate(zip(pairs, names, strict=True)):
         styles = [name.format(source=source, target=target) for name in PAIR_NAMES]
         if targets[target] == 1:
@@ -79,20 +74,19 @@ def match_images(folder: Path, pairs: Sequence[Pair]) -> Matches:
         matches = [path for name in styles for path in images.get(name, ())]
         if len(matches) > 1:
             raise InputError(f"{matches[0]} and {matches[1]} both match {pair.source} to {pair.target}; remove one")
-        if matches:
-            other = owners.setdefault(matches[0], pair)
+        for path in matches:
+            other = owners.setdefault(path, pair)
             if other[:2] != pair[:2]:
                 both = " and ".join(f"{source} to {target}" for source, target, *_ in (other, pair))
-                raise InputError(f"{matches[0]}: the name matches two pairs, {both}; rename the images of one pair")
-            paths[index] = matches[0]
-        else:
-            missing.append(f"{source}_2_{target}_vis")
+                raise InputError(f"{path}: the name matches two pairs, {both}; rename the images of one pair")
+            paths[index] = path
+    missing = [folder / f"{source}_2_{target}_vis" for i, (source, target) in enumerate(names) if i not in paths]
     if not paths:
         raise InputError(
-            f"{folder}: none of the {len(found)} images is named after a pair, such as {missing[0]}.png; "
+            f"{folder}: none of the {len(found)} images is named after a pair, such as {missing[0].name}.png; "
             "check --generated and --dataset"
         )
-    return Matches(paths, missing, [path for path in found if path not in owners], left_out)
+    return Matches(folder, paths, missing, [path for path in found if path not in owners], left_out)
 
 
 def _plain(name: str) -> str:
@@ -100,94 +94,69 @@ def _plain(name: str) -> str:
     return EXTENSION.sub("", name)
 
 
-def check_images(folder: Path, matches: Matches, partial: bool) -> dict[int, Path]:
-    """Return the paths of the valid images by index of the pair.
-
-    Args:
-        partial: allow missing and invalid images.
+def check_images(matches: Matches, partial: bool) -> dict[int, Path]:
+    """Return the paths of the valid images, all of one size, by index of the pair.
 
     Raises:
-        InputError: an image is missing or invalid and `partial` is false, or no image is valid.
+        InputError: no image is valid, or `partial` is false and an image is missing or invalid.
     """
-    found = thread_map(_size, matches.paths.values(), desc="reading images", leave=False, disable=None)
-    sizes = dict(zip(matches.paths, found, strict=True))
-    broken = [matches.paths[index].name for index, size in sizes.items() if size is None]
-    usual = Counter(size for size in sizes.values() if size).most_common(1)
-    if not usual:
-        raise InputError(f"{folder}: no image can be read ({_few(broken)})")
-    (width, height), _ = usual[0]
-    if is_strip((width, height)):
-        raise InputError(
-            f"{folder}: the images are {width} pixels wide and {height} high; crop them to the generated image"
-        )
-    odd = [matches.paths[index].name for index, size in sizes.items() if size not in (None, (width, height))]
+    folder, paths = matches.folder, matches.paths
+    by_size: defaultdict[Size | None, dict[int, Path]] = defaultdict(dict)
+    sizes = thread_map(image_size, paths.values(), desc="reading images", leave=False, disable=None)
+    for (index, path), size in zip(paths.items(), sizes, strict=True):
+        by_size[size][index] = path
+    broken = list(by_size.pop(None, {}).values())
+    if not by_size:
+        raise InputError(f"{folder}: no image can be read ({few(broken, folder)})")
+    (height, width), valid = max(by_size.items(), key=lambda item: len(item[1]))
+    if _is_strip(width, height):
+        size = f"{width} pixels wide and {height} high"
+        raise InputError(f"{folder}: the images are {size}; crop them to the generated image")
+    odd = [path for images in by_size.values() if images is not valid for path in images.values()]
     kinds = {"missing": matches.missing, "unreadable": broken, f"not {height}x{width} like most": odd}
-    problems = [f"{len(names)} {kind} ({_few(names)})" for kind, names in kinds.items() if names]
+    problems = [f"{len(files)} {kind} ({few(files, folder)})" for kind, files in kinds.items() if files]
     if problems and not partial:
         raise InputError(
-            f"{folder}: not all of the {len(matches.paths) + len(matches.missing)} pairs have a valid image: "
+            f"{folder}: not all of the {len(paths) + len(matches.missing)} pairs have a valid image: "
             f"{', '.join(problems)}; generate them again, or score the others with --allow-partial"
         )
-    return {index: matches.paths[index] for index, size in sizes.items() if size == (width, height)}
+    return valid
 
 
 def open_generated(path: Path) -> Image.Image:
-    """Read a generated image, or the last image of a PATN strip.
-
-    Raises:
-        InputError: the image cannot be read.
-    """
+    """Read a generated image, or the last image of a PATN strip; raise `InputError` if it cannot be read."""
     image = open_image(path)
-    if PATN in path.name and is_strip(image.size):
+    if PATN in path.name and _is_strip(*image.size):
         return image.crop((image.width - image.width // STRIP, 0, image.width, image.height))
     return image
 
 
-def is_strip(size: tuple[int, int]) -> bool:
-    """Whether an image of (width, height) shows several persons side by side."""
-    width, height = size
-    return width > 2 * height
+def image_size(path: Path) -> Size | None:
+    """Return the (height, width) of a generated image; None if it cannot be read."""
+    try:
+        return open_generated(path).size[::-1]
+    except InputError:
+        return None
 
 
-def image_size(path: Path) -> Size:
-    """Return the (height, width) of a generated image."""
-    image = open_generated(path)
-    return image.height, image.width
-
-
+@dataclass(frozen=True, eq=False)
 class GeneratedImages(Dataset):
-    """Generated images with their source and target images.
+    """Generated images with their source and target images, by index of the pair."""
 
-    Args:
-        paths: the images to score, by index of the pair.
-        pairs: the test set.
-        size: (height, width) at which images are scored.
-        frame: (height, width) of the keypoint frame.
-        protocol: resizes generated images to `size`.
-    """
+    paths: Mapping[int, Path]  # of the generated images
+    pairs: Sequence[Pair]  # the test set
+    size: Size  # at which images are scored
+    frame: Size  # of the keypoints
+    protocol: Protocol  # resizes generated images
 
-    def __init__(
-        self, paths: dict[int, Path], pairs: Sequence[Pair], size: Size, frame: Size, protocol: Protocol
-    ) -> None:
-        self.paths, self.pairs, self.size, self.frame, self.protocol = paths, pairs, size, frame, protocol
-        self.indices = sorted(paths)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, row: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Returns:
-            pred, source (3, *size) uint8; target (3, *size) float32 in [0, 1]; keypoints (2, 18, 2), see
-            `person_keypoints`; index int64 scalar.
-
-        Raises:
-            InputError: an image cannot be read.
+        pred, source (3, *size) uint8; target (3, *size) float32 in [0, 1]; keypoints (2, 18, 2), see
+        `person_keypoints`; index int64 scalar.
         """
-        index = self.indices[row]
-        pair, image = self.pairs[index], open_generated(self.paths[index])
-        raw = resize_to_tensor(image, (image.height, image.width))
+        pair, pixels = self.pairs[index], pil_to_tensor(open_generated(self.paths[index]))
         return {
-            "pred": self.protocol.at_size(raw[None], self.size)[0],
+            "pred": self.protocol.at_size(unit_range(pixels)[None], self.size)[0],
             "source": resize_to_bytes(open_image(pair.source_path), self.size),
             "target": resize_to_tensor(open_image(pair.target_path), self.size),
             "keypoints": person_keypoints(pair, self.size, self.frame),
@@ -195,14 +164,38 @@ class GeneratedImages(Dataset):
         }
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    """Return the (width, height) of an image file, or None if its pixels cannot be read."""
+def first_of_each_name(pairs: Sequence[Pair]) -> list[int]:
+    """Return the index of the first equal pair for each pair; equal pairs share an image and its noise.
+
+    Raises:
+        InputError: different pairs share a file name.
+    """
+    first: dict[str, int] = {}
+    result = [first.setdefault(file_name(pair), index) for index, pair in enumerate(pairs)]
+    for index, other in enumerate(result):
+        one, two = pairs[other][:2], pairs[index][:2]
+        if one != two:
+            raise InputError(
+                f"rows {other + 1} and {index + 1} of the test pairs, {','.join(one)} and {','.join(two)}, share the "
+                f"file name {file_name(pairs[index])}; rename one of the images"
+            )
+    return result
+
+
+def read_png(path: Path, size: Size) -> Tensor | None:
+    """Read an image (3, H, W) uint8; None if the file is not a valid RGB image of (height, width) `size`."""
     try:
-        return open_generated(path).size
+        with opened(path) as image:
+            return pil_to_tensor(image) if image.mode == "RGB" and image.size == size[::-1] else None
     except InputError:
         return None
 
 
-def _few(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+def comparison_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] = ()) -> Image.Image:
+    """Draw rows of images (3, H, W) uint8, one per column of `GRID_COLUMNS`, with optional row titles."""
+    return image_grid(GRID_COLUMNS, [[to_pil_image(image) for image in row] for row in rows], titles)
+
+
+def _is_strip(width: int, height: int) -> bool:
+    """Whether an image shows several persons side by side."""
+    return width > 2 * height

@@ -1,5 +1,6 @@
 """Evaluation protocols by name; scores are comparable only under the same protocol."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -7,18 +8,19 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
 from utils.errors import InputError
 from utils.image_tensors import bytes_at_size
 
+from .metrics import feature_networks as networks
 from .metrics.distances import frechet_distance, kernel_distance
 from .metrics.face import FACE_FILE, FaceSimilarity
-from .metrics.inception import INCEPTION_FILE, TENSORFLOW_INCEPTION_FILE, InceptionFeatures, TensorFlowInceptionFeatures
-from .metrics.lpips import ALEXNET_FILE, LPIPS, VGG_FILE
 from .metrics.pose_accuracy import POSE_FILE, PoseAccuracy
 from .metrics.similarity import psnr, ssim, ssim_256
+
+WEIGHTS = Path("pretrained_models/metrics")  # default folder of the networks' weight files
 
 
 @dataclass(frozen=True)
@@ -29,28 +31,25 @@ class Network:
     file: str
     remedy: str = "run `bash scripts/download_pretrained.sh metrics` or put it there"
 
+    def load(self, folder: Path, device: torch.device) -> Callable:
+        """Build the network with the weight file in a folder; raise `InputError` if it is missing or invalid."""
+        path = Path(os.path.normpath(folder / self.file))
+        if not path.is_file():
+            raise InputError(f"no file {path}: {self.remedy}")
+        network = self.build(path)
+        return network.to(device) if isinstance(network, nn.Module) else network
+
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to score generated images.
+    """A way to score predictions against targets, (B, 3, H, W) in [0, 1] each."""
 
-    Attributes:
-        pixels: scores without a network: functions from predictions and targets (B, 3, H, W) in [0, 1] to (B,).
-        pairs: networks that compute a distance (B,) from predictions and targets.
-        inception: network that computes the features (B, d) for `SET_DISTANCES`.
-        real: default split of the real images for FID.
-        resize: filter that resizes predictions to the test size.
-        antialias: whether the filter is antialiased when it downscales.
-        square: pad images with white to squares before comparing them.
-    """
-
-    pixels: Mapping[str, Callable[[Tensor, Tensor], Tensor]]
-    pairs: Mapping[str, Network]
-    inception: Network = Network(InceptionFeatures, INCEPTION_FILE)
-    real: str = "train"
-    resize: InterpolationMode = InterpolationMode.BICUBIC
-    antialias: bool = True
-    square: bool = False
+    pixels: Mapping[str, Callable[[Tensor, Tensor], Tensor]]  # scores (B,) without a network
+    pairs: Mapping[str, Network]  # distances (B,)
+    inception: Network = Network(networks.InceptionFeatures, networks.INCEPTION_FILE)  # features (B, d) of FID
+    resize: InterpolationMode = InterpolationMode.BICUBIC  # of predictions to the test size
+    antialias: bool = True  # when it downscales
+    square: bool = False  # pad images with white to squares before comparing them
 
     def at_size(self, images: Tensor, size: Sequence[int]) -> Tensor:
         """Resize predictions (B, 3, h, w) in [0, 1] to (B, 3, *size) uint8 on the CPU."""
@@ -72,9 +71,7 @@ PERSON = {
     "PCKh": Network(PoseAccuracy, POSE_FILE, "run `bash scripts/download_pretrained.sh pose`"),
     "FaceSim": Network(FaceSimilarity, FACE_FILE, "put a face-embedding network there (docs/evaluation.md)"),
 }
-
-
-_LPIPS = Network(LPIPS, ALEXNET_FILE)
+_LPIPS = Network(networks.LPIPS, networks.ALEXNET_FILE)
 PROTOCOLS = {
     "cfld": Protocol(pixels={"SSIM": ssim, "SSIM_256": ssim_256, "PSNR": psnr}, pairs={"LPIPS": _LPIPS}),
     "pidm": Protocol(
@@ -85,24 +82,20 @@ PROTOCOLS = {
     ),
     "pcdms": Protocol(
         pixels={"SSIM": ssim},
-        pairs={"LPIPS": Network(partial(LPIPS, signed=False), ALEXNET_FILE)},
+        pairs={"LPIPS": Network(partial(networks.LPIPS, signed=False), networks.ALEXNET_FILE)},
         antialias=False,
     ),
     "dptn": Protocol(pixels={"SSIM": ssim}, pairs={"LPIPS": _LPIPS}, square=True),
     "standard": Protocol(
         pixels={"SSIM": partial(ssim_256, data_range=1.0), "PSNR": psnr},
-        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(LPIPS, backbone="vgg"), VGG_FILE)},
-        inception=Network(TensorFlowInceptionFeatures, TENSORFLOW_INCEPTION_FILE),
+        pairs={"LPIPS": _LPIPS, "LPIPS_VGG": Network(partial(networks.LPIPS, backbone="vgg"), networks.VGG_FILE)},
+        inception=Network(networks.TensorFlowInceptionFeatures, networks.TENSORFLOW_INCEPTION_FILE),
     ),
 }
 
 
 def protocol(name: str) -> Protocol:
-    """Return a protocol by name.
-
-    Raises:
-        InputError: the name is unknown.
-    """
+    """Return a protocol by name; raise `InputError` if the name is unknown."""
     if name not in PROTOCOLS:
         raise InputError(f"unknown evaluation protocol {name!r}; expected one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

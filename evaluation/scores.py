@@ -1,24 +1,25 @@
 """Accumulate the scores of a protocol over batches and processes."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from accelerate.utils import gather_object
+from torch import Tensor
 
 from utils.errors import InputError
 from utils.files import in_checkout
-from utils.image_tensors import quantise
+from utils.image_tensors import quantise, unit_range
 
-from .metrics.network_weights import FOLDER, weights_file
-from .protocols import PERSON, SET_DISTANCES, protocol
+from .protocols import PERSON, SET_DISTANCES, WEIGHTS, protocol
 
 # images per call; always the same number, so that scores are bit-identical for any batch size
 NETWORK_BATCH = 8
 PIXEL_BATCH = {"cpu": 1}  # elsewhere NETWORK_BATCH
-INCEPTION = "inception"
+FEATURES = "features"  # of predictions, (d,) each, for the distances of sets
 
 
 class Scorer:
@@ -31,7 +32,7 @@ class Scorer:
     Args:
         device: where scores are computed; they are stored on the CPU.
         weights: folder of the network weights.
-        name: name of the protocol in `PROTOCOLS`.
+        name: of the protocol.
 
     Attributes:
         skipped: reason in one line for each score that cannot be computed.
@@ -41,25 +42,21 @@ class Scorer:
         InputError: the protocol is unknown.
     """
 
-    def __init__(self, device: torch.device | str, weights: Path | str = FOLDER, name: str = "cfld") -> None:
+    def __init__(self, device: torch.device | str, weights: Path | str = WEIGHTS, name: str = "cfld") -> None:
         self.protocol = protocol(name)
         self.device = torch.device(device)
+        self.weights = in_checkout(weights)
         self.real: Tensor | None = None
+        self.scores = (*SET_DISTANCES, *self.protocol.pairs, *self.protocol.pixels, *PERSON)
         self.skipped: dict[str, str] = {}
         self._networks: dict[str, Callable] = {}
-        for network_name, network in {INCEPTION: self.protocol.inception, **self.protocol.pairs, **PERSON}.items():
+        for network_name, network in {FEATURES: self.protocol.inception, **self.protocol.pairs, **PERSON}.items():
             try:
-                built = network.build(weights_file(in_checkout(weights), network.file, network.remedy))
-                self._networks[network_name] = built.to(self.device) if isinstance(built, nn.Module) else built
+                self._networks[network_name] = network.load(self.weights, self.device)
             except InputError as error:
-                scores = SET_DISTANCES if network_name == INCEPTION else (network_name,)
+                scores = SET_DISTANCES if network_name == FEATURES else (network_name,)
                 self.skipped |= dict.fromkeys(scores, str(error))
         self.reset()
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Names of all scores of the protocol."""
-        return (*SET_DISTANCES, *self.protocol.pairs, *self.protocol.pixels, *PERSON)
 
     @property
     def available(self) -> tuple[str, ...]:
@@ -68,8 +65,8 @@ class Scorer:
 
     def reset(self) -> None:
         """Discard the predictions; keep the real set."""
-        self._values: dict[str, dict[int, float]] = {name: {} for name in self.scores if name not in SET_DISTANCES}
-        self._features: dict[int, Tensor] = {}  # of predictions, (d,) each
+        self._scored: set[int] = set()
+        self._values: dict[str, dict[int, float | Tensor]] = {name: {} for name in (FEATURES, *self.scores)}
 
     def empty(self) -> "Scorer":
         """Return an empty scorer with the same networks and real set."""
@@ -82,7 +79,7 @@ class Scorer:
     def update(
         self, pred: Tensor, target: Tensor, indices: Sequence[int] | Tensor, keypoints: Tensor | None = None
     ) -> None:
-        """Score a batch.
+        """Score a batch; images whose index is scored already are ignored.
 
         Args:
             pred: (B, 3, H, W) uint8, or float in [0, 1], which is first quantized to 8 bits.
@@ -101,80 +98,91 @@ class Scorer:
             raise InputError(f"predictions {tuple(pred.shape)} and targets {tuple(target.shape)} differ in size")
         if bad := [n for n, image in zip(numbers, pred, strict=True) if not torch.isfinite(image).all()]:
             raise InputError(f"predictions {bad} contain NaN or infinite values")
-        pred, target = quantise(_unit(pred, self.device)), _unit(target, self.device)
+        rows = [row for row, number in enumerate(numbers) if number not in self._scored]
+        if not rows:
+            return
+        numbers = [numbers[row] for row in rows]
+        self._scored.update(numbers)
+        pred, target = quantise(self._unit(pred[rows])), self._unit(target[rows])
         if keypoints is not None:
             for name in PERSON.keys() & self._networks.keys():
-                _keep(self._values[name], numbers, self._networks[name](pred, target, keypoints).tolist())
+                self._keep(name, numbers, self._networks[name](pred, target, keypoints[rows]))
         pred, target = self.protocol.framed(pred), self.protocol.framed(target)
-        if INCEPTION in self._networks:
-            _keep(self._features, numbers, self._run(INCEPTION, pred).clone())
+        if FEATURES in self._networks:
+            self._keep(FEATURES, numbers, self._run(FEATURES, pred))
         for name in self.protocol.pairs.keys() & self._networks.keys():
-            _keep(self._values[name], numbers, self._run(name, pred, target).tolist())
+            self._keep(name, numbers, self._run(name, pred, target))
+        size = PIXEL_BATCH.get(self.device.type, NETWORK_BATCH)
         for name in self.protocol.pixels.keys() & set(self.available):
-            self._score_pixels(name, pred, target, numbers)
+            try:
+                self._keep(name, numbers, in_batches(self.protocol.pixels[name], size, pred, target))
+            except InputError as error:  # the images are too small for this score
+                self.skipped[name] = str(error)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """Compute features (B, d), on the CPU, of real images (B, 3, H, W), uint8 or float in [0, 1]."""
-        return self._run(INCEPTION, self.protocol.framed(_unit(images, self.device)))
+        return self._run(FEATURES, self.protocol.framed(self._unit(images)))
 
     def state(self) -> dict[str, Any]:
         """Return the accumulated state as CPU objects that processes can gather."""
-        return {"values": self._values, "features": self._features, "skipped": self.skipped}
+        return {"values": self._values, "skipped": self.skipped}
 
     def merge(self, states: Iterable[Mapping[str, Any]]) -> None:
         """Merge the states of processes; the state of this process may be among them."""
         for state in states:
-            self._features = {**state["features"], **self._features}
+            self.skipped = {**state["skipped"], **self.skipped}
             for name, values in state["values"].items():
                 self._values[name] = {**values, **self._values[name]}
-            self.skipped = {**state["skipped"], **self.skipped}
+
+    def gather(self) -> None:
+        """Merge the states of all processes; all of them must call this."""
+        self.merge(gather_object([self.state()]))
 
     def compute(self) -> dict[str, float]:
-        """Compute every available score: means over the images, and distances of sets.
-
-        Scores without enough data (no real set, too few images) are added to `skipped`.
-        """
+        """Compute every available score; those without enough data are added to `skipped`."""
         result = {}
         for name in self.available:
             try:
-                result[name] = self._distance(name) if name in SET_DISTANCES else self._mean(name)
+                if name not in SET_DISTANCES:
+                    result[name] = torch.tensor(self._in_order(name), dtype=torch.float64).mean().item()
+                elif self.real is None:
+                    raise InputError("no real images to compare with")
+                else:
+                    result[name] = SET_DISTANCES[name](self.real, torch.stack(self._in_order(FEATURES)))
             except InputError as error:
                 self.skipped[name] = str(error)
         return result
 
     def table(self) -> list[dict[str, float]]:
         """Return one row per image in the order of the indices: `index`, then its scores."""
-        columns = {name: values for name, values in self._values.items() if name not in self.skipped}
+        columns = {name: values for name in self.available if (values := self._values[name])}
         numbers = sorted(set().union(*columns.values()))
         return [{"index": n, **{name: values[n] for name, values in columns.items() if n in values}} for n in numbers]
+
+    def _unit(self, images: Tensor) -> Tensor:
+        """Convert uint8 or float images to float32 in [0, 1] on the device."""
+        images = images.to(self.device)
+        return unit_range(images) if images.dtype == torch.uint8 else images.float()
 
     def _run(self, name: str, *images: Tensor) -> Tensor:
         """Run a network in float32; return its output (B, ...) on the CPU."""
         with torch.autocast(self.device.type, enabled=False):
             return in_batches(self._networks[name], NETWORK_BATCH, *images)
 
-    def _score_pixels(self, name: str, pred: Tensor, target: Tensor, numbers: list[int]) -> None:
-        size = PIXEL_BATCH.get(self.device.type, NETWORK_BATCH)
-        try:
-            values = in_batches(self.protocol.pixels[name], size, pred, target)  # (B,)
-        except InputError as error:
-            self.skipped[name] = str(error)
-        else:
-            _keep(self._values[name], numbers, values.tolist())
+    def _keep(self, name: str, numbers: list[int], values: Tensor) -> None:
+        """Store scores (B,) or features (B, d) by index; skip NaN, which means no score."""
+        for number, value in zip(numbers, values, strict=True):
+            if name == FEATURES:
+                self._values[name].setdefault(number, value.clone())  # a view is pickled with its whole batch
+            elif not math.isnan(value):
+                self._values[name].setdefault(number, value.item())
 
-    def _mean(self, name: str) -> float:
-        values = self._values[name]
-        if not values:
+    def _in_order(self, name: str) -> list:
+        """Return the values of a score in the order of the indices."""
+        if not (values := self._values[name]):
             raise InputError("no image has this score")
-        return torch.tensor([values[number] for number in sorted(values)], dtype=torch.float64).mean().item()
-
-    def _distance(self, name: str) -> float:
-        if self.real is None:
-            raise InputError("no real images to compare with")
-        if not self._features:
-            raise InputError("no image was scored")
-        return SET_DISTANCES[name](self.real, torch.stack([self._features[n] for n in sorted(self._features)]))
+        return [values[number] for number in sorted(values)]
 
 
 def in_batches(function: Callable[..., Tensor], size: int, *images: Tensor) -> Tensor:
@@ -186,16 +194,3 @@ def in_batches(function: Callable[..., Tensor], size: int, *images: Tensor) -> T
             parts = [torch.cat([part, part[-1:].expand(size - rows, -1, -1, -1)]) for part in parts]
         results.append(function(*parts)[:rows].cpu())
     return torch.cat(results)
-
-
-def _keep(store: dict[int, Any], numbers: list[int], values: Iterable[Any]) -> None:
-    """Store values by index; keep the first value of an index, and skip NaN, which means no score."""
-    for number, value in zip(numbers, values, strict=True):
-        if isinstance(value, Tensor) or value == value:
-            store.setdefault(number, value)
-
-
-def _unit(images: Tensor, device: torch.device) -> Tensor:
-    """Convert uint8 or float images to float32 in [0, 1] on the device."""
-    images = images.to(device)
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -36,9 +36,8 @@ COLUMNS = {  # in table order
     "FaceSim": Column(False),
 }
 BASELINE = "copy of the source"  # label of the baseline: scores of the source image in place of the generated image
-RESAMPLES, CONFIDENCE = 1000, 0.95
+PREFIX = "baseline_"  # of the names of its scores in metrics.json
 DOCUMENT_FORM = {"scores": dict[str, float | None], "meta": dict}  # of metrics.json
-PER_IMAGE_FORMAT = "%.10g"  # more digits depend on the number of threads
 
 Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
 
@@ -61,29 +60,24 @@ def latex_table(rows: Rows) -> str:
     return style.to_latex(hrules=True, column_format="l" + "c" * len(style.columns))
 
 
-def confidence_intervals(table: Sequence[Mapping[str, float]], seed: int = 0) -> dict[str, tuple[float, float]]:
+def confidence_intervals(table: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     """Return 95% bootstrap intervals (percentiles of 1000 resamples, Efron 1979) of the means of a `Scorer.table`.
 
     Scores with fewer than two values or with infinite values, and distances of sets such as FID, have no interval.
     """
     result = {}
-    for name in (name for name in COLUMNS if any(name in row for row in table)):
-        values = np.array([row[name] for row in table if name in row])
+    for name, column in pd.DataFrame(table).filter(list(COLUMNS)).items():
+        values = column.dropna().to_numpy()
         if len(values) > 1 and np.isfinite(values).all():
-            interval = scipy.stats.bootstrap(
-                (values,),
-                np.mean,
-                n_resamples=RESAMPLES,
-                batch=100,
-                confidence_level=CONFIDENCE,
-                method="percentile",
-                rng=np.random.default_rng(seed),
-            ).confidence_interval
-            result[name] = (float(interval.low), float(interval.high))
+            rng = np.random.default_rng(0)
+            resampled = scipy.stats.bootstrap(
+                (values,), np.mean, n_resamples=1000, batch=100, confidence_level=0.95, method="percentile", rng=rng
+            )
+            result[name] = tuple(map(float, resampled.confidence_interval))
     return result
 
 
-def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[str, Any]) -> None:
+def write_scores(folder: Path, scores: Mapping[str, float], meta: Mapping[str, Any]) -> None:
     """Write `metrics.json` ({"scores", "meta"}) and `metrics.csv` (one row) to a folder atomically.
 
     Infinite scores (PSNR of equal images) are null in JSON.
@@ -92,38 +86,32 @@ def write_scores(folder: Path | str, scores: Mapping[str, float], meta: Mapping[
         meta: JSON values that describe the scores (protocol, size, checkpoint, ...); its plain values precede the
             scores in the CSV.
     """
-    folder = Path(folder)
-    ordered = {name: scores[name] for name in _ordered(scores)}
-    document = {"scores": json_numbers(ordered), "meta": dict(meta)}
+    ordered = {name: scores[name] for name in COLUMNS if name in scores}
+    document = {"scores": json_numbers(ordered), "meta": meta}
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    plain = {key: value for key, value in meta.items() if isinstance(value, str | int | float)}
     write_text(folder / "metrics.json", text + "\n")
-    write_text(folder / "metrics.csv", _csv([{**plain, **ordered}]))
+    plain = {key: value for key, value in meta.items() if isinstance(value, str | int | float)}
+    _write_csv(folder / "metrics.csv", [{**plain, **ordered}])
 
 
-def write_per_image(folder: Path | str, table: Sequence[Mapping[str, float]]) -> None:
+def write_per_image(folder: Path, table: Sequence[Mapping[str, float]]) -> None:
     """Write the rows of `Scorer.table` to `metrics_per_image.csv` in a folder atomically."""
-    write_text(Path(folder) / "metrics_per_image.csv", _csv(table, PER_IMAGE_FORMAT))
+    _write_csv(folder / "metrics_per_image.csv", table, float_format="%.10g")  # more depend on the number of threads
 
 
-def write_comparison(folder: Path | str, rows: Rows) -> None:
+def write_comparison(folder: Path, rows: Rows) -> None:
     """Write `comparison.txt`, `comparison.tex`, and `comparison.csv` of several methods to a folder."""
-    folder = Path(folder)
     write_text(folder / "comparison.txt", score_table(rows) + "\n")
     write_text(folder / "comparison.tex", latex_table(rows))
-    write_text(folder / "comparison.csv", _csv([{"method": label, **scores} for label, scores in rows.items()]))
+    _write_csv(folder / "comparison.csv", [{"method": label, **scores} for label, scores in rows.items()])
 
 
 def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Read the scores and the baseline of a `metrics.json`.
-
-    Raises:
-        InputError: the file is missing or invalid.
-    """
+    """Read the scores and the baseline of a `metrics.json`; raise `InputError` if it is missing or invalid."""
     document = read_record(path, DOCUMENT_FORM, "pose_transfer_test.py writes this file")
     scores = {name: value for name, value in document["scores"].items() if value is not None}
     meta = {name: value for name, value in document["meta"].items() if fits(value, float)}
-    return scores, {k.removeprefix("baseline_"): v for k, v in meta.items() if k.startswith("baseline_")}
+    return scores, {name.removeprefix(PREFIX): meta[name] for name in meta if name.startswith(PREFIX)}
 
 
 def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
@@ -132,6 +120,11 @@ def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
     for name, reason in skipped.items():
         reasons.setdefault(reason, []).append(name)
     return [f"{', '.join(names)} left out: {reason}" for reason, names in reasons.items()]
+
+
+def baseline_meta(baseline: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the scores of the baseline as entries of `write_scores`' meta."""
+    return {PREFIX + name: value for name, value in json_numbers(baseline).items()}
 
 
 def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
@@ -143,16 +136,11 @@ def _table(rows: Rows) -> pd.DataFrame:
     """Return formatted scores by label and by name with an arrow; None if missing."""
     table = pd.DataFrame(index=list(rows))
     for name, column in COLUMNS.items():
-        if any(name in scores for scores in rows.values()):
-            cells = [f"{scores[name]:.{column.decimals}f}" if name in scores else None for scores in rows.values()]
+        cells = [f"{scores[name]:.{column.decimals}f}" if name in scores else None for scores in rows.values()]
+        if any(cells):
             table[f"{name} {column.arrow}"] = cells
     return table
 
 
-def _ordered(names: Mapping[str, Any]) -> list[str]:
-    """Return names in table order, followed by other names in their own order."""
-    return [*(name for name in COLUMNS if name in names), *(name for name in names if name not in COLUMNS)]
-
-
-def _csv(rows: Sequence[Mapping[str, Any]], float_format: str | None = None) -> str:
-    return pd.DataFrame(rows).to_csv(index=False, float_format=float_format, lineterminator="\n")
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], float_format: str | None = None) -> None:
+    write_text(path, pd.DataFrame(rows).to_csv(index=False, float_format=float_format, lineterminator="\n"))

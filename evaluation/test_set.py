@@ -1,6 +1,6 @@
 """Sample a test set over all processes and score the images; shared by testing and training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -11,46 +11,41 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 from yacs.config import CfgNode
 
 from configs.values import value_at
-from datasets import TestPairs
+from datasets import TestPairs, fid_real_images
 from datasets.loaders import loader, to_device
 from datasets.pair_lists import file_name, person_keypoints
 from diffusion.randomness import pair_seed
 from diffusion.schedulers import most_steps
-from evaluation.batch_sampling import Batch, reproducible, sample_batch, select_rows
-from evaluation.grids import comparison_grid, first_of_each_name, read_png, save_png
-from evaluation.real_set import give_real_set
-from evaluation.scores import Scorer
-from evaluation.tables import BASELINE, json_numbers, score_table, skipped_lines, write_per_image, write_scores
 from inference.drawing import save_image
 from inference.generation import sampling_scheduler
 from models import CFLD
 from utils.errors import InputError
+
+from .batch_sampling import Batch, reproducible, sample_batch, select_rows
+from .generated_images import comparison_grid, first_of_each_name, read_png
+from .real_set import give_real_set
+from .scores import Scorer
+from .tables import BASELINE, baseline_meta, score_table, skipped_lines, write_per_image, write_scores
 
 GRID_PAIRS = 8  # rows of the grid
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of an evaluation.
+    """Results of an evaluation."""
 
-    Attributes:
-        scores, baseline: mean scores by name, of the generated images and of the source images in their place.
-        skipped: why a score is missing, by name.
-        grid: source, pose, target, and generated images of a few pairs.
-        per_image: one row per test image: its file name and its scores.
-        made: number of images sampled in this run.
-    """
-
-    scores: dict[str, float]
-    baseline: dict[str, float]
-    skipped: dict[str, str]
-    grid: Image.Image
-    per_image: list[dict[str, str | float]]
-    made: int
+    scores: dict[str, float]  # means by name
+    baseline: dict[str, float]  # scores of the source images in place of the generated images
+    skipped: dict[str, str]  # why a score is missing, by name
+    grid: Image.Image  # source, pose, target, and generated images of a few pairs
+    per_image: list[dict[str, str | float]]  # file name and scores
+    made: int  # number of images sampled in this run
 
     def table(self) -> str:
         """Return the scores and the baseline as a table, and one line per missing score."""
@@ -61,8 +56,8 @@ class Evaluation:
         """Write grid.png, metrics.json, metrics.csv, and metrics_per_image.csv."""
         folder.mkdir(parents=True, exist_ok=True)
         save_image(self.grid, folder / "grid.png")
-        baseline = {f"baseline_{name}": value for name, value in json_numbers(self.baseline).items()}
-        write_scores(folder, self.scores, {**meta, "images": len(self.per_image), **baseline, "skipped": self.skipped})
+        meta = {**meta, "images": len(self.per_image), **baseline_meta(self.baseline), "skipped": self.skipped}
+        write_scores(folder, self.scores, meta)
         write_per_image(folder, self.per_image)
 
 
@@ -73,39 +68,33 @@ class Evaluator:
         cfg: a checked config.
         accelerator: its processes share the work; all of them must call `run`.
         dataset: the test pairs; TEST.NUM_PAIRS of them, evenly spaced, are used.
-        real_images: returns the real set of FID; called only if FID can be computed.
 
     Raises:
         InputError: the scheduler has fewer steps than the config requests, or two pairs share a file name.
     """
 
-    def __init__(
-        self,
-        cfg: CfgNode,
-        accelerator: Accelerator,
-        dataset: TestPairs,
-        real_images: Callable[[], Sequence[Path]],
-    ) -> None:
-        self.cfg, self.accelerator, self.dataset, self.real_images = cfg, accelerator, dataset, real_images
+    def __init__(self, cfg: CfgNode, accelerator: Accelerator, dataset: TestPairs) -> None:
+        self.cfg, self.accelerator, self.dataset = cfg, accelerator, dataset
+        self.real_images = partial(fid_real_images, cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
         count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
-        self.indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced, to cover many persons
+        indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced, to cover many persons
+        self.own = indices[accelerator.process_index :: accelerator.num_processes]
+        # one less than an even spread: in lists that repeat the same views per person, an even one shows one view
+        self.in_grid = set(indices[:: max(1, count // GRID_PAIRS - 1)][:GRID_PAIRS])
         self.first = first_of_each_name(dataset.pairs)
         self.size = tuple(cfg.TEST.IMG_SIZE)
         self.scheduler = sampling_scheduler(cfg)
-        self._check_steps()
-        self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
-        self.baseline_scorer = self.scorer.empty()
-        self.baseline: dict[str, float] | None = None
-
-    def _check_steps(self) -> None:
         timesteps = self.scheduler.config.num_train_timesteps
         for name, most in (
             ("MODEL.SCHEDULER_CONFIG.ORIGINAL_INFERENCE_STEPS", timesteps),
             ("TEST.NUM_INFERENCE_STEPS", most_steps(self.scheduler)),
             ("TEST.DDIM_INVERSION_STEPS", timesteps),
         ):
-            if value_at(self.cfg, name) > most:
-                raise InputError(f"{name} is {value_at(self.cfg, name)}; the scheduler has {most} timesteps")
+            if value_at(cfg, name) > most:
+                raise InputError(f"{name} is {value_at(cfg, name)}; the scheduler has {most} timesteps")
+        self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
+        self.baseline_scorer = self.scorer.empty()
+        self.baseline: dict[str, float] | None = None
 
     def check_best_score(self) -> None:
         """Raise `InputError` if ACCELERATE.BEST_SCORE cannot be computed for these image sizes and weights."""
@@ -131,58 +120,45 @@ class Evaluator:
         Raises:
             InputError: an image cannot be read, or a sample is not finite.
         """
-        test, training = self.cfg.TEST, model.training
-        give_real_set(
-            self.scorer, self.real_images, self.size, test.METRICS_PATH, self.accelerator, test.NUM_WORKERS, stop
-        )
-        self.baseline_scorer.real = self.scorer.real
-        self.scorer.reset()
-        made, tiles = 0, {}
-        model.eval()
-        try:
-            with self._progress() as bar:
-                sample = partial(self._sample, model, stop)
-                with reproducible(sample, test.MICRO_BATCH_SIZE, self.accelerator.device, bar) as sampler:
-                    for batch in self._batches():
-                        images, sampled = self._images(batch, sampler, folder)
-                        bar.update(len(images) - sampled)  # the images that were read
-                        made += sampled
-                        tiles |= self._score(batch, images)
-        finally:
-            model.train(training)
-        return self._gather(made, tiles)
-
-    def _batches(self):
-        """Return the batches of this process."""
-        order = {"sampler": self._own(), "batch_size": self.cfg.TEST.MICRO_BATCH_SIZE}
-        return loader(self.dataset, self.cfg.TEST.NUM_WORKERS, self.accelerator.device, **order)
-
-    def _own(self) -> list[int]:
-        """Return the indices of the pairs of this process."""
-        return self.indices[self.accelerator.process_index :: self.accelerator.num_processes]
-
-    def _progress(self) -> tqdm:
-        """Return a progress bar over the pairs of this process, shown on the main process."""
-        hidden = None if self.accelerator.is_main_process else True
-        return tqdm(total=len(self._own()), desc="sampling", unit="image", disable=hidden, leave=False)
-
-    def _sample(self, model: CFLD, stop: Callable[[], bool], batch: Batch) -> Tensor:
-        """Sample the images (B, 3, *size) uint8 of a batch."""
 
         def check(*_) -> None:
             if stop():
                 raise KeyboardInterrupt
 
+        test, accelerator, training = self.cfg.TEST, self.accelerator, model.training
+        give_real_set(self.scorer, self.real_images, self.size, accelerator, test.NUM_WORKERS, check)
+        self.baseline_scorer.real = self.scorer.real
+        self.scorer.reset()
+        made, tiles = 0, {}
+        hidden = None if accelerator.is_main_process else True
+        bar = tqdm(total=len(self.own), desc="sampling", unit="image", disable=hidden, leave=False)
+        sample = partial(self._sample, model, check)
+        model.eval()
+        try:
+            with bar, reproducible(sample, test.MICRO_BATCH_SIZE, accelerator.device, bar) as sampler:
+                for batch in self._batches():
+                    images, sampled = self._images(batch, sampler, folder)
+                    bar.update(len(images) - sampled)  # the images that were read
+                    made += sampled
+                    tiles |= self._score(batch, images)
+        finally:
+            model.train(training)
+        return self._gather(made, tiles)
+
+    def _batches(self) -> DataLoader:
+        order = {"sampler": self.own, "batch_size": self.cfg.TEST.MICRO_BATCH_SIZE}
+        return loader(self.dataset, self.cfg.TEST.NUM_WORKERS, self.accelerator.device, **order)
+
+    def _sample(self, model: CFLD, check: Callable[..., None], batch: Batch) -> Tensor:
+        """Sample the images (B, 3, *size) uint8 of a batch."""
         indices = batch["index"].tolist()
         seeds = [pair_seed(self.cfg.ACCELERATE.SEED, self.first[index]) for index in indices]
         with self.accelerator.autocast():
             on_device = to_device(batch, self.accelerator.device)
             images = sample_batch(model, on_device, deepcopy(self.scheduler), self.cfg, seeds, check)
         if not torch.isfinite(images).all():
-            raise InputError(
-                f"the samples of pairs {indices} are not finite; "
-                "use ACCELERATE.MIXED_PRECISION no or another checkpoint"
-            )
+            problem = f"the samples of pairs {indices} are not finite"
+            raise InputError(f"{problem}; use ACCELERATE.MIXED_PRECISION no or another checkpoint")
         return self.scorer.protocol.at_size(images, self.size)
 
     def _images(
@@ -196,7 +172,7 @@ class Evaluator:
         for row, image in zip(missing, sampler(select_rows(batch, missing)) if missing else ()):
             images[row] = image
             if folder:
-                save_png(image, folder / names[row])
+                save_image(to_pil_image(image), folder / names[row])
         return images, len(missing)
 
     def _score(self, batch: Batch, images: list[Tensor]) -> dict[int, tuple[Tensor, ...]]:
@@ -206,30 +182,25 @@ class Evaluator:
         frame = self.dataset.sizes.frame
         keypoints = torch.stack([person_keypoints(self.dataset.pairs[i], self.size, frame) for i in indices])
         self.scorer.update(pred, target, indices, keypoints)
-        if self.baseline is None:
-            self.baseline_scorer.update(source, target, indices, keypoints)
-        # one less than an even spread: in lists that repeat the same views per person, an even one shows one view
-        stride = max(1, len(self.indices) // GRID_PAIRS - 1)
-        in_grid = set(self.indices[::stride][:GRID_PAIRS])
-        if in_grid.isdisjoint(indices):
+        self.baseline_scorer.update(source, target, indices, keypoints)
+        if self.in_grid.isdisjoint(indices):
             return {}
         columns = (source, at_size(batch["pose_img_tgt"][:, :3]), at_size(target), pred)
-        return {index: row for index, row in zip(indices, zip(*columns)) if index in in_grid}
+        return {index: row for index, row in zip(indices, zip(*columns)) if index in self.in_grid}
 
     def _gather(self, made: int, tiles: dict[int, tuple[Tensor, ...]]) -> Evaluation:
-        """Combine the results of all processes."""
-        own = {"made": made, "tiles": tiles, "scores": self.scorer.state(), "baseline": self.baseline_scorer.state()}
-        results = gather_object([own])
-        self.scorer.merge(result["scores"] for result in results)
-        self.baseline_scorer.merge(result["baseline"] for result in results)
+        """Merge the results of all processes."""
+        self.scorer.gather()
         if self.baseline is None:
+            self.baseline_scorer.gather()
             self.baseline = self.baseline_scorer.compute()
-        tiles = {index: row for result in results for index, row in result["tiles"].items()}
+        counts, grid_rows = zip(*gather_object([(made, tiles)]))
+        tiles = {index: row for rows in grid_rows for index, row in rows.items()}
         return Evaluation(
             scores=self.scorer.compute(),
             baseline=self.baseline,
             skipped=dict(self.scorer.skipped),
             grid=comparison_grid([tiles[index] for index in sorted(tiles)]),
             per_image=[{"file": file_name(self.dataset.pairs[row.pop("index")]), **row} for row in self.scorer.table()],
-            made=sum(result["made"] for result in results),
+            made=sum(counts),
         )

@@ -12,7 +12,7 @@ from datasets import LAYOUTS
 from datasets.keypoints import parse_keypoints, pose_map
 from datasets.pairs import normalize, open_image, resize_to_tensor
 from evaluation.metrics.distances import frechet_distance
-from evaluation.metrics.inception import inception_input
+from evaluation.metrics.feature_networks import inception_input
 from evaluation.metrics.similarity import psnr, ssim, ssim_256
 from training.schedule import learning_rate_schedule
 

@@ -30,7 +30,7 @@ from configs.defaults import default_config
 from datasets import load_pairs
 from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from demo.drawn_people import draw_dataset
-from evaluation.provenance import claim_folder
+from evaluation.checkpoint_evaluation import claim_folder
 from inference import batch_generation
 from inference.pose_library import library
 from inference.sampling_settings import SamplingSettings

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from datasets import fid_real_images
 from evaluation.protocols import PROTOCOLS, Network
-from evaluation.real_set import real_features
+from evaluation.real_set import give_real_set
 from evaluation.scores import Scorer
 from models.checkpoints import __main__ as checkpoints
 from tests.evaluation.metrics.networks import Colours
@@ -139,7 +139,9 @@ def test_features_of_the_real_set(tiny, disk, monkeypatch):
     scorer, paths = Scorer("cpu", disk.root), fid_real_images(tiny.parent / "data")
 
     def features() -> torch.Tensor:
-        return real_features(scorer, paths, (64, 56), disk.root, accelerator, workers=0)
+        scorer.real = None
+        give_real_set(scorer, lambda: paths, (64, 56), accelerator, workers=0)
+        return scorer.real
 
     disk.leave(0)
     first = features()

@@ -76,7 +76,7 @@ def test_every_reader(encodings):
             assert distance(image, encoding.plain) <= encoding.tolerance, far(encoding, distance(image, encoding.plain))
         item, plain = (read(path).permute(1, 2, 0) for path in encoding[:2])
         assert distance(item, plain) <= encoding.tolerance
-        (first, _), (second, _) = real[2 * number], real[2 * number + 1]
+        first, second = real[2 * number], real[2 * number + 1]
         assert distance(255 * first, 255 * second) <= encoding.tolerance + 0.01
         assert facts[encoding.path.name].size == image_size(encoding.path) == SIZE
 
@@ -91,7 +91,7 @@ def test_generated_images_to_score(encodings, tmp_path):
         folder.mkdir()
         for number, encoding in enumerate(encodings):
             (folder / f"{number}{encoding[side].suffix}").write_bytes(encoding[side].read_bytes())
-        paths = check_images(folder, match_images(folder, pairs), partial=False)
+        paths = check_images(match_images(folder, pairs), partial=False)
         items.append(GeneratedImages(paths, pairs, SIZE, FRAME, PROTOCOLS["cfld"]))
     for number, encoding in enumerate(encodings):
         images = [items[side][number]["pred"] for side in (0, 1)] + [items[0][number]["source"]]

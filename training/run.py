@@ -1,12 +1,10 @@
 """A whole training run, from the config to the exit status."""
 
-from functools import partial
 from pathlib import Path
 
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
-from datasets import fid_real_images
 from datasets.loaders import evaluation_pairs, training_pairs
 from evaluation.test_set import Evaluator
 from models import build_model, load_model
@@ -30,8 +28,7 @@ def run_training(cfg: CfgNode) -> int:
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
     open_log(None, console=accelerator.is_main_process)  # `Trainer.train` opens the log file
     on_main(accelerator, run.lock)
-    real = partial(fid_real_images, cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
-    evaluator = Evaluator(cfg, accelerator, test_dataset, real)
+    evaluator = Evaluator(cfg, accelerator, test_dataset)
     evaluator.check_best_score()
     set_seed(cfg.ACCELERATE.SEED)
     if cfg.DISTILL.ENABLED:

@@ -11,7 +11,7 @@ from utils.errors import InputError
 
 FACE_FILE = "face.onnx"
 FACE_SIDE = 112
-NOSE, RIGHT_EYE, LEFT_EYE = LANDMARKS = (0, 14, 15)  # of the 18 keypoints
+LANDMARKS = (0, 14, 15)  # nose, right eye, and left eye of the 18 keypoints
 CROP_LANDMARKS = np.array([[71.74, 56.03], [51.70, 38.29], [51.50, 73.53]])  # (y, x) in the ArcFace crop
 
 
@@ -23,9 +23,6 @@ class FaceSimilarity:
 
     Args:
         weights: ONNX file of a network from RGB faces (1, 3, 112, 112) in [-1, 1] to embeddings (1, d).
-
-    Raises:
-        InputError: the file is not an ONNX network.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -58,9 +55,6 @@ class FaceSimilarity:
 
 def face_transform(landmarks: np.ndarray) -> np.ndarray:
     """Fit the similarity transform (2, 3) of (x, y) from nose and eyes (3, 2) (y, x) to `CROP_LANDMARKS`."""
-    rows, values = [], []
-    for (y, x), (to_y, to_x) in zip(landmarks, CROP_LANDMARKS, strict=True):
-        rows += [[x, -y, 1, 0], [y, x, 0, 1]]
-        values += [to_x, to_y]
-    a, b, shift_x, shift_y = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
-    return np.array([[a, -b, shift_x], [b, a, shift_y]])
+    points, crop_points = (yx @ (1j, 1) for yx in (landmarks, CROP_LANDMARKS))  # x + iy, transformed to a (x + iy) + b
+    a, b = np.linalg.lstsq(np.column_stack([points, np.ones(3)]), crop_points, rcond=None)[0]
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])

@@ -1,12 +1,13 @@
 """Batched pixel scores of image pairs as defined by scikit-image.
 
-Every score takes float images (B, 3, H, W) in [0, 1] and returns one float64 value per image. The SSIM of torchmetrics
-differs: it pads images by reflection, averages the windows at the borders too, and has no sample covariance
-(`tests/evaluation/metrics/test_similarity.py` shows the difference).
+Every score takes float images (B, 3, H, W) in [0, 1], returns one float64 value per image, and raises `InputError` if
+the images differ in size or are smaller than the window. The SSIM of torchmetrics differs: it pads images by
+reflection, averages the windows at the borders too, and has no sample covariance (see test_similarity.py).
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,38 +15,29 @@ from torch import Tensor
 from utils.errors import InputError
 
 K1, K2 = 0.01, 0.03  # Wang et al. 2004, "Image quality assessment", Sec. III-B
+WINDOW = 51  # side of the uniform window, pixels
+TRUNCATED = 3.5  # radius of the Gaussian window, in sigma
 GRAY_LEVEL = 1 / 255
 NARROW = 0.75  # data range below which (K2 * range)^2 is close to float32 rounding errors of variances
 
 
 def psnr(pred: Tensor, target: Tensor) -> Tensor:
-    """Compute the peak signal-to-noise ratio in dB for a peak of 1; (B,) float64, infinite for equal images.
-
-    Raises:
-        InputError: the images differ in size.
-    """
+    """Compute the peak signal-to-noise ratio in dB for a peak of 1; (B,), infinite for equal images."""
     _check_sizes(pred, target, smallest=1)
     return -10 * _mean((pred - target).square_()).log10()
 
 
-def ssim(pred: Tensor, target: Tensor, window: int = 51) -> Tensor:
-    """Compute SSIM over a uniform window with the sample covariance and data range 1; (B,) float64.
+def ssim(pred: Tensor, target: Tensor) -> Tensor:
+    """Compute SSIM over a uniform window with the sample covariance and data range 1; (B,).
 
-    Equals `skimage.metrics.structural_similarity(data_range=1, win_size=window, channel_axis=0)`.
-
-    Args:
-        window: odd side of the square window in pixels.
-
-    Raises:
-        InputError: the images differ in size or are smaller than the window.
+    Equals `skimage.metrics.structural_similarity(data_range=1, win_size=51, channel_axis=0)`.
     """
-    _check_sizes(pred, target, smallest=window)
-    samples = window**2
-    return _ssim(pred, target, lambda x: _box_mean(x, window), pred.new_tensor(1.0), samples / (samples - 1))
+    _check_sizes(pred, target, smallest=WINDOW)
+    return _ssim(pred, target, _box_mean, 1.0, bessel=WINDOW**2 / (WINDOW**2 - 1))
 
 
 def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float | None = None) -> Tensor:
-    """Compute SSIM over a Gaussian window without the sample covariance; (B,) float64.
+    """Compute SSIM over a Gaussian window without the sample covariance; (B,).
 
     Equals `structural_similarity(channel_axis=0, gaussian_weights=True, use_sample_covariance=False)`. By default, the
     data range is that of each prediction over all its channels. SSIM is invariant to scaling images and data range
@@ -53,22 +45,14 @@ def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float
     prediction is one gray level, to avoid 0 / 0.
 
     Args:
-        sigma: of the Gaussian in pixels; the window is truncated at 3.5 sigma.
-        data_range: of the images.
-
-    Raises:
-        InputError: the images differ in size or are smaller than the window (11 pixels).
+        sigma: of the Gaussian, in pixels.
     """
-    radius = int(3.5 * sigma + 0.5)
+    radius = int(TRUNCATED * sigma + 0.5)
     _check_sizes(pred, target, smallest=2 * radius + 1)
     gaussian = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
-    weights = [value / sum(gaussian) for value in gaussian]
-
-    def mean(x: Tensor) -> Tensor:
-        return _weighted_mean(x, weights)
-
+    mean = partial(_weighted_mean, weights=[value / sum(gaussian) for value in gaussian])
     if data_range is not None:
-        return _ssim(pred, target, mean, pred.new_tensor(data_range))
+        return _ssim(pred, target, mean, data_range)
     span = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(min=GRAY_LEVEL)
     score = _ssim(pred, target, mean, span)
     narrow = span.flatten() < NARROW
@@ -78,17 +62,14 @@ def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float
 
 
 def _ssim(
-    pred: Tensor, target: Tensor, mean: Callable[[Tensor], Tensor], data_range: Tensor, bessel: float = 1.0
+    pred: Tensor, target: Tensor, mean: Callable[[Tensor], Tensor], data_range: Tensor | float, bessel: float = 1.0
 ) -> Tensor:
     """Compute SSIM (Wang et al. 2004, Eq. 13), averaged over the windows inside the image, then over channels.
 
     With the sum s = x + y and the difference d = x - y of the images, 2 mu_x mu_y = (mu_s^2 - mu_d^2) / 2 and
     mu_x^2 + mu_y^2 = (mu_s^2 + mu_d^2) / 2; likewise for variances. This takes four means per window instead of five,
     and rounding errors cancel where the images are similar. Gray levels are integers from 0 to 255, whose sums over a
-    line of a box are exact in float32.
-
-    scikit-image filters the padded image and crops half a window at each border. This leaves exactly the windows inside
-    the image, so padding is not needed here.
+    line of a box are exact in float32. No padding is needed: scikit-image pads, but crops half a window at each border.
     """
     pred, target, data_range = (255 * value for value in (pred, target, data_range))
     both = torch.stack([pred + target, pred - target])  # (2, B, 3, H, W)
@@ -98,7 +79,7 @@ def _ssim(
     return _mean(luminance.mul_(structure))
 
 
-def _similarity(both: Tensor, constant: Tensor) -> Tensor:
+def _similarity(both: Tensor, constant: Tensor | float) -> Tensor:
     """Compute a factor of SSIM from its (2, ...) terms of the sum and of the difference."""
     of_sum, of_difference = both
     return (of_sum - of_difference + 2 * constant).div_(of_sum + of_difference + 2 * constant)
@@ -109,11 +90,11 @@ def _mean(images: Tensor) -> Tensor:
     return images.mean(-1).double().mean((1, 2))
 
 
-def _box_mean(x: Tensor, window: int) -> Tensor:
-    """Compute means of the windows inside the image; (..., H - w + 1, W - w + 1)."""
+def _box_mean(x: Tensor) -> Tensor:
+    """Compute means of the uniform windows inside the image; (..., H - 50, W - 50)."""
     for dim in (-2, -1):
-        x = _window_sum(x, window, dim)
-    return x.div_(window**2)
+        x = _window_sum(x, WINDOW, dim)
+    return x.div_(WINDOW**2)
 
 
 def _window_sum(x: Tensor, window: int, dim: int) -> Tensor:
@@ -137,12 +118,8 @@ def _weighted_mean(x: Tensor, weights: list[float]) -> Tensor:
 
 
 def _check_sizes(pred: Tensor, target: Tensor, smallest: int) -> None:
-    """Raise `InputError` if the image sizes differ or are smaller than the window."""
+    size, other = ("x".join(map(str, images.shape[-2:])) + " pixels" for images in (pred, target))
     if pred.shape != target.shape:
-        raise InputError(f"cannot score images of {_size(pred)} against images of {_size(target)}")
+        raise InputError(f"cannot score images of {size} against images of {other}")
     if min(pred.shape[-2:]) < smallest:
-        raise InputError(f"images of {_size(pred)} are smaller than the {smallest}x{smallest} window of this score")
-
-
-def _size(images: Tensor) -> str:
-    return "x".join(str(n) for n in images.shape[-2:]) + " pixels"
+        raise InputError(f"images of {size} are smaller than the {smallest}x{smallest} window of this score")

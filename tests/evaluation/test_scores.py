@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from evaluation import scores
-from evaluation.metrics.inception import INCEPTION_FILE
-from evaluation.metrics.lpips import ALEXNET_FILE
+from evaluation.metrics.feature_networks import ALEXNET_FILE, INCEPTION_FILE
 from evaluation.metrics.similarity import ssim, ssim_256
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.scores import Scorer
@@ -93,6 +92,18 @@ def test_an_index_counts_once(weights, images):
     scorer = run(weights, images, 4, [*range(COUNT), 0, 0, 5])
     assert len(scorer.table()) == COUNT
     assert scorer.compute()["PSNR"] == run(weights, images, 4).compute()["PSNR"]
+
+
+def test_an_index_that_is_scored_is_ignored(weights, images, small_inception):
+    scorer = run(weights, images, 4)
+    first = scorer.compute()
+    scorer.update(images[0].flip(0), images[1], range(COUNT))
+    assert scorer.compute() == first
+
+
+def test_features_are_gathered_without_those_of_their_batch(weights, images, small_inception):
+    features = run(weights, images, 4).state()["values"][scores.FEATURES].values()
+    assert all(row.untyped_storage().nbytes() == row.nbytes for row in features)
 
 
 def test_reset_keeps_the_real_set(weights, images, small_inception):

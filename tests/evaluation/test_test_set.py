@@ -12,9 +12,9 @@ from configs import load_config
 from datasets import TestPairs, fid_real_images
 from datasets.loaders import evaluation_pairs
 from evaluation.batch_sampling import sample_batch
-from evaluation.grids import read_png
+from evaluation.checkpoint_evaluation import claim_folder
+from evaluation.generated_images import read_png
 from evaluation.protocols import PROTOCOLS, Network
-from evaluation.provenance import claim_folder
 from evaluation.test_set import Evaluation, Evaluator
 from models import build_model
 from tests.evaluation.metrics.networks import Colours
@@ -44,8 +44,8 @@ def model(tiny):
 def evaluator(tiny, *opts, rank=0, world=1):
     AcceleratorState._reset_state(reset_partial_state=True)
     cfg = load_config(tiny, opts)
-    result = Evaluator(cfg, Accelerator(cpu=True), evaluation_pairs(cfg), list)
-    result._own = lambda: result.indices[rank::world]
+    result = Evaluator(cfg, Accelerator(cpu=True), evaluation_pairs(cfg))
+    result.own = result.own[rank::world]
     return result
 
 
@@ -84,7 +84,7 @@ def test_a_row_that_comes_twice_is_one_image(tiny, model, tmp_path):
         test = evaluator(tiny, "TEST.MICRO_BATCH_SIZE", str(batch))
         pairs = [test.dataset.pairs[index] for index in (0, 1, 0)]
         repeated = TestPairs(pairs, test.dataset.sizes, test.size)
-        test = Evaluator(test.cfg, test.accelerator, repeated, list)
+        test = Evaluator(test.cfg, test.accelerator, repeated)
         (tmp_path / str(batch)).mkdir()
         scores.append(test.run(model, tmp_path / str(batch)).scores)
     assert scores[0] == scores[1] and same(images(tmp_path / "1"), images(tmp_path / "4"))

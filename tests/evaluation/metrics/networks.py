@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torchvision.models import alexnet, inception_v3, vgg16
 
-from evaluation.metrics.inception import INCEPTION_FILE
-from evaluation.metrics.lpips import ALEXNET_FILE, VGG_FILE
+from evaluation.metrics.feature_networks import ALEXNET_FILE, INCEPTION_FILE, VGG_FILE
 
 
 class Colours(nn.Module):

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from configs import load_config
-from evaluation.provenance import claim_folder, sampling_facts
+from evaluation.checkpoint_evaluation import claim_folder, sampling_facts
 from tests.shared import REPOSITORY
 from utils.errors import InputError
 

@@ -1,4 +1,4 @@
-"""The networks of FID: their input and their features."""
+"""The networks of FID, their input and features; LPIPS, which is torchmetrics' distance without its download."""
 
 import pickle
 
@@ -6,16 +6,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchmetrics.functional.image import lpips as reference
 from torchmetrics.image.fid import NoTrainInceptionV3
 from torchvision.models import inception_v3
 
-from evaluation.metrics.inception import (
+from evaluation.metrics.feature_networks import (
+    BACKBONES,
+    LPIPS,
     TENSORFLOW_INCEPTION_FILE,
     InceptionFeatures,
     TensorFlowInceptionFeatures,
     inception_input,
 )
-from tests.evaluation.metrics.networks import save_alexnet, save_inception
+from tests.evaluation.metrics.networks import save_alexnet, save_inception, save_vgg
 from tests.shared import SHARED, needs_shared
 from utils.errors import InputError
 
@@ -87,3 +90,43 @@ def test_tensorflow_weights_with_code_are_refused(tmp_path):
     torch.save({"a": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="not a weight file of the Inception network of torch-fidelity"):
         TensorFlowInceptionFeatures(path)
+
+
+@pytest.fixture(scope="module")
+def alexnet_weights(tmp_path_factory):
+    return save_alexnet(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.mark.parametrize("backbone, signed", [("alex", True), ("alex", False), ("vgg", True)])
+def test_lpips_equals_torchmetrics(tmp_path, monkeypatch, backbone, signed):
+    weights = {"alex": save_alexnet, "vgg": save_vgg}[backbone](tmp_path)
+    with torch.device("meta"):
+        network = BACKBONES[backbone](weights=None)
+    network.load_state_dict(torch.load(weights, weights_only=True), assign=True)
+    actual = LPIPS(weights, backbone, signed)
+    monkeypatch.setattr(reference, "_get_tv_model_features", lambda net, pretrained: network.features)
+    pred, target = torch.rand(2, 3, 3, 64, 48, generator=torch.Generator().manual_seed(0))
+    expected = reference.learned_perceptual_image_patch_similarity(
+        pred, target, net_type=backbone, reduction="none", normalize=signed
+    )
+    torch.testing.assert_close(actual(pred, target), expected)
+    assert expected.min() > 0 and actual(pred[:1], target[:1]).shape == (1,)
+
+
+def test_equal_images(alexnet_weights):
+    image = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(LPIPS(alexnet_weights)(image, image), torch.zeros(2))
+
+
+def test_broken_weights(tmp_path):
+    path = tmp_path / "alexnet.pth"
+    with pytest.raises(InputError, match="alexnet.pth: cannot be read"):
+        LPIPS(path)
+    path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(InputError, match="alexnet.pth: is a web page, not weights") as error:
+        LPIPS(path)
+    assert "\n" not in str(error.value)
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="alexnet.pth: not the weights of AlexNet: Error") as error:
+        LPIPS(path)
+    assert "\n" not in str(error.value)

@@ -1,19 +1,26 @@
-"""Inception networks for FID and KID: that of torchvision, and that of TensorFlow from 2015."""
+"""Networks of FID, KID, and LPIPS.
+
+Weights come from local files: IMAGENET1K_V1 of torchvision, or torch-fidelity's. If a file is missing or invalid, the
+networks raise `InputError`.
+"""
 
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import inception_v3
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchmetrics.functional.image.lpips import _LPIPS
+from torchvision.models import alexnet, inception_v3, vgg16
 
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.weight_files import read_tensor_file
-
-from .network_weights import load_weights
 
 INCEPTION_FILE = "inception_v3_google-0cc3c7bd.pth"
 TENSORFLOW_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
+VGG_FILE = "vgg16-397923af.pth"
+BACKBONES = {"alex": alexnet, "vgg": vgg16}  # of LPIPS, by torchmetrics' names
 INCEPTION_SIZE = (299, 299)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,20 +40,13 @@ def inception_input(images: Tensor) -> Tensor:
 
 
 class InceptionFeatures(nn.Module):
-    """Computes pooled features (B, 2048) of the Inception v3 of torchvision for images (B, 3, H, W) in [0, 1].
-
-    Args:
-        weights: file of the IMAGENET1K_V1 state dict of torchvision.
-
-    Raises:
-        InputError: the file is missing or invalid.
-    """
+    """Computes pooled features (B, 2048) of torchvision's Inception v3 for images (B, 3, H, W) in [0, 1]."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
         with torch.device("meta"):
             self.network = inception_v3(weights=None, transform_input=False, init_weights=False)
-        load_weights(self.network, weights)
+        _load(self.network, weights)
         self.network.AuxLogits = None
         self.network.fc = nn.Identity()
         self.eval().requires_grad_(False)
@@ -56,23 +56,10 @@ class InceptionFeatures(nn.Module):
 
 
 class TensorFlowInceptionFeatures(nn.Module):
-    """Computes pooled features (B, 2048) of the original Inception v3 of FID for images (B, 3, H, W) in [0, 1].
-
-    The network is that of torch-fidelity, as in torchmetrics. It takes 8-bit images and resizes them itself.
-
-    Args:
-        weights: file of the state dict of torch-fidelity.
-
-    Raises:
-        InputError: the package or the file is missing, or the file is invalid.
-    """
+    """Computes the same with the original Inception v3 of FID, that of torch-fidelity, on 8-bit images."""
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError:
-            raise InputError("torch-fidelity is not installed; pip install torch-fidelity") from None
         read_tensor_file(weights)  # torch-fidelity unpickles any code, so check the file first
         try:
             self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
@@ -82,3 +69,34 @@ class TensorFlowInceptionFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network((images * 255).round().to(torch.uint8))[0]  # (B, 2048)
+
+
+class LPIPS(nn.Module):
+    """Computes perceptual distances (B,) of image pairs (B, 3, H, W) in [0, 1] (Zhang et al. 2018, version 0.1).
+
+    Args:
+        backbone: name in `BACKBONES`.
+        signed: give the network images in [-1, 1], as LPIPS is defined, not in [0, 1].
+    """
+
+    def __init__(self, weights: Path, backbone: str = "alex", signed: bool = True) -> None:
+        super().__init__()
+        self.signed = signed
+        with torch.device("meta"):
+            pretrained = BACKBONES[backbone](weights=None)
+        _load(pretrained, weights)
+        self.network = _LPIPS(net=backbone, pnet_rand=True)  # the public class downloads the backbone
+        for parameter, value in zip(self.network.net.parameters(), pretrained.features.parameters(), strict=True):
+            parameter.data = value.data
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self.network(pred, target, normalize=self.signed).flatten()
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    """Load a state dict to a network on the "meta" device."""
+    state = read_tensor_file(path)
+    try:
+        network.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the weights of {type(network).__name__}: {reason_of(error)}") from None
