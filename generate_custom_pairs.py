@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from configs import load_config
-from datasets.custom_preparation import prepare_own_photos
+from datasets.own_photos import prepare_own_photos
 from datasets.preparation import add_worker_argument
 from inference.pose_estimation import PoseEstimator, choose
 from utils.command_line import Parser

@@ -1,6 +1,5 @@
 """Prepare DeepFashion: put the listed images into train_highres/ and test_highres/ under the benchmark's names."""
 
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from datasets.deepfashion import GENDERS, flat_name, listed_name
@@ -53,7 +52,7 @@ def find_images(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = print) -> None:
+def generate(root: Path, workers: int, link: bool) -> None:
     """Prepare the dataset in the folder `root`.
 
     Raises:
@@ -63,13 +62,13 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
     for split, listed in names.items():
         published = LAYOUT.images_published[split]
         if len(listed) != published:
-            say(f"note: {split}.lst names {len(listed)} images, the published list {published}")
+            print(f"note: {split}.lst names {len(listed)} images, the published list {published}")
     found = find_images(root)
     sources = {
         LAYOUT.images_folder(root, split): {name: found.get(Path(name).stem, []) for name in listed}
         for split, listed in names.items()
     }
     other = "scores of the low-resolution release (img.zip) are not comparable with published ones, use img_highres.zip"
-    place_benchmark(root, sources, workers, link, LAYOUT.photo_size, other, f"below {root}", say)
+    place_benchmark(LAYOUT, root, sources, workers, link, f"below {root}", other)
     for folder, listed in sources.items():
-        say(f"{folder}: {len(listed)} images")
+        print(f"{folder}: {len(listed)} images")

@@ -1,29 +1,194 @@
-"""A user's own photos: identify people, choose test people, and prepare photos of any shape.
-
-The models read images of one shape. A photo of another shape is centered on a canvas with the shape of the keypoint
-frame, filled with the color of the photo's edge, so that people are not stretched.
-"""
+"""Prepare a user's own photos: read their keypoints, split the people into training and test, and write pair lists."""
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
+from yacs.config import CfgNode
 
-from datasets.keypoints import MISSING, to_hundredths
-from datasets.preparation import Job, finished_size, write_image
+from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
+from datasets.layouts import LAYOUTS
+from datasets.openpose import read_openpose
+from datasets.pair_lists import SPLITS, listed_path, pairs_within, read_annotations, write_annotations, write_pairs
+from datasets.preparation import Job, check_workers, fit, place_all
 from utils.errors import InputError
-from utils.image_files import Size, is_plain, opened, upright_size, upright_srgb
+from utils.files import check_writable
+from utils.image_files import IMAGE_EXTENSIONS, Size, image_size, open_image
+from utils.image_folders import few, images_below, say_left_out
 
+LAYOUT = LAYOUTS["custom"]
 RULES = {  # grouping rules by name: regular expressions whose first group is the person
     "folder": r"^(.+)/",
     "prefix": r"([^/_-]+)[_-][^/]*$",
 }
-TOLERANCE = 0.02  # smaller relative differences of shape are ignored; DeepFashion's is 0.01
-MAX_HEIGHT = 1280  # pixels; models read 512
+ESTIMATE = Path("estimate")  # --keypoints: estimate them from the photos
+MIN_KEYPOINTS = 6  # photos with fewer keypoints are skipped
+
+Estimate = Callable[[Image.Image], np.ndarray | None]  # keypoints (18, 2) in pixels, -1 for missing; None: no person
+
+
+class Photo(NamedTuple):
+    """One photo that has keypoints."""
+
+    source: Path
+    person: str  # as --group finds it
+    name: str  # of the prepared photo
+    given: int  # number of keypoints, also outside of the photo
+    keypoints: np.ndarray  # (18, 2) int (y, x) in INPUT.FRAME, -1 for missing or outside
+
+    @property
+    def found(self) -> np.ndarray:
+        """Keypoints (N, 2) in the photo."""
+        return found_points(self.keypoints)
+
+
+def prepare_own_photos(
+    cfg: CfgNode,
+    folder: Path,
+    keypoints: Path,
+    keypoint_frame: Size | None,
+    group: str,
+    test_share: float,
+    workers: int,
+    estimate: Estimate,
+) -> None:
+    """Write the images and lists of both splits to INPUT.ROOT_DIR.
+
+    Args:
+        cfg: a config whose INPUT.DATASET is `custom`.
+        folder: the photos, in any subfolders.
+        keypoints: a CSV file (docs/your_own_photos.md), a folder of OpenPose JSON files, or `ESTIMATE`.
+        keypoint_frame: (height, width) that the keypoints refer to; None for pixels or the canvas of a JSON file.
+        group: see `Grouping`.
+        test_share: share of the people used for testing.
+        workers: number of images processed in parallel.
+        estimate: estimates the keypoints of a photo for `ESTIMATE`.
+
+    Raises:
+        InputError: an argument, a photo or its keypoints cannot be used, or fewer than two people remain. If a photo is
+            damaged, the others are in place.
+    """
+    check_workers(workers)
+    if not 0 < test_share < 1:
+        raise InputError(f"--test_share is {test_share}; expected more than 0 and less than 1")
+    if keypoints == ESTIMATE and keypoint_frame:
+        raise InputError("--keypoint_frame applies to keypoint files; omit it with --keypoints estimate")
+    if cfg.INPUT.DATASET != "custom":
+        raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")
+    root, frame = Path(cfg.INPUT.ROOT_DIR), tuple(cfg.INPUT.FRAME)
+    if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(folder)):  # realpath tolerates circular links
+        raise InputError(f"INPUT.ROOT_DIR {root} is inside --photos {folder}; choose a folder outside of it")
+    check_writable(root, "INPUT.ROOT_DIR")
+    paths = find_photos(folder)
+    read = keypoint_reader(folder, keypoints, keypoint_frame, estimate)
+    grouping = Grouping(group)
+    photos: dict[str, Photo] = {}
+    for path in tqdm(paths, desc="keypoints", unit="photo"):
+        points = read(path)
+        if points is not None:
+            person = grouping.person(path)
+            given = int((~np.isnan(points)).all(axis=1).sum())
+            in_frame = fit(image_size(folder / path), frame).keypoints(points, frame)
+            photos[path] = Photo(folder / path, person, prepared_name(path, person), given, in_frame)
+    refuse_mixed_people(photo.person for photo in photos.values())
+    if not photos:
+        expected = "photos that show a person" if keypoints == ESTIMATE else f"names relative to {folder}"
+        raise InputError(f"{keypoints}: no keypoints for any photo such as {paths[0]}; expected {expected}")
+    usable = {path: photo for path, photo in photos.items() if len(photo.found) >= MIN_KEYPOINTS}
+    check_plausible(keypoints, photos, usable, frame)
+    if skipped := [path for path in paths if path not in usable]:
+        print(f"note: {len(skipped)} photos with fewer than {MIN_KEYPOINTS} keypoints skipped, first {skipped[0]}")
+    refuse_twins(usable.values())
+    refuse_prepared(usable.values(), root)
+    write_dataset(root, usable.values(), test_share, frame, workers)
+
+
+def find_photos(folder: Path) -> list[str]:
+    """Return the paths of all photos below a folder, relative to it, with forward slashes, sorted.
+
+    Raises:
+        InputError: there are none, or a folder cannot be read.
+    """
+    photos, left_out, repeated = images_below(folder)
+    say_left_out(folder, left_out, print)
+    if repeated:
+        links = f"{len(repeated)} links skipped ({few(repeated, folder)})"
+        print(f"note: {folder}: {links}; they lead to folders read before")
+    if not photos:
+        raise InputError(f"{folder}: no photos ({', '.join(IMAGE_EXTENSIONS)}) below this folder; check --photos")
+    return [path.relative_to(folder).as_posix() for path in photos]
+
+
+def keypoint_reader(
+    folder: Path, source: Path, keypoint_frame: Size | None, estimate: Estimate
+) -> Callable[[str], np.ndarray | None]:
+    """Return a function from a photo's relative path to its keypoints, None if it has none.
+
+    They are (18, 2) float (y, x) in pixels of the photo, NaN for missing, converted from `keypoint_frame` or else from
+    the canvas that a JSON file states.
+
+    Raises:
+        InputError: the source does not exist, or the CSV file has a malformed row.
+    """
+
+    def from_photo(photo: str) -> np.ndarray | None:
+        return _with_nan(estimate(open_image(folder / photo)))
+
+    def from_json(photo: str) -> np.ndarray | None:
+        stem = (source / photo).with_suffix("")
+        files = [stem.with_name(f"{stem.name}_keypoints.json"), stem.with_name(f"{stem.name}.json")]
+        file = next(filter(Path.is_file, files), None)
+        if not file:
+            return None
+        size = image_size(folder / photo)
+        figures = read_openpose(file, size, keypoint_frame)
+        return figures.surest() * size / figures.canvas if figures.people else None
+
+    def from_csv(photo: str) -> np.ndarray | None:
+        row = annotations.rows.get(listed_path(photo))
+        points = _with_nan(None if row is None else annotations.keypoints[row])
+        return points if row is None or not keypoint_frame else points * image_size(folder / photo) / keypoint_frame
+
+    if source == ESTIMATE:
+        return from_photo
+    if source.is_dir():
+        return from_json
+    annotations = read_annotations(source, image_name=listed_path)
+    return from_csv
+
+
+def _with_nan(keypoints: np.ndarray | None) -> np.ndarray | None:
+    return None if keypoints is None else np.where(keypoints == MISSING, np.nan, keypoints)
+
+
+def check_plausible(source: Path, photos: Mapping[str, Photo], usable: Mapping[str, Photo], frame: Size) -> None:
+    """Report keypoints outside of their photos; refuse keypoints that seem to refer to another frame.
+
+    Raises:
+        InputError: most keypoints lie outside their photos, or most skeletons are very small.
+    """
+    given = sum(photo.given for photo in photos.values())
+    outside = given - sum(len(photo.found) for photo in photos.values())
+    if outside * 2 > given:
+        raise InputError(
+            f"{source}: {outside} of {given} keypoints lie outside their photos; if they do not refer to the "
+            "photos' pixels, give the frame that they refer to as --keypoint_frame HEIGHT WIDTH"
+        )
+    if outside:
+        print(f"note: {outside} of {given} keypoints lie outside their photos and count as missing")
+    small = [path for path, photo in usable.items() if is_small(photo.found, frame)]
+    if source != ESTIMATE and len(small) * 2 > len(usable):
+        raise InputError(
+            f"{source}: read as pixels, the skeletons of {len(small)} of {len(usable)} photos are smaller than "
+            f"{LEAST_SKELETON:.0%} of the photo, first {small[0]}; give the frame that the keypoints refer to as "
+            "--keypoint_frame HEIGHT WIDTH (1 1 for fractions of the photo)"
+        )
 
 
 class Grouping:
@@ -117,75 +282,58 @@ def _position(person: str) -> float:
     return int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "big") / 2**64
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Placement of a photo on its canvas; sizes are (height, width).
+def refuse_twins(photos: Iterable[Photo]) -> None:
+    """Raise `InputError` if two photos get the same prepared name; generated images are named without extension."""
+    seen: dict[str, Photo] = {}
+    for photo in photos:
+        stem = Path(photo.name).stem
+        if stem in seen:
+            raise InputError(f"{seen[stem].source} and {photo.source} both become {stem}; rename one of them")
+        seen[stem] = photo
 
-    Attributes:
-        photo: size of the upright photo.
-        canvas: size of the prepared photo.
-        inner: size of the photo on the canvas.
+
+def refuse_prepared(photos: Iterable[Photo], root: Path) -> None:
+    """Raise `InputError` if a link below --photos leads to photos that an earlier run prepared."""
+    for folder in {photo.source.parent for photo in photos}:
+        if folder.resolve().is_relative_to(root.resolve()):
+            raise InputError(f"{folder}: leads into INPUT.ROOT_DIR {root}; remove this link")
+
+
+def write_dataset(root: Path, photos: Iterable[Photo], test_share: float, frame: Size, workers: int) -> None:
+    """Write the images and lists of both splits below `root`, and remove photos of earlier lists.
+
+    Raises:
+        InputError: there are too few people, an earlier list cannot be read, or a photo is damaged (the others are then
+            in place).
     """
-
-    photo: Size
-    canvas: Size
-    inner: Size
-
-    @property
-    def offset(self) -> Size:
-        """Position (top, left) of the photo on the canvas."""
-        return (self.canvas[0] - self.inner[0]) // 2, (self.canvas[1] - self.inner[1]) // 2
-
-    def keypoints(self, points: np.ndarray, frame: Size) -> np.ndarray:
-        """Map keypoints (18, 2) (y, x) from pixels of the photo, NaN for missing, to the frame of the canvas.
-
-        Returns:
-            (18, 2) int, -1 for keypoints that are missing or outside the photo.
-        """
-        on_canvas = points * np.array(self.inner) / self.photo + self.offset
-        inside = ((points >= 0) & (points < self.photo)).all(axis=1, keepdims=True)  # False for NaN
-        return to_hundredths(np.where(inside, on_canvas * np.array(frame) / self.canvas, MISSING)).astype(int)
-
-
-def fit(photo: Size, frame: Size) -> Fit:
-    """Return the smallest canvas of the frame's shape around a photo, scaled to at most `MAX_HEIGHT`."""
-    height, width = photo
-    aspect = frame[1] / frame[0]
-    if abs(width / height / aspect - 1) > TOLERANCE:
-        height, width = max(height, round(width / aspect)), max(width, round(height * aspect))
-    shrink = min(1.0, MAX_HEIGHT / height)
-    return Fit(
-        photo,
-        (round(height * shrink), round(width * shrink)),
-        (max(1, round(photo[0] * shrink)), max(1, round(photo[1] * shrink))),
-    )
-
-
-def put_on_canvas(job: Job, frame: Size) -> Size | None:
-    """Prepare one photo; skip it if it is finished and its source unchanged.
-
-    Returns:
-        (height, width) of the source; None if it is not a complete image (and nothing was written).
-    """
-    try:
-        with opened(job.source) as image:
-            place = fit(upright_size(image), frame)
-            unchanged = place.canvas == place.photo and is_plain(image)
-            if finished_size(job, unchanged) == place.canvas:
-                return place.photo
-            image.load()  # check all of it, even to copy the file
-            canvas = None if unchanged else _paste(upright_srgb(image), place)
-    except InputError:
-        return None
-    write_image(job, canvas, link=False)
-    return place.photo
-
-
-def _paste(photo: Image.Image, place: Fit) -> Image.Image:
-    pixels = np.asarray(photo)
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])  # (2 * (H + W), 3)
-    canvas = Image.new("RGB", place.canvas[::-1], tuple(int(value) for value in np.median(edge, axis=0)))
-    if place.inner != place.photo:
-        photo = photo.resize(place.inner[::-1], Image.Resampling.LANCZOS)
-    canvas.paste(photo, place.offset[::-1])
-    return canvas
+    everyone: dict[str, list[Photo]] = {}
+    for photo in photos:
+        everyone.setdefault(photo.name.partition("__")[0], []).append(photo)
+    people = {person: group for person, group in everyone.items() if len(group) > 1}
+    if single := [group[0].source for group in everyone.values() if len(group) == 1]:
+        print(f"note: {len(single)} people with a single usable photo skipped, first {single[0]}")
+    lists = {split: root / f"custom-annotation-{split}.csv" for split in SPLITS}
+    earlier = {split: list(read_annotations(file).rows) if file.is_file() else [] for split, file in lists.items()}
+    earlier_split = {name.partition("__")[0]: split for split, names in earlier.items() for name in names}
+    test_people = choose_test_people(people, test_share, earlier_split)
+    groups: dict[str, list[list[Photo]]] = {split: [] for split in SPLITS}
+    for person, group in people.items():
+        groups["test" if person in test_people else "train"].append(group)
+    jobs = [
+        Job(photo.source, LAYOUT.images_folder(root, split) / photo.name)
+        for split in SPLITS
+        for group in groups[split]
+        for photo in group
+    ]
+    place_all(root, jobs, workers, "replace or remove them and run this again", frame=frame)
+    for split in SPLITS:
+        folder = LAYOUT.images_folder(root, split)
+        keypoints = {photo.name: photo.keypoints for group in groups[split] for photo in group}
+        pairs = pairs_within([photo.name for photo in group] for group in groups[split])
+        write_annotations(lists[split], keypoints)
+        write_pairs(root / f"custom-pairs-{split}.csv", pairs)
+        stale = set(earlier[split]).difference(keypoints)
+        for file in folder.iterdir():  # names in lists may be paths to other folders
+            if file.name in stale:
+                file.unlink()
+        print(f"{folder}: {len(keypoints)} photos of {len(groups[split])} people, {len(pairs)} pairs")
