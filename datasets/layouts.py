@@ -15,8 +15,8 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from datasets.deepfashion import listed_name
-from datasets.keypoints import FRAME
-from datasets.pair_lists import SPLITS, PairList, read_pair_list
+from datasets.keypoints import FRAME, extent, found_points, may_be_shares
+from datasets.pair_lists import SPLITS, PairList, images_of, missing_images, numbered_pairs, read_annotations
 from utils.errors import InputError
 from utils.files import in_checkout
 from utils.image_files import Size
@@ -107,6 +107,18 @@ def keypoint_frame(cfg: CfgNode) -> Size:
     return LAYOUTS[cfg.INPUT.DATASET].frame or tuple(cfg.INPUT.FRAME)
 
 
+def dataset_root(root: str | Path, dataset: str) -> Path:
+    """Return the folder of a dataset, see `in_checkout`.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    folder = in_checkout(root)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
+    return folder
+
+
 def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairList:
     """Load the pairs of a split in the order of its list, checked against annotations and images.
 
@@ -116,16 +128,39 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
         dataset: name in `LAYOUTS`.
 
     Raises:
-        InputError: a file is missing or has a malformed row, or a pair names an image without keypoints or file.
+        InputError: a file is missing or has a malformed row, a pair names an image without keypoints or file, or the
+            keypoints are not in pixels.
     """
-    layout, root = LAYOUTS[dataset], in_checkout(root)
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
+    layout, root = LAYOUTS[dataset], dataset_root(root, dataset)
     pairs_file, annotation_file = (layout.list_file(root, kind, split) for kind in ("pairs", "annotation"))
-    folder = layout.images_folder(root, split)
-    return read_pair_list(pairs_file, annotation_file, folder, layout.prepare.format(root=root), layout.image_name)
+    rows = numbered_pairs(pairs_file, image_name=layout.image_name)
+    annotations = read_annotations(annotation_file, image_name=layout.image_name)
+    for row, pair in rows.items():
+        for name in pair:
+            if name not in annotations.rows:
+                raise InputError(
+                    f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; add its keypoints or remove the "
+                    "pair"
+                )
+    folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder, expected images of {pairs_file.name}; {hint}")
+    images = images_of(rows.values())
+    if missing := missing_images(images, folder):
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{folder}: {len(missing)} of the {len(images)} images named in {pairs_file.name} "
+            f"are not files in this folder ({first}); {hint}"
+        )
+    found = found_points(annotations.keypoints[[annotations.rows[name] for name in images]])
+    if may_be_shares(found):
+        raise InputError(
+            f"{annotation_file}: all keypoints of the pairs lie within 3 pixels ({extent(found)}); expected pixels of "
+            "the frame, not fractions of the image"
+        )
+    return PairList(list(rows.values()), folder, annotations)
 
 
 def find_layout(root: str | Path) -> str:
