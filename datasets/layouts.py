@@ -25,29 +25,17 @@ from utils.image_folders import images_in, say_left_out
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a prepared dataset.
+    """The layout of a prepared dataset."""
 
-    Attributes:
-        images: folder of the images of a split, below the root.
-        lists: accepted names of the CSV file of a kind (`pairs`, `annotation`) and split.
-        prepare: what to do if images are missing, with the root as {root}.
-        get_lists: what to do if a CSV file is missing.
-        frame: (height, width) the keypoints refer to; None if the config sets it.
-        photo_size: (height, width) of the published images; None if there are none.
-        person: regular expression for the part of an image name that identifies the person.
-        image_name: maps a listed name, which may be a raw path, to the file name.
-        images_published, pairs_published: counts of the benchmark by split.
-    """
-
-    images: str
-    lists: tuple[str, ...]
-    prepare: str
-    get_lists: str
-    frame: Size | None
-    photo_size: Size | None
-    person: str
-    image_name: Callable[[str], str] = str
-    images_published: Mapping[str, int] = field(default_factory=dict)
+    images: str  # folder of the images of a split, below the root
+    lists: tuple[str, ...]  # accepted names of the CSV file of a kind (`pairs`, `annotation`) and split
+    prepare: str  # what to do if images are missing, with the root as {root}
+    get_lists: str  # what to do if a CSV file is missing
+    frame: Size | None  # (height, width) the keypoints refer to; None if the config sets it
+    photo_size: Size | None  # (height, width) of the published images; None if there are none
+    person: str  # regular expression for the part of an image name that identifies the person
+    image_name: Callable[[str], str] = str  # maps a listed name, which may be a raw path, to the file name
+    images_published: Mapping[str, int] = field(default_factory=dict)  # counts of the benchmark by split
     pairs_published: Mapping[str, int] = field(default_factory=dict)
 
     def images_folder(self, root: str | Path, split: str) -> Path:
@@ -120,12 +108,7 @@ def dataset_root(root: str | Path, dataset: str) -> Path:
 
 
 def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairList:
-    """Load the pairs of a split in the order of its list, checked against annotations and images.
-
-    Args:
-        root: dataset root.
-        split: `train` or `test`.
-        dataset: name in `LAYOUTS`.
+    """Load the pairs of a split, `train` or `test`, in the order of its list, checked against annotations and images.
 
     Raises:
         InputError: a file is missing or has a malformed row, a pair names an image without keypoints or file, or the
@@ -140,10 +123,8 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
     for row, pair in rows.items():
         for name in pair:
             if name not in annotations.rows:
-                raise InputError(
-                    f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; add its keypoints or remove the "
-                    "pair"
-                )
+                problem = f"{name} has no row in {annotation_file}; add its keypoints or remove the pair"
+                raise InputError(f"{pairs_file}, row {row}: {problem}")
     folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected images of {pairs_file.name}; {hint}")
@@ -181,21 +162,17 @@ def fid_real_images(
 ) -> list[Path]:
     """Return the images of a split sorted by name: the real set of FID, in most protocols the training images.
 
-    Args:
-        root: dataset root.
-        dataset: name in `LAYOUTS`.
-        split: `train` or `test`.
-        say: reports skipped files.
+    Skipped files are reported to `say`.
 
     Raises:
         InputError: the folder of images is missing or empty.
     """
     layout, root = LAYOUTS[dataset], in_checkout(root)
-    folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
+    folder = layout.images_folder(root, split)
     images, left_out = listed_images(folder)
     say_left_out(folder, left_out, say)
     if not images:
-        raise InputError(f"{folder}: no {split} images; {hint}")
+        raise InputError(f"{folder}: no {split} images; {layout.prepare.format(root=root)}")
     return images
 
 

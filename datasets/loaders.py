@@ -42,12 +42,8 @@ def evaluation_pairs(cfg: CfgNode) -> TestPairs:
 def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable):
     """Return a data loader with at most one worker per CPU core, independent of torch's global random state.
 
-    Args:
-        dataset: the items to load.
-        workers: maximum number of loader processes.
-        device: the device that batches go to.
-        keep_workers: keep the loader processes between epochs.
-        order: `batch_sampler`, or `sampler` and `batch_size`.
+    `device` is the device that batches go to, `keep_workers` keeps loader processes between epochs, and `order` is
+    `batch_sampler`, or `sampler` and `batch_size`.
     """
     workers = min(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     return DataLoader(

@@ -23,19 +23,14 @@ FORM = "OpenPose's output or that of a pose editor"
 
 
 class Figures(NamedTuple):
-    """The people in a file.
+    """The people in a file."""
 
-    Attributes:
-        people: for each person, (18, 2) float (y, x) in pixels of the canvas, NaN for a missing keypoint.
-        confidences: for each person, the sum of the keypoints' confidences.
-        canvas: (height, width) of the image in pixels; None if unknown.
-        unit: the unit of the coordinates, also in the file, for error messages.
-    """
-
-    people: list[np.ndarray]
-    confidences: list[float]
-    canvas: tuple[float, float] | None
-    unit: str
+    people: list[
+        np.ndarray
+    ]  # for each person, (18, 2) float (y, x) in pixels of the canvas, NaN for a missing keypoint
+    confidences: list[float]  # for each person, the sum of the keypoints' confidences
+    canvas: tuple[float, float] | None  # (height, width) of the image in pixels; None if unknown
+    unit: str  # of the coordinates, also in the file, for error messages
 
     def surest(self) -> np.ndarray | None:
         """Return the person with the highest confidence, None if there is nobody."""
@@ -52,10 +47,7 @@ def read_openpose(
     `canvas_height` and `canvas_width`, or `height` and `width`. Coordinates that all lie between -1 and 2 are fractions
     of it, others are pixels. Of a list of images, the first one is read.
 
-    Args:
-        path: the file.
-        image: (height, width) of the image, used if the file states no canvas.
-        frame: (height, width) that the coordinates refer to, overrides the canvas.
+    `image` is the (height, width) of the image, used if the file states no canvas; `frame` overrides both.
 
     Raises:
         InputError: the file cannot be read or has another form, or the unit of its coordinates is ambiguous.

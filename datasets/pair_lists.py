@@ -9,6 +9,7 @@ Both may be saved by a spreadsheet: with quoted fields, blanks, empty rows, and 
 import csv
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -60,16 +61,13 @@ class Annotations(NamedTuple):
     keypoints: np.ndarray  # (N, 18, 2) (y, x), -1 for missing: int32, or float64 if there are decimals
 
 
-NO_ANNOTATIONS = Annotations({}, np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32))
-
-
+@dataclass(eq=False)
 class PairList(Sequence[Pair]):
     """A sequence of pairs that are created on access, so that 100,000 of them load fast."""
 
-    def __init__(self, names: list[tuple[str, str]], folder: Path, annotations: Annotations) -> None:
-        self.names = names
-        self.folder = folder
-        self.annotations = annotations
+    names: list[tuple[str, str]]  # of source and target
+    folder: Path  # of the images
+    annotations: Annotations
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,14 +75,8 @@ class PairList(Sequence[Pair]):
     def __getitem__(self, index: int) -> Pair:
         source, target = self.names[index]
         rows, keypoints = self.annotations
-        return Pair(
-            source,
-            target,
-            self.folder / source,
-            self.folder / target,
-            keypoints[rows[source]],
-            keypoints[rows[target]],
-        )
+        paths = self.folder / source, self.folder / target
+        return Pair(source, target, *paths, keypoints[rows[source]], keypoints[rows[target]])
 
 
 def refuse(problem: str) -> NoReturn:
@@ -118,10 +110,8 @@ def numbered_pairs(
 ) -> dict[int, tuple[str, str]]:
     """Read (source, target) names by row number from a CSV file with the header `from,to`.
 
-    Args:
-        path: the file.
-        bad_row: called with the problem of a malformed row; if it returns, the row is skipped.
-        image_name: maps a listed name, which may be a raw path, to the file name.
+    `image_name` maps a listed name, which may be a raw path, to the file name. `bad_row` is called with the problem of
+    a malformed row; if it returns, the row is skipped.
 
     Raises:
         InputError: the file is unreadable or has another header or no pairs; from `refuse`, a malformed row.
@@ -148,10 +138,7 @@ def read_annotations(
 ) -> Annotations:
     """Read the keypoints of all images in a `:`-separated file with the header `name:keypoints_y:keypoints_x`.
 
-    Args:
-        path: the file.
-        bad_row: called with the problem of a malformed or repeated row; if it returns, the row is skipped.
-        image_name: maps a listed name, which may be a raw path, to the file name.
+    `image_name` and `bad_row` are those of `numbered_pairs`; a repeated row is a bad one.
 
     Raises:
         InputError: the file is unreadable or has another header; from `refuse`, a malformed or repeated row.
@@ -173,9 +160,8 @@ def read_annotations(
         else:
             numbers[name] = row
             keypoints.append(values)
-    if not keypoints:
-        return NO_ANNOTATIONS
-    return Annotations({name: index for index, name in enumerate(numbers)}, np.stack(keypoints))
+    rows = {name: index for index, name in enumerate(numbers)}
+    return Annotations(rows, np.array(keypoints).reshape(-1, NUM_KEYPOINTS, 2))
 
 
 def pairs_within(groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:

@@ -17,18 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
-from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
+from datasets.keypoints import LEAST_SKELETON, MISSING, NUM_KEYPOINTS, found_points, is_small
 from datasets.layouts import LAYOUTS, Layout, dataset_root, listed_images
-from datasets.pair_lists import (
-    NO_ANNOTATIONS,
-    SPLITS,
-    Annotations,
-    file_name,
-    images_of,
-    missing_images,
-    read_annotations,
-    read_pairs,
-)
+from datasets.pair_lists import SPLITS, Annotations, file_name, images_of, missing_images, read_annotations, read_pairs
 from datasets.preparation import check_workers, is_about
 from utils.errors import InputError
 from utils.image_files import FORMATS, Size, open_image
@@ -138,14 +129,7 @@ class Report:
 
 
 def verify(root: str | Path, dataset: str, frame: Size, batch_size: int, workers: int) -> Report:
-    """Verify a prepared dataset.
-
-    Args:
-        root: dataset root.
-        dataset: name in `LAYOUTS`.
-        frame: (height, width) that the keypoints refer to.
-        batch_size: pairs per optimizer step.
-        workers: number of images read in parallel.
+    """Verify a dataset whose keypoints refer to `frame` (height, width), for training with `batch_size` pairs per step.
 
     Raises:
         InputError: the folder does not exist.
@@ -179,7 +163,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int)
         return content
 
     pairs = read("pairs", read_pairs, [])
-    annotations = read("annotation", read_annotations, NO_ANNOTATIONS)
+    annotations = read("annotation", read_annotations, Annotations({}, np.empty((0, NUM_KEYPOINTS, 2))))
     folder, in_pairs = layout.images_folder(root, name), images_of(pairs)
     images, skipped = listed_images(folder)
     skipped_names = [path.name for path in skipped]
