@@ -16,6 +16,7 @@ from utils.image_folders import images_in
 LAYOUT = LAYOUTS["market"]
 DISTRACTORS = ("-1", "0000")  # name prefixes of junk boxes and of people without identity
 SEED = 0  # for drawing the test pairs
+EXPECTED = "expected names such as 0002_c1s1_000451_03.jpg"
 
 
 def is_person(name: str) -> bool:
@@ -48,18 +49,12 @@ def benchmark_pairs(annotations: Annotations, split: str) -> list[tuple[str, str
 
 
 def find_images(root: Path, split: str, annotations: Annotations) -> dict[str, list[Path]]:
-    """Return the raw images of a split by the names of the annotated images of people.
-
-    Raises:
-        InputError: a name is not that of an image.
-    """
+    """Return the raw images of a split by the names of the annotated images of people; refuse other names."""
     found: dict[str, list[Path]] = {name: [] for name in filter(is_person, annotations.rows)}
     for name in found:
         if not name.lower().endswith(IMAGE_EXTENSIONS):
-            raise InputError(
-                f"{LAYOUT.list_file(root, 'annotation', split)}: {name[:80]!r} is not an image name, expected names "
-                "such as 0002_c1s1_000451_03.jpg; correct its row"
-            )
+            file = LAYOUT.list_file(root, "annotation", split)
+            raise InputError(f"{file}: {name[:80]!r} is not an image name, {EXPECTED}; correct its row")
     for folder in raw_folders(root, [f"bounding_box_{split}"]):
         for path in images_in(folder)[0]:
             if path.name in found:
@@ -68,22 +63,16 @@ def find_images(root: Path, split: str, annotations: Annotations) -> dict[str, l
 
 
 def make_pairs(root: Path, split: str, annotations: Annotations) -> None:
-    """Write the pair list of a split, unless it exists.
-
-    Raises:
-        InputError: no person has two usable images, or the existing list cannot be read.
-    """
-    path = root / f"market-pairs-{split}.csv"
-    origin = "found"
+    """Write the pair list of a split, unless it exists."""
+    path, origin = root / f"market-pairs-{split}.csv", "found"
     if not path.is_file():
-        pairs = benchmark_pairs(annotations, split)
+        pairs, origin = benchmark_pairs(annotations, split), "written"
         if not pairs:
             raise InputError(
                 f"{LAYOUT.list_file(root, 'annotation', split)}: no person has two images with shoulders and hips, "
-                "expected names such as 0002_c1s1_000451_03.jpg; check this file"
+                f"{EXPECTED}; check this file"
             )
         write_pairs(path, pairs)
-        origin = "written"
     count, published = len(read_pairs(path)), LAYOUT.pairs_published[split]
     print(f"{path}: {count} pairs, {origin}" + (f" (published: {published})" if count != published else ""))
 
@@ -92,8 +81,8 @@ def generate(root: Path, workers: int, link: bool) -> None:
     """Prepare the dataset in the folder `root`.
 
     Raises:
-        InputError: the annotations are missing or do not name images. If some images are missing, the others are in
-            place.
+        InputError: the annotations are missing or do not name images of people; or images are missing, and the others
+            are in place.
     """
     annotations = {split: read_annotations(LAYOUT.list_file(root, "annotation", split)) for split in SPLITS}
     sources = {LAYOUT.images_folder(root, split): find_images(root, split, annotations[split]) for split in SPLITS}

@@ -63,12 +63,10 @@ def prepare_own_photos(
     Args:
         cfg: a config whose INPUT.DATASET is `custom`.
         folder: the photos, in any subfolders.
-        keypoints: a CSV file (docs/your_own_photos.md), a folder of OpenPose JSON files, or `ESTIMATE`.
-        keypoint_frame: (height, width) that the keypoints refer to; None for pixels or the canvas of a JSON file.
+        keypoints, keypoint_frame, estimate: see `keypoint_reader`.
         group: see `Grouping`.
         test_share: share of the people used for testing.
         workers: number of images processed in parallel.
-        estimate: estimates the keypoints of a photo for `ESTIMATE`.
 
     Raises:
         InputError: an argument, a photo or its keypoints cannot be used, or fewer than two people remain. If a photo is
@@ -85,7 +83,7 @@ def prepare_own_photos(
     if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(folder)):  # realpath tolerates circular links
         raise InputError(f"INPUT.ROOT_DIR {root} is inside --photos {folder}; choose a folder outside of it")
     check_writable(root, "INPUT.ROOT_DIR")
-    paths = find_photos(folder)
+    paths = find_photos(folder, root)
     read = keypoint_reader(folder, keypoints, keypoint_frame, estimate)
     grouping = Grouping(group)
     photos: dict[str, Photo] = {}
@@ -105,15 +103,14 @@ def prepare_own_photos(
     if skipped := [path for path in paths if path not in usable]:
         print(f"note: {len(skipped)} photos with fewer than {MIN_KEYPOINTS} keypoints skipped, first {skipped[0]}")
     refuse_twins(usable.values())
-    refuse_prepared(usable.values(), root)
     write_dataset(root, usable.values(), test_share, frame, workers)
 
 
-def find_photos(folder: Path) -> list[str]:
+def find_photos(folder: Path, root: Path) -> list[str]:
     """Return the paths of all photos below a folder, relative to it, with forward slashes, sorted.
 
     Raises:
-        InputError: there are none, or a folder cannot be read.
+        InputError: there are none, a folder cannot be read, or a link leads to `root`, where earlier runs put photos.
     """
     photos, left_out, repeated = images_below(folder)
     say_left_out(folder, left_out, print)
@@ -122,6 +119,9 @@ def find_photos(folder: Path) -> list[str]:
         print(f"note: {folder}: {links}; they lead to folders read before")
     if not photos:
         raise InputError(f"{folder}: no photos ({', '.join(IMAGE_EXTENSIONS)}) below this folder; check --photos")
+    for parent in {path.parent for path in photos}:
+        if parent.resolve().is_relative_to(root.resolve()):
+            raise InputError(f"{parent}: leads into INPUT.ROOT_DIR {root}; remove this link")
     return [path.relative_to(folder).as_posix() for path in photos]
 
 
@@ -130,15 +130,21 @@ def keypoint_reader(
 ) -> Callable[[str], np.ndarray | None]:
     """Return a function from a photo's relative path to its keypoints, None if it has none.
 
-    They are (18, 2) float (y, x) in pixels of the photo, NaN for missing, converted from `keypoint_frame` or else from
-    the canvas that a JSON file states.
+    They are (18, 2) float (y, x) in pixels of the photo, NaN for missing.
+
+    Args:
+        folder: folder of the photos.
+        source: a CSV file (docs/your_own_photos.md), a folder of OpenPose JSON files, or `ESTIMATE`.
+        keypoint_frame: (height, width) that the keypoints refer to; None for pixels or the canvas of a JSON file.
+        estimate: estimates the keypoints of a photo for `ESTIMATE`.
 
     Raises:
         InputError: the source does not exist, or the CSV file has a malformed row.
     """
 
     def from_photo(photo: str) -> np.ndarray | None:
-        return _with_nan(estimate(open_image(folder / photo)))
+        keypoints = estimate(open_image(folder / photo))
+        return None if keypoints is None else np.where(keypoints == MISSING, np.nan, keypoints)
 
     def from_json(photo: str) -> np.ndarray | None:
         stem = (source / photo).with_suffix("")
@@ -152,8 +158,10 @@ def keypoint_reader(
 
     def from_csv(photo: str) -> np.ndarray | None:
         row = annotations.rows.get(listed_path(photo))
-        points = _with_nan(None if row is None else annotations.keypoints[row])
-        return points if row is None or not keypoint_frame else points * image_size(folder / photo) / keypoint_frame
+        if row is None:
+            return None
+        keypoints = np.where(annotations.keypoints[row] == MISSING, np.nan, annotations.keypoints[row])
+        return keypoints * image_size(folder / photo) / keypoint_frame if keypoint_frame else keypoints
 
     if source == ESTIMATE:
         return from_photo
@@ -163,16 +171,8 @@ def keypoint_reader(
     return from_csv
 
 
-def _with_nan(keypoints: np.ndarray | None) -> np.ndarray | None:
-    return None if keypoints is None else np.where(keypoints == MISSING, np.nan, keypoints)
-
-
 def check_plausible(source: Path, photos: Mapping[str, Photo], usable: Mapping[str, Photo], frame: Size) -> None:
-    """Report keypoints outside of their photos; refuse keypoints that seem to refer to another frame.
-
-    Raises:
-        InputError: most keypoints lie outside their photos, or most skeletons are very small.
-    """
+    """Report keypoints outside of their photos; raise `InputError` if most seem to refer to another frame."""
     given = sum(photo.given for photo in photos.values())
     outside = given - sum(len(photo.found) for photo in photos.values())
     if outside * 2 > given:
@@ -194,9 +194,8 @@ def check_plausible(source: Path, photos: Mapping[str, Photo], usable: Mapping[s
 class Grouping:
     """A rule that identifies the person in a photo.
 
-    Args:
-        rule: name in `RULES`, or a regular expression that is searched in the photo's relative path; its first group,
-            or without groups the whole match, is the person.
+    It is a name in `RULES`, or a regular expression that is searched in the photo's relative path; its first group, or
+    without groups the whole match, is the person.
 
     Raises:
         InputError: the rule is not a regular expression.
@@ -207,22 +206,16 @@ class Grouping:
         try:
             self.pattern = re.compile(RULES.get(rule, rule))
         except re.error as error:
-            raise InputError(
-                f"--group {rule!r} is not a regular expression ({error}); expected one, or {' or '.join(RULES)}"
-            ) from None
+            expected = f"expected one, or {' or '.join(RULES)}"
+            raise InputError(f"--group {rule!r} is not a regular expression ({error}); {expected}") from None
 
     def person(self, photo: str) -> str:
-        """Return the person in a photo, given its path with forward slashes.
-
-        Raises:
-            InputError: the rule does not match.
-        """
+        """Return the person in a photo, given its path with forward slashes; raise `InputError` without a match."""
         match = self.pattern.search(photo)
         person = match[1 if self.pattern.groups else 0] if match else None
         if not person:
-            raise InputError(
-                f"{photo}: --group '{self.rule}' finds no person in this name; rename it or change the rule"
-            )
+            problem = f"--group '{self.rule}' finds no person in this name; rename it or change the rule"
+            raise InputError(f"{photo}: {problem}")
         return person
 
 
@@ -245,10 +238,8 @@ def refuse_mixed_people(people: Iterable[str]) -> None:
     for person in people:
         name = _plain(person)
         if not name:
-            raise InputError(
-                f"--group finds the person {person!r}, whose name has no character allowed in file names; rename it "
-                "with letters or digits"
-            )
+            problem = "whose name has no character allowed in file names; rename it with letters or digits"
+            raise InputError(f"--group finds the person {person!r}, {problem}")
         other = seen.setdefault(name, person)
         if other != person:
             raise InputError(f"--group finds {other!r} and {person!r}, which both become {name}; rename one of them")
@@ -257,29 +248,23 @@ def refuse_mixed_people(people: Iterable[str]) -> None:
 def choose_test_people(people: Iterable[str], share: float, earlier: Mapping[str, str]) -> set[str]:
     """Choose about `share` of the new people and all earlier test people, at least one, but not all.
 
-    A hash of the name decides for a new person. An earlier person changes splits only if one would be empty.
-
-    Args:
-        people: all people.
-        share: share of new people used for testing.
-        earlier: the split, `train` or `test`, of people in an earlier run.
+    A hash of the name decides for a new person. A person who was in the split `earlier[person]`, `train` or `test`,
+    changes it only if one would be empty.
 
     Raises:
         InputError: there are fewer than two people.
     """
     shift = {"test": -1, "train": 1}  # sorts earlier people before or after new ones, whose positions are in [0, 1)
-    position = {person: _position(person) + shift.get(earlier.get(person), 0) for person in people}
+    position = {}
+    for person in people:
+        first_bytes = hashlib.sha256(person.encode()).digest()[:8]
+        position[person] = int.from_bytes(first_bytes, "big") / 2**64 + shift.get(earlier.get(person), 0)
     if len(position) < 2:
-        raise InputError(
-            f"{len(position)} person(s) with two usable photos; expected at least 2, one of them for testing"
-        )
+        expected = "expected at least 2, one of them for testing"
+        raise InputError(f"{len(position)} person(s) with two usable photos; {expected}")
     ordered = sorted(position, key=position.get)
     count = sum(value < share for value in position.values())
     return set(ordered[: min(max(count, 1), len(ordered) - 1)])
-
-
-def _position(person: str) -> float:
-    return int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "big") / 2**64
 
 
 def refuse_twins(photos: Iterable[Photo]) -> None:
@@ -292,20 +277,8 @@ def refuse_twins(photos: Iterable[Photo]) -> None:
         seen[stem] = photo
 
 
-def refuse_prepared(photos: Iterable[Photo], root: Path) -> None:
-    """Raise `InputError` if a link below --photos leads to photos that an earlier run prepared."""
-    for folder in {photo.source.parent for photo in photos}:
-        if folder.resolve().is_relative_to(root.resolve()):
-            raise InputError(f"{folder}: leads into INPUT.ROOT_DIR {root}; remove this link")
-
-
 def write_dataset(root: Path, photos: Iterable[Photo], test_share: float, frame: Size, workers: int) -> None:
-    """Write the images and lists of both splits below `root`, and remove photos of earlier lists.
-
-    Raises:
-        InputError: there are too few people, an earlier list cannot be read, or a photo is damaged (the others are then
-            in place).
-    """
+    """Write the images and lists of both splits below `root`, and remove photos that only earlier lists name."""
     everyone: dict[str, list[Photo]] = {}
     for photo in photos:
         everyone.setdefault(photo.name.partition("__")[0], []).append(photo)

@@ -84,10 +84,7 @@ class Job(NamedTuple):
 def put_in_place(job: Job, link: bool = False, frame: Size | None = None) -> Size | None:
     """Link or copy one image, or convert it if its format differs or it is not `is_plain`; skip a finished image.
 
-    Args:
-        job: the image.
-        link: hard-link an unchanged image instead of copying it.
-        frame: put the image on a canvas of this shape; None to keep its own.
+    With a `frame`, the image is put on a canvas of this shape.
 
     Returns:
         (height, width) of the upright source; None if it is not a complete image (and nothing was written).
@@ -158,21 +155,11 @@ def place_all(
     link: bool = False,
     frame: Size | None = None,
 ) -> list[Size]:
-    """Put images in place in parallel, after creating their folders and removing partial files in them.
-
-    Args:
-        root: dataset root; gets a list of the images that are missing.
-        jobs: the images.
-        workers: number of images processed in parallel.
-        advice: what to do about missing images, for the message.
-        missing: names of images without a source.
-        link, frame: see `put_in_place`.
-
-    Returns:
-        (height, width) of all sources.
+    """Put images in place in parallel, see `put_in_place`; return (height, width) of all sources.
 
     Raises:
-        InputError: images are missing or cannot be read; the others are in place.
+        InputError: images are unreadable, or `missing` names some without a source; with `advice` on what to do. The
+            others are in place, and ROOT/missing_images.txt names all missing ones.
     """
     for folder in {job.destination.parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -219,14 +206,8 @@ def place_benchmark(
 ) -> None:
     """Put the images of a published dataset in place. An image in place needs no source.
 
-    Args:
-        layout: layout of the dataset.
-        root: dataset root.
-        sources: by folder and name of a listed image, the paths of the raw images that become it.
-        workers: number of images processed in parallel.
-        link: hard-link images instead of copying them.
-        where: the place to add missing images, for the message.
-        if_other: the consequence of images of another size than the published one, for the warning.
+    `sources` has, by folder and name of a listed image, the paths of the raw images that become it. Messages contain
+    `where` to add missing images, and the consequence `if_other` images than the published ones are found.
 
     Raises:
         InputError: images are missing (the others are then in place), or two raw images become one.
@@ -256,12 +237,12 @@ def prepare_benchmark(
     generate: Callable[[Path, int, bool], None],
     arguments: Sequence[str] | None,
 ) -> None:
-    """Run the program that prepares a published dataset.
+    """Run the program that prepares a published dataset: `generate(folder, workers, link)`.
 
     Args:
         description, contents: of the program and of the dataset's folder, for `--help`.
         dataset: name of the dataset and of its default folder.
-        generate: prepares the dataset, given the folder, the number of workers, and whether to link images.
+        generate: prepares the dataset.
         arguments: the command line; None for that of this process.
 
     Raises:
