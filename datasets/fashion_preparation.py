@@ -20,20 +20,18 @@ def read_list(path: Path) -> list[str]:
     Raises:
         InputError: the file is missing, empty, or has a line that is not an image name.
     """
-    names = []
+    names: dict[str, None] = {}
     text = read_text(path, "download it into this folder (see README.md)")
     for row, line in enumerate(text.split("\n"), start=1):
         name = listed_name(line.strip(' \t",'))  # quotes and commas of spreadsheets
         if name and (Path(name).name != name or not name.lower().endswith(IMAGE_EXTENSIONS)):
-            raise InputError(
-                f"{path}, row {row}: expected an image name such as "
-                f"fashionWOMENDressesid0000262902_3back.jpg, got {name[:80]!r}"
-            )
+            expected = "expected an image name such as fashionWOMENDressesid0000262902_3back.jpg"
+            raise InputError(f"{path}, row {row}: {expected}, got {name[:80]!r}")
         if name:
-            names.append(name)
+            names[name] = None
     if not names:
         raise InputError(f"{path}: no names in it; download it again (see README.md)")
-    return list(dict.fromkeys(names))
+    return list(names)
 
 
 def find_images(root: Path) -> dict[str, list[Path]]:

@@ -112,26 +112,24 @@ def parse_keypoints(y: str, x: str, where: str) -> np.ndarray:
     Raises:
         InputError: a field is not such a list; the message begins with `where` it is.
     """
-    fields = [_parse_coordinates(y, "keypoints_y", where), _parse_coordinates(x, "keypoints_x", where)]
+    fields = []
+    for field, text in (("keypoints_y", y), ("keypoints_x", x)):
+        try:
+            values = NUMBERS.decode(text)
+        except (ValueError, RecursionError):
+            values = None
+        values = [MISSING if value is None else value for value in values] if isinstance(values, list) else []
+        if len(values) != NUM_KEYPOINTS or not {*map(type, values)} <= {int, float}:
+            shown = text if len(text) <= 60 else text[:57] + "..."
+            expected = f"a list of {NUM_KEYPOINTS} numbers like [12, -1, ...] with -1 for a missing keypoint"
+            raise InputError(f"{where}: {field} is {shown!r}, expected {expected}; correct this row")
+        if max(values) > MAX_COORDINATE or min(values) < -MAX_COORDINATE:
+            raise InputError(f"{where}: {field} has a coordinate beyond {MAX_COORDINATE}; correct this row")
+        fields.append(values)
     keypoints = np.array(fields).T  # (18, 2)
     keypoints = keypoints.astype(np.float64 if keypoints.dtype == np.float64 else np.int32)
     keypoints[(keypoints == MISSING).any(axis=1)] = MISSING
     return keypoints
-
-
-def _parse_coordinates(text: str, field: str, where: str) -> list[int | float]:
-    try:
-        values = NUMBERS.decode(text)
-    except (ValueError, RecursionError):
-        values = None
-    values = [MISSING if value is None else value for value in values] if isinstance(values, list) else []
-    if len(values) != NUM_KEYPOINTS or not {*map(type, values)} <= {int, float}:
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        expected = f"a list of {NUM_KEYPOINTS} numbers like [12, -1, ...] with -1 for a missing keypoint"
-        raise InputError(f"{where}: {field} is {shown!r}, expected {expected}; correct this row")
-    if max(values) > MAX_COORDINATE or min(values) < -MAX_COORDINATE:
-        raise InputError(f"{where}: {field} has a coordinate beyond {MAX_COORDINATE}; correct this row")
-    return values
 
 
 def scale_keypoints(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:

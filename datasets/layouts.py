@@ -31,9 +31,9 @@ class Layout:
     lists: tuple[str, ...]  # accepted names of the CSV file of a kind (`pairs`, `annotation`) and split
     prepare: str  # what to do if images are missing, with the root as {root}
     get_lists: str  # what to do if a CSV file is missing
-    frame: Size | None  # (height, width) the keypoints refer to; None if the config sets it
-    photo_size: Size | None  # (height, width) of the published images; None if there are none
     person: str  # regular expression for the part of an image name that identifies the person
+    frame: Size | None = None  # (height, width) the keypoints refer to; None if the config sets it
+    photo_size: Size | None = None  # (height, width) of the published images; None if there are none
     image_name: Callable[[str], str] = str  # maps a listed name, which may be a raw path, to the file name
     images_published: Mapping[str, int] = field(default_factory=dict)  # counts of the benchmark by split
     pairs_published: Mapping[str, int] = field(default_factory=dict)
@@ -83,8 +83,6 @@ LAYOUTS = {
         lists=("custom-{kind}-{split}.csv",),
         prepare="run `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
         get_lists="run `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
-        frame=None,
-        photo_size=None,
         person=r".+?(?=__)",
     ),
 }

@@ -45,27 +45,22 @@ def block_mask(grid: Size, ratio: float, aspect_ratio: Sequence[float], rng: np.
     """
     rows, columns = grid
     least = (min(grid) // 3) ** 2
-    log_aspect = np.log(aspect_ratio)
     target = ratio * rows * columns
     mask = np.zeros(grid, dtype=bool)
-
-    def add_block(left: float) -> bool:
-        """Mask one rectangle that adds 1 to `left` patches; return False after ten attempts."""
-        for _ in range(10):
-            area = least + (left - least) * rng.random()
-            aspect = math.exp(rng.uniform(*log_aspect))
-            height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-            if height >= rows or width >= columns:
-                continue
-            top, start = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-            block = mask[top : top + height, start : start + width]
-            if 0 < block.size - block.sum() <= left:
-                block[:] = True
-                return True
-        return False
-
-    while mask.sum() < target and add_block(target - mask.sum()):
-        pass
+    attempts = 0  # since the last rectangle
+    while mask.sum() < target and attempts < 10:
+        attempts += 1
+        left = target - mask.sum()
+        area = least + (left - least) * rng.random()
+        aspect = math.exp(rng.uniform(*np.log(aspect_ratio)))
+        height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if height >= rows or width >= columns:
+            continue
+        top, start = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+        block = mask[top : top + height, start : start + width]
+        if 0 < block.size - block.sum() <= left:
+            block[:] = True
+            attempts = 0
     return mask
 
 
