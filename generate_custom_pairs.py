@@ -7,7 +7,6 @@ the program again at any time, also with more photos: it skips finished photos, 
 ever half-written.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,6 @@ from inference.pose_estimation import PoseEstimator, choose
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 from utils.processes import parse_arguments
-
-
-def estimate_keypoints(estimator: PoseEstimator, photo: Image.Image) -> np.ndarray | None:
-    """Return the keypoints (18, 2) of the largest person in a photo, None if it shows nobody."""
-    people = estimator.people(photo)
-    return choose(people, None, "") if people else None
 
 
 def add_options(parser: Parser) -> None:
@@ -45,16 +38,14 @@ def add_options(parser: Parser) -> None:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(__doc__, arguments, add_options)
-    prepare_own_photos(
-        load_config(options.config_file or "configs/custom.yaml", options.opts),
-        options.photos,
-        options.keypoints,
-        options.keypoint_frame,
-        options.group,
-        options.test_share,
-        options.workers,
-        partial(estimate_keypoints, PoseEstimator()),
-    )
+    estimator = PoseEstimator()
+
+    def largest_person(photo: Image.Image) -> np.ndarray | None:
+        people = estimator.people(photo)
+        return choose(people, None, "") if people else None
+
+    cfg = load_config(options.config_file or "configs/custom.yaml", options.opts)
+    prepare_own_photos(cfg, options, largest_person)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ def flat_name(relative_path: str) -> str:
 
 
 def listed_name(name: str) -> str:
-    """Return the benchmark's name of an image that a list gives by name or by path, also of a folder above `GENDERS`.
+    """Return the benchmark's name of an image that a list gives by name or path, with slashes or backslashes.
 
-    Slashes may be backslashes. A name that is not a path below one of `GENDERS` is returned as `listed_path`.
+    Folders above MEN or WOMEN do not matter; a name that is not a path below one of them is returned as `listed_path`.
     """
     parts = listed_path(name).split("/")
     start = next((index for index, part in enumerate(parts[:-1]) if part in GENDERS), None)

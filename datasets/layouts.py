@@ -43,15 +43,11 @@ class Layout:
         return Path(root) / self.images.format(split=split)
 
     def list_file(self, root: str | Path, kind: str, split: str) -> Path:
-        """Return the CSV file of a kind, `pairs` or `annotation`.
-
-        Raises:
-            InputError: it does not exist.
-        """
+        """Return the CSV file of a kind, `pairs` or `annotation`; raise `InputError` if it does not exist."""
         names = [name.format(kind=kind, split=split) for name in self.lists]
-        for name in names:
-            if (Path(root) / name).is_file():
-                return Path(root) / name
+        for file in (Path(root) / name for name in names):
+            if file.is_file():
+                return file
         raise InputError(f"{root}: expected {' or '.join(names)} in this folder; {self.get_lists}")
 
 
@@ -94,11 +90,7 @@ def keypoint_frame(cfg: CfgNode) -> Size:
 
 
 def dataset_root(root: str | Path, dataset: str) -> Path:
-    """Return the folder of a dataset, see `in_checkout`.
-
-    Raises:
-        InputError: it does not exist.
-    """
+    """Return the folder of a dataset, see `in_checkout`; raise `InputError` if it does not exist."""
     folder = in_checkout(root)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
@@ -129,25 +121,17 @@ def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairLi
     images = images_of(rows.values())
     if missing := missing_images(images, folder):
         first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(
-            f"{folder}: {len(missing)} of the {len(images)} images named in {pairs_file.name} "
-            f"are not files in this folder ({first}); {hint}"
-        )
+        named = f"{len(missing)} of the {len(images)} images named in {pairs_file.name}"
+        raise InputError(f"{folder}: {named} are not files in this folder ({first}); {hint}")
     found = found_points(annotations.keypoints[[annotations.rows[name] for name in images]])
     if may_be_shares(found):
-        raise InputError(
-            f"{annotation_file}: all keypoints of the pairs lie within 3 pixels ({extent(found)}); expected pixels of "
-            "the frame, not fractions of the image"
-        )
+        problem = f"all keypoints of the pairs lie within 3 pixels ({extent(found)})"
+        raise InputError(f"{annotation_file}: {problem}; expected pixels of the frame, not fractions of the image")
     return PairList(list(rows.values()), folder, annotations)
 
 
 def find_layout(root: str | Path) -> str:
-    """Return the name of the dataset whose list of test pairs is in `root`.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Return the name of the dataset whose list of test pairs is in `root`; raise `InputError` if there is none."""
     for dataset, layout in LAYOUTS.items():
         if any((in_checkout(root) / name.format(kind="pairs", split="test")).is_file() for name in layout.lists):
             return dataset

@@ -16,11 +16,7 @@ from datasets.pairs import SIDES
 
 
 def training_pairs(cfg: CfgNode) -> TrainPairs:
-    """Load the training pairs in INPUT.ROOT_DIR.
-
-    Raises:
-        InputError: files are missing or malformed.
-    """
+    """Load the training pairs in INPUT.ROOT_DIR; raise `InputError` as `load_pairs`."""
     cond = cfg.INPUT.COND
     settings = (cond.MASK_PATCH_SIZE, cond.PRED_RATIO, cond.PRED_RATIO_VAR, cond.PRED_ASPECT_RATIO)
     mask = MaskSettings(*settings) if cond.PRED_RATIO else None
@@ -30,11 +26,7 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:
-    """Load the test pairs in INPUT.ROOT_DIR.
-
-    Raises:
-        InputError: files are missing or malformed.
-    """
+    """Load the test pairs in INPUT.ROOT_DIR; raise `InputError` as `load_pairs`."""
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "test", cfg.INPUT.DATASET)
     return TestPairs(pairs, pair_sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -48,34 +49,20 @@ class Photo(NamedTuple):
         return found_points(self.keypoints)
 
 
-def prepare_own_photos(
-    cfg: CfgNode,
-    folder: Path,
-    keypoints: Path,
-    keypoint_frame: Size | None,
-    group: str,
-    test_share: float,
-    workers: int,
-    estimate: Estimate,
-) -> None:
+def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> None:
     """Write the images and lists of both splits to INPUT.ROOT_DIR.
 
-    Args:
-        cfg: a config whose INPUT.DATASET is `custom`.
-        folder: the photos, in any subfolders.
-        keypoints, keypoint_frame, estimate: see `keypoint_reader`.
-        group: see `Grouping`.
-        test_share: share of the people used for testing.
-        workers: number of images processed in parallel.
+    `options` is the command line of generate_custom_pairs.py.
 
     Raises:
-        InputError: an argument, a photo or its keypoints cannot be used, or fewer than two people remain. If a photo is
+        InputError: an option, a photo or its keypoints cannot be used, or fewer than two people remain. If a photo is
             damaged, the others are in place.
     """
-    check_workers(workers)
-    if not 0 < test_share < 1:
-        raise InputError(f"--test_share is {test_share}; expected more than 0 and less than 1")
-    if keypoints == ESTIMATE and keypoint_frame:
+    folder, keypoints = options.photos, options.keypoints
+    check_workers(options.workers)
+    if not 0 < options.test_share < 1:
+        raise InputError(f"--test_share is {options.test_share}; expected more than 0 and less than 1")
+    if keypoints == ESTIMATE and options.keypoint_frame:
         raise InputError("--keypoint_frame applies to keypoint files; omit it with --keypoints estimate")
     if cfg.INPUT.DATASET != "custom":
         raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")
@@ -84,8 +71,8 @@ def prepare_own_photos(
         raise InputError(f"INPUT.ROOT_DIR {root} is inside --photos {folder}; choose a folder outside of it")
     check_writable(root, "INPUT.ROOT_DIR")
     paths = find_photos(folder, root)
-    read = keypoint_reader(folder, keypoints, keypoint_frame, estimate)
-    grouping = Grouping(group)
+    read = keypoint_reader(folder, keypoints, options.keypoint_frame, estimate)
+    grouping = Grouping(options.group)
     photos: dict[str, Photo] = {}
     for path in tqdm(paths, desc="keypoints", unit="photo"):
         points = read(path)
@@ -103,7 +90,7 @@ def prepare_own_photos(
     if skipped := [path for path in paths if path not in usable]:
         print(f"note: {len(skipped)} photos with fewer than {MIN_KEYPOINTS} keypoints skipped, first {skipped[0]}")
     refuse_twins(usable.values())
-    write_dataset(root, usable.values(), test_share, frame, workers)
+    write_dataset(root, usable.values(), options.test_share, frame, options.workers)
 
 
 def find_photos(folder: Path, root: Path) -> list[str]:

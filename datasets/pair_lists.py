@@ -57,7 +57,7 @@ def listed_path(path: str) -> str:
 class Annotations(NamedTuple):
     """The keypoints of many images."""
 
-    rows: dict[str, int]  # image name -> row of `keypoints`
+    rows: dict[str, int]  # of `keypoints`, by image name
     keypoints: np.ndarray  # (N, 18, 2) (y, x), -1 for missing: int32, or float64 if there are decimals
 
 

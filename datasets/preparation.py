@@ -23,7 +23,6 @@ from utils.errors import InputError
 from utils.files import PARTIAL, check_writable, whole_file, write_text
 from utils.image_files import SAVE_OPTIONS, Size, image_format, is_plain, opened, upright_size, upright_srgb
 
-MISSING_LIST = "missing_images.txt"
 MAX_DEPTH = 3  # as in "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
 TOLERANCE = 0.02  # smaller relative differences of shape are ignored; DeepFashion's is 0.01
 MAX_HEIGHT = 1280  # pixels of a canvas; models read 512
@@ -168,7 +167,7 @@ def place_all(
     # an error or an interrupt cancels what has not begun; the bar counts these as done, so it does not stay
     options = {"max_workers": workers, "desc": "images", "unit": "image", "leave": False}
     sizes = thread_map(lambda job: put_in_place(job, link, frame), jobs, **options)
-    list_file = root / MISSING_LIST
+    list_file = root / "missing_images.txt"
     unreadable = [job for job, size in zip(jobs, sizes) if size is None]
     names = [*missing, *(job.destination.name for job in unreadable)]
     if not names:
