@@ -35,11 +35,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def find_images(root: Path) -> dict[str, list[Path]]:
-    """Return the raw images by flat name without extension.
-
-    Raises:
-        InputError: there are none.
-    """
+    """Return the raw images by flat name without extension; raise `InputError` if there are none."""
     found: dict[str, list[Path]] = {}
     for folder in raw_folders(root, GENDERS):
         for path in images_below(folder)[0]:

@@ -151,13 +151,8 @@ def fid_real_images(
     """
     layout, root = LAYOUTS[dataset], in_checkout(root)
     folder = layout.images_folder(root, split)
-    images, left_out = listed_images(folder)
+    images, left_out = images_in(folder) if folder.is_dir() else ([], [])
     say_left_out(folder, left_out, say)
     if not images:
         raise InputError(f"{folder}: no {split} images; {layout.prepare.format(root=root)}")
     return images
-
-
-def listed_images(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return `images_in` of a folder, nothing if it does not exist."""
-    return images_in(folder) if folder.is_dir() else ([], [])

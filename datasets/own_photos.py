@@ -17,7 +17,7 @@ from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
 from datasets.layouts import LAYOUTS
 from datasets.openpose import read_openpose
 from datasets.pair_lists import SPLITS, listed_path, pairs_within, read_annotations, write_annotations, write_pairs
-from datasets.preparation import Job, check_workers, fit, place_all
+from datasets.preparation import Job, check_workers, fit, place_all, put_in_place
 from utils.errors import InputError
 from utils.files import check_writable
 from utils.image_files import IMAGE_EXTENSIONS, Size, image_size, open_image
@@ -42,11 +42,6 @@ class Photo(NamedTuple):
     name: str  # of the prepared photo
     given: int  # number of keypoints, also outside of the photo
     keypoints: np.ndarray  # (18, 2) int (y, x) in INPUT.FRAME, -1 for missing or outside
-
-    @property
-    def found(self) -> np.ndarray:
-        """Keypoints (N, 2) in the photo."""
-        return found_points(self.keypoints)
 
 
 def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> None:
@@ -85,7 +80,7 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
     if not photos:
         expected = "photos that show a person" if keypoints == ESTIMATE else f"names relative to {folder}"
         raise InputError(f"{keypoints}: no keypoints for any photo such as {paths[0]}; expected {expected}")
-    usable = {path: photo for path, photo in photos.items() if len(photo.found) >= MIN_KEYPOINTS}
+    usable = {path: photo for path, photo in photos.items() if len(found_points(photo.keypoints)) >= MIN_KEYPOINTS}
     check_plausible(keypoints, photos, usable, frame)
     if skipped := [path for path in paths if path not in usable]:
         print(f"note: {len(skipped)} photos with fewer than {MIN_KEYPOINTS} keypoints skipped, first {skipped[0]}")
@@ -161,7 +156,7 @@ def keypoint_reader(
 def check_plausible(source: Path, photos: Mapping[str, Photo], usable: Mapping[str, Photo], frame: Size) -> None:
     """Report keypoints outside of their photos; raise `InputError` if most seem to refer to another frame."""
     given = sum(photo.given for photo in photos.values())
-    outside = given - sum(len(photo.found) for photo in photos.values())
+    outside = given - sum(len(found_points(photo.keypoints)) for photo in photos.values())
     if outside * 2 > given:
         raise InputError(
             f"{source}: {outside} of {given} keypoints lie outside their photos; if they do not refer to the "
@@ -169,7 +164,7 @@ def check_plausible(source: Path, photos: Mapping[str, Photo], usable: Mapping[s
         )
     if outside:
         print(f"note: {outside} of {given} keypoints lie outside their photos and count as missing")
-    small = [path for path, photo in usable.items() if is_small(photo.found, frame)]
+    small = [path for path, photo in usable.items() if is_small(found_points(photo.keypoints), frame)]
     if source != ESTIMATE and len(small) * 2 > len(usable):
         raise InputError(
             f"{source}: read as pixels, the skeletons of {len(small)} of {len(usable)} photos are smaller than "
@@ -227,8 +222,7 @@ def refuse_mixed_people(people: Iterable[str]) -> None:
         if not name:
             problem = "whose name has no character allowed in file names; rename it with letters or digits"
             raise InputError(f"--group finds the person {person!r}, {problem}")
-        other = seen.setdefault(name, person)
-        if other != person:
+        if (other := seen.setdefault(name, person)) != person:
             raise InputError(f"--group finds {other!r} and {person!r}, which both become {name}; rename one of them")
 
 
@@ -259,9 +253,8 @@ def refuse_twins(photos: Iterable[Photo]) -> None:
     seen: dict[str, Photo] = {}
     for photo in photos:
         stem = Path(photo.name).stem
-        if stem in seen:
-            raise InputError(f"{seen[stem].source} and {photo.source} both become {stem}; rename one of them")
-        seen[stem] = photo
+        if (other := seen.setdefault(stem, photo)) is not photo:
+            raise InputError(f"{other.source} and {photo.source} both become {stem}; rename one of them")
 
 
 def write_dataset(root: Path, photos: Iterable[Photo], test_share: float, frame: Size, workers: int) -> None:
@@ -285,7 +278,8 @@ def write_dataset(root: Path, photos: Iterable[Photo], test_share: float, frame:
         for group in groups[split]
         for photo in group
     ]
-    place_all(root, jobs, workers, "replace or remove them and run this again", frame=frame)
+    advice = "replace or remove them and run this again"
+    place_all(root, jobs, lambda job: put_in_place(job, frame=frame), workers, [], advice)
     for split in SPLITS:
         folder = LAYOUT.images_folder(root, split)
         keypoints = {photo.name: photo.keypoints for group in groups[split] for photo in group}

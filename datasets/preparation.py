@@ -27,6 +27,8 @@ MAX_DEPTH = 3  # as in "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
 TOLERANCE = 0.02  # smaller relative differences of shape are ignored; DeepFashion's is 0.01
 MAX_HEIGHT = 1280  # pixels of a canvas; models read 512
 
+Sources = Mapping[Path, Mapping[str, Sequence[Path]]]  # by folder and name of an image, the raw images that become it
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -44,8 +46,7 @@ class Fit:
     def keypoints(self, points: np.ndarray, frame: Size) -> np.ndarray:
         """Map keypoints (18, 2) (y, x) from pixels of the photo, NaN for missing, to the frame of the canvas.
 
-        Returns:
-            (18, 2) int, -1 for keypoints that are missing or outside the photo.
+        The result is int, -1 for keypoints that are missing or outside the photo.
         """
         on_canvas = points * np.array(self.inner) / self.photo + self.offset
         inside = ((points >= 0) & (points < self.photo)).all(axis=1, keepdims=True)  # False for NaN
@@ -146,15 +147,9 @@ def link_or_copy(source: Path, destination: Path, link: bool) -> None:
 
 
 def place_all(
-    root: Path,
-    jobs: Sequence[Job],
-    workers: int,
-    advice: str,
-    missing: Sequence[str] = (),
-    link: bool = False,
-    frame: Size | None = None,
+    root: Path, jobs: list[Job], put: Callable[[Job], Size | None], workers: int, missing: list[str], advice: str
 ) -> list[Size]:
-    """Put images in place in parallel, see `put_in_place`; return (height, width) of all sources.
+    """Run `put`, which is `put_in_place`, on all jobs in parallel; return (height, width) of all sources.
 
     Raises:
         InputError: images are unreadable, or `missing` names some without a source; with `advice` on what to do. The
@@ -166,7 +161,7 @@ def place_all(
             leftover.unlink()
     # an error or an interrupt cancels what has not begun; the bar counts these as done, so it does not stay
     options = {"max_workers": workers, "desc": "images", "unit": "image", "leave": False}
-    sizes = thread_map(lambda job: put_in_place(job, link, frame), jobs, **options)
+    sizes = thread_map(put, jobs, **options)
     list_file = root / "missing_images.txt"
     unreadable = [job for job, size in zip(jobs, sizes) if size is None]
     names = [*missing, *(job.destination.name for job in unreadable)]
@@ -195,18 +190,12 @@ def is_about(size: Size, expected: Size) -> bool:
 
 
 def place_benchmark(
-    layout: Layout,
-    root: Path,
-    sources: Mapping[Path, Mapping[str, Sequence[Path]]],
-    workers: int,
-    link: bool,
-    where: str,
-    if_other: str,
+    layout: Layout, root: Path, sources: Sources, workers: int, link: bool, where: str, if_other: str
 ) -> None:
     """Put the images of a published dataset in place. An image in place needs no source.
 
-    `sources` has, by folder and name of a listed image, the paths of the raw images that become it. Messages contain
-    `where` to add missing images, and the consequence `if_other` images than the published ones are found.
+    Messages contain `where` to add missing images, and the consequence `if_other` images than the published ones are
+    found.
 
     Raises:
         InputError: images are missing (the others are then in place), or two raw images become one.
@@ -219,7 +208,8 @@ def place_benchmark(
                     raise InputError(f"{paths[0]} and {other} both become {name}; remove one of them")
         jobs += [Job(paths[0], folder / name) for name, paths in images.items() if paths]
         missing += missing_images([name for name, paths in images.items() if not paths], folder)
-    sizes = place_all(root, jobs, workers, f"add them {where} and run this again", missing, link)
+    advice = f"add them {where} and run this again"
+    sizes = place_all(root, jobs, lambda job: put_in_place(job, link), workers, missing, advice)
     published = layout.photo_size
     if odd := [(job, size) for job, size in zip(jobs, sizes) if not is_about(size, published)]:
         job, (height, width) = odd[0]
@@ -230,19 +220,12 @@ def place_benchmark(
 
 
 def prepare_benchmark(
-    description: str,
-    dataset: str,
-    contents: str,
-    generate: Callable[[Path, int, bool], None],
-    arguments: Sequence[str] | None,
+    description: str, dataset: str, contents: str, generate: Callable[[Path, int, bool], None], arguments: list | None
 ) -> None:
-    """Run the program that prepares a published dataset: `generate(folder, workers, link)`.
+    """Run the program that prepares a published dataset by `generate(folder, workers, link)`.
 
-    Args:
-        description, contents: of the program and of the dataset's folder, for `--help`.
-        dataset: name of the dataset and of its default folder.
-        generate: prepares the dataset.
-        arguments: the command line; None for that of this process.
+    `--help` shows its `description` and the `contents` of the folder, by default named as the dataset. `arguments` is
+    the command line; None for that of this process.
 
     Raises:
         InputError: as `generate`, or the folder cannot be written to.

@@ -18,11 +18,12 @@ import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
 from datasets.keypoints import LEAST_SKELETON, MISSING, NUM_KEYPOINTS, found_points, is_small
-from datasets.layouts import LAYOUTS, Layout, dataset_root, listed_images
+from datasets.layouts import LAYOUTS, Layout, dataset_root
 from datasets.pair_lists import SPLITS, Annotations, file_name, images_of, missing_images, read_annotations, read_pairs
 from datasets.preparation import check_workers, is_about
 from utils.errors import InputError
 from utils.image_files import FORMATS, Size, open_image
+from utils.image_folders import images_in
 
 ERROR, WARNING = "error", "warning"
 EXAMPLES = 5  # per finding in the report
@@ -106,25 +107,16 @@ class Report:
         header = ("", *self.splits["train"].counts())
         errors = sum(finding.level == ERROR for finding in self.findings)
         verdict = "ready for training" if self.is_ready else "training would fail or its scores mislead"
-        return "\n".join(
-            [
-                f"{self.root}: {self.dataset} dataset, keypoints in a frame of {height} x {width} (height x width)",
-                *("".join(f"{cell:>10}" for cell in row) for row in (header, *rows)),
-                *map(str, self.findings),
-                f"{errors} errors, {len(self.findings) - errors} warnings: {verdict}",
-            ]
-        )
+        title = f"{self.root}: {self.dataset} dataset, keypoints in a frame of {height} x {width} (height x width)"
+        table = ["".join(f"{cell:>10}" for cell in row) for row in (header, *rows)]
+        end = f"{errors} errors, {len(self.findings) - errors} warnings: {verdict}"
+        return "\n".join([title, *table, *map(str, self.findings), end])
 
     def json(self) -> str:
         """Return the report as JSON."""
-        report = {
-            "root": str(self.root),
-            "dataset": self.dataset,
-            "frame": self.frame,
-            "counts": {name: split.counts() for name, split in self.splits.items()},
-            "findings": [asdict(finding) for finding in self.findings],
-            "ready": self.is_ready,
-        }
+        report = {"root": str(self.root), "dataset": self.dataset, "frame": self.frame}
+        report["counts"] = {name: split.counts() for name, split in self.splits.items()}
+        report |= {"findings": [asdict(finding) for finding in self.findings], "ready": self.is_ready}
         return json.dumps(report, indent=1) + "\n"
 
 
@@ -165,7 +157,7 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int)
     pairs = read("pairs", read_pairs, [])
     annotations = read("annotation", read_annotations, Annotations({}, np.empty((0, NUM_KEYPOINTS, 2))))
     folder, in_pairs = layout.images_folder(root, name), images_of(pairs)
-    images, skipped = listed_images(folder)
+    images, skipped = images_in(folder) if folder.is_dir() else ([], [])
     skipped_names = [path.name for path in skipped]
     found += findings(name, WARNING, skipped_names, f"files in {folder} are skipped, expected {', '.join(FORMATS)}")
     missing = missing_images(in_pairs, folder)
