@@ -68,10 +68,8 @@ def make_pairs(root: Path, split: str, annotations: Annotations) -> None:
     if not path.is_file():
         pairs, origin = benchmark_pairs(annotations, split), "written"
         if not pairs:
-            raise InputError(
-                f"{LAYOUT.list_file(root, 'annotation', split)}: no person has two images with shoulders and hips, "
-                f"{EXPECTED}; check this file"
-            )
+            file = LAYOUT.list_file(root, "annotation", split)
+            raise InputError(f"{file}: no person has two images with shoulders and hips, {EXPECTED}; check this file")
         write_pairs(path, pairs)
     count, published = len(read_pairs(path)), LAYOUT.pairs_published[split]
     print(f"{path}: {count} pairs, {origin}" + (f" (published: {published})" if count != published else ""))

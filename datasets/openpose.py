@@ -137,12 +137,10 @@ def _in_shares(points: np.ndarray, canvas: tuple[float, float] | None, path: Pat
     if canvas is None:
         problem = f"coordinates are fractions of an image ({extent(points)}); add its canvas_height and canvas_width"
     elif not is_small(points, canvas):
-        size = "{1:g} x {0:g}".format(*canvas)
-        problem = f"{extent(points)} may be pixels or fractions of a canvas of {size}; give the size of the image as "
-        problem += "canvas_height and canvas_width"
+        size = "{1:g} x {0:g}; give the size of the image as canvas_height and canvas_width".format(*canvas)
+        problem = f"{extent(points)} may be pixels or fractions of a canvas of {size}"
     elif ((points >= 0) & (points <= 1)).all(axis=1).mean() < 0.5:
-        problem = f"{extent(points)} are neither fractions of the canvas (0 to 1) nor its pixels; write the file again "
-        problem += "with one of these units"
+        problem = f"{extent(points)} are neither fractions of the canvas (0 to 1) nor its pixels; correct their unit"
     else:
         return True
     raise InputError(f"{path}: {problem}")

@@ -70,8 +70,7 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
     grouping = Grouping(options.group)
     photos: dict[str, Photo] = {}
     for path in tqdm(paths, desc="keypoints", unit="photo"):
-        points = read(path)
-        if points is not None:
+        if (points := read(path)) is not None:
             person = grouping.person(path)
             given = int((~np.isnan(points)).all(axis=1).sum())
             in_frame = fit(image_size(folder / path), frame).keypoints(points, frame)

@@ -189,11 +189,8 @@ class TestPairs(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Return one item.
-
-        Returns:
-            the values of `unpack` without mask and batch dimension, with the whole source image as img_cond, and
-            img_gt, img_copy (3, *test_size): the target image, and the source image in its place, float32 in [0, 1].
+        """Return the values of `unpack` without mask and batch dimension, with the whole source image as img_cond, and
+        img_gt, img_copy (3, *test_size): the target image, and the source image in its place, float32 in [0, 1].
 
         Raises:
             InputError: an image cannot be read.
@@ -233,10 +230,8 @@ class GlobalBatchSampler(Sampler[list[int]]):
     def __post_init__(self) -> None:
         parts = self.world * self.accumulation
         if self.global_batch < 1 or self.global_batch % parts:
-            raise InputError(
-                f"a batch of {self.global_batch} is not divisible by {self.world} processes x "
-                f"{self.accumulation} accumulation steps; choose a multiple of {parts}"
-            )
+            split = f"{self.world} processes x {self.accumulation} accumulation steps; choose a multiple of {parts}"
+            raise InputError(f"a batch of {self.global_batch} is not divisible by {split}")
         if self.n < self.global_batch:
             raise InputError(f"{self.n} pairs are fewer than a batch of {self.global_batch}; choose a smaller batch")
         self.epoch = self.first_step = 0

@@ -220,7 +220,7 @@ def place_benchmark(
 
 
 def prepare_benchmark(
-    description: str, dataset: str, contents: str, generate: Callable[[Path, int, bool], None], arguments: list | None
+    description: str, dataset: str, contents: str, generate: Callable[[Path, int, bool], None], arguments: list[str] | None
 ) -> None:
     """Run the program that prepares a published dataset by `generate(folder, workers, link)`.
 

@@ -114,9 +114,14 @@ class Report:
 
     def json(self) -> str:
         """Return the report as JSON."""
-        report = {"root": str(self.root), "dataset": self.dataset, "frame": self.frame}
-        report["counts"] = {name: split.counts() for name, split in self.splits.items()}
-        report |= {"findings": [asdict(finding) for finding in self.findings], "ready": self.is_ready}
+        report = {
+            "root": str(self.root),
+            "dataset": self.dataset,
+            "frame": self.frame,
+            "counts": {name: split.counts() for name, split in self.splits.items()},
+            "findings": [asdict(finding) for finding in self.findings],
+            "ready": self.is_ready,
+        }
         return json.dumps(report, indent=1) + "\n"
 
 
@@ -163,10 +168,8 @@ def read_split(layout: Layout, root: Path, name: str, frame: Size, workers: int)
     missing = missing_images(in_pairs, folder)
     advice = layout.prepare.format(root=root)
     found += findings(name, ERROR, missing, f"of {len(in_pairs)} images are not files in {folder}; {advice}")
-    others = sorted({path.name for path in images}.difference(in_pairs))
-    absent = {*missing}
-    present = [folder / image for image in [*in_pairs, *others] if image not in absent]
-    facts = scan(present, workers, f"{name} images")
+    present = {path.name for path in images}.union(in_pairs).difference(missing)
+    facts = scan([folder / image for image in sorted(present)], workers, f"{name} images")
     return Split(name, layout, frame, pairs, annotations, facts, found)
 
 
