@@ -220,17 +220,17 @@ def place_benchmark(
 
 
 def prepare_benchmark(
-    description: str, dataset: str, contents: str, generate: Callable[[Path, int, bool], None], arguments: list[str] | None
+    summary: str, dataset: str, contents: str, generate: Callable[[Path, int, bool], None], arguments: list[str] | None
 ) -> None:
     """Run the program that prepares a published dataset by `generate(folder, workers, link)`.
 
-    `--help` shows its `description` and the `contents` of the folder, by default named as the dataset. `arguments` is
+    `--help` shows its `summary` and the `contents` of the folder, by default named as the dataset. `arguments` is
     the command line; None for that of this process.
 
     Raises:
         InputError: as `generate`, or the folder cannot be written to.
     """
-    parser = Parser(description)
+    parser = Parser(summary)
     folder_help = f"folder with {contents} (default: ./{dataset})"
     link_help = "hard-link images instead of copying them, if the file system supports it"
     parser.add_argument("--root_dir", type=Path, default=Path(dataset), help=folder_help)
