@@ -38,8 +38,7 @@ from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, read_record, write_text
 from utils.image_tensors import normalize, unit_range
 
-from .attributes import labeled_images
-from .encoder_pretraining import EncoderPretraining
+from .encoder_pretraining import EncoderPretraining, labeled_images
 
 CONFIG = "configs/demo.yaml"
 PROMPT_ONLY = (CONFIG, "configs/ablation_study/no_app.yaml")
