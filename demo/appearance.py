@@ -79,13 +79,8 @@ HAIR_STYLES = {
     "ponytail": HairStyle(fringe=-0.56, nape=0.66, volume=1.05, fall=0.20, fall_width=0.026),
     "bun": HairStyle(fringe=-0.56, nape=0.66, volume=1.05, bun=(-0.058, -0.040)),
 }
-HAIR_OF = {
-    "MEN": ("crop", "shaved", "quiff", "afro"),
-    "WOMEN": ("bob", "long", "ponytail", "bun", "afro", "crop"),
-}
-
+HAIR_OF = {"MEN": ("crop", "shaved", "quiff", "afro"), "WOMEN": ("bob", "long", "ponytail", "bun", "afro", "crop")}
 SKIRTS = ("mini", "midi", "maxi")
-LEGS = ("trousers", "wide_trousers", "shorts")
 OUTFITS = (
     Outfit("WOMEN", "Dresses", ("tee", "tank", "long_sleeve"), SKIRTS, one_piece=True),
     Outfit("WOMEN", "Skirts", ("tee", "tank", "long_sleeve"), SKIRTS),
@@ -103,7 +98,6 @@ OUTFITS = (
 
 
 def _palette(colors: str) -> tuple[Color, ...]:
-    """Parse colors in hexadecimal, separated by blanks."""
     return tuple(ImageColor.getrgb(color) for color in colors.split())
 
 
@@ -127,7 +121,6 @@ class Person:
     shoulder: float  # half distance of the shoulder joints
     hip: float  # half distance of the hip joints
     waist: float  # factor on the waist's width
-    torso: float  # neck to the middle of the hips
     arm: tuple[float, float]  # upper arm, forearm
     leg: tuple[float, float]  # thigh, shin
     skin: Color
@@ -136,7 +129,7 @@ class Person:
     iris: Color
     top: str
     top_cloth: Cloth
-    inner_cloth: Cloth  # under an open jacket
+    inner: Color  # of the shirt under an open jacket
     bottom: str
     bottom_cloth: Cloth
     shoes: Color
@@ -177,7 +170,6 @@ def sample_person(rng: np.random.Generator) -> Person:
         shoulder=float((0.112 if man else 0.098) * rng.uniform(0.96, 1.05)),
         hip=float((0.050 if man else 0.055) * rng.uniform(0.96, 1.05)),
         waist=float((1.04 if man else 0.90) * rng.uniform(0.95, 1.06)),
-        torso=0.296,
         arm=(float(0.166 * rng.uniform(0.97, 1.04)), float(0.142 * rng.uniform(0.97, 1.04))),
         leg=(leg, 0.472 - leg),
         skin=pick(rng, SKIN_TONES),
@@ -186,7 +178,7 @@ def sample_person(rng: np.random.Generator) -> Person:
         iris=pick(rng, ((70, 44, 28), (54, 92, 140), (74, 104, 62), (40, 30, 26))),
         top=top,
         top_cloth=top_cloth,
-        inner_cloth=Cloth("plain", top_cloth.figure, top_cloth.figure, "star"),
+        inner=top_cloth.figure,
         bottom=pick(rng, outfit.bottoms),
         bottom_cloth=top_cloth if outfit.one_piece else bottom_cloth,
         shoes=pick(rng, CLOTH_COLORS),

@@ -9,7 +9,7 @@ import numpy as np
 from demo.appearance import BOTTOMS, TOPS, Color, Person
 from demo.head_painter import HeadPainter
 from demo.painting import Cloth, Paint, Surface, mix_colors, paint_ellipse, paint_limb, paint_tube, solid, triple
-from demo.poses import ARM, FLOOR, IMAGE_HEIGHT, IMAGE_WIDTH, LEG, Pose, keypoints, skeleton, turn
+from demo.poses import ARM, FLOOR, IMAGE_HEIGHT, IMAGE_WIDTH, LEG, TORSO, Pose, keypoints, skeleton, turn
 
 # Outline of the trunk: station in torso lengths below the neck; half width, half depth, and offset of the middle to
 # the front in heights. Rows: neck, two on the slope of the shoulders, two at the shoulders, chest, waist, hips, seat.
@@ -83,14 +83,14 @@ class _Painter:
     def paint_top(self, surface: Surface) -> tuple[np.ndarray, None]:
         """The `Paint` of the top: cloth with its opening or buttons, cut out at the neck and the shoulders."""
         person, cut = self.person, self.top
-        torso = person.torso * self.h
+        torso = TORSO * self.h
         color = surface.cloth(person.top_cloth, print_at=0.36 * torso, scale=self.pose.zoom)
         front = np.abs(surface.around)
         if cut.opening:
             edge = cut.opening * (0.7 + 0.5 * surface.share)
             inner = np.clip((edge - front) * surface.radius + 0.5, 0, 1)
             lapel = np.clip(1 - np.abs(front - edge) * surface.radius / 5, 0, 1)
-            color = color + triple(inner) * (surface.cloth(person.inner_cloth) - color)
+            color = color + triple(inner) * (np.float32(person.inner) - color)
             color = color * triple(1 - 0.35 * lapel)
         if cut.buttons:
             x = surface.around * surface.radius
@@ -122,7 +122,7 @@ class _Painter:
         axis, torso_axis = (end - start) / length, (pelvis - neck) / np.hypot(*(pelvis - neck))
         across, torso_across = np.array([axis[1], -axis[0]]), np.array([torso_axis[1], -torso_axis[0]])
         hips = np.array([WAIST, 0.8, 0.98])
-        rings = start + torso_axis * (hips - WAIST)[:, None] * person.torso * h
+        rings = start + torso_axis * (hips - WAIST)[:, None] * TORSO * h
         ease = self.top.ease if person.bottom_cloth is person.top_cloth else 1.03
         outline = [rings + torso_across * edge[:, None] for edge in self.trunk_outline(hips, ease)]
         outline += [points + across * side for points in legs for side in (width, -width)]
@@ -131,8 +131,8 @@ class _Painter:
         if self.pose.stance == "seated":  # the skirt follows the thighs, away from the seat
             self.trunk(WAIST, 1.14, 1.0, self.all_cloth(person.bottom_cloth, 0.0), bow=0.02 * h)
         thigh, shin = person.leg[0] * min(cut.length, 1), person.leg[1] * max(cut.length - 1, 0)
-        true_length = (person.torso * (1 - WAIST) + thigh + shin) * h
-        paint = self.all_cloth(person.bottom_cloth, WAIST * person.torso * h, true_length / length)
+        true_length = (TORSO * (1 - WAIST) + thigh + shin) * h
+        paint = self.all_cloth(person.bottom_cloth, WAIST * TORSO * h, true_length / length)
         shape = {"radius": 0.100 * h, "bow": 0.014 * h, "pleats": 0.09}
         paint_tube(self.canvas, start, end, stations, left, right, paint, self.pose.yaw, **shape)
 
@@ -226,18 +226,17 @@ class _Painter:
         paint_ellipse(self.canvas, center, half, 0.0, color, 0.55, soft=1.6 * half[1])
 
     def paint(self) -> None:
-        facing = np.cos(self.pose.head_yaw)
-        hair = "" if not self.head.hair.fall else "far" if facing > 0.25 else "middle" if facing > -0.25 else "near"
+        hair_falls, facing = self.head.hair.fall > 0, np.cos(self.pose.head_yaw)
         nearest_last = sorted("rl", key=lambda side: self.joints[f"{side}_hip"][2] + self.joints[f"{side}_knee"][2])
         self.shadow()
         if self.pose.stance == "seated":
             self.stool()
         for side in nearest_last:
             self.arm(side, near=False)
-        if hair == "far":
+        if hair_falls and facing > 0.25:
             self.head.falling_hair()
         if not self.bottom.skirt:  # the part of trousers above the legs
-            cloth = self.all_cloth(self.person.bottom_cloth, -WAIST * self.person.torso * self.h)
+            cloth = self.all_cloth(self.person.bottom_cloth, -WAIST * TORSO * self.h)
             self.trunk(WAIST, 1.16, 1.02, cloth, bow=0.02 * self.h)
         for side in nearest_last:
             self.leg(side)
@@ -249,10 +248,10 @@ class _Painter:
         self.trunk(-0.19, last, self.top.ease, self.paint_top, bow=0.008 * self.h)
         if skirt and not jacket:
             self.skirt()
-        if hair == "middle":
+        if hair_falls and -0.25 < facing <= 0.25:
             self.head.falling_hair()
         self.head.paint()
-        if hair == "near":
+        if hair_falls and facing <= -0.25:
             self.head.falling_hair()
         for side in nearest_last:
             self.arm(side, near=True)

@@ -15,17 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from demo.appearance import (
-    BACKDROPS,
-    BOTTOMS,
-    CLOTH_COLORS,
-    HAIR_COLORS,
-    HAIR_STYLES,
-    SKIN_TONES,
-    TOPS,
-    Person,
-    sample_person,
-)
+from demo import appearance
+from demo.appearance import CLOTH_COLORS, Person, sample_person
 from demo.body_painter import draw
 from demo.drawn_people import in_processes
 from demo.painting import MOTIFS, PATTERNS, Cloth, Color
@@ -60,13 +51,13 @@ ATTRIBUTES = (
     Attribute(CLOTH_COLORS, lambda person: person.bottom_cloth.ground),
     Attribute(CLOTH_COLORS, lambda person: _figure(person.bottom_cloth)),
     Attribute(MOTIFS, lambda person: person.top_cloth.motif if person.top_cloth.pattern == "print" else None),
-    Attribute(list(TOPS), lambda person: person.top),
-    Attribute(list(BOTTOMS), lambda person: person.bottom),
+    Attribute(list(appearance.TOPS), lambda person: person.top),
+    Attribute(list(appearance.BOTTOMS), lambda person: person.bottom),
     Attribute(CLOTH_COLORS, lambda person: person.shoes),
-    Attribute(list(HAIR_STYLES), lambda person: person.hair_style),
-    Attribute(HAIR_COLORS, lambda person: person.hair),
-    Attribute(SKIN_TONES, lambda person: person.skin),
-    Attribute(BACKDROPS, lambda person: person.backdrop[0]),
+    Attribute(list(appearance.HAIR_STYLES), lambda person: person.hair_style),
+    Attribute(appearance.HAIR_COLORS, lambda person: person.hair),
+    Attribute(appearance.SKIN_TONES, lambda person: person.skin),
+    Attribute(appearance.BACKDROPS, lambda person: person.backdrop[0]),
 )
 CLASSES = max(len(attribute.values) for attribute in ATTRIBUTES)
 

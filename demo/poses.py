@@ -101,6 +101,7 @@ ARM, LEG = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
 LIMBS = tuple(f"{side}_{joint}" for limb in (ARM, LEG) for side in "rl" for joint in limb)
 JOINTS = ("neck", *LIMBS, "pelvis", "head")
 KEYPOINTS = ("nose", "neck", *LIMBS, "r_eye", "l_eye", "r_ear", "l_ear")
+TORSO = 0.296  # neck to the middle of the hips, in heights
 HEAD_RISE = 0.120  # neck to the center of the head, in heights
 HEAD_HALF = (0.047, 0.066, 0.057)  # half width, half height, half depth
 # Longitude (degrees from the front, toward the person's left), latitude (y / half height), reach, and the least
@@ -150,7 +151,7 @@ def skeleton(person: Person, pose: Pose) -> tuple[dict[str, np.ndarray], float]:
     pelvis_roll, chest_roll = pose.rolls
     joints = {"pelvis": np.zeros(3)}
     # The spine leans against the chest's roll, so that the head stays above the feet.
-    joints["neck"] = np.array([np.sin(chest_roll * 0.5), -np.cos(chest_roll * 0.5), 0.0]) * person.torso
+    joints["neck"] = np.array([np.sin(chest_roll * 0.5), -np.cos(chest_roll * 0.5), 0.0]) * TORSO
     joints["head"] = joints["neck"] + (0, -HEAD_RISE, 0.012)
     for side, sign, arm, leg in (("r", -1, 0, 4), ("l", 1, 2, 6)):
         across = sign * np.array([np.cos(chest_roll), np.sin(chest_roll), 0.0])
