@@ -1,6 +1,7 @@
 """What drawn people look like: garments, hair, colors, and the prior that a person is sampled from."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ImageColor
@@ -8,8 +9,7 @@ from PIL import ImageColor
 from demo.painting import MOTIFS, PATTERNS, Cloth, Color
 
 
-@dataclass(frozen=True)
-class TopCut:
+class TopCut(NamedTuple):
     """The cut of a top."""
 
     sleeve: float  # covered arm segments, 0 to 2
@@ -21,8 +21,7 @@ class TopCut:
     buttons: bool = False
 
 
-@dataclass(frozen=True)
-class BottomCut:
+class BottomCut(NamedTuple):
     """The cut of trousers or a skirt."""
 
     length: float  # covered leg segments, 0 to 2
@@ -30,8 +29,7 @@ class BottomCut:
     skirt: bool = False
 
 
-@dataclass(frozen=True)
-class HairStyle:
+class HairStyle(NamedTuple):
     """Hairlines as latitudes of the head (-1 crown, 1 chin), and the hair below them."""
 
     fringe: float = -0.50  # at the front
@@ -43,8 +41,7 @@ class HairStyle:
     bun: tuple[float, float] | None = None  # (y, z) of a bun from the center of the head, in heights
 
 
-@dataclass(frozen=True)
-class Outfit:
+class Outfit(NamedTuple):
     """Garments that are worn together, and their DeepFashion category."""
 
     gender: str

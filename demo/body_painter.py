@@ -160,7 +160,7 @@ class _Painter:
                 length = np.hypot(*(end - start)[:2])
                 stretch = min(lengths[segment] * self.h / max(length, 1), 3.0)
                 paint = self.all_cloth(cloth, lengths[0] * self.h * segment, stretch)
-                shape = {"span": (0, share), "caps": (True, share == 1), "bow": 0.006 * self.h}
+                shape = {"span": (0, share), "bow": 0.006 * self.h}
                 paint_limb(self.canvas, start, end, self.radii(dressed[segment]), paint, self.pose.yaw, **shape)
 
     def leg(self, side: str) -> None:

@@ -8,6 +8,7 @@ as the person turns. Edges are anti-aliased by their distance to the outline.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,8 +25,7 @@ LIGHT = np.array([-0.42, -0.38, 0.82])  # direction to the light: upper left, in
 Color = tuple[int, int, int]  # RGB, 0 to 255
 
 
-@dataclass(frozen=True)
-class Cloth:
+class Cloth(NamedTuple):
     """A cloth: a ground color with a pattern in a second color."""
 
     pattern: str
@@ -205,12 +205,11 @@ def paint_tube(
     half = np.interp(fine, stations, (right - left) / 2)
     slopes = [np.diff(edge, append=edge[-1]) * 2 for edge in (middle - half, middle + half)]
     cosine = 1 / np.hypot(1, np.maximum(np.abs(slopes[0]), np.abs(slopes[1])))
-    if middle.any():
-        t = t - middle.astype(np.float32)[index]
+    t = t - middle.astype(np.float32)[index]
     width = half.astype(np.float32)[index]
     sine = np.clip(t / np.maximum(width, 0.25), -1, 1)
     depth = np.sqrt(1 - sine * sine)
-    last = np.float32(stations[-1]) + np.float32(bow) * depth if bow else np.float32(stations[-1])
+    last = np.float32(stations[-1]) + np.float32(bow) * depth
     alpha = (width - np.abs(t)) * cosine.astype(np.float32)[index]
     alpha = np.minimum(alpha, np.minimum(along - np.float32(stations[0]), last - along))
     alpha = np.clip(alpha + 0.5, 0, 1)
@@ -237,19 +236,18 @@ def paint_limb(
     paint: Paint,
     yaw: float = 0.0,
     span: tuple[float, float] = (0.0, 1.0),
-    caps: tuple[bool, bool] = (True, True),
     bow: float = 0.0,
 ) -> None:
     """Paint a tapered limb between two joints, the envelope of balls along it; `radii` and joints are in pixels.
 
-    `span` selects a part of the limb, such as a sleeve. An end without a cap is cut straight.
+    `span` selects a part of the limb, such as a sleeve, whose end is cut straight unless it is the end of the limb.
     """
     start, end = np.asarray(start[:2], float), np.asarray(end[:2], float)
     places = np.linspace(span[0], span[1], 24)
     r = np.interp(places, np.linspace(0, 1, len(radii)), radii)
     length = max(float(np.hypot(*(end - start))), 1.0)
     centers = places * length
-    stations = np.linspace(centers[0] - r[0] * caps[0], centers[-1] + max(r[-1] * caps[1], 0.5), 60)
+    stations = np.linspace(centers[0] - r[0], centers[-1] + max(r[-1] * (span[1] == 1), 0.5), 60)
     chord = r[:, None] ** 2 - (stations[None] - centers[:, None]) ** 2
     half = np.sqrt(np.maximum(chord, 0)).max(0)
     if length == 1.0:
