@@ -133,18 +133,16 @@ class _Painter:
         thigh, shin = person.leg[0] * min(cut.length, 1), person.leg[1] * max(cut.length - 1, 0)
         true_length = (TORSO * (1 - WAIST) + thigh + shin) * h
         paint = self.all_cloth(person.bottom_cloth, WAIST * TORSO * h, true_length / length)
-        shape = {"radius": 0.100 * h, "bow": 0.014 * h, "pleats": 0.09}
-        paint_tube(self.canvas, start, end, stations, left, right, paint, self.pose.yaw, **shape)
+        paint_tube(
+            self.canvas, start, end, stations, left, right, paint, self.pose.yaw, 0.100 * h, bow=0.014 * h, pleats=0.09
+        )
 
     def covered_limb(
         self, joints: list[np.ndarray], bare, dressed, cover: float, cloth: Cloth, lengths: tuple[float, float]
     ) -> None:
-        """Paint the two segments of a limb, the segment behind first.
+        """Paint the two segments of a limb, the segment behind first; `cover` (0 to 2) of them are under cloth.
 
-        Args:
-            bare, dressed: radii of each segment without and with cloth, in heights.
-            cover: segments under cloth, 0 to 2.
-            lengths: of the segments, in heights.
+        The radii `bare` and `dressed` of each segment without and with cloth, and `lengths`, are in heights.
         """
         for segment in (0, 1) if joints[2][2] >= joints[0][2] else (1, 0):
             start, end = joints[segment], joints[segment + 1]
@@ -160,8 +158,8 @@ class _Painter:
                 length = np.hypot(*(end - start)[:2])
                 stretch = min(lengths[segment] * self.h / max(length, 1), 3.0)
                 paint = self.all_cloth(cloth, lengths[0] * self.h * segment, stretch)
-                shape = {"span": (0, share), "bow": 0.006 * self.h}
-                paint_limb(self.canvas, start, end, self.radii(dressed[segment]), paint, self.pose.yaw, **shape)
+                radii, span, bow = self.radii(dressed[segment]), (0, share), 0.006 * self.h
+                paint_limb(self.canvas, start, end, radii, paint, self.pose.yaw, span, bow)
 
     def leg(self, side: str) -> None:
         flare, cut = self.bottom.flare, self.bottom
@@ -206,7 +204,7 @@ class _Painter:
         def shaded(surface: Surface) -> tuple[np.ndarray, None]:
             return mix_colors(np.clip(surface.share * 2 - 0.75, 0, 1), self.skin * 0.74, self.skin), None
 
-        start, end = self.joints["head"][:2] + (0, 0.02 * self.h), self.joints["neck"][:2] + (0, 0.03 * self.h)
+        start, end = self.joints["head"] + (0, 0.02 * self.h, 0), self.joints["neck"] + (0, 0.03 * self.h, 0)
         paint_limb(self.canvas, start, end, self.radii((0.028, 0.027, 0.030)), shaded)
 
     def stool(self) -> None:

@@ -53,8 +53,6 @@ PARTS = {  # by setting: where the part lies in the folder of the parts
 }
 START = {"epoch": 0, "step": 0}
 TRAIN_ALL = ("MODEL.UNET_CONFIG.TRAIN_ALL", "True")
-# the option that a command requires
-REQUIRED = {"vae": "images", "clip": "images", "branches": "checkpoint", "split": "checkpoint"}
 
 
 def demo_config(parts: Path, *opts: str, files: str | tuple[str, ...] = CONFIG) -> CfgNode:
@@ -175,10 +173,7 @@ def make_encoder(parts: Path, people: int, minutes: float) -> None:
 
 
 def add_branches(parts: Path, checkpoint: Path) -> None:
-    """Add hybrid-granularity attention to a checkpoint without it; write `start_with_branches`.
-
-    The new branches have no effect until they are trained.
-    """
+    """Add hybrid-granularity attention, without effect yet, to a checkpoint; write `start_with_branches`."""
     prompt_only = build_model(demo_config(parts, *TRAIN_ALL, files=PROMPT_ONLY))
     load_checkpoint(prompt_only, checkpoint)
     cfg = demo_config(parts, *TRAIN_ALL)
@@ -188,10 +183,7 @@ def add_branches(parts: Path, checkpoint: Path) -> None:
 
 
 def split_checkpoint(parts: Path, checkpoint: Path) -> None:
-    """Split a checkpoint of the whole model into its pretrained parts and the finished `checkpoint`.
-
-    The finished checkpoint holds the parameters that `configs/demo.yaml` trains. The rest of the U-Net becomes a part.
-    """
+    """Write the parts of a model that was trained as a whole, and what CONFIG trains as the finished `checkpoint`."""
     model = build_model(demo_config(parts, *TRAIN_ALL))
     progress = load_checkpoint(model, checkpoint)
     save_trained_parts(model, parts)
@@ -225,13 +217,13 @@ def _save(folder: Path, model: CFLD, cfg: CfgNode, progress: Mapping = START) ->
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    commands = {
-        "vae": lambda: make_vae(parts, load_images(options.images)[0], options.minutes),
-        "clip": lambda: make_clip(parts, *load_images(options.images), options.minutes),
-        "init": lambda: init_parts(parts),
-        "encoder": lambda: make_encoder(parts, options.people, options.minutes),
-        "branches": lambda: add_branches(parts, options.checkpoint),
-        "split": lambda: split_checkpoint(parts, options.checkpoint),
+    commands = {  # the option that a command requires, and what it runs
+        "vae": ("images", lambda: make_vae(parts, load_images(options.images)[0], options.minutes)),
+        "clip": ("images", lambda: make_clip(parts, *load_images(options.images), options.minutes)),
+        "init": ("parts", lambda: init_parts(parts)),
+        "encoder": ("people", lambda: make_encoder(parts, options.people, options.minutes)),
+        "branches": ("checkpoint", lambda: add_branches(parts, options.checkpoint)),
+        "split": ("checkpoint", lambda: split_checkpoint(parts, options.checkpoint)),
     }
     parser = Parser(__doc__, prog="python -m demo.demo_weights")
     parser.add_argument("part", choices=list(commands), help="what to make")
@@ -241,12 +233,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (branches, split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
-    required = REQUIRED.get(options.part)
-    if required and getattr(options, required) is None:
+    parts, (required, make) = options.parts, commands[options.part]
+    if getattr(options, required) is None:
         raise InputError(f"--{required} is missing; {options.part} requires it, see --help")
-    parts = options.parts
     check_writable(parts, "--parts")
-    commands[options.part]()
+    make()
 
 
 if __name__ == "__main__":
