@@ -6,9 +6,9 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from configs.defaults import flat_settings
 from configs.loading import RETIRED
 from configs.rules import Affects
-from configs.values import flat_settings
 from models.checkpoints import WEIGHTS, published_files
 from models.frozen_parts import part_digests
 from utils.errors import InputError

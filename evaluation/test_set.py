@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from configs.values import value_at
+from configs.defaults import value_at
 from datasets import TestPairs
 from datasets.loaders import loader, to_device
 from datasets.pair_lists import file_name, person_keypoints

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
+from configs.defaults import value_at
 from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS
-from configs.values import value_at
 from diffusion.objective import TARGETS, TrainingSettings
 from diffusion.schedulers import load_scheduler
 from utils.errors import InputError, reason_of

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from configs.defaults import SETTINGS_BY_KEY
-from configs.values import value_at
-from utils.file_digests import cached_sha256
-from utils.files import in_checkout
+from configs.defaults import SETTINGS_BY_KEY, value_at
+from utils.files import cached_sha256, in_checkout
 
 from .pretrained_parts import WEIGHT_NAMES
 

@@ -3,7 +3,7 @@
 from accelerate import Accelerator
 from yacs.config import CfgNode
 
-from configs.values import flat_settings
+from configs.defaults import flat_settings
 from datasets import GlobalBatchSampler, TrainPairs
 
 from .bad_steps import BadSteps, LossMonitor

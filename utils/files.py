@@ -1,16 +1,18 @@
-"""Atomic writes, writable folders, text and JSON files, and the natural order of paths."""
+"""Atomic writes, writable folders, text and JSON files, digests, and the natural order of paths."""
 
 import errno
+import hashlib
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from uuid import uuid4
 
 from utils.errors import InputError, reason_of
@@ -18,6 +20,7 @@ from utils.errors import InputError, reason_of
 PARTIAL = ".partial"  # suffix of a file or folder that is being written
 CHECKOUT = Path(__file__).parents[1]
 ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with arbitrary names
+T = TypeVar("T")
 
 
 def in_checkout(path: str | Path) -> Path:
@@ -29,10 +32,7 @@ def in_checkout(path: str | Path) -> Path:
 def check_writable(path: Path, option: str, is_file: bool = False) -> None:
     """Check that files can be written to a folder, or that a file can be written, without leaving anything there.
 
-    Args:
-        path: the folder or file; folders may be missing.
-        option: the option or setting that gave the path, for the message.
-        is_file: whether the path is that of a file.
+    Folders may be missing. `option` is the option or setting that gave the path, for the message.
 
     Raises:
         InputError: it cannot be written.
@@ -60,9 +60,7 @@ def _is_there(path: Path) -> bool:
 def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder, which replaces `path` when the block succeeds.
 
-    Args:
-        path: a file in an existing folder.
-        synced: flush the content to disk before renaming, so that a power failure leaves the old or the new file.
+    With `synced`, the content is flushed to disk first, so that a power failure leaves the old or the new file.
 
     Raises:
         OSError: it cannot be written; the error names `path`.
@@ -94,15 +92,15 @@ def write_text(path: Path, text: str) -> None:
 def read_text(path: Path, advice: str) -> str:
     """Read a text file in any encoding that `decoded` supports.
 
-    Args:
-        path: the file.
-        advice: what to do if it cannot be read, for the message.
-
     Raises:
-        InputError: it cannot be read or is not text.
+        InputError: it cannot be read or is not text; the message ends with `advice`.
     """
+    return _read(path, decoded, advice)
+
+
+def _read(path: Path, parse: Callable[[bytes], T], advice: str) -> T:
     try:
-        return decoded(path.read_bytes())
+        return parse(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
     except ValueError as error:
@@ -125,22 +123,12 @@ def decoded(content: bytes) -> str:
 
 
 def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "replace this file") -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: the file.
-        form: the expected form, see `fits`.
-        advice: what to do if the file is damaged, for the message.
+    """Read a JSON object of a form, see `fits`.
 
     Raises:
-        InputError: it cannot be read or does not have this form.
+        InputError: it cannot be read or does not have this form; the message ends with `advice`.
     """
-    try:
-        return parse_record(path.read_bytes(), form)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; {advice}") from None
+    return _read(path, lambda content: parse_record(content, form), advice)
 
 
 def parse_record(text: bytes, form: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,3 +172,48 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached_sha256(path: Path) -> str:
+    """As `sha256`; a process reads a file of unchanged size and modification time once."""
+    stat = path.stat()
+    return _cached_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _cached_sha256(path: Path, size: int, time: int) -> str:
+    return sha256(path)
+
+
+def file_records(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, str | int]]:
+    """Return {"bytes", "sha256"} of each file by its path relative to the folder."""
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(paths)
+    }
+
+
+def check_files(folder: Path, records: Mapping[str, Mapping[str, str | int]]) -> None:
+    """Compare files with their records.
+
+    Raises:
+        InputError: a file is missing or has another size or content.
+    """
+    for name, record in records.items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size != record["bytes"]:
+                raise InputError(f"{path}: damaged: {size} bytes, expected {record['bytes']}")
+            if sha256(path) != record["sha256"]:
+                raise InputError(f"{path}: damaged: the content changed after it was written (SHA-256 differs)")
+        except OSError as error:
+            raise InputError(f"{path}: damaged: cannot be read ({error.strerror})") from None
+        except (KeyError, TypeError):
+            raise InputError(f"{folder}: damaged: its list of files has no size and digest for {name}") from None

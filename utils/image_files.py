@@ -37,16 +37,12 @@ CUBE = Image.frombytes("RGB", (64, 64), bytes(chain(*product(range(0, 256, 17), 
 
 
 def image_format(path: Path) -> str:
-    """Return the format, one of `FORMATS`, of a file by its extension."""
+    """Return the format of a file by its extension."""
     return next(name for name, extensions in FORMATS.items() if path.suffix.lower() in extensions)
 
 
 def open_image(file: str | Path | IO[bytes]) -> Image.Image:
-    """Read an image file as an upright sRGB image, see `upright_srgb`.
-
-    Raises:
-        InputError: as `opened`.
-    """
+    """Read an image file as an upright sRGB image, see `opened` and `upright_srgb`."""
     with opened(file) as image:
         return upright_srgb(image)
 
@@ -84,7 +80,7 @@ def upright_srgb(image: Image.Image) -> Image.Image:
         ValueError: the samples have 32 bits, so their range is unknown.
     """
     image.load()  # also rotates a TIFF and removes its orientation
-    turn, transform, alpha = orientation(image), _transform(image), None
+    turn, transform, alpha = orientation(image), _transform(image.info.get("icc_profile"), image.mode), None
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
@@ -118,7 +114,7 @@ def image_size(path: Path) -> Size:
 def is_plain(image: Image.Image) -> bool:
     """Whether an opened image is upright, opaque and sRGB, so that every program reads the pixels of `upright_srgb`."""
     opaque = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
-    return opaque and not _transform(image) and orientation(image) == 1
+    return opaque and not _transform(image.info.get("icc_profile"), image.mode) and orientation(image) == 1
 
 
 def orientation(image: Image.Image) -> int:
@@ -130,15 +126,14 @@ def orientation(image: Image.Image) -> int:
     return turn if turn in range(1, 9) else 1
 
 
-def _transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """Return the conversion of an image's colors to sRGB; None if none is needed."""
-    profile = image.info.get("icc_profile")
-    return _transform_of(profile, image.mode) if profile else None
-
-
 @lru_cache(maxsize=16)
-def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the conversion from an ICC profile to sRGB; None if it is sRGB, damaged, or does not suit the mode."""
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the conversion from an ICC profile to sRGB.
+
+    None if there is no profile, or it is sRGB, damaged, or does not suit the mode.
+    """
+    if profile is None:
+        return None
     suited = ("CMYK",) if mode == "CMYK" else ("L", "RGB") if Image.getmodebase(mode) == "L" else ("RGB",)
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from configs import load_config
+from configs.defaults import value_at
 from configs.loading import ConfigFiles, merge_config, read_config_files
-from configs.values import value_at
 from utils.errors import InputError
-from utils.file_digests import check_files, file_records
-from utils.files import in_checkout
+from utils.files import check_files, file_records, in_checkout
 from utils.sharding import sharded_like
 from utils.weight_files import COMPUTED, read_weights
 

@@ -6,7 +6,7 @@ import pytest
 from configs import load_config
 from models.frozen_parts import part_digests
 from tests.shared import REPOSITORY
-from utils import file_digests
+from utils import files
 
 DEMO = "pretrained_models/demo"
 
@@ -59,7 +59,7 @@ def test_clip_counts_where_it_is_built_and_random_weights_do_not(demo):
 
 
 def test_files_are_read_once(demo, monkeypatch):
-    read, sha256 = [], file_digests.sha256
-    monkeypatch.setattr(file_digests, "sha256", lambda path: read.append(path) or sha256(path))
+    read, sha256 = [], files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: read.append(path) or sha256(path))
     cfg = load_config(demo / "config.yaml")
     assert part_digests(cfg) == part_digests(cfg) and len(read) == len(set(read)) == 5
