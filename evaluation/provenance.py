@@ -10,7 +10,7 @@ from configs.defaults import flat_settings
 from configs.loading import RETIRED
 from configs.rules import Affects
 from models.checkpoints import WEIGHTS, published_files
-from models.frozen_parts import part_digests
+from models.pretrained_parts import part_digests
 from utils.errors import InputError
 from utils.files import PARTIAL, in_checkout, read_record, write_text
 from utils.folders import lock_folder

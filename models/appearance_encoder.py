@@ -18,7 +18,6 @@ class AppearanceEncoder(nn.Module):
         image_size: (height, width) of the image, multiples of 32.
         embed_dim: channels C of the first stage.
         depths, num_heads: blocks and heads of the four stages.
-        window_size: side of the attention windows.
         drop_path_rate: stochastic depth rate of the last block; it grows linearly.
         masked: learn an embedding that replaces masked patches.
         pooled: also return the pooled, normalized vector of the last map (`LAST_NORM`).
@@ -82,11 +81,11 @@ def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dic
     """Convert weights with Microsoft's or timm's names to `swin`.
 
     If the window differs, relative position bias tables of square windows are resized by bicubic interpolation. Buffers
-    that are recomputed, the classifier and a last norm that the model lacks are skipped.
+    that are recomputed, the classifier and a last norm that the model lacks are skipped. A file may lack the last norm.
     """
     weights, known = weights.get("model", weights), swin.state_dict()
     published = "layers.0.downsample.reduction.weight" in weights  # timm has it in the next stage
-    result = {}
+    result = {key: value for key, value in known.items() if key.startswith("norm.")}
     for key, value in weights.items():
         if published:
             key = re.sub(r"^layers\.(\d+)\.downsample", lambda match: f"layers.{int(match[1]) + 1}.downsample", key)

@@ -1,7 +1,5 @@
 """The coarse prompt (Sec. 3.3): from features of the source image to tokens that replace text."""
 
-from collections.abc import Sequence
-
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
@@ -154,8 +152,3 @@ class CLIPPrompt(nn.Module):
         pixels = (image * 0.5 + 0.5 - self.mean) / self.std
         pooled = self.clip(pixel_values=pixels).pooler_output[:, None]  # (B, 1, hidden)
         return self.final_norm(self.blocks(self.projection(pooled)))
-
-
-def feature_cells(image_size: Sequence[int]) -> int:
-    """Return the number of cells of the encoder's last map, which has stride 32."""
-    return image_size[0] // 32 * (image_size[1] // 32)

@@ -1,15 +1,20 @@
-"""Load pretrained parts from local folders, or build them with random weights from their configs."""
+"""Pretrained parts in local folders: load them, or build them with random weights; digests of the frozen ones."""
 
+import hashlib
 import re
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import diffusers
+import transformers
 from accelerate import init_empty_weights
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
+from configs.defaults import SETTINGS_BY_KEY, value_at
 from utils.errors import InputError, reason_of
-from utils.files import in_checkout, read_record
-from utils.library_logging import quiet_libraries
+from utils.files import cached_sha256, in_checkout, read_record
 from utils.weight_files import read_weights
 
 WEIGHT_NAMES = (
@@ -26,6 +31,7 @@ OLDER_NAMES = (  # names of older releases: the VAE's attention in diffusers, CL
     (r"(attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
     (r"^vision_model\.", ""),
 )
+FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.frozen_part]
 
 
 def load_part(cls, folder: str, random_weights: bool):
@@ -45,7 +51,7 @@ def load_part(cls, folder: str, random_weights: bool):
         model = _build(cls, settings, path)
     if random_weights:
         return model
-    file = next((path / name for name in WEIGHT_NAMES if (path / name).is_file()), None)
+    file = _weight_file(path)
     if file is None:
         raise InputError(
             f"{path}: no weights ({WEIGHT_NAMES[0]}, ...) for {cls.__name__}; fetch them with "
@@ -62,6 +68,42 @@ def load_part(cls, folder: str, random_weights: bool):
             f"({', '.join(sorted(missing)[:3])}); fetch it with `bash scripts/download_pretrained.sh`"
         )
     return model.float().eval()
+
+
+def part_digests(cfg: CfgNode) -> dict[str, str]:
+    """Return the SHA-256 of config and weights of each frozen part, by the setting of its folder."""
+    digests = {}
+    for setting in FROZEN_PARTS:
+        no_clip = setting == "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH" and cfg.MODEL.DECODER_CONFIG.DEPTH != 0
+        if no_clip or not value_at(cfg, setting):
+            continue  # not built
+        folder = in_checkout(value_at(cfg, setting))
+        weights = None if cfg.MODEL.RANDOM_WEIGHTS else _weight_file(folder)
+        files = (folder / "config.json", folder / "scheduler_config.json", weights)
+        digest = "".join(cached_sha256(file) for file in files if file and file.is_file())
+        digests[setting] = hashlib.sha256(digest.encode()).hexdigest()
+    return digests
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Context in which diffusers and transformers show no warnings and no progress."""
+    libraries = diffusers.utils.logging, transformers.utils.logging
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, (verbosity, progress) in zip(libraries, before):
+            library.set_verbosity(verbosity)
+            if progress:
+                library.enable_progress_bar()
+
+
+def _weight_file(folder: Path) -> Path | None:
+    return next((folder / name for name in WEIGHT_NAMES if (folder / name).is_file()), None)
 
 
 def _build(cls, settings: dict, path: Path):

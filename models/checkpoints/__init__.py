@@ -28,8 +28,8 @@ from utils.weight_files import COMPUTED, read_weights
 
 from ..build import build_model
 from ..cfld import CFLD
-from ..frozen_parts import part_digests
 from ..perception_refined_decoder import LinearPrompt
+from ..pretrained_parts import part_digests
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
@@ -64,12 +64,8 @@ def published_name(name: str, model: CFLD) -> str:
     if isinstance(model.prompt_decoder, LinearPrompt):
         name = re.sub(r"^prompt_decoder\.projection\.", "decoder.decoder_fc.", name)
     renamed = next((re.sub(*rename, name) for rename in RENAMES if re.search(rename[0], name)), name)
-    # timm has patch merging at the start of the next stage
-    return re.sub(
-        r"^backbone\.layers\.(\d+)\.downsample",
-        lambda match: f"backbone.layers.{int(match[1]) - 1}.downsample",
-        renamed,
-    )
+    stage = re.compile(r"^backbone\.layers\.(\d+)\.downsample")  # in timm at the start of the next stage
+    return stage.sub(lambda match: f"backbone.layers.{int(match[1]) - 1}.downsample", renamed)
 
 
 def published_names(model: CFLD) -> dict[str, str]:
@@ -82,17 +78,16 @@ def published_names(model: CFLD) -> dict[str, str]:
         own = [name for name, _ in module.named_parameters(prefix, recurse=False)]
         own += [name for name, _ in module.named_buffers(prefix, recurse=False) if STORED_BUFFERS.search(name)]
         names |= {published_name(name, model): name for name in own if not name.startswith("vae.")}
-    rest, unet = ([name for name in names if name.startswith("model.") == of_unet] for of_unet in (False, True))
-    return {name: names[name] for name in (*_in_published_order(rest), *unet)}
-
-
-def _in_published_order(names: Sequence[str]) -> list[str]:
-    """Sort names by the order of the published modules: our order except for `LATER_PARTS`."""
     first: dict[tuple[str, ...], int] = {}  # first position of each part by its whole path
     paths = {name: list(accumulate(((part,) for part in name.split(".")), add)) for name in names}
     for path in chain.from_iterable(paths.values()):
         first.setdefault(path, len(first))
-    return sorted(names, key=lambda name: [(path[-1] in LATER_PARTS, first[path]) for path in paths[name]])
+
+    def place(name: str) -> tuple[bool, list]:
+        in_unet = name.startswith("model.")
+        return in_unet, [] if in_unet else [(path[-1] in LATER_PARTS, first[path]) for path in paths[name]]
+
+    return {name: names[name] for name in sorted(names, key=place)}
 
 
 def published_tensors(model: CFLD) -> dict[str, Tensor]:
@@ -104,10 +99,7 @@ def published_tensors(model: CFLD) -> dict[str, Tensor]:
 def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
     """Return the config of a checkpoint: the given files, else its own, overridden by `changes` and then by `opts`.
 
-    Args:
-        config_file: YAML files that describe the checkpoint, or empty.
-        opts: KEY VALUE pairs; they or a file set MODEL.PRETRAINED_PATH to the checkpoint.
-        changes: YAML files with differences from its config.
+    The files or `opts` set MODEL.PRETRAINED_PATH to the checkpoint.
 
     Raises:
         InputError: as `load_config`, or MODEL.PRETRAINED_PATH is empty.
@@ -153,11 +145,7 @@ def write_checkpoint(
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Check that a checkpoint in our format is intact.
-
-    Raises:
-        InputError: it does not exist, is incomplete or damaged.
-    """
+    """Raise `InputError` if a checkpoint in our format does not exist, is incomplete or damaged."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     check_files(folder, read_progress(folder).get("files", {}))
@@ -193,8 +181,7 @@ def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
 def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     """Load a checkpoint folder in our or the published format into `model`.
 
-    Returns:
-        the contents of `checkpoint.json`; empty for the published format.
+    Returns the contents of `checkpoint.json`, empty for the published format.
 
     Raises:
         InputError: there is no checkpoint, or it is damaged or does not match the model.
@@ -223,22 +210,14 @@ def published_files(folder: Path) -> list[Path]:
 
 
 def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str | Path = "checkpoint") -> None:
-    """Load weights with published names (both files in one dict).
-
-    Raises:
-        InputError: names or shapes do not match.
-    """
+    """Load weights with published names (both files in one dict); raise `InputError` if they do not match."""
     ours = {published_name(name, model): name for name, _ in model.named_parameters() if not name.startswith("vae.")}
     renamed = {ours.get(name, name): value for name, value in weights.items() if not COMPUTED.search(name)}
     _load(model, renamed, set(ours.values()), where)
 
 
 def read_progress(folder: Path) -> dict:
-    """Read the `checkpoint.json` of a checkpoint.
-
-    Raises:
-        InputError: it is missing or malformed.
-    """
+    """Read the `checkpoint.json` of a checkpoint; raise `InputError` if it is missing or malformed."""
     try:
         facts = json.loads((folder / PROGRESS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -250,20 +229,13 @@ def read_progress(folder: Path) -> dict:
 
 def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:
     own = dict(model.named_parameters())
+    shapes = {name: (tuple(value.shape), tuple(own[name].shape)) for name, value in weights.items() if name in own}
     mismatches = {
         "missing": sorted(expected - weights.keys()),
         "unexpected": sorted(weights.keys() - own.keys()),
-        "of another shape": [
-            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
-            for name, value in weights.items()
-            if name in own and value.shape != own[name].shape
-        ],
+        "of another shape": [f"{name} {found} for {ours}" for name, (found, ours) in shapes.items() if found != ours],
     }
-    found = [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in mismatches.items()
-        if names
-    ]
+    found = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in mismatches.items() if names]
     if found:
         raise InputError(
             f"{where}: the checkpoint does not match this config: {'; '.join(found)} parameters; "

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from configs import load_config
-from models.frozen_parts import part_digests
+from models.pretrained_parts import part_digests
 from tests.shared import REPOSITORY
 from utils import files
 
