@@ -34,8 +34,7 @@ INVERSE = {"ddim_inverse": DDIMInverseScheduler}  # for DDIM inversion, not for 
 def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
     """Build the scheduler `name` from `folder`/scheduler_config.json, overridden by the `settings` that it supports.
 
-    Raises:
-        InputError: the file is missing or damaged, or the name is unknown.
+    Raise `InputError` if the file is missing or damaged, or the name is unknown.
     """
     path = in_checkout(folder) / "scheduler_config.json"
     record = read_record(path, advice="check MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH")
@@ -48,15 +47,10 @@ def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
 
 
 def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
-    """Build the scheduler `name` with the noise schedule of another one's settings.
-
-    Raises:
-        InputError: the name is unknown.
-    """
-    known = SCHEDULERS | INVERSE
-    if name not in known:
+    """Build the scheduler `name` with the settings of another one; raise `InputError` if the name is unknown."""
+    scheduler = (SCHEDULERS | INVERSE).get(name)
+    if scheduler is None:
         raise InputError(f"unknown scheduler {name!r}, expected one of {', '.join(SCHEDULERS)}")
-    scheduler = known[name]
     parameters = signature(scheduler.__init__).parameters  # schedulers differ in a few settings
     return scheduler.from_config({key: value for key, value in settings.items() if key in parameters})
 

@@ -50,14 +50,11 @@ class AppearanceEncoder(nn.Module):
         self.masked_embed = nn.Parameter(torch.zeros(1, embed_dim)) if masked else None
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-        """Return the four feature maps and, with `pooled`, the pooled vector.
+        """Return maps (B, C * 2**s, H / 2**(s+2), W / 2**(s+2)) of stages s = 0..3, and (B, 8C) with `pooled`.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
             mask: (B, H/p, W/p) bool, True for masked patches of p pixels; p is a multiple of 4.
-
-        Returns:
-            maps (B, C * 2**s, H / 2**(s+2), W / 2**(s+2)) for stages s = 0..3, and (B, 8C) or None.
         """
         x = self.swin.patch_embed(image)  # (B, H/4, W/4, C)
         if self.masked_embed is not None:

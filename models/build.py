@@ -33,10 +33,8 @@ DROPPED_WITH_PROMPT = {"pose": "U_COND_DOWN_BLOCK_GUIDANCE", "appearance": "U_CO
 def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
     """Build the model of a checked config with its pretrained parts.
 
-    The `device` is that of the parameters; `meta` allocates no memory (with MODEL.RANDOM_WEIGHTS).
-
-    Raises:
-        InputError: a pretrained file is missing or damaged, or sizes do not match.
+    The `device` is that of the parameters; `meta` allocates no memory (with MODEL.RANDOM_WEIGHTS). Raise `InputError`
+    if a pretrained file is missing or damaged, or sizes do not match.
     """
     m = cfg.MODEL
     with torch.device(device) if device is not None else nullcontext():
@@ -69,11 +67,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
 
 
 def use_small_decoder(model: CFLD, cfg: CfgNode) -> None:
-    """Replace the VAE by the small decoder of a config, if it names one, in a model that only samples.
-
-    Raises:
-        InputError: the decoder cannot be read or does not match the VAE.
-    """
+    """Replace the VAE by the small decoder of a config, if it names one, in a model that only samples."""
     if folder := cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH:
         model.vae = load_small_decoder(folder, model.vae, cfg.MODEL.RANDOM_WEIGHTS)
 

@@ -26,7 +26,6 @@ class CFLD(Conditioner):
     Args:
         unet, vae: parts of Stable Diffusion; the VAE is frozen.
         alphas_cumprod: (T,), the training noise schedule.
-        settings: settings of the objective.
         conditioning: arguments of `Conditioner`.
     """
 

@@ -25,8 +25,7 @@ class PerceptionRefinedDecoder(nn.Module):
     """Transformer decoder whose queries attend to the last feature map of the encoder.
 
     Args:
-        num_tokens: number N of prompt tokens.
-        dim: width D of the prompt.
+        num_tokens, dim: number N and width D of the prompt tokens.
         heads, depth: number of attention heads and of decoder blocks.
         feature_dim: channels C of the encoder's last map or pooled vector.
         feature_cells: number of cells of that map; 0 for the pooled vector.
@@ -48,13 +47,11 @@ class PerceptionRefinedDecoder(nn.Module):
         )
 
     def forward(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
-        """
+        """Return the prompt (B, N, D), or (P, N, D) with pose queries, P = kB for k poses per image.
+
         Args:
             features: (B, C, h, w), or (B, C) if pooled.
-            pose: (P, pose_dim, h', w') if it provides the queries; P = kB for k poses per image.
-
-        Returns:
-            prompt (B, N, D), or (P, N, D) with pose queries.
+            pose: (P, pose_dim, h', w') if it provides the queries.
         """
         context = features.flatten(2).mT if features.ndim == 4 else features[:, None]  # (B, h*w or 1, C)
         if self.feature_position is not None:
@@ -126,12 +123,7 @@ class MapperBlock(nn.Module):
 
 
 class CLIPPrompt(nn.Module):
-    """A trained mapper from the frozen CLIP image embedding to one token (`DEPTH` 0, `clip_model`).
-
-    Args:
-        clip: the vision model, frozen here.
-        dim: width D of the prompt.
-    """
+    """A trained mapper from the frozen CLIP image embedding to one token of width D (`DEPTH` 0, `clip_model`)."""
 
     def __init__(self, clip: CLIPVisionModel, dim: int):
         super().__init__()

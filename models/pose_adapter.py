@@ -10,8 +10,6 @@ class PoseAdapter(nn.Module):
     """Pixel-unshuffle, 1x1 convolution, then a ResNet block and average-pool downsampling for each level.
 
     Args:
-        downscale_factor: factor of the pixel-unshuffle.
-        pose_channels: channels of the pose map.
         in_channels: channels after the 1x1 convolution.
         channels: channels of the residuals, those of the U-Net's cross-attention down blocks.
     """

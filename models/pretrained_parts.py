@@ -35,15 +35,9 @@ FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.froze
 
 
 def load_part(cls, folder: str, random_weights: bool):
-    """Load a diffusers or transformers model in fp32.
+    """Load a diffusers or transformers model in fp32 from `folder`, or build it from its `config.json` alone.
 
-    Args:
-        cls: class of the model, with `config_class` or `from_config`.
-        folder: folder with `config.json` and, unless `random_weights`, the weights.
-        random_weights: build from `config.json` alone.
-
-    Raises:
-        InputError: the folder, config or weights are missing or cannot be loaded.
+    Raise `InputError` if the config, or with `random_weights` False the weights, cannot be loaded.
     """
     path = in_checkout(folder)
     settings = read_record(path / "config.json", advice=f"expected the config of {cls.__name__}")

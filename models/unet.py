@@ -24,16 +24,13 @@ class Level(NamedTuple):
 class Geometry(NamedTuple):
     """The blocks of a U-Net that read conditions.
 
-    Attributes:
-        down_blocks: cross-attention down blocks by index among all down blocks.
-        up_attentions: transformers of the up blocks by K, the published index, which counts all layers of the up
-            blocks, with or without attention (Stable Diffusion 1.5: K = 3 to 11).
-        names: module names of these transformers by K.
+    K, the published index of a transformer of the up blocks, counts all their layers, with or without attention (Stable
+    Diffusion 1.5: K = 3 to 11).
     """
 
-    down_blocks: dict[int, Level]
-    up_attentions: dict[int, Level]
-    names: dict[int, str]
+    down_blocks: dict[int, Level]  # cross-attention down blocks by index among all down blocks
+    up_attentions: dict[int, Level]  # transformers of the up blocks by K
+    names: dict[int, str]  # their module names by K
 
 
 def geometry(config: Mapping[str, Any]) -> Geometry:

@@ -15,10 +15,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class InputError(ValueError):
-    """The user's input is wrong.
-
-    The message is one line: what is wrong, where (file, row), what was expected, what to do.
-    """
+    """The user's input is wrong. The message is one line: what is wrong, where, what was expected, what to do."""
 
     status = 1  # exit status of the program
 
@@ -28,10 +25,8 @@ def one_line(error: InputError) -> str:
 
     PyTorch re-raises an error of a loader process with the traceback as its message; the last line has the original.
     """
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if len(lines) == 1:
-        return lines[0]
-    return lines[-1].rpartition(f"{InputError.__name__}: ")[2]
+    *traceback_lines, last = str(error).strip().splitlines() or [type(error).__name__]
+    return last.rpartition(f"{InputError.__name__}: ")[2] if traceback_lines else last
 
 
 def reason_of(error: Exception) -> str:
@@ -81,7 +76,6 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
 
     An `InputError`, or an `OSError` on a file, prints to stderr and exits with its status; Ctrl-C exits with 130. Any
     other exception is a bug and keeps its traceback. The failed calls release their data loaders and processes at once.
-    A closed pipe does not change the exit status, see `prepare_streams`.
     """
 
     @functools.wraps(main)

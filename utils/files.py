@@ -32,10 +32,7 @@ def in_checkout(path: str | Path) -> Path:
 def check_writable(path: Path, option: str, is_file: bool = False) -> None:
     """Check that files can be written to a folder, or that a file can be written, without leaving anything there.
 
-    Folders may be missing. `option` is the option or setting that gave the path, for the message.
-
-    Raises:
-        InputError: it cannot be written.
+    Folders may be missing. Otherwise raise `InputError`, which names the `option` or setting that gave the path.
     """
     folder = path.parent if is_file else path
     try:
@@ -60,10 +57,8 @@ def _is_there(path: Path) -> bool:
 def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder, which replaces `path` when the block succeeds.
 
-    With `synced`, the content is flushed to disk first, so that a power failure leaves the old or the new file.
-
-    Raises:
-        OSError: it cannot be written; the error names `path`.
+    With `synced`, the content is flushed to disk first, so that a power failure leaves the old or the new file. An
+    `OSError` names `path`, not the temporary one.
     """
     partial = path.with_name(f".{uuid4().hex}{PARTIAL}")  # short, however long the name of `path` is
     try:
@@ -90,11 +85,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_text(path: Path, advice: str) -> str:
-    """Read a text file in any encoding that `decoded` supports.
-
-    Raises:
-        InputError: it cannot be read or is not text; the message ends with `advice`.
-    """
+    """Read a text file, see `decoded`; otherwise raise `InputError`, which ends with `advice`."""
     return _read(path, decoded, advice)
 
 
@@ -108,11 +99,7 @@ def _read(path: Path, parse: Callable[[bytes], T], advice: str) -> T:
 
 
 def decoded(content: bytes) -> str:
-    """Decode UTF-8, UTF-16 or UTF-32, with or without a byte-order mark, and normalize line ends to newlines.
-
-    Raises:
-        ValueError: the content is in none of these encodings.
-    """
+    """Decode UTF-8, UTF-16 or UTF-32 (else raise `ValueError`), and normalize line ends to newlines."""
     try:
         text = content.decode(json.detect_encoding(content))  # any text that starts with an ASCII character
     except UnicodeDecodeError:
@@ -123,16 +110,12 @@ def decoded(content: bytes) -> str:
 
 
 def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "replace this file") -> dict[str, Any]:
-    """Read a JSON object of a form, see `fits`.
-
-    Raises:
-        InputError: it cannot be read or does not have this form; the message ends with `advice`.
-    """
+    """Read a JSON object of a form, see `fits`; otherwise raise `InputError`, which ends with `advice`."""
     return _read(path, lambda content: parse_record(content, form), advice)
 
 
 def parse_record(text: bytes, form: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse a JSON object; raise `ValueError` if it does not have the form (see `fits`)."""
+    """Parse a JSON object of a form, see `fits`; otherwise raise `ValueError`."""
     try:
         record = json.loads(decoded(text))
     except (ValueError, RecursionError) as error:
@@ -200,11 +183,7 @@ def file_records(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, str
 
 
 def check_files(folder: Path, records: Mapping[str, Mapping[str, str | int]]) -> None:
-    """Compare files with their records.
-
-    Raises:
-        InputError: a file is missing or has another size or content.
-    """
+    """Raise `InputError` if a file is missing or differs from its record, see `file_records`."""
     for name, record in records.items():
         path = folder / name
         try:

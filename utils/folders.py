@@ -21,10 +21,8 @@ LOCK = ".lock"
 def lock_folder(folder: Path) -> None:
     """Lock a folder against other programs until this process ends.
 
-    Child processes do not hold the lock. On a file system without locks, the folder stays unlocked.
-
-    Raises:
-        InputError: another process holds the lock.
+    Raise `InputError` if another process holds the lock. Child processes do not hold it. On a file system without
+    locks, the folder stays unlocked.
     """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # stays open: closing it releases the lock
     try:
@@ -44,13 +42,8 @@ def lock_folder(folder: Path) -> None:
 def new_folder(folder: Path, advice: str = "make room, or choose another place") -> Iterator[Path]:
     """Yield a temporary sibling folder, which replaces `folder` once its content is on disk.
 
-    If the block fails, the sibling is removed and `folder` is unchanged.
-
-    Args:
-        advice: what to do if the folder cannot be written.
-
-    Raises:
-        InputError: the folder cannot be written.
+    If the block fails, the sibling is removed and `folder` is unchanged. If `folder` cannot be written, raise
+    `InputError`, which ends with `advice`.
     """
     partial, replaced = (folder.with_name(folder.name + end) for end in (PARTIAL, REPLACED))
     try:

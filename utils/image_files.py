@@ -51,8 +51,7 @@ def open_image(file: str | Path | IO[bytes]) -> Image.Image:
 def opened(file: str | Path | IO[bytes]) -> Iterator[Image.Image]:
     """Open an image file of `FORMATS` without reading its pixels. Every file from a user is opened here.
 
-    Raises:
-        InputError: the file does not exist or is not a complete image, also if the block discovers it.
+    Raise `InputError` if the file does not exist or is not a complete image, also if the block discovers it.
     """
     name = file if isinstance(file, str | Path) else getattr(file, "name", "photo")
     try:
@@ -74,10 +73,7 @@ def upright_srgb(image: Image.Image) -> Image.Image:
 
     The result is a new RGB image without EXIF data, ICC profile or other metadata; converting it again changes
     nothing. 16-bit samples are scaled to 8 bits. A damaged ICC profile is ignored; an sRGB profile changes no pixel.
-
-    Raises:
-        OSError: the pixels cannot be read.
-        ValueError: the samples have 32 bits, so their range is unknown.
+    Raise `OSError` if the pixels cannot be read, `ValueError` for samples of 32 bits, whose range is unknown.
     """
     image.load()  # also rotates a TIFF and removes its orientation
     turn, transform, alpha = orientation(image), _transform(image.info.get("icc_profile"), image.mode), None
@@ -128,10 +124,7 @@ def orientation(image: Image.Image) -> int:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the conversion from an ICC profile to sRGB.
-
-    None if there is no profile, or it is sRGB, damaged, or does not suit the mode.
-    """
+    """Return the conversion from an ICC profile to sRGB; None if it is missing, sRGB, damaged, or of other modes."""
     if profile is None:
         return None
     suited = ("CMYK",) if mode == "CMYK" else ("L", "RGB") if Image.getmodebase(mode) == "L" else ("RGB",)

@@ -1,4 +1,4 @@
-"""Folders of images from users: which files are read, and which are skipped."""
+"""Folders of images from users: which files are read, which are skipped; `InputError` if a folder cannot be read."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,11 +13,7 @@ MOST_NAMED = 5  # paths in a note
 
 
 def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
-    """Return the files of a folder with one of the extensions, and the skipped entries (see `sort_out`), sorted.
-
-    Raises:
-        InputError: the folder cannot be read.
-    """
+    """Return the files of a folder with one of the extensions, and the skipped entries (see `sort_out`), sorted."""
     try:
         return sort_out((folder / name for name in sorted(os.listdir(folder))), extensions)
     except OSError as error:
@@ -28,9 +24,6 @@ def images_below(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """Return the images below a folder, the skipped files (see `sort_out`), and the skipped links, all sorted.
 
     Links to folders are followed. A folder with several paths is read once, by the path with the fewest links.
-
-    Raises:
-        InputError: a folder cannot be read.
     """
     files, repeated, seen, starts = [], [], set(), [str(folder)]
     for start in starts:

@@ -104,9 +104,6 @@ def parse_arguments(
     """Parse any number of `--config_file FILE` and `KEY VALUE` pairs (`opts`), in any order.
 
     `add_options` adds the program's own options. Without `arguments`, the command line of this process is parsed.
-
-    Raises:
-        InputError: the command line is wrong.
     """
     parser = Parser(description)
     help = "YAML file with differences from configs/defaults.py; may be repeated, later files override earlier ones"
@@ -119,8 +116,7 @@ def parse_arguments(
 def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerator:
     """Return the accelerator of a config; on the CPU, fp16 falls back to no.
 
-    Raises:
-        InputError: the device, the installed packages or Accelerate's own configuration do not suit the config.
+    Raise `InputError` if the device, the installed packages or Accelerate's own configuration do not suit the config.
     """
     config = cfg.ACCELERATE
     for name in config.TRACKERS:
@@ -154,11 +150,7 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
-    """Run `work` in the main process and return its result in all processes.
-
-    Raises:
-        InputError: in every process, if `work` raises one, or an `OSError` such as a full disk.
-    """
+    """Run `work` in the main process; return its result, or raise its `InputError` or `OSError`, in all processes."""
     result_and_error: list = [None, None]
     if accelerator.is_main_process:
         try:

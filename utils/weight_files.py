@@ -30,9 +30,8 @@ WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
     """Read tensors by name from a safetensors or PyTorch file to the CPU, with the names of wrappers removed.
 
-    Raises:
-        InputError: the file is missing (the message names the `setting` that gave the path) or damaged, or contains
-            anything but dense floating-point tensors and the buffers in `COMPUTED`.
+    Raise `InputError` if the file is missing (the message names the `setting` that gave the path) or damaged, or
+    contains anything but dense floating-point tensors and the buffers in `COMPUTED`.
     """
     path = in_checkout(path)
     if not path.is_file():
@@ -51,11 +50,7 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
 
 
 def read_tensor_file(path: Path) -> Any:
-    """Read a safetensors or PyTorch file of any name to the CPU, without running code in it.
-
-    Raises:
-        InputError: it cannot be read; the message gives the reason if it is known.
-    """
+    """Read a safetensors or PyTorch file of any name to the CPU, without running code in it; else `InputError`."""
     check_weight_file(path)
     try:
         with open(path, "rb") as file:  # by its name, torch.load reads a file in another way

@@ -99,10 +99,8 @@ def published_tensors(model: CFLD) -> dict[str, Tensor]:
 def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
     """Return the config of a checkpoint: the given files, else its own, overridden by `changes` and then by `opts`.
 
-    The files or `opts` set MODEL.PRETRAINED_PATH to the checkpoint.
-
-    Raises:
-        InputError: as `load_config`, or MODEL.PRETRAINED_PATH is empty.
+    The files or `opts` set MODEL.PRETRAINED_PATH to the checkpoint. Raise `InputError` as `load_config`, or if it is
+    empty.
     """
     files, changes = read_config_files(config_file), read_config_files(changes)
     checkpoint = merge_config([*files, *changes], opts).MODEL.PRETRAINED_PATH
@@ -154,10 +152,8 @@ def check_checkpoint(folder: Path) -> None:
 def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
     """Load the model of a config from MODEL.PRETRAINED_PATH; return it and the contents of its `checkpoint.json`.
 
-    Logs a warning for frozen parts that differ from those of training.
-
-    Raises:
-        InputError: as `build_model` and `load_checkpoint`.
+    Log a warning for frozen parts that differ from those of training. Raise `InputError` as `build_model` and
+    `load_checkpoint`.
     """
     model = build_model(cfg)
     progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
@@ -179,12 +175,9 @@ def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
 
 
 def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
-    """Load a checkpoint folder in our or the published format into `model`.
+    """Load a checkpoint folder into `model`; return its `checkpoint.json`, empty for the published format.
 
-    Returns the contents of `checkpoint.json`, empty for the published format.
-
-    Raises:
-        InputError: there is no checkpoint, or it is damaged or does not match the model.
+    Raise `InputError` if there is no checkpoint, or it is damaged or does not match the model.
     """
     folder = in_checkout(folder)
     if published := published_files(folder):
