@@ -31,18 +31,15 @@ SETTINGS = {
         "PROJECT_NAME": Setting("CFLD", FOLDER_NAME),
         "RUN_NAME": Setting("baseline", FOLDER_NAME),
         "MIXED_PRECISION": Setting("fp16", one_of("no", "fp16", "bf16"), WEIGHTS),  # on the CPU, no replaces fp16
-        # TensorFloat-32 matrix products on GPUs that support them
-        "ALLOW_TF32": Setting(True, affects=ROUNDING),
+        "ALLOW_TF32": Setting(True, affects=ROUNDING),  # TensorFloat-32 matrix products on GPUs that support them
         "SEED": Setting(3407, between(0, 2**32 - 1), BOTH),  # seed of all random choices, for any number of processes
         "GRADIENT_ACCUMULATION_STEPS": Setting(1, above(0), ROUNDING),  # micro-batches per process and optimizer step
         "LOG_PERIOD": Setting(10, above(0)),  # optimizer steps between log lines
         "EVAL_PERIOD": Setting(5, above(0)),  # epochs between evaluations; a checkpoint is written at each
         # (ours) where scores and losses are logged besides the run folder
         "TRACKERS": Setting(["tensorboard"], any_of("tensorboard", "wandb")),
-        # (ours) keep the checkpoint with the best value of this score
-        "BEST_SCORE": Setting("SSIM", registered("evaluation.tables:COLUMNS")),
-        # (ours) optimizer steps between checkpoints within an epoch; 0 writes none
-        "CHECKPOINT_STEPS": Setting(0, at_least(0)),
+        "BEST_SCORE": Setting("SSIM", registered("evaluation.tables:COLUMNS")),  # (ours) keep the best checkpoint by it
+        "CHECKPOINT_STEPS": Setting(0, at_least(0)),  # (ours) steps between checkpoints within an epoch; 0: none
         "CHECKPOINT_MINUTES": Setting(30.0, at_least(0)),  # (ours) maximum minutes between checkpoints; 0 for no limit
         "KEEP_CHECKPOINTS": Setting(2, above(0)),  # (ours) number of latest checkpoints to keep besides the best
         # (ours) report a loss this many standard deviations above the mean; 0 disables it
@@ -52,8 +49,7 @@ SETTINGS = {
     },
     "MODEL": {
         "PRETRAINED_PATH": Setting("", affects=WEIGHTS),  # checkpoint folder, in our or the published format
-        # epochs already trained if PRETRAINED_PATH is a checkpoint without step count
-        "LAST_EPOCH": Setting(0, at_least(0), NOTHING),
+        "LAST_EPOCH": Setting(0, at_least(0), NOTHING),  # epochs trained, if PRETRAINED_PATH has no step count
         "RANDOM_WEIGHTS": False,  # (ours) build all parts from their JSON configs, for tests and benchmarks
         # (ours) parts excluded from training
         "FROZEN_PARTS": Setting(
@@ -67,14 +63,12 @@ SETTINGS = {
             "off", one_of("off", "default", "reduce-overhead", aliases=OFF | {"True": "default"}), ROUNDING
         ),
         "RECONSTRUCT_SOURCE": True,  # (ours) also train on the source image in its own pose
-        # probability that the learned prompt replaces the coarse prompt in training
-        "U_COND_PERCENT": Setting(0.2, between(0, 1)),
+        "U_COND_PERCENT": Setting(0.2, between(0, 1)),  # probability of the learned instead of the coarse prompt
         "U_COND_DOWN_BLOCK_GUIDANCE": False,  # ... and the pose is dropped with it
         "U_COND_UP_BLOCK_GUIDANCE": False,  # ... and the appearance is dropped with it
         "FIRST_STAGE_CONFIG": {
             "PRETRAINED_PATH": Setting("pretrained_models/vae", affects=IMAGES, frozen_part=True),
-            # (ours) folder of an AutoencoderTiny that decodes test samples
-            "SMALL_DECODER_PATH": Setting("", affects=IMAGES, frozen_part=True),
+            "SMALL_DECODER_PATH": Setting("", affects=IMAGES, frozen_part=True),  # (ours) AutoencoderTiny for samples
         },
         "UNET_CONFIG": {
             "PRETRAINED_PATH": Setting("pretrained_models/unet", affects=IMAGES, frozen_part=True),
@@ -149,25 +143,19 @@ SETTINGS = {
         "DECAY_RATE": Setting(0.1, at_least(0)),
         "OVERRIDE_LR": Setting(0.0, at_least(0)),  # > 0: learning rate after the warm-up, overrides the schedule
         "MAX_GRAD_NORM": Setting(0.0, at_least(0)),  # (ours) clip gradients to this norm; 0 disables it
-        # (ours) end training after this many consecutive non-finite steps
-        "MAX_BAD_STEPS": Setting(20, above(0), NOTHING),
-        # (ours) how many times training returns to the last checkpoint instead of ending
-        "ROLLBACKS": Setting(0, at_least(0), NOTHING),
+        "MAX_BAD_STEPS": Setting(20, above(0), NOTHING),  # (ours) consecutive non-finite steps that end training
+        "ROLLBACKS": Setting(0, at_least(0), NOTHING),  # (ours) returns to the last checkpoint instead of ending
         "ROLLBACK_LR_RATE": Setting(0.5, above(0, most=1)),  # (ours) multiplies the learning rate at each rollback
-        # (ours) sample from an exponential moving average of the weights; 0 disables it
-        "EMA_DECAY": Setting(0.0, between(0, 1)),
-        # (ours) end training after this many minutes; 0 trains all epochs
-        "MAX_MINUTES": Setting(0.0, at_least(0), NOTHING),
+        "EMA_DECAY": Setting(0.0, between(0, 1)),  # (ours) sample from a moving average of the weights; 0: off
+        "MAX_MINUTES": Setting(0.0, at_least(0), NOTHING),  # (ours) end training after these minutes; 0: no limit
     },
     "INPUT": {
         "ROOT_DIR": "./fashion",
         "DATASET": Setting("fashion", registered("datasets.layouts:LAYOUTS")),  # (ours) layout of the files in ROOT_DIR
         "FRAME": Setting([256, 176], SIZE),  # (ours) size that the keypoints refer to, if DATASET is custom
-        # pairs per optimizer step, over all processes and accumulation steps
-        "BATCH_SIZE": Setting(224, above(0), WEIGHTS),
+        "BATCH_SIZE": Setting(224, above(0), WEIGHTS),  # pairs per optimizer step, over all processes
         "NUM_WORKERS": Setting(8, at_least(0), NOTHING),  # data loader processes of each training process
-        # (ours) inputs computed once for all epochs, see docs/performance.md
-        "CACHE": Setting("off", one_of("off", "photos", "latents"), ROUNDING),
+        "CACHE": Setting("off", one_of("off", "photos", "latents"), ROUNDING),  # (ours) see docs/performance.md
         "CACHE_DIR": Setting("outputs/cache", affects=NOTHING),  # (ours) folder of the caches
         "GT": {
             "IMG_SIZE": Setting([512, 512], SIZE),  # size of the images that the VAE encodes and decodes
@@ -194,8 +182,7 @@ SETTINGS = {
         "OVERWRITE": Setting(False, affects=NOTHING),  # (ours) overwrite images in the output folder
         # (ours) network weights of FID and LPIPS
         "METRICS_PATH": Setting("pretrained_models/metrics", affects=NOTHING),
-        # > 0: start from the DDIM inversion of the source image instead of noise
-        "DDIM_INVERSION_STEPS": Setting(0, at_least(0)),
+        "DDIM_INVERSION_STEPS": Setting(0, at_least(0)),  # > 0: start from the DDIM inversion of the source image
         "DDIM_INVERSION_DOWN_BLOCK_GUIDANCE": False,  # invert with the pose of the source image
         "DDIM_INVERSION_UP_BLOCK_GUIDANCE": False,  # invert with the appearance of the source image
         "DDIM_INVERSION_UNCONDITIONAL": True,  # invert with the learned prompt, else with the coarse prompt
@@ -209,14 +196,8 @@ SETTINGS = {
         **GUIDANCE,
     },
 }
-AFFECTED_BY_GROUP = {  # unless a setting overrides it
-    "ACCELERATE": NOTHING,
-    "MODEL": BOTH,
-    "OPTIMIZER": WEIGHTS,
-    "INPUT": BOTH,
-    "TEST": IMAGES,
-    "DISTILL": WEIGHTS,
-}
+# unless a setting overrides it
+AFFECTED_BY_GROUP = dict(ACCELERATE=NOTHING, MODEL=BOTH, OPTIMIZER=WEIGHTS, INPUT=BOTH, TEST=IMAGES, DISTILL=WEIGHTS)
 
 
 def flattened(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

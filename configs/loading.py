@@ -5,6 +5,7 @@ import sys
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -95,14 +96,6 @@ def _read(path: Path) -> ConfigFile:
     return ConfigFile(str(path), settings)
 
 
-def _parse(text: str):
-    """Parse a command-line value: as a Python literal if possible, else as text."""
-    try:
-        return literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-
-
 def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
     """Set a dotted key, unless it is `RETIRED`; `parse` reads a value that is not text as a Python literal."""
     if key in RETIRED:
@@ -115,7 +108,8 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
         hint = f"; did you mean {close[0]}?" if close else "; configs/defaults.py lists every setting"
         raise InputError(f"{where}: unknown setting {key!r}{hint}")
     if parse and not isinstance(setting.default, str):
-        value = _parse(value)
+        with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            value = literal_eval(value)
     value = _coerce(value, setting, f"{where}: {key}")
     group, _, name = key.rpartition(".")
     value_at(cfg, group)[name] = os.path.expanduser(value) if name.endswith(PATHS) else value

@@ -4,34 +4,24 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from diffusers import (
-    DDIMInverseScheduler,
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    LCMScheduler,
-    PNDMScheduler,
-    SchedulerMixin,
-    UniPCMultistepScheduler,
-)
+import diffusers
 
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 
 SCHEDULERS = {
-    "ddpm": DDPMScheduler,
-    "ddim": DDIMScheduler,
-    "euler": EulerDiscreteScheduler,
-    "pndm": PNDMScheduler,
-    "unipc": UniPCMultistepScheduler,
-    "dpmsolver++": DPMSolverMultistepScheduler,
-    "lcm": LCMScheduler,
+    "ddpm": diffusers.DDPMScheduler,
+    "ddim": diffusers.DDIMScheduler,
+    "euler": diffusers.EulerDiscreteScheduler,
+    "pndm": diffusers.PNDMScheduler,
+    "unipc": diffusers.UniPCMultistepScheduler,
+    "dpmsolver++": diffusers.DPMSolverMultistepScheduler,
+    "lcm": diffusers.LCMScheduler,
 }
-INVERSE = {"ddim_inverse": DDIMInverseScheduler}  # for DDIM inversion, not for sampling
+INVERSE = {"ddim_inverse": diffusers.DDIMInverseScheduler}  # for DDIM inversion, not for sampling
 
 
-def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
+def load_scheduler(name: str, folder: str, **settings: Any) -> diffusers.SchedulerMixin:
     """Build the scheduler `name` from `folder`/scheduler_config.json, overridden by the `settings` that it supports.
 
     Raise `InputError` if the file is missing or damaged, or the name is unknown.
@@ -46,7 +36,7 @@ def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
         raise InputError(f"{path}: cannot be used for the scheduler {name}: {reason_of(error)}") from error
 
 
-def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
+def scheduler_like(name: str, settings: Mapping[str, Any]) -> diffusers.SchedulerMixin:
     """Build the scheduler `name` with the settings of another one; raise `InputError` if the name is unknown."""
     scheduler = (SCHEDULERS | INVERSE).get(name)
     if scheduler is None:
@@ -55,6 +45,6 @@ def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
     return scheduler.from_config({key: value for key, value in settings.items() if key in parameters})
 
 
-def most_steps(scheduler: SchedulerMixin) -> int:
+def most_steps(scheduler: diffusers.SchedulerMixin) -> int:
     """Return the maximum number of denoising steps; `lcm` is limited to the timesteps of its distillation."""
     return scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)

@@ -12,8 +12,7 @@ from configs.rules import Affects
 from models.checkpoints import WEIGHTS, published_files
 from models.pretrained_parts import part_digests
 from utils.errors import InputError
-from utils.files import PARTIAL, in_checkout, read_record, write_text
-from utils.folders import lock_folder
+from utils.files import PARTIAL, in_checkout, lock_folder, read_record, write_text
 
 RECORD = "made_with.json"
 

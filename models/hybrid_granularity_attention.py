@@ -48,16 +48,11 @@ class AppearanceBranch(nn.Module):
 
     def __init__(self, spec: BranchSpec, depth: int):
         super().__init__()
-        self.conv_in = nn.Conv2d(spec.in_dim, spec.embed_dim, spec.kernel_size, spec.stride, spec.padding)
-        self.blocks = nn.Sequential(
-            *(
-                BasicTransformerBlock(
-                    spec.embed_dim, spec.heads, spec.embed_dim // spec.heads, double_self_attention=True
-                )
-                for _ in range(depth)
-            )
-        )
-        self.conv_out = nn.Conv2d(spec.embed_dim, spec.out_dim, kernel_size=1)
+        dim, heads = spec.embed_dim, spec.heads
+        blocks = (BasicTransformerBlock(dim, heads, dim // heads, double_self_attention=True) for _ in range(depth))
+        self.conv_in = nn.Conv2d(spec.in_dim, dim, spec.kernel_size, spec.stride, spec.padding)
+        self.blocks = nn.Sequential(*blocks)
+        self.conv_out = nn.Conv2d(dim, spec.out_dim, kernel_size=1)
         for conv in (self.conv_in, self.conv_out):
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)

@@ -41,8 +41,12 @@ def load_part(cls, folder: str, random_weights: bool):
     """
     path = in_checkout(folder)
     settings = read_record(path / "config.json", advice=f"expected the config of {cls.__name__}")
-    with nullcontext() if random_weights else init_empty_weights(include_buffers=False):
-        model = _build(cls, settings, path)
+    try:
+        with quiet_libraries(), nullcontext() if random_weights else init_empty_weights(include_buffers=False):
+            is_transformers = getattr(cls, "config_class", None) is not None
+            model = cls(cls.config_class.from_dict(settings)) if is_transformers else cls.from_config(settings)
+    except Exception as error:  # invalid values raise many types
+        raise InputError(f"{path}/config.json: cannot be used for {cls.__name__}: {reason_of(error)}") from error
     if random_weights:
         return model
     file = _weight_file(path)
@@ -98,16 +102,6 @@ def quiet_libraries() -> Iterator[None]:
 
 def _weight_file(folder: Path) -> Path | None:
     return next((folder / name for name in WEIGHT_NAMES if (folder / name).is_file()), None)
-
-
-def _build(cls, settings: dict, path: Path):
-    try:
-        if getattr(cls, "config_class", None) is not None:
-            return cls(cls.config_class.from_dict(settings))
-        with quiet_libraries():
-            return cls.from_config(settings)
-    except Exception as error:  # invalid values raise many types
-        raise InputError(f"{path}/config.json: cannot be used for {cls.__name__}: {reason_of(error)}") from error
 
 
 def _renamed(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -85,22 +85,15 @@ def _pass_own_biases(prefix: str | None, transformer: Transformer2DModel, args: 
 def predict_noise(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
     """Run the U-Net on latents (B, C, h, w) at timesteps (B,) or (); return its prediction (B, C, h, w)."""
     sites = conditions.by_site()
+    blocks = geometry(unet.config).down_blocks
+    # diffusers expects a residual for each down block up to the last one with cross-attention
+    residuals: list[Tensor | float] = [0.0] * (max(blocks) + 1)
+    for index, block in enumerate(blocks):
+        residuals[block] = sites.pop(down_site(index), 0.0)
     return unet(
         latents.to(unet.dtype),
         timesteps,
         encoder_hidden_states=sites.pop(PROMPT_SITE),
-        down_intrablock_additional_residuals=_residuals(unet, sites),
+        down_intrablock_additional_residuals=residuals,
         cross_attention_kwargs={"biases": sites},
     ).sample
-
-
-def _residuals(unet: UNet2DConditionModel, sites: dict[str, Tensor]) -> list[Tensor | float]:
-    """Remove the residuals from `sites` and return one per down block up to the last one with cross-attention.
-
-    diffusers also expects residuals for blocks without cross-attention; these get zero.
-    """
-    blocks = geometry(unet.config).down_blocks
-    residuals: list[Tensor | float] = [0.0] * (max(blocks) + 1)
-    for index, block in enumerate(blocks):
-        residuals[block] = sites.pop(down_site(index), 0.0)
-    return residuals

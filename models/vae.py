@@ -33,13 +33,9 @@ def downscale_factor(vae: Decoder) -> int:
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def encode_image(vae: AutoencoderKL, image: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Encode images (B, 3, H, W) in [-1, 1] to latents (B, 4, H/8, W/8), scaled to about unit variance.
-
-    With standard normal noise (B, 4, H/8, W/8), they are a sample of the posterior, else its mean.
-    """
-    moments = posterior(vae, image)
-    return moments[:, 0] * vae.config.scaling_factor if noise is None else sample_posterior(vae, moments, noise)
+def encode_image(vae: AutoencoderKL, image: Tensor) -> Tensor:
+    """Encode images (B, 3, H, W) in [-1, 1] to the mean latents (B, 4, H/8, W/8), scaled to about unit variance."""
+    return posterior(vae, image)[:, 0] * vae.config.scaling_factor
 
 
 def posterior(vae: AutoencoderKL, image: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
-"""Atomic writes, writable folders, text and JSON files, digests, and the natural order of paths."""
+"""Files and folders: atomic writes, locks, text and JSON files, digests, and the natural order of paths."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,9 +18,13 @@ from types import MappingProxyType, UnionType
 from typing import Any, TypeVar, get_args, get_origin
 from uuid import uuid4
 
+from safetensors import SafetensorError
+
 from utils.errors import InputError, reason_of
 
 PARTIAL = ".partial"  # suffix of a file or folder that is being written
+REPLACED = ".replaced"  # suffix of a folder that is being replaced
+LOCK = ".lock"
 CHECKOUT = Path(__file__).parents[1]
 ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with arbitrary names
 T = TypeVar("T")
@@ -75,6 +82,61 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush the content of a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock_folder(folder: Path) -> None:
+    """Lock a folder against other programs until this process ends.
+
+    Raise `InputError` if another process holds the lock. Child processes do not hold it. On a file system without
+    locks, the folder stays unlocked.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # stays open: closing it releases the lock
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return
+        holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+        raise InputError(
+            f"{folder}: {holder} is writing to this folder; wait until it ends, or choose another ACCELERATE.RUN_NAME"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+
+
+@contextmanager
+def new_folder(folder: Path, advice: str = "make room, or choose another place") -> Iterator[Path]:
+    """Yield a temporary sibling folder, which replaces `folder` once its content is on disk.
+
+    If the block fails, the sibling is removed and `folder` is unchanged. If `folder` cannot be written, raise
+    `InputError`, which ends with `advice`.
+    """
+    partial, replaced = (folder.with_name(folder.name + end) for end in (PARTIAL, REPLACED))
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for path in (*partial.rglob("*"), partial):
+            sync(path)
+        if folder.is_dir():
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.rename(replaced)
+        partial.rename(folder)
+        sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder}: cannot be written ({reason_of(error)}); {advice}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -146,15 +208,6 @@ def fits(value: Any, form: Any) -> bool:
 def by_numbers(path: Path) -> list[tuple[str, int, str]]:
     """Sort key for the natural order of paths, ignoring case: epochs_999 before epochs_1000."""
     return [(word, int(number or 0), number) for word, number in re.findall(r"(\D*)(\d*)", str(path).lower())]
-
-
-def sync(path: Path) -> None:
-    """Flush the content of a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:

@@ -78,23 +78,14 @@ def check_weight_file(path: Path) -> None:
         raise InputError(f"{path}: {problem}")
 
 
-def without_wrappers(name: str) -> str:
-    """Remove the name parts of wrappers from the name of a tensor."""
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
-
-
 def _weights_of(content: dict, path: Path) -> dict[str, Tensor]:
     for name, value in content.items():
-        if not isinstance(name, str) or not _is_weight(value) and not COMPUTED.search(name):
-            is_tensor = isinstance(value, Tensor)
+        is_tensor = isinstance(value, Tensor)
+        is_weight = is_tensor and value.layout is torch.strided and not value.is_meta and value.is_floating_point()
+        if not isinstance(name, str) or not is_weight and not COMPUTED.search(name):
             found = f"{value.dtype}, {value.layout}, {value.device}" if is_tensor else type(value).__name__
             raise InputError(f"{path}: expected dense floating-point tensors by name, found {name!r}: {found}")
-    return {without_wrappers(name): value for name, value in content.items()}
-
-
-def _is_weight(value: object) -> bool:
-    dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
-    return dense and value.is_floating_point()
+    return {".".join(part for part in name.split(".") if part not in WRAPPERS): x for name, x in content.items()}
 
 
 def _is_safetensors(start: bytes) -> bool:

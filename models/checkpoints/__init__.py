@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
-from operator import add
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -33,9 +32,7 @@ from ..pretrained_parts import part_digests
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
-
 LOGGER = logging.getLogger("cfld")
-
 # our name -> published name, the first match applies; the U-Net has its own file
 RENAMES = [
     (r"^unet\.", "model."),
@@ -78,14 +75,15 @@ def published_names(model: CFLD) -> dict[str, str]:
         own = [name for name, _ in module.named_parameters(prefix, recurse=False)]
         own += [name for name, _ in module.named_buffers(prefix, recurse=False) if STORED_BUFFERS.search(name)]
         names |= {published_name(name, model): name for name in own if not name.startswith("vae.")}
-    first: dict[tuple[str, ...], int] = {}  # first position of each part by its whole path
-    paths = {name: list(accumulate(((part,) for part in name.split(".")), add)) for name in names}
-    for path in chain.from_iterable(paths.values()):
-        first.setdefault(path, len(first))
+    paths = {name: list(accumulate(name.split("."), "{}.{}".format)) for name in names}  # of all enclosing modules
+    first: dict[str, int] = {}  # position of each module, that of its first tensor
+    for position, path in enumerate(chain.from_iterable(paths.values())):
+        first.setdefault(path, position)
 
     def place(name: str) -> tuple[bool, list]:
-        in_unet = name.startswith("model.")
-        return in_unet, [] if in_unet else [(path[-1] in LATER_PARTS, first[path]) for path in paths[name]]
+        if name.startswith("model."):
+            return True, []
+        return False, [(path.rpartition(".")[2] in LATER_PARTS, first[path]) for path in paths[name]]
 
     return {name: names[name] for name in sorted(names, key=place)}
 
