@@ -18,8 +18,7 @@ from datasets.pair_lists import SPLITS, listed_path, pairs_within, read_annotati
 from datasets.preparation import Job, check_workers, place_all, refuse_missing
 from utils.errors import InputError
 from utils.files import check_writable
-from utils.image_files import IMAGE_EXTENSIONS, Size, image_size, open_image
-from utils.image_folders import few, images_below, say_left_out
+from utils.image_files import IMAGE_EXTENSIONS, Size, few, image_size, images_below, open_image, say_left_out
 
 LAYOUT = LAYOUTS["custom"]
 ESTIMATE = Path("estimate")  # --keypoints: estimate them from the photos

@@ -19,8 +19,7 @@ from datasets.keypoints import FRAME
 from datasets.pair_lists import SPLITS, PairList, read_pair_list
 from utils.errors import InputError
 from utils.files import in_checkout
-from utils.image_files import Size
-from utils.image_folders import images_in, say_left_out
+from utils.image_files import Size, images_in, say_left_out
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import SPLITS, Annotations, read_annotations, read_pairs, write_pairs
 from datasets.preparation import place_benchmark, raw_folders
 from utils.errors import InputError
-from utils.image_files import IMAGE_EXTENSIONS
-from utils.image_folders import images_in
+from utils.image_files import IMAGE_EXTENSIONS, images_in
 
 LAYOUT = LAYOUTS["market"]
 

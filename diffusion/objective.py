@@ -62,10 +62,7 @@ def denoising_loss(
     alphas_cumprod: Tensor,
     settings: TrainingSettings,
 ) -> Tensor:
-    """Return the mean squared error of the prediction (Eq. 1), see `diffuse`.
-
-    `denoise` predicts (B, C, h, w) from latents (B, C, h, w) and timesteps (B,).
-    """
+    """Return the mean squared error (Eq. 1) of the prediction (B, C, h, w) by `denoise`, see `diffuse`."""
     noisy, target = diffuse(latents, noise, timesteps, alphas_cumprod, settings.prediction_type)
     return F.mse_loss(denoise(noisy, timesteps).float(), target.float())
 

@@ -22,10 +22,7 @@ INVERSE = {"ddim_inverse": diffusers.DDIMInverseScheduler}  # for DDIM inversion
 
 
 def load_scheduler(name: str, folder: str, **settings: Any) -> diffusers.SchedulerMixin:
-    """Build the scheduler `name` from `folder`/scheduler_config.json, overridden by the `settings` that it supports.
-
-    Raise `InputError` if the file is missing or damaged, or the name is unknown.
-    """
+    """Build a scheduler from `folder`/scheduler_config.json and overriding `settings`; else raise `InputError`."""
     path = in_checkout(folder) / "scheduler_config.json"
     record = read_record(path, advice="check MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH")
     try:

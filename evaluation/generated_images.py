@@ -15,8 +15,7 @@ from tqdm.contrib.concurrent import thread_map
 from datasets import Pair
 from datasets.pair_lists import person_keypoints
 from utils.errors import InputError
-from utils.image_files import IMAGE_EXTENSIONS, Size, open_image
-from utils.image_folders import images_below
+from utils.image_files import IMAGE_EXTENSIONS, Size, images_below, open_image
 from utils.image_tensors import resize_to_bytes, resize_to_tensor
 
 from .protocols import Protocol

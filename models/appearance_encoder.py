@@ -17,7 +17,6 @@ class AppearanceEncoder(nn.Module):
     Args:
         image_size: (height, width) of the image, multiples of 32.
         embed_dim: channels C of the first stage.
-        depths, num_heads: blocks and heads of the four stages.
         drop_path_rate: stochastic depth rate of the last block; it grows linearly.
         masked: learn an embedding that replaces masked patches.
         pooled: also return the pooled, normalized vector of the last map (`LAST_NORM`).

@@ -184,37 +184,29 @@ def _size_problems(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL)
     down = list(blocks.down_blocks.values())
     widths = [level.width for level in down]
     if widths != pose.CHANNELS:
-        yield (
-            f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, expected the widths of the U-Net's "
-            f"cross-attention down blocks, {widths}"
-        )
+        yield f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, the U-Net's down blocks have widths {widths}"
     factor, halvings = downscale_factor(vae), max(level.depth for level in down)
-    if any(side % (factor * 2**halvings) for side in size):
-        yield (
-            f"INPUT.GT.IMG_SIZE is {size}, expected multiples of {factor * 2**halvings} "
-            f"(VAE stride {factor} and {halvings} halvings to the U-Net's last level with attention)"
-        )
+    stride = factor * 2**halvings
+    if any(side % stride for side in size):
+        reason = f"VAE stride {factor} and {halvings} halvings to the U-Net's last level with attention"
+        yield f"INPUT.GT.IMG_SIZE is {size}, expected multiples of {stride} ({reason})"
     latent = [side // factor for side in size]
     first = [side // 2 ** down[0].depth for side in latent]
     residual = [side // pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE]
     if first != residual:
-        yield (
-            f"INPUT.POSE.IMG_SIZE {cfg.INPUT.POSE.IMG_SIZE} / {pose.DOWNSCALE_FACTOR} gives residuals of {residual}, "
-            f"the U-Net's first cross-attention block has {first} for INPUT.GT.IMG_SIZE {size}"
-        )
+        where = f"INPUT.POSE.IMG_SIZE {cfg.INPUT.POSE.IMG_SIZE} / {pose.DOWNSCALE_FACTOR} gives residuals of {residual}"
+        yield f"{where}, the U-Net's first cross-attention block has {first} for INPUT.GT.IMG_SIZE {size}"
     site = _site(cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG)
     for spec in _branches(cfg):
         cells = spec.cells(cfg.INPUT.COND.IMG_SIZE)
         level = blocks.up_attentions[spec.block]
         queries = [side // 2**level.depth for side in latent]
         width = prompt.CTX_DIM if site.endswith("c") else level.width
-        reads_queries = site.startswith("self") or site.endswith("q")
         # biases of queries match the latent grid, biases of the prompt's keys and values only its number of tokens
-        fits = cells == queries if reads_queries else math.prod(cells) == prompt.N_CTX
+        on_grid = site.startswith("self") or site.endswith("q")
+        fits = cells == queries if on_grid else math.prod(cells) == prompt.N_CTX
         if not fits or spec.out_dim != width:
-            expected = f"{queries[0]} x {queries[1]}" if reads_queries else prompt.N_CTX
-            yield (
-                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: the branch of block {spec.block} gives {cells[0]} x {cells[1]} "
-                f"tokens of {spec.out_dim}, its {site} expects {expected} of {width}; check CONVIN_*, CTX_DIMS, "
-                "INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
-            )
+            found = f"the branch of block {spec.block} gives {cells[0]} x {cells[1]} tokens of {spec.out_dim}"
+            expected = f"{queries[0]} x {queries[1]}" if on_grid else prompt.N_CTX
+            check = "check CONVIN_*, CTX_DIMS, INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
+            yield f"MODEL.APPEARANCE_GUIDANCE_CONFIG: {found}, its {site} expects {expected} of {width}; {check}"

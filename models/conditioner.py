@@ -31,10 +31,7 @@ class Conditioner(nn.Module):
     """Encodes source images and pose maps to conditions.
 
     Args:
-        appearance_encoder: maps an image to feature maps; None if the prompt decoder reads the image itself (CLIP).
-        prompt_decoder: maps features, or the image, to the coarse prompt.
-        hybrid_granularity_adapter: maps feature maps to attention biases.
-        pose_adapter: maps a pose map to down-block residuals.
+        appearance_encoder: None if the prompt decoder reads the image itself (CLIP).
         prompt_shape: (N, D).
         pose_query: the last pose residual provides the decoder's queries instead of entering the U-Net.
     """

@@ -26,10 +26,7 @@ class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, folder: str, **options: Any) -> "PretrainedConditioner":
-        """Load like any model of diffusers, but not via the meta device, which loses timm's attention masks.
-
-        Raise `InputError` if the weights do not match the settings.
-        """
+        """Load like any model of diffusers, but not via the meta device, which loses timm's attention masks."""
         options |= {"low_cpu_mem_usage": False, "output_loading_info": True}
         conditioner, info = super().from_pretrained(folder, **options)
         if wrong := sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]):

@@ -31,6 +31,7 @@ OLDER_NAMES = (  # names of older releases: the VAE's attention in diffusers, CL
     (r"(attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
     (r"^vision_model\.", ""),
 )
+FETCH = "fetch the weights with `bash scripts/download_pretrained.sh`"
 FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.frozen_part]
 
 
@@ -51,20 +52,16 @@ def load_part(cls, folder: str, random_weights: bool):
         return model
     file = _weight_file(path)
     if file is None:
-        raise InputError(
-            f"{path}: no weights ({WEIGHT_NAMES[0]}, ...) for {cls.__name__}; fetch them with "
-            "`bash scripts/download_pretrained.sh`, or set MODEL.RANDOM_WEIGHTS True for a test"
-        )
+        advice = f"{FETCH}, or set MODEL.RANDOM_WEIGHTS True for a test"
+        raise InputError(f"{path}: no weights ({WEIGHT_NAMES[0]}, ...) for {cls.__name__}; {advice}")
     weights = _renamed(read_weights(file), model)
     try:
         missing = model.load_state_dict(weights, strict=False, assign=True).missing_keys
     except RuntimeError as error:  # other shapes
         raise InputError(f"{file}: cannot be read as {cls.__name__}: {reason_of(error)}") from None
     if missing:
-        raise InputError(
-            f"{file}: an incomplete {cls.__name__}: {len(missing)} tensors of config.json are missing "
-            f"({', '.join(sorted(missing)[:3])}); fetch it with `bash scripts/download_pretrained.sh`"
-        )
+        found = f"{len(missing)} tensors of config.json are missing ({', '.join(sorted(missing)[:3])})"
+        raise InputError(f"{file}: an incomplete {cls.__name__}: {found}; {FETCH}")
     return model.float().eval()
 
 

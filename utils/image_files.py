@@ -1,13 +1,14 @@
-"""Image files: the supported formats, and reading any of them as upright sRGB pixels."""
+"""Image files: the supported formats, reading any of them as upright sRGB pixels, and folders of them."""
 
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 from itertools import chain, product
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps
@@ -34,6 +35,8 @@ BACKGROUND = (255, 255, 255)  # behind transparent pixels
 MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # ICC color space: Pillow mode
 TOLERANCE = 2  # of 255: a profile that changes no color by more than this is treated as sRGB
 CUBE = Image.frombytes("RGB", (64, 64), bytes(chain(*product(range(0, 256, 17), repeat=3))))
+COMPANIONS = (".csv", ".json", ".txt", ".db", ".ini")  # lists, keypoints, scores, and files that Windows adds
+MOST_NAMED = 5  # paths in a note
 
 
 def image_format(path: Path) -> str:
@@ -137,3 +140,53 @@ def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
     except Exception:  # littleCMS raises several types on damaged profiles
         return None
     return transform if space in suited and max(most for _, most in changes) > TOLERANCE else None
+
+
+def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
+    """Return the files of a folder with one of the extensions, and the skipped entries (see `sort_out`), sorted."""
+    try:
+        return sort_out((folder / name for name in sorted(os.listdir(folder))), extensions)
+    except OSError as error:
+        _refuse(error)
+
+
+def images_below(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return the images below a folder, the skipped files (see `sort_out`), and the skipped links, all sorted.
+
+    Links to folders are followed. A folder with several paths is read once, by the path with the fewest links.
+    """
+    files, repeated, seen, starts = [], [], set(), [str(folder)]
+    for start in starts:
+        for path, folders, names in os.walk(start, onerror=_refuse):
+            place = os.path.realpath(path)
+            if place in seen:
+                repeated.append(Path(path))
+                folders.clear()
+                continue
+            seen.add(place)
+            files += [Path(path, name) for name in names]
+            starts += sorted(link for name in folders if os.path.islink(link := os.path.join(path, name)))
+    return *sort_out(sorted(files)), sorted(repeated)
+
+
+def sort_out(files: Iterable[Path], extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
+    """Split files into those with one of the extensions and the others, without hidden files and `COMPANIONS`."""
+    visible = [file for file in files if not file.name.startswith(".")]
+    wanted = [file for file in visible if file.suffix.lower() in extensions]
+    return wanted, [file for file in visible if file.suffix.lower() not in (*extensions, *COMPANIONS)]
+
+
+def say_left_out(folder: Path, left_out: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Report the skipped entries of a folder, if any."""
+    if left_out:
+        say(f"note: {folder}: {len(left_out)} skipped ({few(left_out, folder)}), expected {', '.join(FORMATS)}")
+
+
+def few(paths: Sequence[Path], folder: Path) -> str:
+    """Join the first `MOST_NAMED` paths, relative to a folder."""
+    names = [path.relative_to(folder).as_posix() for path in paths[:MOST_NAMED]]
+    return ", ".join(names) + (", ..." if len(paths) > MOST_NAMED else "")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None

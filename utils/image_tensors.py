@@ -1,7 +1,5 @@
 """Images as tensors: resizing and value ranges."""
 
-from collections.abc import Sequence
-
 import torch
 from PIL import Image
 from torch import Tensor
@@ -41,7 +39,7 @@ def quantise(images: Tensor) -> Tensor:
 
 
 def bytes_at_size(
-    images: Tensor, size: Sequence[int], filter: InterpolationMode = InterpolationMode.BICUBIC, antialias: bool = True
+    images: Tensor, size: Size, filter: InterpolationMode = InterpolationMode.BICUBIC, antialias: bool = True
 ) -> Tensor:
     """Resize images (B, 3, h, w) in [0, 1] to (B, 3, *size) uint8 on the CPU, quantized by `quantise`."""
     resized = F.resize(images.float(), list(size), filter, antialias=antialias)

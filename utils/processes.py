@@ -114,10 +114,7 @@ def parse_arguments(
 
 
 def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerator:
-    """Return the accelerator of a config; on the CPU, fp16 falls back to no.
-
-    Raise `InputError` if the device, the installed packages or Accelerate's own configuration do not suit the config.
-    """
+    """Return the accelerator of a config (on the CPU, fp16 falls back to no), or raise `InputError` why it has none."""
     config = cfg.ACCELERATE
     for name in config.TRACKERS:
         if not TRACKERS[name]():
@@ -156,7 +153,7 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
         try:
             result_and_error[0] = work()
         except (InputError, OSError) as error:
-            result_and_error[1] = str((isinstance(error, OSError) and file_error(error)) or error)
+            result_and_error[1] = str(file_error(error) or error)
     broadcast_object_list(result_and_error)
     if result_and_error[1]:
         raise InputError(result_and_error[1])

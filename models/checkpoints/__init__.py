@@ -21,7 +21,7 @@ from configs import load_config
 from configs.defaults import value_at
 from configs.loading import ConfigFiles, merge_config, read_config_files
 from utils.errors import InputError
-from utils.files import check_files, file_records, in_checkout
+from utils.files import check_files, file_records, in_checkout, parse_record
 from utils.sharding import sharded_like
 from utils.weight_files import COMPUTED, read_weights
 
@@ -31,6 +31,7 @@ from ..perception_refined_decoder import LinearPrompt
 from ..pretrained_parts import part_digests
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
+PROGRESS_FORM = {"files": dict | None, "parts": dict | None}
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
 LOGGER = logging.getLogger("cfld")
 # our name -> published name, the first match applies; the U-Net has its own file
@@ -144,7 +145,7 @@ def check_checkpoint(folder: Path) -> None:
     """Raise `InputError` if a checkpoint in our format does not exist, is incomplete or damaged."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    check_files(folder, read_progress(folder).get("files", {}))
+    check_files(folder, read_progress(folder).get("files") or {})
 
 
 def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
@@ -162,7 +163,7 @@ def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
 
 def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
     """Return a line for each frozen part whose files differ from those in `progress` of a checkpoint."""
-    before = progress.get("parts", {})
+    before = progress.get("parts") or {}
     now = part_digests(cfg) if before else {}
     return [
         f"{setting} {value_at(cfg, setting)}: the files differ from those the checkpoint was trained with; "
@@ -185,7 +186,8 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     if (folder / WEIGHTS).is_file():
         weights = read_weights(folder / WEIGHTS)
         progress = read_progress(folder)
-        check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
+        files = progress.get("files") or {}
+        check_files(folder, {name: record for name, record in files.items() if name == WEIGHTS})
         optional = {name for name in model.inherited if name.startswith("unet.")}  # also in the U-Net's own file
         _load(model, weights, (trained_parameters(model).keys() | model.inherited.keys()) - optional, folder)
         model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())
@@ -210,12 +212,9 @@ def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str |
 def read_progress(folder: Path) -> dict:
     """Read the `checkpoint.json` of a checkpoint; raise `InputError` if it is missing or malformed."""
     try:
-        facts = json.loads((folder / PROGRESS).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_record((folder / PROGRESS).read_bytes(), PROGRESS_FORM)
+    except (OSError, ValueError) as error:
         raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
-    if not isinstance(facts, dict) or not all(isinstance(facts.get(key, {}), dict) for key in ("files", "parts")):
-        raise InputError(f"{folder / PROGRESS}: malformed; the checkpoint is damaged")
-    return facts
 
 
 def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:

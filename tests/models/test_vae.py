@@ -15,6 +15,7 @@ from models.vae import (
     encode_image,
     load_small_decoder,
     load_vae,
+    posterior,
     sample_posterior,
 )
 from tests.tiny import PARTS

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import InputError
-from utils.image_folders import images_below, images_in, say_left_out
+from utils.image_files import images_below, images_in, say_left_out
 
 
 def touch(folder: Path, *names: str) -> Path:
