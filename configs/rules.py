@@ -8,17 +8,12 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """The values that a setting accepts: a test, their description, and more.
-
-    Attributes:
-        element: type of the elements of a list whose default is empty.
-        aliases: values by alternative spelling.
-    """
+    """The values that a setting accepts: a test and their description."""
 
     holds: Callable[[Any], bool]
     expected: Callable[[], str]
-    element: type | None = None
-    aliases: dict[str, str] = {}
+    element: type | None = None  # type of the elements of a list whose default is empty
+    aliases: dict[str, str] = {}  # values by alternative spelling
 
 
 def _rule(expected: str, holds: Callable[[Any], bool], **more: Any) -> Rule:

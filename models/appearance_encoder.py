@@ -55,9 +55,7 @@ class AppearanceEncoder(nn.Module):
             image: (B, 3, H, W) in [-1, 1].
             mask: (B, H/p, W/p) bool, True for masked patches of p pixels; p is a multiple of 4.
         """
-        x = self.swin.patch_embed(image)  # (B, H/4, W/4, C)
-        if self.masked_embed is not None:
-            x = self._hide(x, mask)
+        x = self._hide(self.swin.patch_embed(image), mask)  # (B, H/4, W/4, C)
         maps = []
         for stage in self.swin.layers:
             x = stage(x)
@@ -66,6 +64,8 @@ class AppearanceEncoder(nn.Module):
         return maps, pooled
 
     def _hide(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.masked_embed is None:
+            return x
         if mask is None:  # DDP requires every parameter in the graph
             return x + 0.0 * self.masked_embed.to(x.dtype)
         factors = x.shape[1] // mask.shape[1], x.shape[2] // mask.shape[2]

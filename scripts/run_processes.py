@@ -4,9 +4,9 @@
     python scripts/run_processes.py accelerate --config_file configs/accelerate/fsdp.yaml --num_processes 2 \
         pose_transfer_train.py [KEY VALUE ...]
 
-The processes print their own errors. The launcher reports a process that was killed, and its own failures (exit status
-1). Otherwise the exit status is that of the process that failed first, or 128 + the number of the signal that ended it
-or the launcher. A signal is forwarded to the processes, which then have `SECONDS_TO_SAVE` to exit.
+The processes print their own errors; the launcher reports a killed process and its own failures (exit status 1). The
+exit status is that of the process that failed first, or 128 + the number of the signal that ended it or the launcher. A
+signal is forwarded to the processes, which then have `SECONDS_TO_SAVE` to exit.
 
 If the processes of another machine are lost (exit status `LOST`), the launcher restarts all processes, at most RESTARTS
 times (an environment variable); they wait for the machine.

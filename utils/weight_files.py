@@ -36,10 +36,8 @@ def read_weights(path: str | Path, setting: str = "") -> dict[str, Tensor]:
     path = in_checkout(path)
     if not path.is_file():
         hint = f" ({setting})" if setting else ""
-        raise InputError(
-            f"{path}: no such weight file{hint}; fetch public weights with `bash scripts/download_pretrained.sh`, "
-            "or set MODEL.RANDOM_WEIGHTS True"
-        )
+        advice = "fetch public weights with `bash scripts/download_pretrained.sh`, or set MODEL.RANDOM_WEIGHTS True"
+        raise InputError(f"{path}: no such weight file{hint}; {advice}")
     weights = read_tensor_file(path)
     if not isinstance(weights, dict):
         raise InputError(f"{path}: expected tensors by name, found {type(weights).__name__}")

@@ -104,10 +104,8 @@ def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: Co
     files, changes = read_config_files(config_file), read_config_files(changes)
     checkpoint = merge_config([*files, *changes], opts).MODEL.PRETRAINED_PATH
     if not checkpoint:
-        raise InputError(
-            "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
-            "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
-        )
+        example = "MODEL.PRETRAINED_PATH outputs/CFLD/baseline/epochs_100/checkpoints"
+        raise InputError(f"MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder; give it like {example}")
     own = in_checkout(checkpoint) / CONFIG
     if not files and own.is_file():
         files = [own]
@@ -227,9 +225,7 @@ def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], wher
     }
     found = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in mismatches.items() if names]
     if found:
-        raise InputError(
-            f"{where}: the checkpoint does not match this config: {'; '.join(found)} parameters; "
-            "pass the --config_file it was trained with"
-        )
+        problem = f"the checkpoint does not match this config: {'; '.join(found)} parameters"
+        raise InputError(f"{where}: {problem}; pass the --config_file it was trained with")
     placed = {name: sharded_like(value, own[name]) for name, value in weights.items()}
     model.load_state_dict(placed, strict=False, assign=next(iter(own.values())).is_meta)
