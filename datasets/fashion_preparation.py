@@ -8,8 +8,7 @@ from datasets.pair_lists import SPLITS
 from datasets.preparation import place_benchmark, raw_folders
 from utils.errors import InputError
 from utils.files import read_text
-from utils.image_files import IMAGE_EXTENSIONS
-from utils.image_folders import images_below
+from utils.image_files import IMAGE_EXTENSIONS, images_below
 
 LAYOUT = LAYOUTS["fashion"]
 

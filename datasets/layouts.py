@@ -19,8 +19,7 @@ from datasets.keypoints import FRAME, extent, found_points, may_be_shares
 from datasets.pair_lists import SPLITS, PairList, images_of, missing_images, numbered_pairs, read_annotations
 from utils.errors import InputError
 from utils.files import in_checkout
-from utils.image_files import Size
-from utils.image_folders import images_in, say_left_out
+from utils.image_files import Size, images_in, say_left_out
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from datasets.layouts import LAYOUTS
 from datasets.pair_lists import SPLITS, Annotations, pairs_within, read_annotations, read_pairs, write_pairs
 from datasets.preparation import place_benchmark, raw_folders
 from utils.errors import InputError
-from utils.image_files import IMAGE_EXTENSIONS
-from utils.image_folders import images_in
+from utils.image_files import IMAGE_EXTENSIONS, images_in
 
 LAYOUT = LAYOUTS["market"]
 DISTRACTORS = ("-1", "0000")  # name prefixes of junk boxes and of people without identity

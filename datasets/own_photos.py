@@ -20,8 +20,7 @@ from datasets.pair_lists import SPLITS, listed_path, pairs_within, read_annotati
 from datasets.preparation import Job, check_workers, fit, place_all, put_in_place
 from utils.errors import InputError
 from utils.files import check_writable
-from utils.image_files import IMAGE_EXTENSIONS, Size, image_size, open_image
-from utils.image_folders import few, images_below, say_left_out
+from utils.image_files import IMAGE_EXTENSIONS, Size, few, image_size, images_below, open_image, say_left_out
 
 LAYOUT = LAYOUTS["custom"]
 RULES = {  # grouping rules by name: regular expressions whose first group is the person

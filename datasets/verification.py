@@ -22,8 +22,7 @@ from datasets.layouts import LAYOUTS, Layout, dataset_root
 from datasets.pair_lists import SPLITS, Annotations, file_name, images_of, missing_images, read_annotations, read_pairs
 from datasets.preparation import check_workers, is_about
 from utils.errors import InputError
-from utils.image_files import FORMATS, Size, open_image
-from utils.image_folders import images_in
+from utils.image_files import FORMATS, Size, images_in, open_image
 
 ERROR, WARNING = "error", "warning"
 EXAMPLES = 5  # per finding in the report

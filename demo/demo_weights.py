@@ -30,8 +30,8 @@ from yacs.config import CfgNode
 
 from configs import load_config
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
-from models.frozen_parts import part_digests
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
+from models.pretrained_parts import part_digests
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, read_record, write_text

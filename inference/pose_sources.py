@@ -17,8 +17,7 @@ from inference.people import choose, figure_area
 from inference.pose_library import NamedPose, library
 from utils.errors import InputError
 from utils.files import by_numbers
-from utils.image_files import IMAGE_EXTENSIONS, Size
-from utils.image_folders import images_in, say_left_out
+from utils.image_files import IMAGE_EXTENSIONS, Size, images_in, say_left_out
 
 EXTENSIONS = (".csv", ".json", *IMAGE_EXTENSIONS)
 

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from models.checkpoints import write_checkpoint
 from utils.errors import InputError
-from utils.folders import new_folder
+from utils.files import new_folder
 from utils.processes import on_main
 
 from .log import LOGGER
