@@ -18,6 +18,7 @@ from utils.image_files import Size, opened, upright_srgb
 MIN_SIDE = 32  # pixels
 MAX_SIDE = 2048  # pixels; larger photos are downscaled because models read far smaller images
 TOLERANCE = 0.03  # if aspect ratios differ by at most this share, the photo is stretched, as in training, not padded
+FIGURE_SHARE = 0.86  # of the frame, filled by a figure whose keypoint file gives no image size
 MARGIN = 0.04  # of the frame, around the keypoints of a person
 MASK_MARGIN = 0.02  # of the longer side of a photo, around a person's mask, is not taken for background
 ANKLE_HEIGHT = 0.94  # of the distance from head to sole
@@ -65,6 +66,16 @@ class Framing:
             return cls(size, frame, (0.0, 0.0, float(size[0]), float(size[1])))
         height, width = frame[0] / min(scales), frame[1] / min(scales)
         return cls(size, frame, ((size[0] - height) / 2, (size[1] - width) / 2, height, width))
+
+    @classmethod
+    def centered(cls, keypoints: np.ndarray, frame: Size) -> "Framing":
+        """Center keypoints (18, 2) of an image of unknown size in the frame, at the usual size of a figure."""
+        found = found_points(keypoints)
+        low, high = (found.min(axis=0), found.max(axis=0)) if len(found) else (np.zeros(2), np.ones(2))
+        scale = FIGURE_SHARE * min(np.array(frame) / np.maximum(high - low, 1e-6))
+        height, width = np.array(frame) / scale
+        top, left = (low + high) / 2 - (height / 2, width / 2)
+        return cls(frame, frame, (float(top), float(left), float(height), float(width)))
 
     @classmethod
     def around(

@@ -114,7 +114,7 @@ class PoseReader:
         people = [np.where(np.isnan(person), MISSING, person) for person in figures.people]
         people.sort(key=figure_area, reverse=True)
         keypoints = choose(people, self.framer.person, str(path))
-        return [NamedPose(path.stem, self.framer.framed_pose(keypoints, figures.canvas, str(path), figures.unit))]
+        return [NamedPose(path.stem, self.framer.drawn_pose(keypoints, figures.canvas, str(path), figures.unit))]
 
 
 def files_in(folder: Path, extensions: Collection[str]) -> list[Path]:
