@@ -172,8 +172,8 @@ class PoseReader:
     def _check_number(self, where: Path, number: int, fps: float) -> None:
         if number > self.most:
             raise InputError(
-                f"{where}: more than {self.most:,} frames at {fps:.4g} per second; choose a smaller --fps, or cut the "
-                "film"
+                f"{where}: more than {self.most:,} frames at {fps:.4g} per second; choose fewer per second (--fps), "
+                "or cut the film"
             )
 
     def _clip(

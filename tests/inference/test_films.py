@@ -285,7 +285,7 @@ def test_memory_does_not_grow_with_the_film(tmp_path):
 def test_too_long_a_film(tmp_path, kind):
     path, estimator = write(tmp_path / f"a.{kind}", levels(40), 25), Walker()
     with pytest.raises(
-        InputError, match="more than 20 frames at 25 per second; choose a smaller --fps, or cut the film"
+        InputError, match="more than 20 frames at 25 per second; choose fewer per second .--fps., or cut"
     ):
         reader(estimator, fps=25, most=20).read([str(path)])
     assert not hasattr(estimator, "frames")  # before it is read
