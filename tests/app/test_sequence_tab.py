@@ -18,7 +18,6 @@ gr = pytest.importorskip("gradio")
 from app import sequence_tab  # noqa: E402
 from app.studio import Studio  # noqa: E402
 
-
 POSES = list(library())[:2]
 
 
