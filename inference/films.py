@@ -57,7 +57,7 @@ class Film:
         """Yield the frame shown at every 1/`fps` seconds, upright, of one size.
 
         Raises:
-            InputError: the film is damaged, truncated, or has no frames or too small ones.
+            InputError: the film is damaged, truncated, or has no frames.
         """
         half, number, shown = 1 / (2 * self.rate), 0, None  # seconds; half a frame absorbs rounded times
         for time, frame in self._decoded():
@@ -103,7 +103,7 @@ def open_film(path: Path) -> Iterator[Film]:
     """Open a film by its content, whatever its extension is.
 
     Raises:
-        InputError: the file is missing, or not a film.
+        InputError: the file is missing, not a film, or truncated, or its frames are too small.
     """
     try:
         file = open(path, "rb")
