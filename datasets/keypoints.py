@@ -82,6 +82,15 @@ def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str
     )
 
 
+def is_skeleton(keypoints: np.ndarray, frame: tuple[float, float]) -> bool:
+    """Whether keypoints (18, 2) pass `check_skeleton`."""
+    try:
+        check_skeleton(keypoints, frame, "")
+    except InputError:
+        return False
+    return True
+
+
 def is_small(points: np.ndarray, frame: tuple[float, float]) -> bool:
     """Whether coordinates (N, 2), N > 0, span less than `LEAST_SKELETON` of a frame (height, width)."""
     return bool((np.ptp(points, axis=0) / frame).max() < LEAST_SKELETON)

@@ -1,7 +1,7 @@
 """Find the person in a photo, and map photo and keypoints to the keypoint frame of a model."""
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +112,7 @@ class Framer:
             if keypoints is not None and people:
                 center = found_points(keypoints).mean(axis=0)
                 return min(people, key=lambda one: np.linalg.norm(found_points(one.keypoints).mean(axis=0) - center))
-            return choose(people, self.person, name)
+            return choose(people, self.person if len(people) > 1 else None, name)  # of several, see --person
         except InputError as error:
             if needed or (self.person is not None and not isinstance(error, NoPersonError)):
                 raise
@@ -149,3 +149,13 @@ class Framer:
         framed = framing.points(keypoints)
         check_skeleton(framed, self.frame, where, f"{extent(found_points(keypoints))} in {unit}")
         return framed
+
+    def framed_film(self, track: Sequence[np.ndarray], size: tuple[float, float] | None) -> list[np.ndarray]:
+        """Map the poses (18, 2) of a film to the frame, all in the same way.
+
+        Args:
+            size: (height, width) of the frames of the film; None if unknown.
+        """
+        framing = Framing.around_all(track, self.placement) if self.around_person or not size else None
+        framing = framing or Framing.of(size or self.frame, self.frame)
+        return [framing.points(keypoints) for keypoints in track]

@@ -1,6 +1,7 @@
 """Frame photos as the model knows them, and put images back into photos."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -133,6 +134,28 @@ class Framing:
         if x1 - x0 <= width * (1 - 2 * MARGIN) + 1e-6:
             left = min(max(left, x1 - width * (1 - MARGIN)), x0 - width * MARGIN)
         return cls(size or placement.frame, placement.frame, (float(top), float(left), height, width), turns)
+
+    @classmethod
+    def around_all(cls, poses: Sequence[np.ndarray], placement: Placement) -> "Framing | None":
+        """Frame the poses (18, 2) of a film together: each pose `around` it, in the median, with all keypoints inside.
+
+        Returns:
+            None if no pose shows how large the person is.
+        """
+        framings = [framing for pose in poses if (framing := cls.around(pose, placement))]
+        if len(poses) == 1 or not framings:
+            return framings[0] if framings else None
+        boxes = np.array([framing.box for framing in framings])  # (N, 4)
+        found, frame = found_points(np.array(poses)), np.array(placement.frame)
+        low, high = found.min(axis=0), found.max(axis=0)
+        most = max(np.median(boxes[:, 2]) / frame[0], *((high - low) / frame / (1 - 2 * MARGIN)))
+        size = most * frame  # (height, width) in pixels of the film
+        ground = np.median([found_points(pose)[:, 0].max() for pose in poses])
+        above = np.median((ground - boxes[:, 0]) / boxes[:, 2])  # share of the frame
+        center = np.median(boxes[:, 1] + boxes[:, 3] / 2)
+        start = ground - above * size[0], center - size[1] / 2
+        start = np.clip(start, high - size * (1 - MARGIN), low - size * MARGIN)
+        return cls(placement.frame, placement.frame, (*map(float, start), *map(float, size)))
 
     @property
     def scale(self) -> np.ndarray:
