@@ -65,7 +65,8 @@ def test_a_run_and_its_files(tiny, capsys):
     assert any("events.out.tfevents" in name for name in names)
     assert not any("partial" in name or "replaced" in name for name in names)
     facts = json.loads((run.newest() / "checkpoint.json").read_text())
-    assert load_pipeline(run.newest()).placement.record() == json.loads(json.dumps(facts["placement"]))
+    placement = load_pipeline(run.newest()).placement.record()
+    assert json.loads(json.dumps(placement)) == facts["placement"]
     assert (facts["epoch"], facts["step"]) == (2, 0) and {"SSIM", "SSIM_256", "PSNR"} == facts["scores"].keys()
     lines = [json.loads(line) for line in run.training_log.read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
