@@ -14,6 +14,7 @@ import numpy as np
 from datasets.keypoints import check_skeleton
 from inference.drawing import draw_skeleton, image_grid, save_image, save_videos, tile
 from inference.estimators import create_estimator
+from inference.facing import BACK_WITH_FACE, is_back_with_face
 from inference.framer import Framer, Person
 from inference.framing import Framing, read_photo
 from inference.photo_result import in_photo
@@ -58,6 +59,9 @@ def generate_batch(options: Namespace) -> None:
     pipe = pipeline_of(options)
     framer = Framer(create_estimator(options.estimator), pipe.placement, options.framing, options.person)
     poses = with_unique_names(PoseReader(framer).read(options.pose))
+    for pose in poses:
+        if is_back_with_face(pose.keypoints):
+            print(f"note: {pose.name}: {BACK_WITH_FACE}")
     sources = read_sources(options, framer, poses)
     check_names(sources)
     framer.say = lambda note: None  # `read_sources` has said the notes

@@ -35,7 +35,7 @@ def in_photo(
         if not people:
             raise InputError(
                 f"{person.name}: no person found in generated image {number + 1}, so that the background cannot be "
-                "kept; use another pose or seed, or --background generated"
+                "kept; use another pose or seed, or the generated background"
             )
         placed, share = framing.placed(images[number])
         mask = Image.fromarray((255 * people[0].mask).astype(np.uint8)).convert("RGB")
