@@ -205,5 +205,5 @@ def found(photo: Photo, notes: Sequence[str]) -> str:
         1: "Here is your pose. Drag its joints or choose another, then press Generate.",
     }
     texts = [counted.get(count, f"{count} people found. Click the one to use, then drag the joints.")]
-    texts += [f"{text[:1].upper()}{text[1:]}." for text in (line.rpartition(": ")[2] for line in notes)]
+    texts += [f"{line.rpartition(': ')[2]}.".capitalize() for line in notes]
     return note(" ".join(texts), "good" if count else "")

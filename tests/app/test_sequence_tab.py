@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from datasets.keypoints import FRAME
+from inference.placement import Placement
 from inference.pose_library import library
+from tests.app.finder import Finder
 
 gr = pytest.importorskip("gradio")
 
@@ -20,8 +22,9 @@ def make(monkeypatch, tmp_path):
     """The job of the button; gives the components' last values by their label."""
     monkeypatch.setattr(sequence_tab, "generate_images", lambda pipe, person, poses, *_: [person.photo] * len(poses))
     Image.new("RGB", FRAME[::-1], "red").save(tmp_path / "me:1.png")
+    pipe = Namespace(pose_frame=FRAME, placement=Placement.default(FRAME))
     with gr.Blocks() as page:
-        sequence_tab.sequence_tab(Studio(Namespace(pose_frame=FRAME), tmp_path))
+        sequence_tab.sequence_tab(Studio(pipe, tmp_path, estimator=Finder()))
     [work] = [event.fn for event in page.fns.values() if getattr(event.fn, "__name__", "") == "make"]
 
     def run() -> dict:
