@@ -7,7 +7,7 @@ from datasets.keypoints import HIPS, MISSING, SHOULDERS
 NOSE, EYES = 0, (14, 15)
 LEAST_REVERSED = 0.2  # of the torso, by which the shoulders of a back view are reversed; less may be a profile
 HEAD = 0.36  # distance from nose to neck in torsos, of the median of DeepFashion
-BACK_WITH_FACE = "the shoulders say back view, but the face is there: mirror the pose or remove the face"
+BACK_WITH_FACE = "the shoulders say back view, but the face is there: swap left and right or remove the face"
 
 
 def is_back_with_face(keypoints: np.ndarray) -> bool:

@@ -58,5 +58,12 @@ def test_profiles_are_left_alone(hidden):
         assert is_back_with_face(pose) == expected
 
 
+def test_swapping_left_and_right_mends_it_and_mirroring_does_not():
+    twins = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]
+    mirrored = with_face(BACK) * (1, -1) + (0, 176)
+    assert is_back_with_face(mirrored[twins])
+    assert not is_back_with_face(with_face(BACK)[twins])
+
+
 def test_no_pose_of_the_library_contradicts_itself():
     assert not any(map(is_back_with_face, library().values()))
