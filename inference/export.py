@@ -178,7 +178,7 @@ def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline
 
 def training_data(cfg: CfgNode) -> str:
     """Describe the images that a config trains on."""
-    if (CHECKOUT / cfg.INPUT.ROOT_DIR).is_relative_to(DEMO_DATA):
+    if Path(os.path.normpath(CHECKOUT / cfg.INPUT.ROOT_DIR)).is_relative_to(DEMO_DATA):
         return "drawn people only"
     height, width = cfg.INPUT.GT.IMG_SIZE
     return f"the dataset {cfg.INPUT.DATASET} at {height} x {width} pixels"
