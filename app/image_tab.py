@@ -21,7 +21,7 @@ from utils.image_files import open_image
 
 from .editor import from_editor, skeleton_editor, to_editor
 from .jobs import CancelledError, OnStep, note, problem, run_job
-from .people import people_view, to_view
+from .photo_view import people_view, to_view
 from .photos import Photo
 from .studio import (
     MODEL_QUEUE,

@@ -33,7 +33,7 @@ def people_view() -> gr.HTML:
         to_view(None),
         html_template="<svg></svg>",
         css_template=CSS,
-        js_on_load=Path(__file__).with_name("people.js").read_text(encoding="utf-8"),
+        js_on_load=Path(__file__).with_name("photo_view.js").read_text(encoding="utf-8"),
         elem_id="people",
         bones=BONES,
         colors=CSS_COLORS,
