@@ -13,6 +13,7 @@ NAMES = (
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "right eye", "left eye",
     "right ear", "left ear",
 )  # fmt: skip
+CSS_COLORS = ["rgb({}, {}, {})".format(*color) for color in COLOURS]  # per keypoint and bone
 HEIGHT = 256  # of the drawing area, in editor units; it has the aspect ratio of the keypoint frame
 TEMPLATE = """
 <svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="pose; drag its joints"></svg>
@@ -60,7 +61,7 @@ def skeleton_editor(keypoints: np.ndarray, frame: tuple[int, int]) -> gr.HTML:
         js_on_load=Path(__file__).with_name("editor.js").read_text(encoding="utf-8"),
         elem_id="editor",
         bones=BONES,
-        colours=["rgb({}, {}, {})".format(*colour) for colour in COLOURS],
+        colours=CSS_COLORS,
         names=NAMES,
         twins=twins(),
         frame=[height, width],

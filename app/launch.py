@@ -33,7 +33,7 @@ def launch(options: Namespace) -> None:
     check_writable(UPLOADS, "GRADIO_TEMP_DIR")
     pipe = pipeline_of(options)
     pipe.set_progress_bar_config(disable=True)
-    studio = Studio(pipe, options.outputs.resolve(), options.batch_size)
+    studio = Studio(pipe, options.outputs.resolve(), options.batch_size, options.checkpoint)
     try:
         serve(build_page(studio), options.host, options.port, options.root_path)
     except OSError as error:

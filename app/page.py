@@ -1,9 +1,12 @@
 """Build and serve the page."""
 
+import html
 from pathlib import Path
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+
+from utils.files import CHECKOUT
 
 from .image_tab import image_tab
 from .network import without_proxies
@@ -14,7 +17,8 @@ from .studio import Studio
 FOLDER = Path(__file__).parent
 UPLOADS = Path(get_upload_folder())
 TITLE = "Pose transfer"
-HEAD = f'<div class="head"><h1>{TITLE}</h1><p>Your photo in the pose you draw.</p></div>'
+HEAD = """<div class="head"><h1>{title}</h1><p>Your photo in the pose you draw.</p>
+<p class="weights">Weights: <b>{weights}</b>, trained on {trained_on}.</p></div>"""
 MAX_UPLOAD = 20  # MB
 MAX_QUEUE = 16  # waiting jobs; further jobs are rejected
 FILE_AGE = 3600  # seconds until uploaded and generated files are deleted
@@ -26,7 +30,7 @@ THEME = gr.themes.Soft(
 def build_page(studio: Studio) -> gr.Blocks:
     """Build the page; `serve` starts it."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(FILE_AGE // 6, FILE_AGE)) as page:
-        gr.HTML(HEAD)
+        gr.HTML(head(studio))
         with gr.Tab("Image"):
             image_tab(studio)
         with gr.Tab("Sequence"):
@@ -35,6 +39,13 @@ def build_page(studio: Studio) -> gr.Blocks:
             run_tab(studio, runs)
         page.unload(studio.leave)
     return page.queue(max_size=MAX_QUEUE)
+
+
+def head(studio: Studio) -> str:
+    """Return the HTML of the title, with the weights and what they are trained on."""
+    path, trained_on = Path(studio.weights), studio.pipe.config.trained_on or "unknown images"
+    weights = path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path
+    return HEAD.format(title=TITLE, weights=html.escape(str(weights)), trained_on=html.escape(trained_on))
 
 
 def serve(page: gr.Blocks, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:

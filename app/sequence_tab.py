@@ -44,7 +44,7 @@ def sequence_tab(studio: Studio) -> None:
             with gr.Row():
                 preset = preset_choice("fast")
                 seed = seed_choice()
-            fit = gr.Checkbox(label="Fit the poses to the person (requires the pose networks)")
+            fit = gr.Checkbox(label="Fit the poses to the person")
     with gr.Row(elem_classes="actions"):
         generate = gr.Button("Generate video", variant="primary", elem_id="sequence-generate", scale=3)
         cancel = gr.Button("Cancel", elem_id="sequence-cancel", scale=1)

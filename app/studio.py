@@ -1,5 +1,6 @@
 """State and components that the tabs of the page share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from datasets.keypoints import check_skeleton
 from inference.drawing import draw_skeleton
 from inference.estimators import create_estimator
 from inference.framer import Framer, Person
-from inference.framing import read_photo
 from inference.people import Estimator
 from inference.pipeline import CFLDPipeline
 from inference.pose_library import NamedPose
@@ -20,11 +20,14 @@ from inference.synthesis import fitted, presets
 from utils.errors import InputError
 
 from .jobs import Jobs
+from .photos import Photo, Photos
 
 MAX_SEED = 2**53 - 1  # largest integer that JavaScript represents exactly
 THUMBNAIL = 128  # pixels, height of a skeleton in a gallery
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # event options; the page shows its own progress
 MODEL_QUEUE = "model"  # the model runs one job at a time
+PEOPLE_QUEUE = "people"  # so does the pose estimator
+Say = Callable[[str], None]
 
 
 def photo_input(label: str, **options) -> gr.Image:
@@ -42,34 +45,61 @@ class Studio:
         pipe: the pipeline on its device.
         outputs: folder of training runs.
         batch_size: images generated at once on a GPU.
+        weights: the checkpoint or exported folder, as the user gave it.
     """
 
     pipe: CFLDPipeline
     outputs: Path
     batch_size: int = 8
+    weights: str = ""
     estimator: Estimator = field(default_factory=create_estimator)
     jobs: Jobs = field(default_factory=Jobs)
 
-    def person(self, path: str | None, needed: bool = False) -> Person:
-        """Read the person of an uploaded photo.
+    def __post_init__(self) -> None:
+        self._photos = Photos(self.estimator)
 
-        Args:
-            needed: whether the keypoints are needed.
+    def photo(self, path: str | None) -> Photo:
+        """Read an uploaded photo and find its people.
 
         Raises:
-            InputError: the photo is missing or invalid, or no person is found.
+            InputError: the photo is missing or invalid.
         """
         if not path:
             raise InputError("choose a photo of a person first")
-        return self._framer.source(Path(path).stem, read_photo(path), needed=needed)
+        return self._photos.read(path)
+
+    def person(
+        self, path: str | None, number: int = 1, framing: str = "person", needed: bool = False, say: Say = print
+    ) -> Person:
+        """Frame a person of an uploaded photo; without people, the whole photo.
+
+        Args:
+            number: 1 is the largest person.
+            framing: one of `inference.framer.FRAMINGS`.
+            needed: whether keypoints and mask are needed.
+            say: called with notes about the photo.
+
+        Raises:
+            InputError: the photo is missing or invalid, or no person is found although one is needed.
+        """
+        photo = self.photo(path)
+        found = photo.person(number) if needed or photo.people else None
+        return self._framer(framing, say).framed_source(photo.name, photo.image, found)
+
+    def reframed(self, path: str | None, number: int, keypoints: np.ndarray, before: str, after: str) -> np.ndarray:
+        """Map keypoints (18, 2) from one framing of a photo to another; unchanged if there is no readable photo."""
+        try:
+            old, new = (self.person(path, number, framing, say=lambda _: None).framing for framing in (before, after))
+        except InputError:
+            return keypoints
+        return keypoints if old == new else new.points(old.photo_points(keypoints))
 
     def poses_of(self, path: str, fps: float | None = None, most: int = MOST_POSES) -> list[NamedPose]:
         """Read the poses of an uploaded photo, keypoint file, or film: about `fps` per second, at most `most`."""
-        return PoseReader(self._framer, fps=fps, most=most).read_one(path)
+        return PoseReader(self._framer(), fps=fps, most=most).read_one(path)
 
-    @property
-    def _framer(self) -> Framer:
-        return Framer(self.estimator, self.pipe.placement)
+    def _framer(self, framing: str = "person", say: Say = print) -> Framer:
+        return Framer(self.estimator, self.pipe.placement, framing, say=say)
 
     def pose_for(self, person: Person, keypoints: np.ndarray, fit: bool) -> NamedPose:
         """Check a pose and optionally fit it to the person.

@@ -16,6 +16,7 @@ from PIL import Image
 from datasets.keypoints import check_skeleton
 from inference.drawing import ImageFiles, draw_skeleton, image_grid, save_image, save_videos, tile
 from inference.estimators import create_estimator
+from inference.facing import BACK_WITH_FACE, is_back_with_face
 from inference.films import FILM_EXTENSIONS
 from inference.framer import Framer, Person
 from inference.framing import Framing, read_photo
@@ -68,6 +69,8 @@ def generate_batch(options: Namespace) -> None:
     pipe = pipeline_of(options)
     framer = Framer(create_estimator(options.estimator), pipe.placement, options.framing, options.person)
     poses = with_unique_names(PoseReader(framer, fps=options.fps).read(options.pose))
+    if wrong := [pose.name for pose in poses if is_back_with_face(pose.keypoints)]:
+        print(f"note: {len(wrong)} of {len(poses)} poses, first {wrong[0]}: {BACK_WITH_FACE}")
     sources = read_sources(options, framer, files, poses)
     check_names(sources)
     framer.say = lambda note: None  # `read_sources` has said the notes

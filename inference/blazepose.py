@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ LEAST_MEAN_VISIBILITY = 0.7  # of the keypoints of a person who fills less than 
 LARGE = 0.15
 DETECTOR_SIDE = 224  # pixels of the detector's input; smaller parts show nothing more
 WIDE = 1.3  # ratio of the sides of a photo in whose squares people are searched, too
+STDERR = threading.Lock()  # standard error belongs to the process
 # per keypoint of ours, the landmarks whose mean it is
 LANDMARKS = (
     [0], [11, 12], [12], [14], [16], [11], [13], [15], [24], [26], [28], [23], [25], [27], [5], [2], [8], [7],
@@ -130,12 +132,13 @@ def _people(result) -> list[FoundPerson]:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Context in which native code writes nothing to standard error."""
-    sys.stderr.flush()
-    copy, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(copy, 2)
-        os.close(copy)
-        os.close(null)
+    with STDERR:
+        sys.stderr.flush()
+        copy, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, 2)
+            yield
+        finally:
+            os.dup2(copy, 2)
+            os.close(copy)
+            os.close(null)

@@ -14,13 +14,14 @@ from models.cfld import CFLD
 from models.checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model, published_tensors
 from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError, reason_of
-from utils.files import check_files, check_writable, file_records, in_checkout, new_folder, read_record
+from utils.files import CHECKOUT, check_files, check_writable, file_records, in_checkout, new_folder, read_record
 from utils.weight_files import check_weight_file
 
 from .generation import sampling_scheduler
 from .pipeline import CFLDPipeline
 
 INDEX = "model_index.json"  # marks a folder that diffusers wrote
+DEMO_DATA = CHECKOUT / "outputs" / "demo"  # the quick start draws its dataset there
 FILES = "files.json"  # sizes and digests of an exported folder's files
 
 MODEL_CARD = """---
@@ -43,6 +44,7 @@ Exported from the checkpoint `{checkpoint}`{epochs}.
 | generated image | {output[0]} x {output[1]} |
 | steps | {steps} ({scheduler}) |
 | guidance | {guidance} |
+| trained on | {trained_on} |
 | scores | {scores} |
 
 ## Use
@@ -149,6 +151,7 @@ def model_card(pipe: CFLDPipeline, cfg: CfgNode, progress: dict, checkpoint: str
         steps=sampling.num_inference_steps,
         scheduler=type(pipe.scheduler).__name__,
         guidance=f"{sampling.guidance_type} ({scales})",
+        trained_on=pipe.config.trained_on,
         scores=", ".join(f"{name} {value:.4g}" for name, value in scores.items() if value is not None) or "unknown",
         folder=folder,
     )
@@ -167,7 +170,16 @@ def _check_tensors(folder: Path, part: nn.Module) -> None:
 def _from_checkpoint(folder: str | Path, config_file: str) -> tuple[CFLDPipeline, CfgNode, dict]:
     model, cfg, progress = _model_of(folder, config_file)
     use_small_decoder(model, cfg)
-    return CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg, progress.get("placement")), cfg, progress
+    pipe = CFLDPipeline.of(model.eval(), sampling_scheduler(cfg), cfg, progress.get("placement"), training_data(cfg))
+    return pipe, cfg, progress
+
+
+def training_data(cfg: CfgNode) -> str:
+    """Describe the images that a config trains on."""
+    if Path(os.path.normpath(CHECKOUT / cfg.INPUT.ROOT_DIR)).is_relative_to(DEMO_DATA):
+        return "drawn people only"
+    height, width = cfg.INPUT.GT.IMG_SIZE
+    return f"the dataset {cfg.INPUT.DATASET} at {height} x {width} pixels"
 
 
 def _model_of(folder: str | Path, config_file: str) -> tuple[CFLD, CfgNode, dict]:

@@ -88,8 +88,13 @@ class Framer:
             NoPersonError: `needed`, and no person is found.
             InputError: `needed`, and the pose network is missing, or the photo does not show as many people.
         """
+        return self.framed_source(name, photo, self._found(name, photo, keypoints, needed), keypoints)
+
+    def framed_source(
+        self, name: str, photo: Image.Image, found: FoundPerson | None, keypoints: np.ndarray | None = None
+    ) -> Person:
+        """Frame a source photo in which `found` was found, see `source`; None frames the whole photo."""
         size = (photo.height, photo.width)
-        found = self._found(name, photo, keypoints, needed)
         points, mask = (found.keypoints, found.mask) if found else (None, None)
         points = points if keypoints is None else keypoints
         whole = Framing.of(size, self.frame)

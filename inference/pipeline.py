@@ -47,6 +47,7 @@ class CFLDPipeline(DiffusionPipeline):
         sampling: default settings of a call, from `SamplingSettings.to_record`; None uses those of
             `configs.defaults`.
         placement: where people stand in the training images, from `Placement.record`; None if unknown.
+        trained_on: the training images in words; None if unknown.
 
     Raises:
         InputError: `sampling` is invalid.
@@ -62,28 +63,34 @@ class CFLDPipeline(DiffusionPipeline):
         scheduler: SchedulerMixin,
         sampling: dict[str, Any] | None = None,
         placement: dict[str, Any] | None = None,
+        trained_on: str | None = None,
     ):
         super().__init__()
         install_biased_attention(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
         settings = SamplingSettings.of(default_config()) if sampling is None else SamplingSettings.from_record(sampling)
-        self.register_to_config(sampling=settings.to_record(), placement=placement)
+        self.register_to_config(sampling=settings.to_record(), placement=placement, trained_on=trained_on)
 
     @classmethod
     def of(
-        cls, model: CFLD, scheduler: SchedulerMixin, cfg: CfgNode, placement: dict[str, Any] | None = None
+        cls,
+        model: CFLD,
+        scheduler: SchedulerMixin,
+        cfg: CfgNode,
+        placement: dict[str, Any] | None = None,
+        trained_on: str | None = None,
     ) -> "CFLDPipeline":
         """Build the pipeline of a model; U-Net and VAE are shared.
 
         Args:
             cfg: the checked config that the model was built from.
-            placement: see `CFLDPipeline`.
+            placement, trained_on: see `CFLDPipeline`.
         """
         conditioner = PretrainedConditioner(conditioning_settings(cfg))
         weights = model.state_dict()
         conditioner.load_state_dict({name: weights[name] for name in conditioner.state_dict()})
         sampling = SamplingSettings.of(cfg).to_record()
-        return cls(conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, sampling, placement)
+        return cls(conditioner.eval(), model.unet.eval(), model.vae.eval(), scheduler, sampling, placement, trained_on)
 
     @torch.no_grad()
     def __call__(

@@ -18,6 +18,7 @@ from datasets.pair_lists import ANNOTATION_HEADER
 from demo.drawn_people import draw, sample_person, sample_pose
 from inference import batch_generation
 from inference.drawing import draw_skeleton
+from inference.facing import BACK_WITH_FACE
 from inference.framing import read_photo
 from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import DEMO
@@ -66,6 +67,17 @@ def test_several_people_in_several_poses(photos, tmp_path, capsys):
     assert np.array_equal(first, again) and np.abs(first - other).mean() > 2  # the same noise for every pose
     skeleton = np.array(Image.open(tmp_path / "out" / "skeletons" / "walking_left.png"))
     assert np.array_equal(skeleton, np.array(draw_skeleton(library()["walking_left"], FRAME)))
+
+
+def test_a_back_with_a_face_is_noted_once(photos, tmp_path, capsys):
+    pose = library()["standing_back"].copy()
+    pose[[0, 14, 15]] = library()["standing_front"][[0, 14, 15]]
+    y, x = pose.astype(int).T.tolist()
+    (tmp_path / "odd.csv").write_text(f"{ANNOTATION_HEADER}\nturn.jpg:{y}:{x}\n")
+    poses = ["standing_back", tmp_path / "odd.csv"]
+    assert run("--source", photos, "--pose", *poses, "--output", tmp_path / "out", *FAST) == 0
+    noted = [line for line in capsys.readouterr().out.splitlines() if "shoulders say back view" in line]
+    assert len(noted) == 1 and noted[0].endswith(f"first turn: {BACK_WITH_FACE}")
 
 
 def test_the_figure_takes_the_pose(photos, tmp_path):

@@ -7,16 +7,23 @@ import subprocess
 import sys
 import threading
 from argparse import Namespace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from urllib.parse import urljoin
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+from PIL import Image
 
 import pose_transfer_app
 from app import launch
 from datasets.keypoints import FRAME
+from inference.estimators import ESTIMATORS
+from inference.placement import Placement
+from inference.pose_library import library
 from inference.sampling_settings import SamplingSettings
+from tests.app.finder import Finder
 from tests.shared import REPOSITORY
 from tests.tiny import run_main
 
@@ -34,8 +41,14 @@ def get(address: str, data: bytes | None = None, **headers: str) -> str:
 @pytest.fixture
 def started(monkeypatch, tmp_path):
     """Run the program with options; `look` is called with its address while it runs."""
-    pipe = Namespace(pose_frame=FRAME, sampling=SamplingSettings(50), set_progress_bar_config=lambda **_: None)
+    pipe = Namespace(
+        pose_frame=FRAME, placement=Placement.default(FRAME), sampling=SamplingSettings(50),
+        config=Namespace(trained_on="drawn people only"), set_progress_bar_config=lambda **_: None,
+    )  # fmt: skip
     monkeypatch.setattr(launch, "pipeline_of", lambda options: pipe)
+    pose = library()["standing_front"]
+    monkeypatch.setitem(ESTIMATORS, "blazepose", partial(Finder, pose, pose * 0.5 + (100, 300)))
+    monkeypatch.setitem(ESTIMATORS, "dwpose", ESTIMATORS["blazepose"])
     monkeypatch.chdir(tmp_path)
 
     def run(look, *options: str) -> int:
@@ -124,12 +137,39 @@ def test_behind_a_reverse_proxy(started, server):
         shown = server(Prefix) + "/pose"
         page = get(f"{shown}/")
         config = json.loads(re.search(r"window.gradio_config = (\{.*?\});</script>", page)[1])
-        assert config["root"] == shown
+        assert config["root"] == shown and "trained on drawn people only" in page
         scripts = set(re.findall(r'<script[^>]* src="([^"]*\.js)"', page))
         assert scripts and all(len(get(urljoin(f"{shown}/", script))) > 100 for script in scripts)
-        form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nme\r\n--x--\r\n'
-        kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        [file] = json.loads(get(f"{config['root']}{config['api_prefix']}/upload", form, **kind))
-        assert file.endswith("a.txt")
+        site = Site(config)
+        photo = BytesIO()
+        Image.new("RGB", (500, 300)).save(photo, "PNG")
+        file = {"path": site.upload("us.png", photo.getvalue()), "meta": {"_type": "gradio.FileData"}}
+        assert file["path"].endswith("us.png")
+        view, number, pose, status = site.call("show", [file, "person"])
+        assert json.loads(view)["number"] == 1 and len(json.loads(pose)) == 18 and "2 people found" in status
+        view, *_ = site.call("clicked", [file, "person"], {"number": 2})
+        assert json.loads(view)["number"] == 2
 
     assert started(look, "--root-path", "/pose") == 0
+
+
+class Site:
+    """What a browser sends to the page of a config."""
+
+    def __init__(self, config: dict) -> None:
+        self.api = config["root"] + config["api_prefix"]
+        self.functions = {function["api_name"]: function["id"] for function in config["dependencies"]}
+
+    def upload(self, name: str, content: bytes) -> str:
+        head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        [path] = json.loads(get(f"{self.api}/upload", head.encode() + content + b"\r\n--x--\r\n", **form))
+        return path
+
+    def call(self, name: str, data: list, event: dict | None = None) -> list:
+        """Return the last values of the outputs of an event handler."""
+        order = {"data": data, "event_data": event, "fn_index": self.functions[name], "session_hash": "me"}
+        get(f"{self.api}/queue/join", json.dumps(order).encode(), **{"Content-Type": "application/json"})
+        lines = get(f"{self.api}/queue/data?session_hash=me").splitlines()
+        messages = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        return [message for message in messages if message["msg"] == "process_completed"][-1]["output"]["data"]

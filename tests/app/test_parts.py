@@ -1,23 +1,31 @@
 """What stands behind the page, without a browser."""
 
 import json
+import os
 import threading
 from argparse import Namespace
+from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from datasets.keypoints import FRAME, MISSING
+from inference.framing import Framing
+from inference.pipeline_options import DEMO
 from inference.pose_library import library
 from utils.errors import InputError
 
 pytest.importorskip("gradio")
 
-from app import editor, jobs, run_tab, sequence_tab
+from app import editor, jobs, page, photo_view, run_tab, sequence_tab
 from app.studio import Studio, thumbnail
-from tests.inference.test_pose_sources import OnePerson
+from inference import blazepose
+from inference.placement import Placement
+from tests.app.finder import Finder
 from training.report import write_report
 from training.run_folder import RunFolder
 
@@ -144,25 +152,108 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
+def studio_of(finder: Finder, folder, frame=FRAME, **more) -> Studio:
+    return Studio(Namespace(pose_frame=frame, placement=Placement.default(frame)), folder, estimator=finder, **more)
+
+
+STANDING = library()["standing_front"]
+
+
 def test_people_and_poses_of_uploads(tmp_path):
-    Image.new("RGB", (176, 256)).save(tmp_path / "me.png")
-    pose = library()["standing_front"]
-    studio = Studio(Namespace(pose_frame=FRAME), tmp_path, estimator=OnePerson(pose))
-    person = studio.person(str(tmp_path / "me.png"), find_keypoints=True)
-    assert np.allclose(person.keypoints, pose) and studio.person(str(tmp_path / "me.png")).keypoints is None
-    assert np.allclose(studio.pose_for(person, pose, fit=True).keypoints[1], pose[1], atol=1)
+    path = str(tmp_path / "me.png")
+    Image.new("RGB", (176, 256)).save(path)
+    studio = studio_of(Finder(STANDING), tmp_path)
+    person = studio.person(path, framing="photo")
+    assert np.allclose(person.keypoints, STANDING) and studio.poses_of(path)[0].name == "me"
+    assert np.allclose(studio.pose_for(person, STANDING, fit=True).keypoints[1], STANDING[1], atol=1)
     with pytest.raises(InputError, match="choose a photo"):
         studio.person(None)
     with pytest.raises(InputError, match="the pose: no person found"):
         studio.pose_for(person, np.full((18, 2), MISSING), fit=False)
     with pytest.raises(InputError, match="the pose: the skeleton is smaller than 5%"):
-        studio.pose_for(person, np.where(np.arange(18)[:, None] < 17, MISSING, pose), fit=False)
+        studio.pose_for(person, np.where(np.arange(18)[:, None] < 17, MISSING, STANDING), fit=False)
 
 
 def test_people_and_poses_lie_in_the_models_frame(tmp_path):
     Image.new("RGB", (176, 256)).save(tmp_path / "me.png")
-    studio = Studio(Namespace(pose_frame=(128, 64)), tmp_path, estimator=OnePerson(library()["standing_front"]))
+    studio = studio_of(Finder(STANDING), tmp_path, (128, 64))
     expected = library((128, 64))["standing_front"]
-    assert np.allclose(studio.person(str(tmp_path / "me.png"), find_keypoints=True).keypoints, expected)
-    assert np.allclose(studio.poses_of(str(tmp_path / "me.png"))[0].keypoints, expected)
+    assert np.allclose(studio.person(str(tmp_path / "me.png"), framing="photo").keypoints, expected)
     assert thumbnail(expected, (128, 64)).size == (64, 128) and thumbnail(expected, FRAME).size == (88, 128)
+
+
+def test_a_photo_is_read_once_and_searched_once(tmp_path):
+    path, finder = tmp_path / "me.jpg", Finder(STANDING, STANDING * 0.5)
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (256, 176)).save(path, exif=turned)
+    studio = studio_of(finder, tmp_path)
+    with ThreadPoolExecutor() as pool:
+        photos = list(pool.map(studio.photo, [str(path)] * 4))
+    assert finder.searched == [(176, 256)] and photos[0] is photos[3]  # upright
+    assert photos[0].person(2) is photos[0].people[1]
+    path.unlink()
+    assert len(studio.photo(str(path)).people) == 2 and finder.searched == [(176, 256)]
+
+
+def test_without_people_the_whole_photo_is_used(tmp_path):
+    path = str(tmp_path / "me.png")
+    Image.new("RGB", (300, 200)).save(path)
+    for finder, reason in ((Finder(), "me: no person found"), (Finder(problem="requires MediaPipe"), "MediaPipe")):
+        studio = studio_of(finder, tmp_path)
+        person = studio.person(path)
+        assert person.keypoints is None and person.framing == Framing.of((200, 300))
+        with pytest.raises(InputError, match=reason):
+            studio.person(path, needed=True)
+        assert np.array_equal(studio.reframed(path, 1, STANDING, "person", "photo"), STANDING)
+
+
+def test_poses_keep_their_place_in_the_photo(tmp_path):
+    path, person = str(tmp_path / "me.png"), STANDING * 0.5 + (70, 100)
+    Image.new("RGB", (300, 300)).save(path)
+    studio = studio_of(Finder(person), tmp_path)
+    whole, around = (studio.person(path, framing=name) for name in ("photo", "person"))
+    assert np.allclose(whole.framing.photo_points(whole.keypoints), person)
+    assert np.allclose(studio.reframed(path, 1, around.keypoints, "person", "photo"), whole.keypoints)
+    there = studio.reframed(path, 1, library()["walking_left"], "person", "photo")
+    assert np.allclose(studio.reframed(path, 1, there, "photo", "person"), library()["walking_left"])
+    assert np.array_equal(studio.reframed(None, 1, STANDING, "person", "photo"), STANDING)
+
+
+def test_the_view_of_people_fits_the_photo(tmp_path):
+    path = str(tmp_path / "us.tiff")  # which browsers do not show
+    Image.new("RGB", (1600, 1200), "red").save(path)
+    photo = studio_of(Finder(STANDING, STANDING * 2), tmp_path).photo(path)
+    view = json.loads(photo_view.to_view(photo, 2))
+    assert view["size"] == [1200, 1600] and view["number"] == 2
+    assert np.allclose(view["people"], [STANDING * 2, STANDING])
+    kind, _, data = view["photo"].partition(",")
+    image = Image.open(BytesIO(b64decode(data)))
+    assert kind == "data:image/jpeg;base64" and image.size == (800, 600) and image.getpixel((9, 9))[0] > 250
+    assert json.loads(photo_view.to_view(None)) == {}
+
+
+@pytest.mark.parametrize(
+    "trained_on, line", [("drawn people only", "trained on drawn people only"), (None, "trained on unknown images")]
+)
+def test_the_head_names_the_weights(tmp_path, trained_on, line):
+    pipe = Namespace(config=Namespace(trained_on=trained_on))
+    assert line in page.head(Studio(pipe, tmp_path, weights=str(DEMO)))
+    assert "<b>pretrained_models/demo/checkpoint</b>" in page.head(Studio(pipe, tmp_path, weights=str(DEMO)))
+    assert "<b>out/&lt;i&gt;</b>" in page.head(Studio(pipe, tmp_path, weights="out/<i>"))
+
+
+def test_two_searches_at_once_leave_standard_error_open():
+    before, entered, left = os.fstat(2), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with blazepose._silence():
+            entered.set()
+            left.wait(5)
+
+    with ThreadPoolExecutor(1) as pool:
+        with blazepose._silence():
+            pool.submit(second)
+            entered.wait(0.3)  # unless it waits for its turn
+        left.set()
+    assert os.fstat(2) == before

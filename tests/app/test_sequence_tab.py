@@ -40,8 +40,8 @@ def make(monkeypatch, tmp_path):
     """The job of the button; gives the components' last values by their label."""
     monkeypatch.setattr(sequence_tab, "generate_images", lambda pipe, person, poses, *_: [person.photo] * len(poses))
     Image.new("RGB", FRAME[::-1], "red").save(tmp_path / "me:1.png")
+    pipe = Namespace(pose_frame=FRAME, placement=Placement.default(FRAME))
     with gr.Blocks() as page:
-        pipe = Namespace(pose_frame=FRAME, placement=Placement.default(FRAME))
         sequence_tab.sequence_tab(Studio(pipe, tmp_path, estimator=Standing()))
     [work] = [event.fn for event in page.fns.values() if getattr(event.fn, "__name__", "") == "make"]
 

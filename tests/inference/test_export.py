@@ -12,8 +12,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from inference.export import FILES, INDEX, export, load_pipeline
+from configs.defaults import default_config
+from inference.export import FILES, INDEX, export, load_pipeline, training_data
 from inference.pipeline import CFLDPipeline
+from inference.pipeline_options import DEMO
 from inference.placement import Placement
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import __main__ as checkpoints
@@ -22,6 +24,7 @@ from tests.models.variants import VARIANTS, variant_config
 from tests.shared import SHARED, needs_shared
 from tests.tiny import run_main
 from utils.errors import InputError
+from utils.files import CHECKOUT
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -211,3 +214,30 @@ def test_the_placement_of_the_training_images_comes_along(tmp_path):
 def test_without_a_record_people_stand_as_in_deepfashion(exported):
     pipe = load_pipeline(exported)
     assert pipe.placement == Placement.default(pipe.pose_frame)
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, "the dataset fashion at 512 x 352 pixels"),
+        ({"DATASET": "market"}, "the dataset market at 512 x 352 pixels"),
+        ({"ROOT_DIR": "outputs/demo/fashion"}, "drawn people only"),
+        ({"ROOT_DIR": "./outputs/demo/fashion"}, "drawn people only"),
+        ({"ROOT_DIR": str(CHECKOUT / "outputs" / "demo" / "other")}, "drawn people only"),
+        ({"ROOT_DIR": "outputs/demo/../fashion"}, "the dataset fashion at 512 x 352 pixels"),
+    ],
+)
+def test_training_data_are_named(changes, expected):
+    cfg = default_config()
+    cfg.INPUT.GT.IMG_SIZE = [512, 352]
+    cfg.INPUT.update(changes)
+    assert training_data(cfg) == expected
+
+
+def test_an_exported_folder_keeps_what_it_is_trained_on(exported):
+    trained_on = load_pipeline(exported).config.trained_on
+    assert trained_on.startswith("the dataset fashion at ") and trained_on in (exported / "README.md").read_text()
+    (exported / FILES).unlink()
+    edit(exported / INDEX, lambda index: {name: value for name, value in index.items() if name != "trained_on"})
+    assert load_pipeline(exported).config.trained_on is None
+    assert load_pipeline(DEMO).config.trained_on == "drawn people only"
