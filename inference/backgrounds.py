@@ -22,10 +22,10 @@ def fill(pixels: np.ndarray, known: np.ndarray) -> np.ndarray:
     scale = min(1.0, MAX_SIDE / max(known.shape))
     size = max(1, round(known.shape[1] * scale)), max(1, round(known.shape[0] * scale))  # OpenCV has x first
     weights = cv2.resize(known.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    colors = cv2.resize(np.where(known[..., None], pixels, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    smooth = _harmonic(colors, weights)
+    colors = cv2.resize(np.where(known[..., None], pixels, np.uint8(0)), size, interpolation=cv2.INTER_AREA)
+    smooth = _harmonic(colors.astype(np.float32), weights).round().clip(0, 255).astype(np.uint8)
     smooth = cv2.resize(smooth, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.where(known[..., None], pixels, smooth.round().clip(0, 255).astype(np.uint8))
+    return np.where(known[..., None], pixels, smooth)
 
 
 def _harmonic(colors: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def _harmonic(colors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 WIDENING = 0.012  # of the longer side of the photo, around the masks
-SURE = 0.9  # probability of a pixel that shows the person alone
+FAINT, SURE = 0.3, 0.9  # probabilities of pixels that show nothing of the person, and the person alone
 
 
 def keep_background(
@@ -67,18 +67,30 @@ def keep_background(
         (H, W, 3) uint8, equal to `photo` outside of both masks, widened by `WIDENING`.
     """
     radius = max(2, round(WIDENING * max(old.shape)))
-    background = fill(photo, ~widened(old, radius))
-    inside = (new >= SURE) & (share > 0)
-    person = fill(image, inside)  # continues the person's colors, so that the edge shows no generated background
-    edge = np.where(widened(new, radius) & (share > 0), new, 0)
-    alpha = np.clip((edge - 0.3) / (SURE - 0.3), 0, 1) * (share > 0)
-    return blend(background, person, alpha)
+    removed, added = widened(old, radius), widened(new, radius) & (share > 0)
+    top, left, height, width = bounds(removed | added, 4 * radius)
+    part = slice(top, top + height), slice(left, left + width)  # large photos take long
+    background = fill(photo[part], ~removed[part])
+    person = fill(image[part], (new[part] >= SURE) & added[part])  # so that its edge shows no generated background
+    alpha = np.where(added[part], np.clip((new[part] - FAINT) / (SURE - FAINT), 0, 1), 0)
+    result = photo.copy()
+    result[part] = blend(background, person, alpha)
+    return result
+
+
+def bounds(pixels: np.ndarray, margin: int) -> tuple[int, int, int, int]:
+    """Return (top, left, height, width) of the box around pixels (H, W) bool and a margin, within the image."""
+    left, top, width, height = cv2.boundingRect(pixels.astype(np.uint8))  # without pixels all 0
+    y, x = max(0, top - margin), max(0, left - margin)
+    return y, x, min(pixels.shape[0], top + height + margin) - y, min(pixels.shape[1], left + width + margin) - x
 
 
 def widened(mask: np.ndarray, radius: int) -> np.ndarray:
     """Return the pixels (H, W) bool of a person (H, W) in [0, 1] and those within `radius` pixels of them."""
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    return cv2.dilate((mask > 0.1).astype(np.uint8), disk).astype(bool)
+    outside = (mask <= 0.1).astype(np.uint8)
+    if outside.all():
+        return np.zeros(mask.shape, bool)
+    return cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= radius
 
 
 def blend(below: np.ndarray, above: np.ndarray, share: np.ndarray) -> np.ndarray:

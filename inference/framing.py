@@ -227,7 +227,7 @@ class Framing:
             _ramp(side, start, start + length, feather)
             for side, start, length in ((height, y, box.height), (width, x, box.width))
         )
-        share = np.outer(rows, columns).astype(np.float32)
+        share = np.outer(rows, columns)
         return tuple(np.ascontiguousarray(np.rot90(part, -self.turns)) for part in (np.asarray(canvas), share))
 
     def restore(self, image: Image.Image, photo: Image.Image) -> Image.Image:
@@ -245,7 +245,7 @@ def _ramp(side: int, start: int, end: int, feather: float) -> np.ndarray:
     pixels = np.arange(side) + 0.5
     rise = np.clip((pixels - start) / feather, 0, 1) if start > 0 else 1.0
     fall = np.clip((end - pixels) / feather, 0, 1) if end < side else 1.0
-    return rise * fall * np.ones(side)
+    return (rise * fall * np.ones(side)).astype(np.float32)
 
 
 def _missing(keypoints: np.ndarray) -> np.ndarray:
