@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evaluation.tables import COLUMNS, json_numbers, read_scores
+from evaluation.tables import COLUMNS, json_numbers, provenance_lines, read_scores
 from evaluation.test_set import Evaluation
 from models.checkpoints import PROGRESS, read_progress
 from utils.command_line import Parser
@@ -61,7 +61,8 @@ def write_report(run: RunFolder) -> Path:
         raise InputError(f"{run.root}: no config.yaml in it; expected the folder of a run")
     folders = [path.parent for path in sorted(run.root.rglob("metrics.json"), key=by_numbers)]
     evaluations = {folder.relative_to(run.root).as_posix(): folder for folder in folders}
-    rows = {name: read_scores(folder / "metrics.json")[0] for name, folder in evaluations.items()}
+    files = {name: read_scores(folder / "metrics.json") for name, folder in evaluations.items()}
+    rows = {name: file.scores for name, file in files.items()}
     columns = {name: column for name, column in COLUMNS.items() if any(name in scores for scores in rows.values())}
     document = TEMPLATES.get_template("report.html.jinja").render(
         title="/".join(run.root.resolve().parts[-2:]),
@@ -69,6 +70,7 @@ def write_report(run: RunFolder) -> Path:
         curves=_embedded(run.training_curves) if run.training_curves.is_file() else None,
         rows=rows,
         columns=columns,
+        provenance=provenance_lines({name: file.provenance for name, file in files.items()}),
         best={
             name: (min if column.lower_is_better else max)(scores[name] for scores in rows.values() if name in scores)
             for name, column in columns.items()
