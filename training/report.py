@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evaluation.tables import COLUMNS, json_numbers, provenance_lines, read_scores
+from evaluation.tables import COLUMNS, PROVENANCE, json_numbers, provenance_lines, read_scores
 from evaluation.test_set import Evaluation
 from models.checkpoints import PROGRESS, read_progress
 from utils.command_line import Parser
@@ -42,8 +42,10 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
     name = steps.cfg.ACCELERATE.BEST_SCORE
     value, best = evaluation.scores.get(name, math.nan), run.best()
     sign = -1 if COLUMNS[name].lower_is_better else 1
-    if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
-        run.set_best(checkpoint, name, value)
+    measure = {"score": name, **{fact: by for fact, by in evaluation.provenance.items() if PROVENANCE[fact] == name}}
+    comparable = best and best.items() >= measure.items()
+    if math.isfinite(value) and not (comparable and sign * best["value"] >= sign * value):
+        run.set_best(checkpoint, value, **measure)
         run.prune()
     try:
         write_report(run)
