@@ -7,26 +7,18 @@ the program again at any time, also with more photos: it skips finished photos, 
 ever half-written.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from configs import load_config
-from datasets.custom_preparation import prepare_own_photos
+from datasets.own_photos import prepare_own_photos
 from datasets.preparation import add_worker_argument
 from inference.estimators import add_estimator_option, create_estimator
-from inference.people import Estimator
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 from utils.processes import parse_arguments
-
-
-def estimate_keypoints(estimator: Estimator, photo: Image.Image) -> np.ndarray | None:
-    """Return the keypoints (18, 2) of the largest person in a photo, None if it shows nobody."""
-    people = estimator.people(photo)
-    return people[0].keypoints if people else None
 
 
 def add_options(parser: Parser) -> None:
@@ -47,16 +39,14 @@ def add_options(parser: Parser) -> None:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(__doc__, arguments, add_options)
-    prepare_own_photos(
-        load_config(options.config_file or "configs/custom.yaml", options.opts),
-        options.photos,
-        options.keypoints,
-        options.keypoint_frame,
-        options.group,
-        options.test_share,
-        options.workers,
-        partial(estimate_keypoints, create_estimator(options.estimator)),
-    )
+    estimator = create_estimator(options.estimator)
+
+    def largest_person(photo: Image.Image) -> np.ndarray | None:
+        people = estimator.people(photo)
+        return people[0].keypoints if people else None
+
+    cfg = load_config(options.config_file or "configs/custom.yaml", options.opts)
+    prepare_own_photos(cfg, options, largest_person)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Run it again at any time: it skips finished images and lists, and no file is ever half-written.
 """
 
-from datasets.market_preparation import generate
+from datasets.market1501 import generate
 from datasets.preparation import prepare_benchmark
 from utils.errors import one_line_errors
 

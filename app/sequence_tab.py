@@ -34,8 +34,9 @@ def sequence_tab(studio: Studio) -> None:
                 label="Poses, in order", elem_id="sequence-poses",
             )  # fmt: skip
             files = gr.File(
-                label="Further poses from files (OpenPose .json, annotation .csv, photos)", file_count="multiple",
-                file_types=[".json", ".csv", "image"], height=170,
+                label="Further poses from files (OpenPose .json, annotation .csv, photos, films)",
+                file_count="multiple",
+                file_types=[".json", ".csv", "image", "video"], height=170,
             )  # fmt: skip
             with gr.Row():
                 between = gr.Slider(0, 8, 1, step=1, label="Images between two poses")
@@ -62,7 +63,9 @@ def sequence_tab(studio: Studio) -> None:
             try:
                 person = studio.person(path, needed=fit)
                 poses = [NamedPose(name, library(frame)[name]) for name in names or []]
-                poses += [pose for file in files or [] for pose in studio.poses_of(file)]
+                wanted = fps / (between + 1)  # poses per second
+                poses += [pose for file in files or [] for pose in studio.poses_of(file, wanted, MAX_FRAMES)]
+                fps *= next((pose.clip.fps / wanted for pose in poses if pose.clip), 1)  # the speed of a film stays
                 keypoints = interpolate([pose.keypoints for pose in poses], int(between))
                 poses = [studio.pose_for(person, points, fit) for points in keypoints]
                 yield {skeletons: [thumbnail(pose.keypoints, frame) for pose in poses]}

@@ -15,7 +15,7 @@ from inference.framing import read_photo
 from inference.people import Estimator
 from inference.pipeline import CFLDPipeline
 from inference.pose_library import NamedPose
-from inference.pose_sources import PoseReader
+from inference.pose_sources import MOST_POSES, PoseReader
 from inference.synthesis import fitted, presets
 from utils.errors import InputError
 
@@ -63,9 +63,9 @@ class Studio:
             raise InputError("choose a photo of a person first")
         return self._framer.source(Path(path).stem, read_photo(path), needed=needed)
 
-    def poses_of(self, path: str) -> list[NamedPose]:
-        """Read the poses of an uploaded photo or keypoint file."""
-        return PoseReader(self._framer).read_one(path)
+    def poses_of(self, path: str, fps: float | None = None, most: int = MOST_POSES) -> list[NamedPose]:
+        """Read the poses of an uploaded photo, keypoint file, or film: about `fps` per second, at most `most`."""
+        return PoseReader(self._framer, fps=fps, most=most).read_one(path)
 
     @property
     def _framer(self) -> Framer:

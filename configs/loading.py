@@ -5,6 +5,7 @@ import sys
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from yacs.config import CfgNode
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_text
 
-from .defaults import SETTINGS_BY_KEY, default_config
+from .defaults import SETTINGS_BY_KEY, default_config, flattened, value_at
 from .relations import check
 from .rules import Setting
 
@@ -41,13 +42,12 @@ def load_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> CfgN
     """Override the defaults by YAML files and then by `KEY VALUE` pairs; check and freeze the result.
 
     Args:
-        config_file: one or several YAML files with differences from the defaults; later files override earlier ones.
-            Empty for none. Paths are also looked up in this project.
+        config_file: YAML files with differences from the defaults; later files override earlier ones. Paths are also
+            looked up in this project.
         opts: alternating dotted keys and values, as on the command line.
 
     Raises:
-        InputError: a file is missing or malformed, a key is unknown, a value has another type than the default, or
-            settings do not match.
+        InputError: a file is missing or malformed, or a setting is unknown or wrong.
     """
     cfg = merge_config(config_file, opts)
     check(cfg)
@@ -69,11 +69,7 @@ def merge_config(config_file: ConfigFiles = "", opts: Sequence[str] = ()) -> Cfg
 
 
 def read_config_files(config_file: ConfigFiles) -> list[ConfigFile]:
-    """Read the files of `load_config` that are not yet read, without empty names.
-
-    Raises:
-        InputError: a file is missing or malformed.
-    """
+    """Read the files of `load_config` that are not yet read, without empty names."""
     files = filter(None, [config_file] if isinstance(config_file, str | Path) else config_file)
     return [file if isinstance(file, ConfigFile) else _read(Path(file)) for file in files]
 
@@ -92,7 +88,7 @@ def _read(path: Path) -> ConfigFile:
     text = read_text(in_checkout(path), "expected a config file in YAML")
     try:
         content = yaml.load(text, UniqueKeys)
-        settings = list(_flatten(content)) if isinstance(content, dict) else []
+        settings = list(flattened(content)) if isinstance(content, dict) else []
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {reason_of(error)}") from None
     if not isinstance(content, dict | None):
@@ -100,44 +96,23 @@ def _read(path: Path) -> ConfigFile:
     return ConfigFile(str(path), settings)
 
 
-def _flatten(node: dict, prefix: str = ""):
-    """Yield dotted keys and values of a nested mapping."""
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _parse(text: str):
-    """Parse a command-line value: as a Python literal if possible, else as text."""
-    try:
-        return literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-
-
 def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> None:
     """Set a dotted key, unless it is `RETIRED`; `parse` reads a value that is not text as a Python literal."""
+    if key in RETIRED:
+        return _note(f"{where}: {key} was removed ({RETIRED[key]}); ignored")
     setting = SETTINGS_BY_KEY.get(key)
     if setting is None:
-        if key in RETIRED:
-            _note(f"{where}: {key} was removed ({RETIRED[key]}); ignored")
-            return
         if any(name.startswith(f"{key}.") for name in SETTINGS_BY_KEY):
             raise InputError(f"{where}: {key} is a group of settings, not a setting")
         close = get_close_matches(str(key), SETTINGS_BY_KEY, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; configs/defaults.py lists every setting"
         raise InputError(f"{where}: unknown setting {key!r}{hint}")
     if parse and not isinstance(setting.default, str):
-        value = _parse(value)
+        with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            value = literal_eval(value)
     value = _coerce(value, setting, f"{where}: {key}")
-    *groups, leaf = key.split(".")
-    if leaf.endswith(PATHS):
-        value = os.path.expanduser(value)
-    for group in groups:
-        cfg = cfg[group]
-    cfg[leaf] = value
+    group, _, name = key.rpartition(".")
+    value_at(cfg, group)[name] = os.path.expanduser(value) if name.endswith(PATHS) else value
 
 
 @cache
@@ -160,14 +135,13 @@ def _coerce(value, setting: Setting, where: str):
     default = setting.default
     if isinstance(default, float):
         value = _as_float(value)
-    if isinstance(default, list) and isinstance(value, tuple):
+    elif isinstance(default, list) and isinstance(value, tuple):
         value = list(value)
-    if isinstance(default, str) and type(value) in (int, float, bool):
+    elif isinstance(default, str) and type(value) in (int, float, bool):
         value = "no" if value is False else str(value)  # YAML reads an unquoted no as False
     if type(value) is not type(default):
-        raise InputError(
-            f"{where} is {value!r} ({type(value).__name__}), expected {type(default).__name__} like {default!r}"
-        )
+        found, expected = type(value).__name__, type(default).__name__
+        raise InputError(f"{where} is {value!r} ({found}), expected {expected} like {default!r}")
     if isinstance(default, list) and value:
         element = type(default[0]) if default else setting.rule.element or float
         value = [_as_float(v) for v in value] if element is float else value

@@ -8,19 +8,12 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """The values that a setting accepts.
-
-    Attributes:
-        holds: whether a value is accepted.
-        expected: describes accepted values in a message.
-        element: type of the elements of a list whose default is empty.
-        aliases: values by alternative spelling.
-    """
+    """The values that a setting accepts: a test and their description."""
 
     holds: Callable[[Any], bool]
     expected: Callable[[], str]
-    element: type | None = None
-    aliases: dict[str, str] = {}
+    element: type | None = None  # type of the elements of a list whose default is empty
+    aliases: dict[str, str] = {}  # values by alternative spelling
 
 
 def _rule(expected: str, holds: Callable[[Any], bool], **more: Any) -> Rule:
@@ -58,7 +51,7 @@ def any_of(*names: str) -> Rule:
 
 def registered(registry: str) -> Rule:
     """Accept the names in a mapping `module:NAME` of another package, which is imported when a value is checked."""
-    module, _, name = registry.partition(":")
+    module, name = registry.split(":")
 
     def names() -> dict[str, Any]:
         return getattr(import_module(module), name)
@@ -77,16 +70,9 @@ class Affects(Flag):
 
 
 class Setting(NamedTuple):
-    """A setting of `defaults.py`.
-
-    Attributes:
-        default: default value, which also fixes the type.
-        rule: accepted values.
-        affects: what it affects; None for the entry of its group in `AFFECTED_BY_GROUP`.
-        frozen_part: whether it is the folder of a part of the model that checkpoints do not contain.
-    """
+    """A setting of `defaults.py`; its default also fixes the type."""
 
     default: Any
     rule: Rule = ANYTHING
-    affects: Affects | None = None
-    frozen_part: bool = False
+    affects: Affects | None = None  # None for the entry of its group in `AFFECTED_BY_GROUP`
+    frozen_part: bool = False  # whether it is the folder of a part of the model that checkpoints do not contain

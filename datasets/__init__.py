@@ -1,7 +1,6 @@
 """Datasets of image pairs of one person, and pose maps."""
 
-from datasets.deepfashion import flat_name
-from datasets.keypoints import parse_keypoints, pose_map, skeleton_image
+from datasets.keypoints import skeleton_image
 from datasets.layouts import LAYOUTS, fid_real_images, load_pairs
 from datasets.pair_lists import Pair, PairList
 from datasets.pairs import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs
@@ -16,9 +15,6 @@ __all__ = [
     "TestPairs",
     "TrainPairs",
     "fid_real_images",
-    "flat_name",
     "load_pairs",
-    "parse_keypoints",
-    "pose_map",
     "skeleton_image",
 ]

@@ -9,23 +9,18 @@ GENDERS = ("MEN", "WOMEN")  # folders of the raw images
 
 
 def flat_name(relative_path: str) -> str:
-    """Return the benchmark's name of a raw image.
+    """Return the benchmark's name of a raw image, given its path relative to the dataset root, with forward slashes.
 
     `WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`: without slashes,
     without the underscore of the id folder, and with only the first underscore of the file stem.
-
-    Args:
-        relative_path: path of the image relative to the dataset root, with forward slashes.
 
     Raises:
         InputError: the image is not in a folder.
     """
     path = PurePosixPath(relative_path)
     if len(path.parts) < 2 or path.is_absolute():
-        raise InputError(
-            f"{relative_path}: expected a path relative to the dataset root such as "
-            f"WOMEN/Dresses/id_00002629/02_3_back.jpg"
-        )
+        example = "WOMEN/Dresses/id_00002629/02_3_back.jpg"
+        raise InputError(f"{relative_path}: expected a path relative to the dataset root such as {example}")
     *categories, item, _ = path.parts
     number, underscore, view = path.stem.partition("_")
     name = "".join(["fashion", *categories, item.replace("_", ""), number, underscore, view.replace("_", "")])
@@ -35,8 +30,7 @@ def flat_name(relative_path: str) -> str:
 def listed_name(name: str) -> str:
     """Return the benchmark's name of an image that a list gives by name or path, with slashes or backslashes.
 
-    `fashion/WOMEN/Dresses/id_00002629/02_3_back.jpg` becomes `fashionWOMENDressesid0000262902_3back.jpg`; a
-    name that is not a path below MEN or WOMEN is returned as `listed_path`.
+    Folders above MEN or WOMEN do not matter; a name that is not a path below one of them is returned as `listed_path`.
     """
     parts = listed_path(name).split("/")
     start = next((index for index, part in enumerate(parts[:-1]) if part in GENDERS), None)

@@ -1,6 +1,5 @@
 """Prepare DeepFashion: put the listed images into train_highres/ and test_highres/ under the benchmark's names."""
 
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from datasets.deepfashion import GENDERS, flat_name, listed_name
@@ -9,8 +8,7 @@ from datasets.pair_lists import SPLITS
 from datasets.preparation import place_benchmark, raw_folders
 from utils.errors import InputError
 from utils.files import read_text
-from utils.image_files import IMAGE_EXTENSIONS
-from utils.image_folders import images_below
+from utils.image_files import IMAGE_EXTENSIONS, images_below
 
 LAYOUT = LAYOUTS["fashion"]
 
@@ -21,28 +19,22 @@ def read_list(path: Path) -> list[str]:
     Raises:
         InputError: the file is missing, empty, or has a line that is not an image name.
     """
-    names = []
+    names: dict[str, None] = {}
     text = read_text(path, "download it into this folder (see README.md)")
     for row, line in enumerate(text.split("\n"), start=1):
         name = listed_name(line.strip(' \t",'))  # quotes and commas of spreadsheets
         if name and (Path(name).name != name or not name.lower().endswith(IMAGE_EXTENSIONS)):
-            raise InputError(
-                f"{path}, row {row}: expected an image name such as "
-                f"fashionWOMENDressesid0000262902_3back.jpg, got {name[:80]!r}"
-            )
+            expected = "expected an image name such as fashionWOMENDressesid0000262902_3back.jpg"
+            raise InputError(f"{path}, row {row}: {expected}, got {name[:80]!r}")
         if name:
-            names.append(name)
+            names[name] = None
     if not names:
         raise InputError(f"{path}: no names in it; download it again (see README.md)")
-    return list(dict.fromkeys(names))
+    return list(names)
 
 
 def find_images(root: Path) -> dict[str, list[Path]]:
-    """Return the raw images by flat name without extension.
-
-    Raises:
-        InputError: there are none.
-    """
+    """Return the raw images by flat name without extension; raise `InputError` if there are none."""
     found: dict[str, list[Path]] = {}
     for folder in raw_folders(root, GENDERS):
         for path in images_below(folder)[0]:
@@ -53,7 +45,7 @@ def find_images(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = print) -> None:
+def generate(root: Path, workers: int, link: bool) -> None:
     """Prepare the dataset in the folder `root`.
 
     Raises:
@@ -63,13 +55,13 @@ def generate(root: Path, workers: int, link: bool, say: Callable[[str], None] = 
     for split, listed in names.items():
         published = LAYOUT.images_published[split]
         if len(listed) != published:
-            say(f"note: {split}.lst names {len(listed)} images, the published list {published}")
+            print(f"note: {split}.lst names {len(listed)} images, the published list {published}")
     found = find_images(root)
     sources = {
         LAYOUT.images_folder(root, split): {name: found.get(Path(name).stem, []) for name in listed}
         for split, listed in names.items()
     }
     other = "scores of the low-resolution release (img.zip) are not comparable with published ones, use img_highres.zip"
-    place_benchmark(root, sources, workers, link, LAYOUT.photo_size, other, f"below {root}", say)
+    place_benchmark(LAYOUT, root, sources, workers, link, f"below {root}", other)
     for folder, listed in sources.items():
-        say(f"{folder}: {len(listed)} images")
+        print(f"{folder}: {len(listed)} images")

@@ -45,9 +45,8 @@ class NoPersonError(InputError):
     """There are no keypoints of a person."""
 
     def __init__(self, where: str) -> None:
-        super().__init__(
-            f"{where}: no person found; use a photo that shows a person from head to hip, or give keypoints"
-        )
+        advice = "use a photo that shows a person from head to hip, or give keypoints"
+        super().__init__(f"{where}: no person found; {advice}")
 
 
 def found_points(keypoints: np.ndarray) -> np.ndarray:
@@ -57,13 +56,9 @@ def found_points(keypoints: np.ndarray) -> np.ndarray:
 
 
 def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str, read: str = "") -> None:
-    """Reject keypoints that cannot be a pose, usually because their unit or frame is wrong.
+    """Reject keypoints (18, 2) that cannot be a pose, usually because their unit or frame is wrong.
 
-    Args:
-        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
-        frame: (height, width).
-        where: the source of the keypoints, for the message.
-        read: the coordinates as read and their unit, for the message; empty for pixels of `frame`.
+    The message names `where` they are from, and the coordinates as `read` and their unit if not pixels of `frame`.
 
     Raises:
         NoPersonError: all keypoints are missing.
@@ -85,6 +80,15 @@ def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str
         f"{where}: {problem} of {height:g} x {width:g} (height x width); read: "
         f"{read or extent(found) + ' in pixels of the frame'}; correct the coordinates or their unit"
     )
+
+
+def is_skeleton(keypoints: np.ndarray, frame: tuple[float, float]) -> bool:
+    """Whether keypoints (18, 2) pass `check_skeleton`."""
+    try:
+        check_skeleton(keypoints, frame, "")
+    except InputError:
+        return False
+    return True
 
 
 def is_small(points: np.ndarray, frame: tuple[float, float]) -> bool:
@@ -109,40 +113,32 @@ def to_hundredths(keypoints: np.ndarray) -> np.ndarray:
 
 
 def parse_keypoints(y: str, x: str, where: str) -> np.ndarray:
-    """Parse the two coordinate fields of an annotation row.
-
-    Args:
-        y, x: JSON lists of 18 numbers; -1 or null in either means a missing keypoint.
-        where: file and row, for the message.
+    """Parse two JSON lists of 18 numbers, of which -1 or null in either means a missing keypoint.
 
     Returns:
         (18, 2) array of (y, x), int32 if all are integers, else float64; missing keypoints as (-1, -1).
 
     Raises:
-        InputError: a field is not a list of 18 numbers.
+        InputError: a field is not such a list; the message begins with `where` it is.
     """
-    fields = [_parse_coordinates(y, "keypoints_y", where), _parse_coordinates(x, "keypoints_x", where)]
+    fields = []
+    for field, text in (("keypoints_y", y), ("keypoints_x", x)):
+        try:
+            values = NUMBERS.decode(text)
+        except (ValueError, RecursionError):
+            values = None
+        values = [MISSING if value is None else value for value in values] if isinstance(values, list) else []
+        if len(values) != NUM_KEYPOINTS or not {*map(type, values)} <= {int, float}:
+            shown = text if len(text) <= 60 else text[:57] + "..."
+            expected = f"a list of {NUM_KEYPOINTS} numbers like [12, -1, ...] with -1 for a missing keypoint"
+            raise InputError(f"{where}: {field} is {shown!r}, expected {expected}; correct this row")
+        if max(values) > MAX_COORDINATE or min(values) < -MAX_COORDINATE:
+            raise InputError(f"{where}: {field} has a coordinate beyond {MAX_COORDINATE}; correct this row")
+        fields.append(values)
     keypoints = np.array(fields).T  # (18, 2)
     keypoints = keypoints.astype(np.float64 if keypoints.dtype == np.float64 else np.int32)
     keypoints[(keypoints == MISSING).any(axis=1)] = MISSING
     return keypoints
-
-
-def _parse_coordinates(text: str, field: str, where: str) -> list[int | float]:
-    try:
-        values = NUMBERS.decode(text)
-    except (ValueError, RecursionError):
-        values = None
-    values = [MISSING if value is None else value for value in values] if isinstance(values, list) else []
-    if len(values) != NUM_KEYPOINTS or not {*map(type, values)} <= {int, float}:
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        raise InputError(
-            f"{where}: {field} is {shown!r}, expected a list of {NUM_KEYPOINTS} numbers "
-            f"like [12, -1, ...] with -1 for a missing keypoint; correct this row"
-        )
-    if max(values) > MAX_COORDINATE or min(values) < -MAX_COORDINATE:
-        raise InputError(f"{where}: {field} has a coordinate beyond {MAX_COORDINATE}; correct this row")
-    return values
 
 
 def scale_keypoints(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
@@ -154,15 +150,10 @@ def scale_keypoints(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[i
 
 
 def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
-    """Draw bones, then joints over them, on black.
-
-    Args:
-        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
-        size: (height, width) of the image.
-        frame: (height, width) the keypoints refer to.
+    """Draw the bones of keypoints (18, 2) in `frame`, then joints over them, on black.
 
     Returns:
-        (height, width, 3) uint8 RGB.
+        (*size, 3) uint8 RGB.
     """
     found = (np.asarray(keypoints) != MISSING).all(axis=1)
     # the published order of operations: for some sizes 1 pixel off the Gaussian
@@ -179,15 +170,10 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
 
 
 def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
-    """Return the pose input of the model: the drawn skeleton and one Gaussian per keypoint.
-
-    Args:
-        keypoints: (18, 2) of (y, x) in `frame`, -1 for missing.
-        size: (height, width) of the map.
-        frame: (height, width) the keypoints refer to.
+    """Return the pose input of the model: the drawn skeleton and one Gaussian per keypoint (18, 2) in `frame`.
 
     Returns:
-        (21, height, width) float32 in [0, 1]: skeleton RGB, then the Gaussians; zeros for a missing keypoint.
+        (21, *size) float32 in [0, 1]: skeleton RGB, then the Gaussians; zeros for a missing keypoint.
     """
     skeleton = skeleton_image(keypoints, size, frame).transpose(2, 0, 1) / np.float32(255)  # (3, H, W)
     return torch.cat([torch.from_numpy(skeleton), gaussian_maps(gaussian_centres(keypoints, size, frame), size)])
@@ -202,15 +188,7 @@ def gaussian_centres(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[
 
 
 def gaussian_maps(centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Draw one Gaussian per keypoint, bit-identical on every device.
-
-    Args:
-        centres: (..., 18, 2), see `gaussian_centres`.
-        size: (height, width).
-
-    Returns:
-        (..., 18, height, width) float32 in [0, 1].
-    """
+    """Draw one Gaussian (..., 18, *size) float32 in [0, 1] per center (..., 18, 2), bit-identical on every device."""
     table = _bell(centres.device)
     along_y, along_x = (
         table[(torch.arange(side, device=centres.device) - centres[..., axis, None]).abs().clamp(max=len(table) - 1)]

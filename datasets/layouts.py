@@ -15,39 +15,26 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from datasets.deepfashion import listed_name
-from datasets.keypoints import FRAME
-from datasets.pair_lists import SPLITS, PairList, read_pair_list
+from datasets.keypoints import FRAME, extent, found_points, may_be_shares
+from datasets.pair_lists import SPLITS, PairList, images_of, missing_images, numbered_pairs, read_annotations
 from utils.errors import InputError
 from utils.files import in_checkout
-from utils.image_files import Size
-from utils.image_folders import images_in, say_left_out
+from utils.image_files import Size, images_in, say_left_out
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of a prepared dataset.
+    """The layout of a prepared dataset."""
 
-    Attributes:
-        images: folder of the images of a split, below the root.
-        lists: accepted names of the CSV file of a kind (`pairs`, `annotation`) and split.
-        prepare: what to do if images are missing, with the root as {root}.
-        get_lists: what to do if a CSV file is missing.
-        frame: (height, width) the keypoints refer to; None if the config sets it.
-        photo_size: (height, width) of the published images; None if there are none.
-        person: regular expression for the part of an image name that identifies the person.
-        image_name: maps a listed name, which may be a raw path, to the file name.
-        images_published, pairs_published: counts of the benchmark by split.
-    """
-
-    images: str
-    lists: tuple[str, ...]
-    prepare: str
-    get_lists: str
-    frame: Size | None
-    photo_size: Size | None
-    person: str
-    image_name: Callable[[str], str] = str
-    images_published: Mapping[str, int] = field(default_factory=dict)
+    images: str  # folder of the images of a split, below the root
+    lists: tuple[str, ...]  # accepted names of the CSV file of a kind (`pairs`, `annotation`) and split
+    prepare: str  # what to do if images are missing, with the root as {root}
+    get_lists: str  # what to do if a CSV file is missing
+    person: str  # regular expression for the part of an image name that identifies the person
+    frame: Size | None = None  # (height, width) the keypoints refer to; None if the config sets it
+    photo_size: Size | None = None  # (height, width) of the published images; None if there are none
+    image_name: Callable[[str], str] = str  # maps a listed name, which may be a raw path, to the file name
+    images_published: Mapping[str, int] = field(default_factory=dict)  # counts of the benchmark by split
     pairs_published: Mapping[str, int] = field(default_factory=dict)
 
     def images_folder(self, root: str | Path, split: str) -> Path:
@@ -55,15 +42,11 @@ class Layout:
         return Path(root) / self.images.format(split=split)
 
     def list_file(self, root: str | Path, kind: str, split: str) -> Path:
-        """Return the CSV file of a kind, `pairs` or `annotation`.
-
-        Raises:
-            InputError: it does not exist.
-        """
+        """Return the CSV file of a kind, `pairs` or `annotation`; raise `InputError` if it does not exist."""
         names = [name.format(kind=kind, split=split) for name in self.lists]
-        for name in names:
-            if (Path(root) / name).is_file():
-                return Path(root) / name
+        for file in (Path(root) / name for name in names):
+            if file.is_file():
+                return file
         raise InputError(f"{root}: expected {' or '.join(names)} in this folder; {self.get_lists}")
 
 
@@ -95,8 +78,6 @@ LAYOUTS = {
         lists=("custom-{kind}-{split}.csv",),
         prepare="run `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
         get_lists="run `python generate_custom_pairs.py` (see docs/your_own_photos.md)",
-        frame=None,
-        photo_size=None,
         person=r".+?(?=__)",
     ),
 }
@@ -107,33 +88,49 @@ def keypoint_frame(cfg: CfgNode) -> Size:
     return LAYOUTS[cfg.INPUT.DATASET].frame or tuple(cfg.INPUT.FRAME)
 
 
-def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairList:
-    """Load the pairs of a split in the order of its list, checked against annotations and images.
+def dataset_root(root: str | Path, dataset: str) -> Path:
+    """Return the folder of a dataset, see `in_checkout`; raise `InputError` if it does not exist."""
+    folder = in_checkout(root)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
+    return folder
 
-    Args:
-        root: dataset root.
-        split: `train` or `test`.
-        dataset: name in `LAYOUTS`.
+
+def load_pairs(root: str | Path, split: str, dataset: str = "fashion") -> PairList:
+    """Load the pairs of a split, `train` or `test`, in the order of its list, checked against annotations and images.
 
     Raises:
-        InputError: a file is missing or has a malformed row, or a pair names an image without keypoints or file.
+        InputError: a file is missing or has a malformed row, a pair names an image without keypoints or file, or the
+            keypoints are not in pixels.
     """
-    layout, root = LAYOUTS[dataset], in_checkout(root)
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected the root folder of a {dataset} dataset (see README.md)")
+    layout, root = LAYOUTS[dataset], dataset_root(root, dataset)
     pairs_file, annotation_file = (layout.list_file(root, kind, split) for kind in ("pairs", "annotation"))
-    folder = layout.images_folder(root, split)
-    return read_pair_list(pairs_file, annotation_file, folder, layout.prepare.format(root=root), layout.image_name)
+    rows = numbered_pairs(pairs_file, image_name=layout.image_name)
+    annotations = read_annotations(annotation_file, image_name=layout.image_name)
+    for row, pair in rows.items():
+        for name in pair:
+            if name not in annotations.rows:
+                problem = f"{name} has no row in {annotation_file}; add its keypoints or remove the pair"
+                raise InputError(f"{pairs_file}, row {row}: {problem}")
+    folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder, expected images of {pairs_file.name}; {hint}")
+    images = images_of(rows.values())
+    if missing := missing_images(images, folder):
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        named = f"{len(missing)} of the {len(images)} images named in {pairs_file.name}"
+        raise InputError(f"{folder}: {named} are not files in this folder ({first}); {hint}")
+    found = found_points(annotations.keypoints[[annotations.rows[name] for name in images]])
+    if may_be_shares(found):
+        problem = f"all keypoints of the pairs lie within 3 pixels ({extent(found)})"
+        raise InputError(f"{annotation_file}: {problem}; expected pixels of the frame, not fractions of the image")
+    return PairList(list(rows.values()), folder, annotations)
 
 
 def find_layout(root: str | Path) -> str:
-    """Return the name of the dataset whose list of test pairs is in `root`.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Return the name of the dataset whose list of test pairs is in `root`; raise `InputError` if there is none."""
     for dataset, layout in LAYOUTS.items():
         if any((in_checkout(root) / name.format(kind="pairs", split="test")).is_file() for name in layout.lists):
             return dataset
@@ -146,24 +143,15 @@ def fid_real_images(
 ) -> list[Path]:
     """Return the images of a split sorted by name: the real set of FID, in most protocols the training images.
 
-    Args:
-        root: dataset root.
-        dataset: name in `LAYOUTS`.
-        split: `train` or `test`.
-        say: reports skipped files.
+    Skipped files are reported to `say`.
 
     Raises:
         InputError: the folder of images is missing or empty.
     """
     layout, root = LAYOUTS[dataset], in_checkout(root)
-    folder, hint = layout.images_folder(root, split), layout.prepare.format(root=root)
-    images, left_out = listed_images(folder)
+    folder = layout.images_folder(root, split)
+    images, left_out = images_in(folder) if folder.is_dir() else ([], [])
     say_left_out(folder, left_out, say)
     if not images:
-        raise InputError(f"{folder}: no {split} images; {hint}")
+        raise InputError(f"{folder}: no {split} images; {layout.prepare.format(root=root)}")
     return images
-
-
-def listed_images(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return `images_in` of a folder, nothing if it does not exist."""
-    return images_in(folder) if folder.is_dir() else ([], [])

@@ -16,11 +16,7 @@ from datasets.pairs import SIDES
 
 
 def training_pairs(cfg: CfgNode) -> TrainPairs:
-    """Load the training pairs in INPUT.ROOT_DIR.
-
-    Raises:
-        InputError: files are missing or malformed.
-    """
+    """Load the training pairs in INPUT.ROOT_DIR; raise `InputError` as `load_pairs`."""
     cond = cfg.INPUT.COND
     settings = (cond.MASK_PATCH_SIZE, cond.PRED_RATIO, cond.PRED_RATIO_VAR, cond.PRED_ASPECT_RATIO)
     mask = MaskSettings(*settings) if cond.PRED_RATIO else None
@@ -30,11 +26,7 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
 
 
 def evaluation_pairs(cfg: CfgNode) -> TestPairs:
-    """Load the test pairs in INPUT.ROOT_DIR.
-
-    Raises:
-        InputError: files are missing or malformed.
-    """
+    """Load the test pairs in INPUT.ROOT_DIR; raise `InputError` as `load_pairs`."""
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "test", cfg.INPUT.DATASET)
     return TestPairs(pairs, pair_sizes(cfg), tuple(cfg.TEST.IMG_SIZE))
 
@@ -42,12 +34,8 @@ def evaluation_pairs(cfg: CfgNode) -> TestPairs:
 def loader(dataset: Dataset, workers: int, device: torch.device, keep_workers: bool = False, **order: Iterable):
     """Return a data loader with at most one worker per CPU core, independent of torch's global random state.
 
-    Args:
-        dataset: the items to load.
-        workers: maximum number of loader processes.
-        device: the device that batches go to.
-        keep_workers: keep the loader processes between epochs.
-        order: `batch_sampler`, or `sampler` and `batch_size`.
+    `device` is the device that batches go to, `keep_workers` keeps loader processes between epochs, and `order` is
+    `batch_sampler`, or `sampler` and `batch_size`.
     """
     workers = min(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     return DataLoader(

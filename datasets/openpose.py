@@ -23,19 +23,14 @@ FORM = "OpenPose's output or that of a pose editor"
 
 
 class Figures(NamedTuple):
-    """The people in a file.
+    """The people in a file."""
 
-    Attributes:
-        people: for each person, (18, 2) float (y, x) in pixels of the canvas, NaN for a missing keypoint.
-        confidences: for each person, the sum of the keypoints' confidences.
-        canvas: (height, width) of the image in pixels; None if unknown.
-        unit: the unit of the coordinates, also in the file, for error messages.
-    """
-
-    people: list[np.ndarray]
-    confidences: list[float]
-    canvas: tuple[float, float] | None
-    unit: str
+    people: list[
+        np.ndarray
+    ]  # for each person, (18, 2) float (y, x) in pixels of the canvas, NaN for a missing keypoint
+    confidences: list[float]  # for each person, the sum of the keypoints' confidences
+    canvas: tuple[float, float] | None  # (height, width) of the image in pixels; None if unknown
+    unit: str  # of the coordinates, also in the file, for error messages
 
     def surest(self) -> np.ndarray | None:
         """Return the person with the highest confidence, None if there is nobody."""
@@ -52,10 +47,7 @@ def read_openpose(
     `canvas_height` and `canvas_width`, or `height` and `width`. Coordinates that all lie between -1 and 2 are fractions
     of it, others are pixels. Of a list of images, the first one is read.
 
-    Args:
-        path: the file.
-        image: (height, width) of the image, used if the file states no canvas.
-        frame: (height, width) that the coordinates refer to, overrides the canvas.
+    `image` is the (height, width) of the image, used if the file states no canvas; `frame` overrides both.
 
     Raises:
         InputError: the file cannot be read or has another form, or the unit of its coordinates is ambiguous.
@@ -79,8 +71,7 @@ def read_openpose(
 
 def _people(content: Any, path: Path) -> Iterator[tuple[list, str]]:
     """Yield the values of each person that has a pose, and their location in the file."""
-    people = content.get("people") if isinstance(content, dict) else None
-    points = content.get("keypoints") if isinstance(content, dict) else None
+    people, points = (content.get(key) if isinstance(content, dict) else None for key in ("people", "keypoints"))
     if isinstance(people, list):
         for number, person in enumerate(people):
             given = person or {}
@@ -116,9 +107,8 @@ def _pose(values: Any, where: str) -> np.ndarray:
     except (TypeError, ValueError, OverflowError, KeyError):
         order = []
     if not order or np.isinf(triples).any():
-        raise InputError(
-            f"{where} is not a list of 18 (COCO) or 25 (BODY_25) triples x, y, confidence; write the file again"
-        )
+        expected = "18 (COCO) or 25 (BODY_25) triples x, y, confidence"
+        raise InputError(f"{where} is not a list of {expected}; write the file again")
     if np.nanmax(np.abs(triples), initial=0) > FARTHEST:
         raise InputError(f"{where} has a value beyond {FARTHEST}; correct it")
     missing = np.isnan(triples).any(axis=1) | (triples[:, 2] < LEAST_CONFIDENCE)
@@ -140,27 +130,17 @@ def _canvas(content: dict, path: Path) -> tuple[float, float] | None:
 
 
 def _in_shares(points: np.ndarray, canvas: tuple[float, float] | None, path: Path) -> bool:
-    """Whether coordinates (N, 2) (y, x), NaN for missing, are fractions of the canvas and not pixels.
-
-    Raises:
-        InputError: they may be either, or are neither.
-    """
+    """Whether coordinates (N, 2) (y, x), NaN for missing, are fractions of the canvas; raise if they may be pixels."""
     points = points[~np.isnan(points).any(axis=1)]
     if not may_be_shares(points):
         return False
     if canvas is None:
-        raise InputError(
-            f"{path}: coordinates are fractions of an image ({extent(points)}); add its canvas_height and canvas_width"
-        )
-    height, width = canvas
-    if not is_small(points, canvas):
-        raise InputError(
-            f"{path}: {extent(points)} may be pixels or fractions of a canvas of {width:g} x {height:g}; "
-            "give the size of the image as canvas_height and canvas_width"
-        )
-    if ((points >= 0) & (points <= 1)).all(axis=1).mean() < 0.5:
-        raise InputError(
-            f"{path}: {extent(points)} are neither fractions of the canvas (0 to 1) nor its pixels; write the file "
-            "again with one of these units"
-        )
-    return True
+        problem = f"coordinates are fractions of an image ({extent(points)}); add its canvas_height and canvas_width"
+    elif not is_small(points, canvas):
+        size = "{1:g} x {0:g}; give the size of the image as canvas_height and canvas_width".format(*canvas)
+        problem = f"{extent(points)} may be pixels or fractions of a canvas of {size}"
+    elif ((points >= 0) & (points <= 1)).all(axis=1).mean() < 0.5:
+        problem = f"{extent(points)} are neither fractions of the canvas (0 to 1) nor its pixels; correct their unit"
+    else:
+        return True
+    raise InputError(f"{path}: {problem}")

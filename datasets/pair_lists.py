@@ -9,6 +9,7 @@ Both may be saved by a spreadsheet: with quoted fields, blanks, empty rows, and 
 import csv
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -16,7 +17,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import torch
 
-from datasets.keypoints import NUM_KEYPOINTS, extent, found_points, may_be_shares, parse_keypoints, scale_keypoints
+from datasets.keypoints import NUM_KEYPOINTS, parse_keypoints, scale_keypoints
 from utils.errors import InputError
 from utils.files import read_text, write_text
 
@@ -56,20 +57,17 @@ def listed_path(path: str) -> str:
 class Annotations(NamedTuple):
     """The keypoints of many images."""
 
-    rows: dict[str, int]  # image name -> row of `keypoints`
+    rows: dict[str, int]  # of `keypoints`, by image name
     keypoints: np.ndarray  # (N, 18, 2) (y, x), -1 for missing: int32, or float64 if there are decimals
 
 
-NO_ANNOTATIONS = Annotations({}, np.empty((0, NUM_KEYPOINTS, 2), dtype=np.int32))
-
-
+@dataclass(eq=False)
 class PairList(Sequence[Pair]):
     """A sequence of pairs that are created on access, so that 100,000 of them load fast."""
 
-    def __init__(self, names: list[tuple[str, str]], folder: Path, annotations: Annotations) -> None:
-        self.names = names
-        self.folder = folder
-        self.annotations = annotations
+    names: list[tuple[str, str]]  # of source and target
+    folder: Path  # of the images
+    annotations: Annotations
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,62 +75,13 @@ class PairList(Sequence[Pair]):
     def __getitem__(self, index: int) -> Pair:
         source, target = self.names[index]
         rows, keypoints = self.annotations
-        return Pair(
-            source,
-            target,
-            self.folder / source,
-            self.folder / target,
-            keypoints[rows[source]],
-            keypoints[rows[target]],
-        )
+        paths = self.folder / source, self.folder / target
+        return Pair(source, target, *paths, keypoints[rows[source]], keypoints[rows[target]])
 
 
 def refuse(problem: str) -> NoReturn:
     """Raise `InputError` for a malformed row, the default treatment."""
     raise InputError(problem)
-
-
-def read_pair_list(
-    pairs_file: Path, annotation_file: Path, folder: Path, hint: str, image_name: Callable[[str], str] = str
-) -> PairList:
-    """Read pairs with their keypoints, checked against annotations and images.
-
-    Args:
-        pairs_file, annotation_file: the two CSV files.
-        folder: folder of the images.
-        hint: what to do if images are missing, for the message.
-        image_name: maps a listed name, which may be a raw path, to the file name.
-
-    Raises:
-        InputError: a file is missing or has a malformed row, a pair names an image without keypoints or file, or the
-            keypoints are not in pixels.
-    """
-    rows = numbered_pairs(pairs_file, refuse, image_name)
-    annotations = read_annotations(annotation_file, refuse, image_name)
-    for row, pair in rows.items():
-        for name in pair:
-            if name not in annotations.rows:
-                raise InputError(
-                    f"{pairs_file}, row {row}: {name} has no row in {annotation_file}; add its keypoints or remove the "
-                    "pair"
-                )
-    names = list(rows.values())
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder, expected images of {pairs_file.name}; {hint}")
-    images = images_of(names)
-    if missing := missing_images(images, folder):
-        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(
-            f"{folder}: {len(missing)} of the {len(images)} images named in {pairs_file.name} "
-            f"are not files in this folder ({first}); {hint}"
-        )
-    found = found_points(annotations.keypoints[[annotations.rows[name] for name in images]])
-    if may_be_shares(found):
-        raise InputError(
-            f"{annotation_file}: all keypoints of the pairs lie within 3 pixels ({extent(found)}); expected pixels of "
-            "the frame, not fractions of the image"
-        )
-    return PairList(names, folder, annotations)
 
 
 def images_of(names: Iterable[tuple[str, str]]) -> list[str]:
@@ -157,38 +106,31 @@ def read_pairs(
 
 
 def numbered_pairs(
-    path: Path, bad_row: Callable[[str], None], image_name: Callable[[str], str]
+    path: Path, bad_row: Callable[[str], None] = refuse, image_name: Callable[[str], str] = str
 ) -> dict[int, tuple[str, str]]:
     """Read (source, target) names by row number from a CSV file with the header `from,to`.
 
-    Args:
-        path: the file.
-        bad_row: called with the problem of a malformed row; if it returns, the row is skipped.
-        image_name: maps a listed name, which may be a raw path, to the file name.
+    `image_name` maps a listed name, which may be a raw path, to the file name. `bad_row` is called with the problem of
+    a malformed row; if it returns, the row is skipped.
 
     Raises:
         InputError: the file is unreadable or has another header or no pairs; from `refuse`, a malformed row.
     """
     pairs = {}
     for row, line in _read_rows(path, PAIRS_HEADER):
-        names = [image_name(field.strip()) for field in _comma_separated(line)]
+        try:
+            fields = next(csv.reader([line], skipinitialspace=True)) if '"' in line else line.split(",")
+        except csv.Error:  # a field is too long
+            fields = []
+        names = [image_name(field.strip()) for field in fields]
         if len(names) == 2 and all(names):
             pairs[row] = (names[0], names[1])
         else:
-            bad_row(
-                f"{path}, row {row}: expected two image names separated by a comma, got {line[:80]!r}; correct this row"
-            )
+            expected = "expected two image names separated by a comma"
+            bad_row(f"{path}, row {row}: {expected}, got {line[:80]!r}; correct this row")
     if not pairs:
         raise InputError(f"{path}: no pairs after the header; expected one `source,target` per row")
     return pairs
-
-
-def _comma_separated(line: str) -> list[str]:
-    """Split a row, whose fields may be quoted; return nothing if a field is too long."""
-    try:
-        return next(csv.reader([line], skipinitialspace=True)) if '"' in line else line.split(",")
-    except csv.Error:
-        return []
 
 
 def read_annotations(
@@ -196,10 +138,7 @@ def read_annotations(
 ) -> Annotations:
     """Read the keypoints of all images in a `:`-separated file with the header `name:keypoints_y:keypoints_x`.
 
-    Args:
-        path: the file.
-        bad_row: called with the problem of a malformed or repeated row; if it returns, the row is skipped.
-        image_name: maps a listed name, which may be a raw path, to the file name.
+    `image_name` and `bad_row` are those of `numbered_pairs`; a repeated row is a bad one.
 
     Raises:
         InputError: the file is unreadable or has another header; from `refuse`, a malformed or repeated row.
@@ -208,28 +147,21 @@ def read_annotations(
     keypoints = []
     for row, line in _read_rows(path, ANNOTATION_HEADER):
         where = f"{path}, row {row}"
+        fields = [field.strip(' \t"') for field in line.rsplit(":", 2)]
         try:
-            name, values = _read_annotation(line, where)
+            if len(fields) != 3 or not fields[0]:
+                raise InputError(f"{where}: expected {ANNOTATION_HEADER}, got {line[:80]!r}; correct this row")
+            values = parse_keypoints(*fields[1:], where)
+            name = image_name(fields[0])
+            if name in numbers:
+                raise InputError(f"{where}: {name} is already in row {numbers[name]}; keep one of the two rows")
         except InputError as error:
             bad_row(str(error))
-            continue
-        name = image_name(name)
-        if name in numbers:
-            bad_row(f"{where}: {name} is already in row {numbers[name]}; keep one of the two rows")
-            continue
-        numbers[name] = row
-        keypoints.append(values)
-    if not keypoints:
-        return NO_ANNOTATIONS
-    return Annotations({name: index for index, name in enumerate(numbers)}, np.stack(keypoints))
-
-
-def _read_annotation(line: str, where: str) -> tuple[str, np.ndarray]:
-    fields = [field.strip(' \t"') for field in line.rsplit(":", 2)]
-    if len(fields) != 3 or not fields[0]:
-        raise InputError(f"{where}: expected {ANNOTATION_HEADER}, got {line[:80]!r}; correct this row")
-    name, y, x = fields
-    return name, parse_keypoints(y, x, where)
+        else:
+            numbers[name] = row
+            keypoints.append(values)
+    rows = {name: index for index, name in enumerate(numbers)}
+    return Annotations(rows, np.array(keypoints).reshape(-1, NUM_KEYPOINTS, 2))
 
 
 def pairs_within(groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import functional as F
 
 from datasets.keypoints import gaussian_centres, gaussian_maps, pose_map
-from datasets.pair_inputs import FileInputs, Inputs, PairSizes
+from datasets.pair_inputs import CachedInputs, FileInputs, PairSizes
 from datasets.pair_lists import Pair
 from utils.errors import InputError
 from utils.image_files import Size, open_image
@@ -27,68 +27,47 @@ ITEM_STREAM, ORDER_STREAM = 1, 2  # separate the random numbers of items and of 
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """Block masking of the source image (`INPUT.COND.PRED_*`).
+    """Block masking of the source image (`INPUT.COND.PRED_*`)."""
 
-    Attributes:
-        patch_size: side of a patch in pixels of the source image.
-        ratios, ratio_vars: a mask covers ratios[i] ± ratio_vars[i] of the patches, with i drawn for each sample.
-        aspect_ratio: minimum and maximum height / width of a block.
-    """
-
-    patch_size: int
-    ratios: Sequence[float]
+    patch_size: int  # side of a patch in pixels of the source image
+    ratios: Sequence[float]  # a mask covers ratios[i] ± ratio_vars[i] of the patches, with i drawn for each item
     ratio_vars: Sequence[float]
-    aspect_ratio: Sequence[float]
+    aspect_ratio: Sequence[float]  # minimum and maximum height / width of a block
 
 
 def block_mask(grid: Size, ratio: float, aspect_ratio: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Mask about `ratio` of a grid of patches with rectangles (BEiT, arXiv 2106.08254, Algorithm 1).
+    """Mask up to `ratio` of a `grid` (rows, columns) of patches with rectangles (BEiT, arXiv 2106.08254, Algorithm 1).
 
-    Args:
-        grid: (rows, columns) of patches.
-        ratio: maximum share of masked patches.
-        aspect_ratio: minimum and maximum height / width of a rectangle, drawn log-uniformly.
-        rng: random generator.
+    The height / width of a rectangle is drawn log-uniformly between the two values of `aspect_ratio`.
 
     Returns:
         bool array of shape `grid`, True for masked patches.
     """
     rows, columns = grid
     least = (min(grid) // 3) ** 2
-    log_aspect = np.log(aspect_ratio)
     target = ratio * rows * columns
     mask = np.zeros(grid, dtype=bool)
-
-    def add_block(left: float) -> bool:
-        """Mask one rectangle that adds 1 to `left` patches; return False after ten attempts."""
-        for _ in range(10):
-            area = least + (left - least) * rng.random()
-            aspect = math.exp(rng.uniform(*log_aspect))
-            height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-            if height >= rows or width >= columns:
-                continue
-            top, start = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
-            block = mask[top : top + height, start : start + width]
-            if 0 < block.size - block.sum() <= left:
-                block[:] = True
-                return True
-        return False
-
-    while mask.sum() < target and add_block(target - mask.sum()):
-        pass
+    attempts = 0  # since the last rectangle
+    while mask.sum() < target and attempts < 10:
+        attempts += 1
+        left = target - mask.sum()
+        area = least + (left - least) * rng.random()
+        aspect = math.exp(rng.uniform(*np.log(aspect_ratio)))
+        height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if height >= rows or width >= columns:
+            continue
+        top, start = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+        block = mask[top : top + height, start : start + width]
+        if 0 < block.size - block.sum() <= left:
+            block[:] = True
+            attempts = 0
     return mask
 
 
 def random_crop_box(
     size: Size, scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Draw a crop box like torchvision's RandomResizedCrop.
-
-    Args:
-        size: (height, width) of the image.
-        scale: minimum and maximum share of its area.
-        ratio: minimum and maximum width / height, drawn log-uniformly.
-        rng: random generator.
+    """Draw a crop box like torchvision's RandomResizedCrop, whose `scale` and `ratio` (width / height) it shares.
 
     Returns:
         top, left, height, width in pixels; if ten draws do not fit, the largest centered box.
@@ -105,34 +84,19 @@ def random_crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
+@dataclass(eq=False)
 class TrainPairs(Dataset):
-    """Training items, with augmentation of the source image.
+    """Training items, with augmentation of the source image."""
 
-    Args:
-        pairs: the pairs.
-        sizes: sizes of images, pose maps and keypoints.
-        seed: seed of all random choices, together with the epoch and the index of an item.
-        min_scale: minimum share of the source image that a random crop keeps; 1 does not crop.
-        mask: block masking of the source image; None for none.
-        sides: the trained sides of a pair, some of SIDES; items contain nothing of the others.
-    """
+    pairs: Sequence[Pair]
+    sizes: PairSizes
+    seed: int  # of all random choices, together with the epoch and the index of an item
+    min_scale: float = 1.0  # minimum share of the source image that a random crop keeps; 1 does not crop
+    mask: MaskSettings | None = None  # block masking of the source image
+    sides: Sequence[str] = SIDES  # the trained sides of a pair; items contain nothing of the others
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        sizes: PairSizes,
-        seed: int,
-        min_scale: float = 1.0,
-        mask: MaskSettings | None = None,
-        sides: Sequence[str] = SIDES,
-    ) -> None:
-        self.pairs = pairs
-        self.sizes = sizes
-        self.seed = seed
-        self.min_scale = min_scale
-        self.mask = mask
-        self.sides = sides
-        self.inputs: Inputs = FileInputs(sizes)  # or cached ones
+    def __post_init__(self) -> None:
+        self.inputs: FileInputs | CachedInputs = FileInputs(self.sizes)
         # in shared memory, so that loader processes kept between epochs see the next epoch
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -161,10 +125,7 @@ class TrainPairs(Dataset):
         pair = self.pairs[index]
         rng = np.random.default_rng((ITEM_STREAM, self.seed, self._epoch.item(), index))
         item = {"img_cond": self._source_image(pair.source_path, rng), "flip": torch.tensor(rng.random() < 0.5)}
-        images = {
-            "src": (pair.source_path, pair.source_keypoints),
-            "tgt": (pair.target_path, pair.target_keypoints),
-        }
+        images = {"src": (pair.source_path, pair.source_keypoints), "tgt": (pair.target_path, pair.target_keypoints)}
         for side in self.sides:
             path, keypoints = images[side]
             truth = self.inputs.truth(path)
@@ -181,9 +142,8 @@ class TrainPairs(Dataset):
             return self.inputs.photo(path)
         source = open_image(path)
         aspect = self.sizes.cond[1] / self.sizes.cond[0]
-        box = random_crop_box(
-            (source.height, source.width), (self.min_scale, 1.0), (aspect * 3 / 4, aspect * 4 / 3), rng
-        )
+        size, scale, ratio = (source.height, source.width), (self.min_scale, 1.0), (aspect * 3 / 4, aspect * 4 / 3)
+        box = random_crop_box(size, scale, ratio, rng)
         return resize_to_bytes(F.crop(source, *box), self.sizes.cond)
 
     def _draw_mask(self, settings: MaskSettings, rng: np.random.Generator) -> torch.Tensor:
@@ -215,31 +175,22 @@ def unpack(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return batch
 
 
+@dataclass(eq=False)
 class TestPairs(Dataset):
-    """Test items, without augmentation. Item i belongs to `pairs[i]`.
-
-    Args:
-        pairs: the pairs.
-        sizes: sizes of images, pose maps and keypoints.
-        test_size: (height, width) at which generated images are evaluated.
-    """
+    """Test items, without augmentation. Item i belongs to `pairs[i]`."""
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, pairs: Sequence[Pair], sizes: PairSizes, test_size: Size) -> None:
-        self.pairs = pairs
-        self.sizes = sizes
-        self.test_size = test_size
+    pairs: Sequence[Pair]
+    sizes: PairSizes
+    test_size: Size  # (height, width) at which generated images are evaluated
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Return one item.
-
-        Returns:
-            the values of `unpack` without mask and batch dimension, with the whole source image as img_cond, and
-            img_gt, img_copy (3, *test_size): the target image, and the source image in its place, float32 in [0, 1].
+        """Return the values of `unpack` without mask and batch dimension, with the whole source image as img_cond, and
+        img_gt, img_copy (3, *test_size): the target image, and the source image in its place, float32 in [0, 1].
 
         Raises:
             InputError: an image cannot be read.
@@ -258,40 +209,36 @@ class TestPairs(Dataset):
         }
 
 
+@dataclass(eq=False)
 class GlobalBatchSampler(Sampler[list[int]]):
     """Micro-batches of one process such that an optimizer step has the same pairs for any number of processes.
 
     An epoch is a permutation of all pairs, split into global batches; an incomplete last one is dropped. A global batch
     is split into `accumulation` micro-batches, and each of these into one contiguous part per process.
 
-    Args:
-        n: number of pairs.
-        global_batch: pairs per optimizer step, over all processes and accumulation steps.
-        rank, world: index of this process, and number of processes.
-        accumulation: micro-batches per optimizer step.
-        seed: seed of the permutations, together with the epoch.
-
     Raises:
         InputError: the global batch is not divisible, or there are not enough pairs for one.
     """
 
-    def __init__(self, n: int, global_batch: int, rank: int, world: int, accumulation: int, seed: int) -> None:
-        if global_batch < 1 or global_batch % (world * accumulation):
-            parts = world * accumulation
-            raise InputError(
-                f"a batch of {global_batch} is not divisible by {world} processes x "
-                f"{accumulation} accumulation steps; choose a multiple of {parts}"
-            )
-        if n < global_batch:
-            raise InputError(f"{n} pairs are fewer than a batch of {global_batch}; choose a smaller batch")
-        self.n, self.global_batch, self.seed = n, global_batch, seed
-        self.rank, self.world, self.accumulation = rank, world, accumulation
+    n: int  # number of pairs
+    global_batch: int  # pairs per optimizer step, over all processes and accumulation steps
+    rank: int  # of this process
+    world: int  # number of processes
+    accumulation: int  # micro-batches per optimizer step
+    seed: int  # of the permutations, together with the epoch
+
+    def __post_init__(self) -> None:
+        parts = self.world * self.accumulation
+        if self.global_batch < 1 or self.global_batch % parts:
+            split = f"{self.world} processes x {self.accumulation} accumulation steps; choose a multiple of {parts}"
+            raise InputError(f"a batch of {self.global_batch} is not divisible by {split}")
+        if self.n < self.global_batch:
+            raise InputError(f"{self.n} pairs are fewer than a batch of {self.global_batch}; choose a smaller batch")
         self.epoch = self.first_step = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Select the permutation of `epoch`, from its first step."""
-        self.epoch = epoch
-        self.first_step = 0
+        self.epoch, self.first_step = epoch, 0
 
     def skip(self, steps: int) -> None:
         """Skip the first `steps` optimizer steps of the current epoch, to resume a run."""

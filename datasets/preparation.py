@@ -1,22 +1,77 @@
-"""Put the images of a dataset in place, in parallel; a run may be interrupted and repeated at any time."""
+"""Put the images of a dataset in place, in parallel; a run may be interrupted and repeated at any time.
+
+The models read images of one shape. A user's photo of another shape is centered on a canvas with the shape of the
+keypoint frame, filled with the color of the photo's edge, so that people are not stretched.
+"""
 
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
+from datasets.keypoints import MISSING, to_hundredths
+from datasets.layouts import Layout
 from datasets.pair_lists import missing_images
 from utils.command_line import Parser
 from utils.errors import InputError
 from utils.files import PARTIAL, check_writable, whole_file, write_text
-from utils.image_files import SAVE_OPTIONS, image_format, is_plain, opened, upright_srgb
+from utils.image_files import SAVE_OPTIONS, Size, image_format, is_plain, opened, upright_size, upright_srgb
 
-MISSING_LIST = "missing_images.txt"
 MAX_DEPTH = 3  # as in "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
+TOLERANCE = 0.02  # smaller relative differences of shape are ignored; DeepFashion's is 0.01
+MAX_HEIGHT = 1280  # pixels of a canvas; models read 512
+
+Sources = Mapping[Path, Mapping[str, Sequence[Path]]]  # by folder and name of an image, the raw images that become it
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Placement of a photo: (height, width) of the upright photo, of its canvas, and of the photo on the canvas."""
+
+    photo: Size
+    canvas: Size
+    inner: Size
+
+    @property
+    def offset(self) -> Size:
+        """Position (top, left) of the photo on the canvas."""
+        return (self.canvas[0] - self.inner[0]) // 2, (self.canvas[1] - self.inner[1]) // 2
+
+    def keypoints(self, points: np.ndarray, frame: Size) -> np.ndarray:
+        """Map keypoints (18, 2) (y, x) from pixels of the photo, NaN for missing, to the frame of the canvas.
+
+        The result is int, -1 for keypoints that are missing or outside the photo.
+        """
+        on_canvas = points * np.array(self.inner) / self.photo + self.offset
+        inside = ((points >= 0) & (points < self.photo)).all(axis=1, keepdims=True)  # False for NaN
+        return to_hundredths(np.where(inside, on_canvas * np.array(frame) / self.canvas, MISSING)).astype(int)
+
+    def paste(self, photo: Image.Image) -> Image.Image:
+        """Return the canvas with the photo on it."""
+        pixels = np.asarray(photo)
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])  # (2 * (H + W), 3)
+        canvas = Image.new("RGB", self.canvas[::-1], tuple(int(value) for value in np.median(edge, axis=0)))
+        if self.inner != self.photo:
+            photo = photo.resize(self.inner[::-1], Image.Resampling.LANCZOS)
+        canvas.paste(photo, self.offset[::-1])
+        return canvas
+
+
+def fit(photo: Size, frame: Size) -> Fit:
+    """Return the smallest canvas of the frame's shape around a photo, scaled to at most `MAX_HEIGHT`."""
+    height, width = photo
+    aspect = frame[1] / frame[0]
+    if abs(width / height / aspect - 1) > TOLERANCE:
+        height, width = max(height, round(width / aspect)), max(width, round(height * aspect))
+    shrink = min(1.0, MAX_HEIGHT / height)
+    inner = max(1, round(photo[0] * shrink)), max(1, round(photo[1] * shrink))
+    return Fit(photo, (round(height * shrink), round(width * shrink)), inner)
 
 
 class Job(NamedTuple):
@@ -26,28 +81,32 @@ class Job(NamedTuple):
     destination: Path
 
 
-def put_in_place(job: Job, link: bool) -> tuple[int, int] | None:
+def put_in_place(job: Job, link: bool = False, frame: Size | None = None) -> Size | None:
     """Link or copy one image, or convert it if its format differs or it is not `is_plain`; skip a finished image.
 
+    With a `frame`, the image is put on a canvas of this shape.
+
     Returns:
-        (height, width) of the image in place; None if the source is not a complete image (and nothing was written).
+        (height, width) of the upright source; None if it is not a complete image (and nothing was written).
     """
     source, destination = job
     try:
         with opened(source) as image:
-            unchanged = image_format(source) == image_format(destination) and is_plain(image)
-            if size := finished_size(job, unchanged):
+            size = upright_size(image)
+            place = fit(size, frame) if frame else Fit(size, size, size)
+            same_format = image_format(source) == image_format(destination)
+            unchanged = same_format and place.canvas == size and is_plain(image)
+            if finished_size(job, unchanged) == place.canvas:
                 return size
             image.load()  # check all of it, even to copy the file
-            pixels = None if unchanged else upright_srgb(image)
+            pixels = None if unchanged else place.paste(upright_srgb(image))
     except InputError:
         return None
     write_image(job, pixels, link)
-    placed = pixels or image
-    return placed.height, placed.width
+    return size
 
 
-def finished_size(job: Job, copied: bool) -> tuple[int, int] | None:
+def finished_size(job: Job, copied: bool) -> Size | None:
     """Return (height, width) of the image made from the current source, None if it is not in place.
 
     It has the source's modification time, as renaming a file keeps it, and the source's size if it was `copied`.
@@ -88,91 +147,27 @@ def link_or_copy(source: Path, destination: Path, link: bool) -> None:
 
 
 def place_all(
-    jobs: Sequence[Job], put: Callable[[Job], tuple[int, int] | None], workers: int
-) -> list[tuple[int, int] | None]:
-    """Run all jobs in parallel with a progress bar, after creating folders and removing partial files in them.
+    root: Path, jobs: list[Job], put: Callable[[Job], Size | None], workers: int, missing: list[str], advice: str
+) -> list[Size]:
+    """Run `put`, which is `put_in_place`, on all jobs in parallel; return (height, width) of all sources.
 
-    Args:
-        jobs: the images to put in place.
-        put: runs one job; returns (height, width) of its image, None if it is unreadable.
-        workers: number of jobs run in parallel.
-
-    Returns:
-        the results of `put`, in the order of the jobs.
+    Raises:
+        InputError: images are unreadable, or `missing` names some without a source; with `advice` on what to do. The
+            others are in place, and ROOT/missing_images.txt names all missing ones.
     """
     for folder in {job.destination.parent for job in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink()
     # an error or an interrupt cancels what has not begun; the bar counts these as done, so it does not stay
-    return thread_map(put, jobs, max_workers=workers, desc="images", unit="image", leave=False)
-
-
-def raw_folders(root: Path, names: Sequence[str]) -> list[Path]:
-    """Return the folders with these names, up to `MAX_DEPTH` folders below `root`, as archives unpack them."""
-    levels = ("*/" * depth for depth in range(MAX_DEPTH + 1))
-    found = [folder for level in levels for name in names for folder in sorted(root.glob(level + name))]
-    return [folder for folder in found if folder.is_dir()]
-
-
-def only_source(paths: Sequence[Path], name: str) -> Path | None:
-    """Return the raw image that becomes `name`, None if there is none; several paths may lead to one file.
-
-    Raises:
-        InputError: there are two images.
-    """
-    for path in paths[1:]:
-        if os.path.realpath(path) != os.path.realpath(paths[0]):
-            raise InputError(f"{paths[0]} and {path} both become {name}; remove one of them")
-    return paths[0] if paths else None
-
-
-def report_sizes(
-    jobs: Sequence[Job],
-    sizes: Sequence[tuple[int, int] | None],
-    expected: tuple[int, int],
-    consequence: str,
-    say: Callable[[str], None],
-) -> None:
-    """Warn once if images do not have about the `expected` (height, width)."""
-    odd = [(job, size) for job, size in zip(jobs, sizes) if size and not is_about(size, expected)]
-    if odd:
-        job, (height, width) = odd[0]
-        say(
-            f"warning: {len(odd)} of {len(jobs)} images are not about {expected[1]} x {expected[0]} "
-            f"(first: {job.source}, {width} x {height}); {consequence}"
-        )
-
-
-def is_about(size: tuple[int, int], expected: tuple[int, int]) -> bool:
-    """Whether both sides are within a tenth of the expected ones."""
-    return all(0.9 < side / wanted < 1.1 for side, wanted in zip(size, expected))
-
-
-def refuse_missing(
-    root: Path,
-    jobs: Sequence[Job],
-    sizes: Sequence[tuple[int, int] | None],
-    missing: Sequence[str],
-    advice: str,
-) -> None:
-    """Raise if images are missing and list them in ROOT/missing_images.txt; otherwise remove an old list.
-
-    Args:
-        root: dataset root.
-        jobs, sizes: the images and their sizes; an unreadable source has no size and counts as missing.
-        missing: names without a source.
-        advice: what to do, for the message.
-
-    Raises:
-        InputError: images are missing.
-    """
-    list_file = root / MISSING_LIST
+    options = {"max_workers": workers, "desc": "images", "unit": "image", "leave": False}
+    sizes = thread_map(put, jobs, **options)
+    list_file = root / "missing_images.txt"
     unreadable = [job for job, size in zip(jobs, sizes) if size is None]
     names = [*missing, *(job.destination.name for job in unreadable)]
     if not names:
         list_file.unlink(missing_ok=True)
-        return
+        return sizes
     write_text(list_file, "".join(f"{name}\n" for name in names))
     note = f" ({len(unreadable)} of them cannot be read, first {unreadable[0].source})" if unreadable else ""
     first = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
@@ -182,83 +177,75 @@ def refuse_missing(
     )
 
 
+def raw_folders(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return the folders with these names, up to `MAX_DEPTH` folders below `root`, as archives unpack them."""
+    levels = ("*/" * depth for depth in range(MAX_DEPTH + 1))
+    found = [folder for level in levels for name in names for folder in sorted(root.glob(level + name))]
+    return [folder for folder in found if folder.is_dir()]
+
+
+def is_about(size: Size, expected: Size) -> bool:
+    """Whether both sides are within a tenth of the expected ones."""
+    return all(0.9 < side / wanted < 1.1 for side, wanted in zip(size, expected))
+
+
 def place_benchmark(
-    root: Path,
-    sources: Mapping[Path, Mapping[str, Sequence[Path]]],
-    workers: int,
-    link: bool,
-    photo_size: tuple[int, int],
-    if_other: str,
-    where: str,
-    say: Callable[[str], None],
+    layout: Layout, root: Path, sources: Sources, workers: int, link: bool, where: str, if_other: str
 ) -> None:
     """Put the images of a published dataset in place. An image in place needs no source.
 
-    Args:
-        root: dataset root.
-        sources: by folder and name of a listed image, the paths of the raw images that become it.
-        workers: number of jobs run in parallel.
-        link: hard-link images instead of copying them.
-        photo_size: the published (height, width).
-        if_other: the consequence of another size, for the warning.
-        where: the place to add missing images, for the message.
-        say: reports one line.
+    Messages contain `where` to add missing images, and the consequence `if_other` images than the published ones are
+    found.
 
     Raises:
         InputError: images are missing (the others are then in place), or two raw images become one.
     """
-    found = {
-        folder: {name: only_source(paths, name) for name, paths in names.items()} for folder, names in sources.items()
-    }
-    jobs = [Job(path, folder / name) for folder, names in found.items() for name, path in names.items() if path]
-    missing = [
-        name
-        for folder, names in found.items()
-        for name in missing_images([name for name, path in names.items() if not path], folder)
-    ]
-    sizes = place_all(jobs, lambda job: put_in_place(job, link), workers)
-    report_sizes(jobs, sizes, photo_size, if_other, say)
-    refuse_missing(root, jobs, sizes, missing, f"add them {where} and run this again")
-
-
-def add_worker_argument(parser: Parser) -> None:
-    """Add the option --workers of the programs that prepare or check a dataset."""
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="number of images processed in parallel"
-    )
+    jobs, missing = [], []
+    for folder, images in sources.items():
+        for name, paths in images.items():
+            for other in paths[1:]:  # several paths may lead to one file
+                if os.path.realpath(other) != os.path.realpath(paths[0]):
+                    raise InputError(f"{paths[0]} and {other} both become {name}; remove one of them")
+        jobs += [Job(paths[0], folder / name) for name, paths in images.items() if paths]
+        missing += missing_images([name for name, paths in images.items() if not paths], folder)
+    advice = f"add them {where} and run this again"
+    sizes = place_all(root, jobs, lambda job: put_in_place(job, link), workers, missing, advice)
+    published = layout.photo_size
+    if odd := [(job, size) for job, size in zip(jobs, sizes) if not is_about(size, published)]:
+        job, (height, width) = odd[0]
+        print(
+            f"warning: {len(odd)} of {len(jobs)} images are not about {published[1]} x {published[0]} "
+            f"(first: {job.source}, {width} x {height}); {if_other}"
+        )
 
 
 def prepare_benchmark(
-    description: str,
-    dataset: str,
-    contents: str,
-    generate: Callable[[Path, int, bool], None],
-    arguments: Sequence[str] | None,
+    summary: str, dataset: str, contents: str, generate: Callable[[Path, int, bool], None], arguments: list[str] | None
 ) -> None:
-    """Run the program that prepares a published dataset.
+    """Run the program that prepares a published dataset by `generate(folder, workers, link)`.
 
-    Args:
-        description: for `--help`.
-        dataset: name of the dataset and of its default folder.
-        contents: the required contents of the folder, for `--help`.
-        generate: prepares the dataset, given the folder, the number of workers, and whether to link images.
-        arguments: the command line; None for that of this process.
+    `--help` shows its `summary` and the `contents` of the folder, by default named as the dataset. `arguments` is
+    the command line; None for that of this process.
 
     Raises:
         InputError: as `generate`, or the folder cannot be written to.
     """
-    parser = Parser(description)
-    parser.add_argument(
-        "--root_dir", type=Path, default=Path(dataset), help=f"folder with {contents} (default: ./{dataset})"
-    )
+    parser = Parser(summary)
+    folder_help = f"folder with {contents} (default: ./{dataset})"
+    link_help = "hard-link images instead of copying them, if the file system supports it"
+    parser.add_argument("--root_dir", type=Path, default=Path(dataset), help=folder_help)
     add_worker_argument(parser)
-    parser.add_argument(
-        "--link", action="store_true", help="hard-link images instead of copying them, if the file system supports it"
-    )
+    parser.add_argument("--link", action="store_true", help=link_help)
     options = parser.parse_args(arguments)
     check_workers(options.workers)
     check_writable(options.root_dir, "--root_dir")
     generate(options.root_dir, options.workers, options.link)
+
+
+def add_worker_argument(parser: Parser) -> None:
+    """Add the option --workers of the programs that prepare or check a dataset."""
+    text = "number of images processed in parallel"
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help=text)
 
 
 def check_workers(workers: int) -> None:

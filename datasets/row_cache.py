@@ -23,11 +23,9 @@ ROWS, CHECKSUM = "rows", "crc32"
 
 
 class RowCache:
-    """Tensors of equal shape, one per row.
+    """Tensors of equal shape, one per row, in a folder that is named after the processing of the files.
 
-    Args:
-        folder: folder of the shards, named after the processing of the files.
-        keys: for each row, text that changes with its file.
+    `keys` has, for each row, text that changes with its file.
     """
 
     def __init__(self, folder: Path, keys: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What drawn people look like: garments, hair, colors, and the prior that a person is sampled from."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ImageColor
@@ -8,8 +9,7 @@ from PIL import ImageColor
 from demo.painting import MOTIFS, PATTERNS, Cloth, Color
 
 
-@dataclass(frozen=True)
-class TopCut:
+class TopCut(NamedTuple):
     """The cut of a top."""
 
     sleeve: float  # covered arm segments, 0 to 2
@@ -21,8 +21,7 @@ class TopCut:
     buttons: bool = False
 
 
-@dataclass(frozen=True)
-class BottomCut:
+class BottomCut(NamedTuple):
     """The cut of trousers or a skirt."""
 
     length: float  # covered leg segments, 0 to 2
@@ -30,8 +29,7 @@ class BottomCut:
     skirt: bool = False
 
 
-@dataclass(frozen=True)
-class HairStyle:
+class HairStyle(NamedTuple):
     """Hairlines as latitudes of the head (-1 crown, 1 chin), and the hair below them."""
 
     fringe: float = -0.50  # at the front
@@ -43,8 +41,7 @@ class HairStyle:
     bun: tuple[float, float] | None = None  # (y, z) of a bun from the center of the head, in heights
 
 
-@dataclass(frozen=True)
-class Outfit:
+class Outfit(NamedTuple):
     """Garments that are worn together, and their DeepFashion category."""
 
     gender: str
@@ -79,13 +76,8 @@ HAIR_STYLES = {
     "ponytail": HairStyle(fringe=-0.56, nape=0.66, volume=1.05, fall=0.20, fall_width=0.026),
     "bun": HairStyle(fringe=-0.56, nape=0.66, volume=1.05, bun=(-0.058, -0.040)),
 }
-HAIR_OF = {
-    "MEN": ("crop", "shaved", "quiff", "afro"),
-    "WOMEN": ("bob", "long", "ponytail", "bun", "afro", "crop"),
-}
-
+HAIR_OF = {"MEN": ("crop", "shaved", "quiff", "afro"), "WOMEN": ("bob", "long", "ponytail", "bun", "afro", "crop")}
 SKIRTS = ("mini", "midi", "maxi")
-LEGS = ("trousers", "wide_trousers", "shorts")
 OUTFITS = (
     Outfit("WOMEN", "Dresses", ("tee", "tank", "long_sleeve"), SKIRTS, one_piece=True),
     Outfit("WOMEN", "Skirts", ("tee", "tank", "long_sleeve"), SKIRTS),
@@ -103,7 +95,6 @@ OUTFITS = (
 
 
 def _palette(colors: str) -> tuple[Color, ...]:
-    """Parse colors in hexadecimal, separated by blanks."""
     return tuple(ImageColor.getrgb(color) for color in colors.split())
 
 
@@ -127,7 +118,6 @@ class Person:
     shoulder: float  # half distance of the shoulder joints
     hip: float  # half distance of the hip joints
     waist: float  # factor on the waist's width
-    torso: float  # neck to the middle of the hips
     arm: tuple[float, float]  # upper arm, forearm
     leg: tuple[float, float]  # thigh, shin
     skin: Color
@@ -136,7 +126,7 @@ class Person:
     iris: Color
     top: str
     top_cloth: Cloth
-    inner_cloth: Cloth  # under an open jacket
+    inner: Color  # of the shirt under an open jacket
     bottom: str
     bottom_cloth: Cloth
     shoes: Color
@@ -177,7 +167,6 @@ def sample_person(rng: np.random.Generator) -> Person:
         shoulder=float((0.112 if man else 0.098) * rng.uniform(0.96, 1.05)),
         hip=float((0.050 if man else 0.055) * rng.uniform(0.96, 1.05)),
         waist=float((1.04 if man else 0.90) * rng.uniform(0.95, 1.06)),
-        torso=0.296,
         arm=(float(0.166 * rng.uniform(0.97, 1.04)), float(0.142 * rng.uniform(0.97, 1.04))),
         leg=(leg, 0.472 - leg),
         skin=pick(rng, SKIN_TONES),
@@ -186,7 +175,7 @@ def sample_person(rng: np.random.Generator) -> Person:
         iris=pick(rng, ((70, 44, 28), (54, 92, 140), (74, 104, 62), (40, 30, 26))),
         top=top,
         top_cloth=top_cloth,
-        inner_cloth=Cloth("plain", top_cloth.figure, top_cloth.figure, "star"),
+        inner=top_cloth.figure,
         bottom=pick(rng, outfit.bottoms),
         bottom_cloth=top_cloth if outfit.one_piece else bottom_cloth,
         shoes=pick(rng, CLOTH_COLORS),

@@ -1,6 +1,6 @@
 """Painting a dressed person in a pose: tubes (see `demo.painting`), from the farthest to the nearest."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -9,22 +9,20 @@ import numpy as np
 from demo.appearance import BOTTOMS, TOPS, Color, Person
 from demo.head_painter import HeadPainter
 from demo.painting import Cloth, Paint, Surface, mix_colors, paint_ellipse, paint_limb, paint_tube, solid, triple
-from demo.poses import ARM, FLOOR, IMAGE_HEIGHT, IMAGE_WIDTH, LEG, Pose, keypoints, skeleton, turn
+from demo.poses import ARM, FLOOR, IMAGE_HEIGHT, IMAGE_WIDTH, LEG, TORSO, Pose, keypoints, skeleton, turn
 
 # Outline of the trunk: station in torso lengths below the neck; half width, half depth, and offset of the middle to
 # the front in heights. Rows: neck, two on the slope of the shoulders, two at the shoulders, chest, waist, hips, seat.
-TRUNK = np.array(
-    [
-        [-0.19, 0.028, 0.030, -0.004],
-        [-0.155, 0.052, 0.034, -0.006],
-        [-0.115, 0.091, 0.040, -0.006],
-        [-0.05, 0.110, 0.046, -0.006],
-        [0.08, 0.117, 0.056, 0.000],
-        [0.30, 0.107, 0.064, 0.010],
-        [0.66, 0.088, 0.056, 0.004],
-        [0.98, 0.106, 0.068, -0.006],
-        [1.18, 0.107, 0.070, -0.008],
-    ]
+TRUNK = (
+    (-0.19, 0.028, 0.030, -0.004),
+    (-0.155, 0.052, 0.034, -0.006),
+    (-0.115, 0.091, 0.040, -0.006),
+    (-0.05, 0.110, 0.046, -0.006),
+    (0.08, 0.117, 0.056, 0.000),
+    (0.30, 0.107, 0.064, 0.010),
+    (0.66, 0.088, 0.056, 0.004),
+    (0.98, 0.106, 0.068, -0.006),
+    (1.18, 0.107, 0.070, -0.008),
 )
 WAIST = 0.66  # station of the waist of skirts and trousers, in torso lengths
 
@@ -44,6 +42,10 @@ class _Painter:
         self.head = HeadPainter(canvas, person, pose, self.joints["head"], self.h)
         self.skin = np.float32(person.skin)
 
+    def limb(self, side: str, names: Sequence[str]) -> list[np.ndarray]:
+        """Return the three joints (x, y, z) of an arm or a leg."""
+        return [self.joints[f"{side}_{name}"] for name in names]
+
     def radii(self, heights, ease: float = 0.0) -> np.ndarray:
         return (np.asarray(heights) * self.person.girth + ease) * self.h
 
@@ -53,7 +55,7 @@ class _Painter:
 
     def trunk_outline(self, stations: np.ndarray, ease: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the left and right edge of the trunk at `stations` (in torso lengths)."""
-        place, wide, deep, front = TRUNK.T
+        place, wide, deep, front = np.transpose(TRUNK)
         wide = wide * np.interp(place, (0.3, WAIST, 0.98), (1, self.person.waist, 1))
         # The upper trunk follows the shoulder joints, the lower one the hip joints.
         shoulder = self.person.shoulder / 0.104
@@ -81,14 +83,14 @@ class _Painter:
     def paint_top(self, surface: Surface) -> tuple[np.ndarray, None]:
         """The `Paint` of the top: cloth with its opening or buttons, cut out at the neck and the shoulders."""
         person, cut = self.person, self.top
-        torso = person.torso * self.h
+        torso = TORSO * self.h
         color = surface.cloth(person.top_cloth, print_at=0.36 * torso, scale=self.pose.zoom)
         front = np.abs(surface.around)
         if cut.opening:
             edge = cut.opening * (0.7 + 0.5 * surface.share)
             inner = np.clip((edge - front) * surface.radius + 0.5, 0, 1)
             lapel = np.clip(1 - np.abs(front - edge) * surface.radius / 5, 0, 1)
-            color = color + triple(inner) * (surface.cloth(person.inner_cloth) - color)
+            color = color + triple(inner) * (np.float32(person.inner) - color)
             color = color * triple(1 - 0.35 * lapel)
         if cut.buttons:
             x = surface.around * surface.radius
@@ -106,85 +108,58 @@ class _Painter:
         rim = np.clip(1 - np.abs(surface.along - collar) / (0.006 * self.h), 0, 1) * 0.22
         return (color + triple(bare) * (self.skin - color)) * triple(1 - rim), None
 
-    def paint_top_garment(self) -> None:
-        last = WAIST + 0.08 if self.bottom.skirt and not self.top.opening else self.top.hem
-        self.trunk(-0.19, last, self.top.ease, self.paint_top, bow=0.008 * self.h)
-
-    def paint_seat(self) -> None:
-        """Paint the part of trousers above the legs."""
-        cloth, offset = self.person.bottom_cloth, -WAIST * self.person.torso * self.h
-        self.trunk(WAIST, 1.16, 1.02, self.all_cloth(cloth, offset), bow=0.02 * self.h)
-
-    def paint_skirt(self) -> None:
+    def skirt(self) -> None:
         """Paint a skirt: the hull of waist, hips and the covered part of both legs, along the mean of the legs."""
         h, cut, person = self.h, self.bottom, self.person
+        places = np.linspace(0.15, cut.length, 8)  # along a leg: 0 hip, 1 knee, 2 ankle
+        joints = [np.transpose(self.limb(side, LEG))[:2] for side in "rl"]
+        legs = [np.stack([np.interp(places, range(3), line) for line in lines], 1) for lines in joints]  # (8, 2) each
+        width = self.radii(np.interp(places, (0, 1, 2), (0.056, 0.040, 0.026)), 0.006)[:, None]
+        width += cut.flare * h * places[:, None] / cut.length
         neck, pelvis = self.joints["neck"][:2], self.joints["pelvis"][:2]
-        torso_axis = (pelvis - neck) / np.hypot(*(pelvis - neck))
-        start = neck + (pelvis - neck) * WAIST
-        legs = []
-        for side in "rl":
-            hip, knee, ankle = (self.joints[f"{side}_{name}"][:2] for name in LEG)
-            places = np.linspace(0.15, cut.length, 8)
-            points = np.stack([hip + (knee - hip) * p if p <= 1 else knee + (ankle - knee) * (p - 1) for p in places])
-            radius = self.radii(np.interp(places, (0, 1, 2), (0.056, 0.040, 0.026)), 0.006)
-            legs.append((points, radius + cut.flare * h * places / cut.length))
-        end = np.mean([points[-1] for points, _ in legs], 0)
-        axis = (end - start) / np.hypot(*(end - start))
-        across, torso_across = np.array([axis[1], -axis[0]]), np.array([torso_axis[1], -torso_axis[0]])
-        ease = self.top.ease if person.bottom_cloth is person.top_cloth else 1.03
-        outline = []
-        for station in (WAIST, 0.8, 0.98):
-            ring = start + torso_axis * (station - WAIST) * person.torso * h
-            outline += [ring + torso_across * edge[0] for edge in self.trunk_outline(np.array([station]), ease)]
-        for points, radius in legs:
-            outline += list(points + across * radius[:, None]) + list(points - across * radius[:, None])
-        local = (np.array(outline) - start) @ np.stack([axis, across], 1)  # (n, 2) along, across
+        start, end = neck + (pelvis - neck) * WAIST, np.mean([points[-1] for points in legs], 0)
         length = float(np.hypot(*(end - start)))
+        axis, torso_axis = (end - start) / length, (pelvis - neck) / np.hypot(*(pelvis - neck))
+        across, torso_across = np.array([axis[1], -axis[0]]), np.array([torso_axis[1], -torso_axis[0]])
+        hips = np.array([WAIST, 0.8, 0.98])
+        rings = start + torso_axis * (hips - WAIST)[:, None] * TORSO * h
+        ease = self.top.ease if person.bottom_cloth is person.top_cloth else 1.03
+        outline = [rings + torso_across * edge[:, None] for edge in self.trunk_outline(hips, ease)]
+        outline += [points + across * side for points in legs for side in (width, -width)]
         stations = np.linspace(0, length, 40)
-        left, right = _hull_extent(local, stations)
+        left, right = _hull_extent((np.concatenate(outline) - start) @ np.stack([axis, across], 1), stations)
         if self.pose.stance == "seated":  # the skirt follows the thighs, away from the seat
             self.trunk(WAIST, 1.14, 1.0, self.all_cloth(person.bottom_cloth, 0.0), bow=0.02 * h)
         thigh, shin = person.leg[0] * min(cut.length, 1), person.leg[1] * max(cut.length - 1, 0)
-        true_length = (person.torso * (1 - WAIST) + thigh + shin) * h
-        paint = self.all_cloth(person.bottom_cloth, WAIST * person.torso * h, true_length / length)
-        shape = {"radius": 0.100 * h, "bow": 0.014 * h, "pleats": 0.09}
-        paint_tube(self.canvas, start, end, stations, left, right, paint, self.pose.yaw, **shape)
+        true_length = (TORSO * (1 - WAIST) + thigh + shin) * h
+        paint = self.all_cloth(person.bottom_cloth, WAIST * TORSO * h, true_length / length)
+        paint_tube(
+            self.canvas, start, end, stations, left, right, paint, self.pose.yaw, 0.100 * h, bow=0.014 * h, pleats=0.09
+        )
 
     def covered_limb(
-        self,
-        names: Sequence[str],
-        bare: Sequence,
-        dressed: Sequence,
-        cover: float,
-        cloth: Cloth,
-        lengths: tuple[float, float],
-        paint_between: Callable[[], None] | None = None,
+        self, joints: list[np.ndarray], bare, dressed, cover: float, cloth: Cloth, lengths: tuple[float, float]
     ) -> None:
-        """Paint two segments of skin, the segment behind first.
+        """Paint the two segments of a limb, the segment behind first; `cover` (0 to 2) of them are under cloth.
 
-        Args:
-            names: the three joints.
-            bare, dressed: radii of each segment without and with cloth, in heights.
-            cover: segments under cloth, 0 to 2.
-            lengths: of the segments, in heights.
-            paint_between: paints between the skin and the cloth of the lower segment.
+        The radii `bare` and `dressed` of each segment without and with cloth, and `lengths`, are in heights.
         """
-        joints = [self.joints[name] for name in names]
         for segment in (0, 1) if joints[2][2] >= joints[0][2] else (1, 0):
             start, end = joints[segment], joints[segment + 1]
             share = float(np.clip(cover - segment, 0, 1))
-            if share < 0.99:
+            if share < 1:
                 # Skin starts well under the cloth, so that no backdrop is visible between them.
                 skin, span = solid(self.skin), (max(share - 0.15, 0), 1)
                 paint_limb(self.canvas, start, end, self.radii(bare[segment]), skin, span=span)
-                if segment == 1 and paint_between is not None:
-                    paint_between()
+                if bare[segment] is FOREARM:
+                    hand = end + (end - start) / np.linalg.norm(end - start) * 0.062 * self.h
+                    paint_limb(self.canvas, end, hand, self.radii(HAND), skin)
             if share > 0:
                 length = np.hypot(*(end - start)[:2])
                 stretch = min(lengths[segment] * self.h / max(length, 1), 3.0)
                 paint = self.all_cloth(cloth, lengths[0] * self.h * segment, stretch)
-                shape = {"span": (0, share), "caps": (True, share > 0.99), "bow": 0.006 * self.h}
-                paint_limb(self.canvas, start, end, self.radii(dressed[segment]), paint, self.pose.yaw, **shape)
+                radii, span, bow = self.radii(dressed[segment]), (0, share), 0.006 * self.h
+                paint_limb(self.canvas, start, end, radii, paint, self.pose.yaw, span, bow)
 
     def leg(self, side: str) -> None:
         flare, cut = self.bottom.flare, self.bottom
@@ -194,8 +169,8 @@ class _Painter:
         else:
             dressed = ((0.051, 0.057, 0.056 + flare * 0.5, 0.052 + flare), SHIN)
         self.shoe(side)
-        names, cover = [f"{side}_{name}" for name in LEG], 0.0 if cut.skirt else cut.length
-        self.covered_limb(names, (THIGH, SHIN), dressed, cover, self.person.bottom_cloth, self.person.leg)
+        cover, person = 0.0 if cut.skirt else cut.length, self.person
+        self.covered_limb(self.limb(side, LEG), (THIGH, SHIN), dressed, cover, person.bottom_cloth, person.leg)
 
     def shoe(self, side: str) -> None:
         tilt = self.pose.segments[5 if side == "r" else 7][1]
@@ -217,69 +192,64 @@ class _Painter:
 
     def arm(self, side: str, near: bool) -> None:
         """Paint one arm if it is on the near (or far) side of the trunk."""
-        names = [f"{side}_{name}" for name in ARM]
-        shoulder, elbow, wrist = (self.joints[name] for name in names)
+        shoulder, elbow, wrist = joints = self.limb(side, ARM)
         middle = (shoulder[2] + 2 * elbow[2] + wrist[2]) / 4 - self.joints["neck"][2]
         if (middle > -0.035 * self.h) != near:
             return
-        ease = 0.004 if self.top.sleeve > 1 else 0.006
+        ease, person = 0.004 if self.top.sleeve > 1 else 0.006, self.person
         dressed = (np.array(UPPER_ARM) + ease, np.array((0.029, 0.030, 0.027, 0.023)) + ease - 0.004)
-        skin, cloth, lengths = (UPPER_ARM, FOREARM), self.person.top_cloth, self.person.arm
-        self.covered_limb(names, skin, dressed, self.top.sleeve, cloth, lengths, lambda: self.hand(elbow, wrist))
-
-    def hand(self, elbow: np.ndarray, wrist: np.ndarray) -> None:
-        direction = (wrist - elbow) / np.linalg.norm(wrist - elbow)
-        end = wrist + direction * 0.062 * self.h
-        paint_limb(self.canvas, wrist, end, self.radii(HAND), solid(self.skin))
+        self.covered_limb(joints, (UPPER_ARM, FOREARM), dressed, self.top.sleeve, person.top_cloth, person.arm)
 
     def neck(self) -> None:
-        def shadow(surface: Surface) -> tuple[np.ndarray, None]:
+        def shaded(surface: Surface) -> tuple[np.ndarray, None]:
             return mix_colors(np.clip(surface.share * 2 - 0.75, 0, 1), self.skin * 0.74, self.skin), None
 
-        start = self.joints["head"][:2] + (0, 0.02 * self.h)
-        end = self.joints["neck"][:2] + (0, 0.03 * self.h)
-        paint_limb(self.canvas, start, end, self.radii((0.028, 0.027, 0.030)), shadow)
+        start, end = self.joints["head"] + (0, 0.02 * self.h, 0), self.joints["neck"] + (0, 0.03 * self.h, 0)
+        paint_limb(self.canvas, start, end, self.radii((0.028, 0.027, 0.030)), shaded)
 
     def stool(self) -> None:
         color = np.float32(self.person.backdrop[2]) * 0.62
-        pelvis = self.joints["pelvis"][:2]
-        seat = pelvis + (0, 0.058 * self.h)
-        floor = np.array([pelvis[0], FLOOR + self.pose.shift[1]])
+        seat = self.joints["pelvis"][:2] + (0, 0.058 * self.h)
+        floor = np.array([seat[0], FLOOR + self.pose.shift[1]])
         half = np.full(2, 0.088 * self.h)
         stations = np.array([0.0, floor[1] - seat[1]])
         paint_tube(self.canvas, seat, floor, stations, -half, half, solid(color), bow=0.02 * self.h)
-        paint_ellipse(self.canvas, seat, (0.088 * self.h, 0.020 * self.h), 0.0, color * 1.12)
+        paint_ellipse(self.canvas, seat, (half[0], 0.020 * self.h), 0.0, color * 1.12)
 
     def shadow(self) -> None:
         feet = [self.joints[f"{side}_ankle"][0] for side in "rl"]
         center = np.array([np.mean(feet), FLOOR + self.pose.shift[1]])
-        reach = 0.026 * self.h
-        half = (abs(feet[0] - feet[1]) / 2 + 0.13 * self.h, reach)
+        half = (abs(feet[0] - feet[1]) / 2 + 0.13 * self.h, 0.026 * self.h)
         color = np.float32(self.person.backdrop[2]) * 0.5
-        paint_ellipse(self.canvas, center, half, 0.0, color, 0.55, soft=1.6 * reach)
+        paint_ellipse(self.canvas, center, half, 0.0, color, 0.55, soft=1.6 * half[1])
 
     def paint(self) -> None:
-        behind_trunk = np.cos(self.pose.head_yaw) > 0.25  # where hair falls
+        hair_falls, facing = self.head.hair.fall > 0, np.cos(self.pose.head_yaw)
         nearest_last = sorted("rl", key=lambda side: self.joints[f"{side}_hip"][2] + self.joints[f"{side}_knee"][2])
         self.shadow()
         if self.pose.stance == "seated":
             self.stool()
         for side in nearest_last:
             self.arm(side, near=False)
-        if self.head.hair.fall and behind_trunk:
+        if hair_falls and facing > 0.25:
             self.head.falling_hair()
-        if not self.bottom.skirt:
-            self.paint_seat()
+        if not self.bottom.skirt:  # the part of trousers above the legs
+            cloth = self.all_cloth(self.person.bottom_cloth, -WAIST * TORSO * self.h)
+            self.trunk(WAIST, 1.16, 1.02, cloth, bow=0.02 * self.h)
         for side in nearest_last:
             self.leg(side)
         self.neck()
-        garments = [self.paint_top_garment, *([self.paint_skirt] if self.bottom.skirt else [])]
-        for paint in reversed(garments) if self.top.opening else garments:  # tops are tucked in, jackets are not
-            paint()
-        if self.head.hair.fall and not behind_trunk and np.cos(self.pose.head_yaw) > -0.25:
+        jacket, skirt = self.top.opening > 0, self.bottom.skirt
+        if skirt and jacket:
+            self.skirt()
+        last = WAIST + 0.08 if skirt and not jacket else self.top.hem  # tops are tucked into skirts, jackets are not
+        self.trunk(-0.19, last, self.top.ease, self.paint_top, bow=0.008 * self.h)
+        if skirt and not jacket:
+            self.skirt()
+        if hair_falls and -0.25 < facing <= 0.25:
             self.head.falling_hair()
         self.head.paint()
-        if self.head.hair.fall and np.cos(self.pose.head_yaw) <= -0.25:
+        if hair_falls and facing <= -0.25:
             self.head.falling_hair()
         for side in nearest_last:
             self.arm(side, near=True)

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,14 +27,6 @@ CLOTHS = 10  # candidates per garment
 GARMENTS = {"top": "top_cloth", "bottom": "bottom_cloth"}
 
 
-class Choice(NamedTuple):
-    """Whether an image is nearest to the right cloth of a garment."""
-
-    garment: str
-    pattern: str  # of the right cloth
-    right: bool
-
-
 def other_cloths(people: Sequence[Drawn], garment: str, right: Cloth, rng: np.random.Generator) -> list[Cloth]:
     """Return CLOTHS - 1 different cloths of a garment of other people, or all if there are fewer."""
     cloths = {getattr(drawn.person, GARMENTS[garment]): None for drawn in people}  # a set in the order of the people
@@ -50,24 +41,23 @@ def distance(image: np.ndarray, drawn: Drawn, number: int, garment: str, cloth: 
     return float(np.square(np.asarray(Image.fromarray(target).resize(size, Image.Resampling.BICUBIC)) - image).mean())
 
 
-def choices(generated: Path, dataset: Path) -> Iterator[Choice]:
-    """Yield the choices for each generated image of a test pair of the drawn dataset.
+def choices(generated: Path, dataset: Path) -> Iterator[tuple[str, str, bool]]:
+    """Yield garment, right pattern, and whether the right cloth is the nearest one, for each image of a test pair.
 
     Raises:
         InputError: no image belongs to a pair, or `dataset` was not drawn by `demo.drawn_people`.
     """
     people, pairs = people_in(dataset, "test"), load_pairs(dataset, "test", "fashion")
-    images_per_person = len(people[0].poses)
     rng = np.random.default_rng(0)
     for index, path in tqdm(match_images(generated, pairs).paths.items(), desc="drawing", unit="image", leave=False):
         image = np.asarray(open_image(path), dtype=np.float32)
-        person, number = divmod(pairs.annotations.rows[pairs[index].target], images_per_person)
+        person, number = divmod(pairs.annotations.rows[pairs[index].target], len(people[0].poses))
         drawn = people[person]
         for garment, name in GARMENTS.items():
             right = getattr(drawn.person, name)
-            others = other_cloths(people, garment, right, rng)
-            distances = [distance(image, drawn, number, garment, cloth) for cloth in (right, *others)]
-            yield Choice(garment, right.pattern, int(np.argmin(distances)) == 0)
+            cloths = (right, *other_cloths(people, garment, right, rng))
+            distances = [distance(image, drawn, number, garment, cloth) for cloth in cloths]
+            yield garment, right.pattern, int(np.argmin(distances)) == 0
 
 
 @one_line_errors
@@ -77,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="root folder of the drawn dataset")
     options = parser.parse_args(arguments)
     groups = defaultdict(list)
-    for choice in choices(options.generated, options.dataset):
-        for kind in {choice.pattern, "plain" if choice.pattern == "plain" else "patterned"}:
-            groups[choice.garment, kind].append(choice.right)
+    for garment, pattern, right in choices(options.generated, options.dataset):
+        for kind in {pattern, "plain" if pattern == "plain" else "patterned"}:
+            groups[garment, kind].append(right)
     for (garment, kind), right in sorted(groups.items()):
         print(f"{garment:7} {kind:11} {np.mean(right):6.1%} of {len(right)}")
 

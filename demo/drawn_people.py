@@ -25,30 +25,45 @@ import errno
 import json
 import multiprocessing
 import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from datasets.deepfashion import flat_name
 from datasets.keypoints import MISSING
-from datasets.pair_lists import SPLITS
+from datasets.layouts import LAYOUTS
+from datasets.market1501 import benchmark_pairs
+from datasets.pair_lists import SPLITS, pairs_within, read_annotations, write_annotations, write_pairs
 from demo.appearance import Person, sample_person
 from demo.body_painter import draw
-from demo.dataset_layouts import DRAWN_LAYOUTS, VIEW_NAMES, DrawnImage, Row
 from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, Pose, sample_pose
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, read_record, write_text
-
-__all__ = ["Drawn", "Person", "Pose", "draw", "draw_dataset", "people_in", "sample_person", "sample_pose"]
+from utils.image_files import Size
 
 JPEG_QUALITY = 95
 RECORD = "drawn_people.json"
 VERSION = 4  # increase it when the same arguments give different images
+PIXELS = (IMAGE_HEIGHT, IMAGE_WIDTH)
+# File name and view of a person's images, in this order, then again with the next number (01, 02, ...).
+VIEW_NAMES = (
+    ("1_front", "front"),
+    ("2_side", "side"),
+    ("3_back", "back"),
+    ("4_full", "turned"),
+    ("7_additional", None),
+)
+
+PersonRows = list[tuple[str, np.ndarray]]  # the images of a person in the lists: name, keypoints (18, 2) int (y, x)
 
 
 class Drawn(NamedTuple):
@@ -58,10 +73,83 @@ class Drawn(NamedTuple):
     poses: list[Pose]
 
 
+class DrawnLayout(NamedTuple):
+    """The layout of a drawn dataset."""
+
+    path: str  # of an image below the root, as a format of the fields in `_path`
+    listed_name: Callable[[str], str]  # name of an image in the lists, from its path
+    size: Size  # (height, width) of the images
+    frame: Size  # (height, width) that the keypoints refer to
+    lists: tuple[str, ...]  # the files that `write_lists` writes
+    write_lists: Callable[[Path, Mapping[str, Sequence[PersonRows]]], None]  # given the root, and the people by split
+
+
+def _write_fashion_lists(root: Path, people_by_split: Mapping[str, Sequence[PersonRows]]) -> None:
+    for split, people in people_by_split.items():
+        names = [[name for name, _ in rows] for rows in people]
+        (root / f"{split}.lst").write_text("".join(f"{name}\n" for name in chain(*names)))
+        write_pairs(root / f"fasion-resize-pairs-{split}.csv", pairs_within(names))
+        write_annotations(root / f"fasion-resize-annotation-{split}.csv", dict(chain(*people)))
+
+
+def _write_market_lists(root: Path, people_by_split: Mapping[str, Sequence[PersonRows]]) -> None:
+    for split, people in people_by_split.items():
+        annotations = root / f"market-annotation-{split}.csv"
+        write_annotations(annotations, dict(chain(*people)))
+        write_pairs(root / f"market-pairs-{split}.csv", benchmark_pairs(read_annotations(annotations), split))
+
+
+def _write_photo_lists(root: Path, people_by_split: Mapping[str, Sequence[PersonRows]]) -> None:
+    write_annotations(root / "keypoints.csv", dict(chain(*chain(*people_by_split.values()))))
+
+
+DRAWN_LAYOUTS = {
+    "fashion": DrawnLayout(
+        path="{person.gender}/{person.category}/id_{id:08d}/{view}.jpg",
+        listed_name=flat_name,
+        size=PIXELS,
+        frame=LAYOUTS["fashion"].frame,
+        lists=("{split}.lst", "fasion-resize-pairs-{split}.csv", "fasion-resize-annotation-{split}.csv"),
+        write_lists=_write_fashion_lists,
+    ),
+    "market": DrawnLayout(
+        path="bounding_box_{split}/{number:04d}_c{camera}s1_{frame:06d}_{box:02d}.jpg",
+        listed_name=os.path.basename,
+        size=LAYOUTS["market"].photo_size,
+        frame=LAYOUTS["market"].frame,
+        lists=("market-pairs-{split}.csv", "market-annotation-{split}.csv"),
+        write_lists=_write_market_lists,
+    ),
+    "photos": DrawnLayout(
+        path="person_{number:04d}/{view}.jpg",
+        listed_name=str,
+        size=PIXELS,
+        frame=PIXELS,
+        lists=("keypoints.csv",),
+        write_lists=_write_photo_lists,
+    ),
+}
+
+
+def _path(layout: DrawnLayout, person: Person, split: int, index: int, image: int) -> str:
+    """Return the path of an image of person `index` of a split, an index in SPLITS."""
+    turn, view = divmod(image, len(VIEW_NAMES))
+    return layout.path.format(
+        person=person,
+        split=SPLITS[split],
+        id=(1, 90_000_001)[split] + index,  # ids of the splits differ
+        number=2 * index + 1 + split,
+        view=f"{turn + 1:02d}_{VIEW_NAMES[view][0]}",
+        camera=image % 6 + 1,
+        frame=25 * image + 1,
+        box=image // 6,
+    )
+
+
 def _sample(seed: int, split: int, index: int, photos: int) -> Drawn:
     rng = np.random.default_rng([seed, split, index])
     person = sample_person(rng)
-    views = [VIEW_NAMES[number % len(VIEW_NAMES)][1] for number in range(photos)]
+    views = [VIEW_NAMES[image % len(VIEW_NAMES)][1] for image in range(photos)]
     return Drawn(person, [sample_pose(rng, person, view) for view in views])
 
 
@@ -71,49 +159,57 @@ def people_in(root: Path, split: str) -> list[Drawn]:
     Raises:
         InputError: `root` holds no drawn dataset, or one of another version of this module.
     """
-    form = {"version": int, "seed": int, "photos_per_person": int, **{f"{name}_people": int for name in SPLITS}}
+    form = dict.fromkeys(("version", "seed", "photos_per_person", *(f"{name}_people" for name in SPLITS)), int)
     record = read_record(root / RECORD, form, "draw people with `python -m demo.drawn_people`")
     if record["version"] != VERSION:
         raise InputError(
             f"{root / RECORD}: drawn by version {record['version']}, expected {VERSION}; draw the people again"
         )
-    return [
-        _sample(record["seed"], SPLITS.index(split), index, record["photos_per_person"])
-        for index in range(record[f"{split}_people"])
-    ]
+    numbers = range(record[f"{split}_people"])
+    return [_sample(record["seed"], SPLITS.index(split), index, record["photos_per_person"]) for index in numbers]
 
 
-def _draw_person(task: tuple[int, int], root: Path, photos: int, seed: int, layout: str) -> list[Row]:
-    """Draw the images of person (split, index) and return their rows of the lists."""
-    cv2.setNumThreads(1)  # there is a process per core
-    split, index = task
-    person, poses = _sample(seed, split, index, photos)
-    target = DRAWN_LAYOUTS[layout]
+def _draw_person(task: tuple[int, int], root: Path, photos: int, seed: int, layout: DrawnLayout) -> PersonRows:
+    """Draw the images of person (split, index)."""
+    person, poses = _sample(seed, *task, photos)
     rows = []
     for number, pose in enumerate(poses):
         image, points = draw(person, pose)
-        if target.size != image.shape[:2]:
-            image = cv2.resize(image, target.size[::-1], interpolation=cv2.INTER_AREA)
-        path = target.path(DrawnImage(person, split, index, number))
+        if layout.size != PIXELS:
+            image = cv2.resize(image, layout.size[::-1], interpolation=cv2.INTER_AREA)
+        path = _path(layout, person, *task, number)
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(root / path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
             raise OSError(errno.EIO, "OpenCV could not write it", str(root / path))
-        frame = points[:, ::-1] * (np.array(target.frame) / (IMAGE_HEIGHT, IMAGE_WIDTH))  # (18, 2) (y, x)
-        rows.append(Row(target.name(path), np.where(np.isnan(frame), MISSING, np.floor(frame)).astype(int)))
+        frame = points[:, ::-1] * (np.array(layout.frame) / PIXELS)  # (18, 2) (y, x)
+        rows.append((layout.listed_name(path), np.where(np.isnan(frame), MISSING, np.floor(frame)).astype(int)))
     return rows
 
 
-def _is_complete(root: Path, record: dict) -> bool:
+def in_processes(job: Callable[[Any], Any], tasks: Sequence, workers: int | None = None) -> Iterator:
+    """Yield the result of each task, a person to draw. None for `workers` starts one process per CPU core."""
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    progress = partial(tqdm, total=len(tasks), desc="drawing people", unit="person", disable=None)
+    if workers <= 1:
+        yield from progress(map(job, tasks))
+        return
+    context = multiprocessing.get_context("spawn")  # the caller may hold threads or a CUDA context
+    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from progress(pool.map(job, tasks))
+
+
+def _is_complete(root: Path, record: Mapping[str, Any]) -> bool:
     """Return whether `root` holds the dataset of these arguments; raises `InputError` if it holds a different one."""
     if not (root / RECORD).is_file():
         return False
     advice = "choose another root or delete this folder"
-    found = {"layout": "fashion", **read_record(root / RECORD, advice=advice)}
-    if found != record:
+    if (found := read_record(root / RECORD, advice=advice)) != record:
         raise InputError(f"{root / RECORD}: drawn with other arguments: found {found}, expected {record}; {advice}")
     layout = DRAWN_LAYOUTS[record["layout"]]
+    images = root.glob(re.sub(r"\{.*?\}", "*", layout.path))
+    lists = {root / name.format(split=split) for name in layout.lists for split in SPLITS}
     drawn = record["photos_per_person"] * (record["train_people"] + record["test_people"])
-    return len(list(root.glob(layout.images))) >= drawn and all((root / name).is_file() for name in layout.lists)
+    return len(list(images)) >= drawn and all(path.is_file() for path in lists)
 
 
 def draw_dataset(
@@ -127,52 +223,28 @@ def draw_dataset(
 ) -> None:
     """Draw a dataset into `root`, or do nothing if it is complete.
 
-    The images depend on `seed` and the person's number, not on `workers` or the number of people.
-
-    Args:
-        root: folder to write to; it is created if missing.
-        train_people, test_people: number of people in each split. The splits share no person.
-        photos_per_person: images of each person; the views alternate: front, side, back, turned, any.
-        seed: each seed gives different people.
-        workers: number of processes; None uses one per CPU core.
-        layout: name in `DRAWN_LAYOUTS`.
+    The splits share no person. The views of a person alternate: front, side, back, turned, any. The images depend on
+    `seed` and the person's number, not on `workers` (None starts one process per CPU core) or the number of people.
 
     Raises:
         InputError (a ValueError): a count is out of range, or `root` holds a dataset drawn with other arguments.
         OSError: `root` cannot be written.
     """
-    for name, value, least in (
-        ("train_people", train_people, 0),
-        ("test_people", test_people, 0),
-        ("photos_per_person", photos_per_person, 1),
-        ("seed", seed, 0),
-        ("workers", 1 if workers is None else workers, 1),
-    ):
-        if value < least:
-            raise InputError(f"{name} is {value}, expected at least {least}")
-    root = Path(root)
-    record = {
-        "layout": layout,
-        "version": VERSION,
-        "train_people": train_people,
-        "test_people": test_people,
-        "photos_per_person": photos_per_person,
-        "seed": seed,
-    }
+    people = {"train_people": train_people, "test_people": test_people}
+    counts = {**people, "photos_per_person": photos_per_person, "seed": seed}
+    least = {"photos_per_person": 1, "workers": 1}
+    for name, value in {**counts, "workers": 1 if workers is None else workers}.items():
+        if value < least.get(name, 0):
+            raise InputError(f"{name} is {value}, expected at least {least.get(name, 0)}")
+    root, record = Path(root), {"layout": layout, "version": VERSION, **counts}
     if _is_complete(root, record):
         return
     root.mkdir(parents=True, exist_ok=True)
+    target = DRAWN_LAYOUTS[layout]
     tasks = [(split, index) for split, people in enumerate((train_people, test_people)) for index in range(people)]
-    workers = min(workers or os.cpu_count() or 1, max(len(tasks), 1))
-    job = partial(_draw_person, root=root, photos=photos_per_person, seed=seed, layout=layout)
-    progress = partial(tqdm, total=len(tasks), desc="drawing people", unit="person", disable=None)
-    if workers == 1:
-        rows = list(progress(map(job, tasks)))
-    else:
-        context = multiprocessing.get_context("spawn")  # the caller may hold threads or a CUDA context
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            rows = list(progress(pool.map(job, tasks, chunksize=max(1, min(8, len(tasks) // (4 * workers))))))
-    DRAWN_LAYOUTS[layout].write_lists(root, (rows[:train_people], rows[train_people:]))
+    job = partial(_draw_person, root=root, photos=photos_per_person, seed=seed, layout=target)
+    rows = list(in_processes(job, tasks, workers))
+    target.write_lists(root, {"train": rows[:train_people], "test": rows[train_people:]})
     write_text(root / RECORD, json.dumps(record) + "\n")
 
 

@@ -5,22 +5,87 @@ prompt by attention, like the U-Net, because the decoder learns slowly from a U-
 encoder's last feature map, which speeds up the training of the encoder.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
-from models import CFLD
-from utils.image_tensors import normalize, unit_range
+from demo import appearance
+from demo.appearance import CLOTH_COLORS, Person, sample_person
+from demo.body_painter import draw
+from demo.drawn_people import in_processes
+from demo.painting import MOTIFS, PATTERNS, Cloth, Color
+from demo.poses import sample_pose
+from utils.image_tensors import normalize, resize_to_bytes, unit_range
 
-from .attributes import ATTRIBUTES, CLASSES, UNKNOWN
+SEED = 5000
+UNKNOWN = -100  # label of an attribute that a person lacks; cross-entropy ignores it
+
+
+class Attribute(NamedTuple):
+    """A property to classify: its possible values, and a function that returns the value of a person, or None."""
+
+    values: Sequence
+    value: Callable[[Person], object]
+
+    def label(self, person: Person) -> int:
+        """Return the class of a person, or UNKNOWN."""
+        value = self.value(person)
+        return UNKNOWN if value is None else self.values.index(value)
+
+
+def _figure(cloth: Cloth) -> Color | None:
+    return None if cloth.pattern == "plain" else cloth.figure  # plain cloth shows one color
+
+
+ATTRIBUTES = (
+    Attribute(PATTERNS, lambda person: person.top_cloth.pattern),
+    Attribute(CLOTH_COLORS, lambda person: person.top_cloth.ground),
+    Attribute(CLOTH_COLORS, lambda person: _figure(person.top_cloth)),
+    Attribute(PATTERNS, lambda person: person.bottom_cloth.pattern),
+    Attribute(CLOTH_COLORS, lambda person: person.bottom_cloth.ground),
+    Attribute(CLOTH_COLORS, lambda person: _figure(person.bottom_cloth)),
+    Attribute(MOTIFS, lambda person: person.top_cloth.motif if person.top_cloth.pattern == "print" else None),
+    Attribute(list(appearance.TOPS), lambda person: person.top),
+    Attribute(list(appearance.BOTTOMS), lambda person: person.bottom),
+    Attribute(CLOTH_COLORS, lambda person: person.shoes),
+    Attribute(list(appearance.HAIR_STYLES), lambda person: person.hair_style),
+    Attribute(appearance.HAIR_COLORS, lambda person: person.hair),
+    Attribute(appearance.SKIN_TONES, lambda person: person.skin),
+    Attribute(appearance.BACKDROPS, lambda person: person.backdrop[0]),
+)
+CLASSES = max(len(attribute.values) for attribute in ATTRIBUTES)
+
+
+def attribute_labels(people: Sequence[Person]) -> Tensor:
+    """Return the classes (N, len(ATTRIBUTES)) int64 of N people."""
+    return torch.tensor([[attribute.label(person) for attribute in ATTRIBUTES] for person in people])
+
+
+def _draw(index: int, size: int) -> tuple[np.ndarray, Person]:
+    rng = np.random.default_rng([SEED, index])
+    person = sample_person(rng)
+    image, _ = draw(person, sample_pose(rng, person))
+    return resize_to_bytes(Image.fromarray(image), (size, size)).numpy(), person
+
+
+def labeled_images(people: int, size: int) -> tuple[Tensor, Tensor]:
+    """Draw one image of each of `people` people that are in no drawn dataset, and label them.
+
+    Returns:
+        images (people, 3, size, size) uint8, and labels (people, len(ATTRIBUTES)) int64.
+    """
+    images, persons = zip(*in_processes(partial(_draw, size=size), range(people)))
+    return torch.from_numpy(np.stack(images)), attribute_labels(persons)
 
 
 class AttributeClassifier(nn.Module):
-    """Classifies each attribute from tokens, with an attention query per attribute.
-
-    Args:
-        tokens, width: N and D of the tokens.
-    """
+    """Classifies each attribute from tokens, with an attention query per attribute."""
 
     def __init__(self, tokens: int, width: int, heads: int = 4) -> None:
         super().__init__()
@@ -38,15 +103,12 @@ class AttributeClassifier(nn.Module):
 
 
 class EncoderPretraining(nn.Module):
-    """The loss of the pretraining, with the classifiers that only the pretraining needs.
+    """The loss that trains encoder and decoder of a `CFLD`, with the classifiers that only the pretraining needs.
 
-    Args:
-        model: its encoder and decoder are trained.
-        images: (N, 3, S, S) uint8.
-        labels: (N, len(ATTRIBUTES)) of the people in the images, see `attribute_labels`.
+    `images` (N, 3, S, S) and `labels` (N, len(ATTRIBUTES)) are those of `labeled_images`.
     """
 
-    def __init__(self, model: CFLD, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
         super().__init__()
         self.encoder, self.decoder = model.appearance_encoder, model.prompt_decoder
         self.images, self.labels = images, labels

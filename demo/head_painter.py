@@ -10,18 +10,13 @@ from demo.poses import FACE_POINTS, HEAD_HALF, Pose, face_position, head_profile
 
 
 class HeadPainter:
-    """Paints the head of one image.
-
-    Args:
-        canvas: (H, W, 3) uint8 RGB, changed in place.
-        center: (3,) of the head, in pixels.
-        height: of the person, in pixels.
-    """
+    """Paints the head of one image: `center` (3,) of the head and `height` of the person are in pixels."""
 
     def __init__(self, canvas: np.ndarray, person: Person, pose: Pose, center: np.ndarray, height: float):
         self.canvas, self.person, self.pose, self.center, self.h = canvas, person, pose, center, height
         self.hair = HAIR_STYLES[person.hair_style]
         self.skin = np.float32(person.skin)
+        self.at_face = partial(face_position, height, center, pose)
 
     def paint(self) -> None:
         """Paint bun, far hair, ears, skin, face and near hair, from the back to the front."""
@@ -34,7 +29,7 @@ class HeadPainter:
         volume, rise = self.hair.volume, 0.004 + 0.02 * (self.hair.volume - 1)
         self.head_tube(volume, rise, partial(self.paint_hair, far=True))
         self.head_tube(1.0, 0.0, solid(self.skin), relief=0.8)
-        if np.cos(self.pose.head_yaw) > -0.3:
+        if np.cos(self.pose.head_yaw) > -0.25:
             self.face()
         self.ears(far=False)
         self.head_tube(volume, rise, partial(self.paint_hair, far=False))
@@ -77,9 +72,6 @@ class HeadPainter:
 
         paint_limb(self.canvas, top, end, half * np.array((0.9, 1, 1, 0.8)), streaks, yaw)
 
-    def at_face(self, longitude: float, latitude: float, reach: float = 1.0) -> tuple[np.ndarray, float]:
-        return face_position(self.h, self.center, self.pose, longitude, latitude, reach)
-
     def face(self) -> None:
         """Paint brows, eyes, nose and mouth, as far as the yaw of the head shows them."""
         canvas, h, roll = self.canvas, self.h, self.pose.head_roll
@@ -98,18 +90,16 @@ class HeadPainter:
             paint_ellipse(canvas, gaze, (0.0022 * h, 0.0024 * h), roll, (16, 14, 14))
             above, _ = self.at_face(longitude * 1.06, latitude - 0.20, reach - 0.03)
             paint_ellipse(canvas, above, (wide * 1.35, 0.0027 * h), roll, brow)
-        _, cosine = self.at_face(0, 0.24)
-        if cosine > -0.25:
-            profile = abs(np.sin(self.pose.head_yaw))
-            tip, _ = self.at_face(0, 0.24, 1.0 + 0.06 * profile)
-            bridge, _ = self.at_face(0, 0.02, 0.97)
-            paint_limb(canvas, bridge, tip, np.array((0.0030, 0.0045, 0.0080)) * h, solid(self.skin * 0.985))
-            nostrils = (0.0072 * h * (1 - 0.4 * profile), 0.0022 * h)
-            paint_ellipse(canvas, tip + (0, 0.0072 * h), nostrils, roll, self.skin * 0.66, 0.8)
-            mouth, _ = self.at_face(np.sign(np.sin(self.pose.head_yaw)) * -16 * profile, 0.55, 0.99)
-            wide = 0.0165 * h * (0.38 + 0.62 * max(cosine, 0))
-            paint_ellipse(canvas, mouth, (wide, 0.0056 * h), roll, lips)
-            paint_ellipse(canvas, mouth, (wide * 0.92, 0.0011 * h), roll, lips * 0.55)
+        profile = abs(np.sin(self.pose.head_yaw))
+        tip, cosine = self.at_face(0, 0.24, 1.0 + 0.06 * profile)
+        bridge, _ = self.at_face(0, 0.02, 0.97)
+        paint_limb(canvas, bridge, tip, np.array((0.0030, 0.0045, 0.0080)) * h, solid(self.skin * 0.985))
+        nostrils = (0.0072 * h * (1 - 0.4 * profile), 0.0022 * h)
+        paint_ellipse(canvas, tip + (0, 0.0072 * h), nostrils, roll, self.skin * 0.66, 0.8)
+        mouth, _ = self.at_face(np.sign(np.sin(self.pose.head_yaw)) * -16 * profile, 0.55, 0.99)
+        wide = 0.0165 * h * (0.38 + 0.62 * max(cosine, 0))
+        paint_ellipse(canvas, mouth, (wide, 0.0056 * h), roll, lips)
+        paint_ellipse(canvas, mouth, (wide * 0.92, 0.0011 * h), roll, lips * 0.55)
 
     def ears(self, far: bool) -> None:
         """Paint the ears whose rim the head hides (`far`), or the others."""

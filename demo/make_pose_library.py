@@ -35,20 +35,13 @@ HALF = {
     "arms_raised": ("front",),
 }
 HALF_ZOOM, HALF_TOP = 1.75, 0.09  # magnification of upper bodies, and y of the topmost keypoint in frame heights
-PROPORTIONS = {
-    "height": 925.0,
-    "shoulder": 0.105,
-    "hip": 0.0525,
-    "torso": 0.296,
-    "arm": (0.167, 0.143),
-    "leg": (0.238, 0.234),
-}
+PROPORTIONS = {"height": 925.0, "shoulder": 0.105, "hip": 0.0525, "arm": (0.167, 0.143), "leg": (0.238, 0.234)}
 
 
 def make_library() -> dict[str, dict[str, list[float]]]:
     """Return the contents of the file."""
     poses = {f"{stance}_{view}": _full(stance, view) for stance, views in FULL.items() for view in views}
-    poses |= {f"half_{stance}_{view}": _half(stance, view) for stance, views in HALF.items() for view in views}
+    poses |= {f"half_{stance}_{view}": _half(_full(stance, view)) for stance, views in HALF.items() for view in views}
     return {
         name: {"keypoints_y": points[:, 0].round(1).tolist(), "keypoints_x": points[:, 1].round(1).tolist()}
         for name, points in poses.items()
@@ -58,20 +51,16 @@ def make_library() -> dict[str, dict[str, list[float]]]:
 def _full(stance: str, view: str) -> np.ndarray:
     """Return the keypoints (18, 2) (y, x) of the whole body in FRAME, MISSING where hidden."""
     person = replace(sample_person(np.random.default_rng(0)), **PROPORTIONS)
-    yaw = np.radians(VIEWS[view])
-    rolls = tuple(np.radians(STANCES[stance].rolls))
-    segments = np.radians(np.array(STANCES[stance].segments, dtype=float))
-    pose = Pose(stance, view, yaw, yaw, 0.0, rolls, segments, (0.0, 0.0), 1.0)
+    yaw, rolls, segments = map(np.radians, (VIEWS[view], STANCES[stance].rolls, STANCES[stance].segments))
+    pose = Pose(stance, view, yaw, yaw, head_roll=0.0, rolls=rolls, segments=segments, shift=(0.0, 0.0), zoom=1.0)
     points = keypoints(person, pose)[:, ::-1] * (FRAME[0] / IMAGE_HEIGHT, FRAME[1] / IMAGE_WIDTH)  # (18, 2) (y, x)
     return np.where(np.isnan(points), MISSING, points)
 
 
-def _half(stance: str, view: str) -> np.ndarray:
+def _half(points: np.ndarray) -> np.ndarray:
     """Return the keypoints of the magnified upper body, MISSING where hidden or outside the frame."""
-    points = _full(stance, view)
     found = (points != MISSING).all(axis=1)
-    top = points[found, 0].min()
-    center = np.array([top, points[found, 1].mean()])
+    center = np.array([points[found, 0].min(), points[found, 1].mean()])
     moved = (points - center) * HALF_ZOOM + (HALF_TOP * FRAME[0], FRAME[1] / 2)
     inside = found & (moved >= 0).all(axis=1) & (moved < FRAME).all(axis=1)
     return np.where(inside[:, None], moved, MISSING)

@@ -8,6 +8,7 @@ as the person turns. Edges are anti-aliased by their distance to the outline.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,12 +22,10 @@ TILE = 64  # pixels per period of a pattern tile
 MOTIF = 128  # side of a motif mask in pixels
 LIGHT = np.array([-0.42, -0.38, 0.82])  # direction to the light: upper left, in front of the person
 
-
 Color = tuple[int, int, int]  # RGB, 0 to 255
 
 
-@dataclass(frozen=True)
-class Cloth:
+class Cloth(NamedTuple):
     """A cloth: a ground color with a pattern in a second color."""
 
     pattern: str
@@ -51,30 +50,26 @@ def pattern_tile(pattern: str) -> np.ndarray:
     return np.ascontiguousarray(tiles[pattern], dtype=np.float32)
 
 
-def _polar(angles: np.ndarray, radii) -> np.ndarray:
-    """Corners in pixels of a motif, from angles clockwise from the top and radii in half sides."""
-    return np.stack([np.sin(angles) * radii, -np.cos(angles) * radii], 1) * MOTIF / 2 + MOTIF / 2
-
-
 @cache
 def motif_mask(motif: str) -> np.ndarray:
     """Return a motif as (MOTIF, MOTIF) float32 in [0, 1], zero at its border."""
     angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
-    star = np.arange(10) * np.pi / 5
+    circle = np.stack([np.sin(angles), -np.cos(angles)], 1)  # clockwise from the top
+    corners = np.arange(10) * np.pi / 5
+    star = np.stack([np.sin(corners), -np.cos(corners)]) * np.tile((0.96, 0.40), 5)
     heart_y = -13 * np.cos(angles) + 5 * np.cos(2 * angles) + 2 * np.cos(3 * angles) + np.cos(4 * angles)
-    bar = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=float) * (0.95, 0.22)
+    bar = np.array([[-0.95, -0.22], [0.95, -0.22], [0.95, 0.22], [-0.95, 0.22]])
     letter_x = (-0.55, 0.75, 0.75, -0.1, -0.1, 0.55, 0.55, -0.1, -0.1, -0.55)
     letter_y = (-0.9, -0.9, -0.55, -0.55, -0.15, -0.15, 0.18, 0.18, 0.9, 0.9)
-    middle = MOTIF / 2
-    shapes = {  # polygons filled by the even-odd rule: an inner polygon cuts a hole
-        "star": [_polar(star, np.where(np.arange(10) % 2, 0.40, 0.96))],
-        "heart": [np.stack([16 * np.sin(angles) ** 3, heart_y], 1) * MOTIF / 36 + middle],
-        "disc": [_polar(angles, 0.88)],
-        "ring": [_polar(angles, 0.92), _polar(angles, 0.52)],
-        "bar": [bar * middle + (middle, middle * height) for height in (0.55, 1.45)],
-        "letter": [np.stack([letter_x, letter_y], 1) * middle + middle],
+    shapes = {  # polygons in half sides from the center, filled by the even-odd rule: an inner polygon cuts a hole
+        "star": [star.T],
+        "heart": [np.stack([16 * np.sin(angles) ** 3, heart_y], 1) / 18],
+        "disc": [0.88 * circle],
+        "ring": [0.92 * circle, 0.52 * circle],
+        "bar": [bar - (0, 0.45), bar + (0, 0.45)],
+        "letter": [np.transpose([letter_x, letter_y])],
     }
-    polygons = [np.round(polygon * 16).astype(np.int32) for polygon in shapes[motif]]
+    polygons = [np.round((polygon + 1) * (MOTIF / 2 * 16)).astype(np.int32) for polygon in shapes[motif]]
     mask = np.zeros((MOTIF, MOTIF), np.uint8)
     cv2.fillPoly(mask, polygons, 255, lineType=cv2.LINE_AA, shift=4)
     mask[[0, -1]], mask[:, [0, -1]] = 0, 0
@@ -100,12 +95,7 @@ class Surface:
         return angle
 
     def cloth(
-        self,
-        cloth: Cloth,
-        offset: float = 0.0,
-        print_at: float | None = None,
-        scale: float = 1.0,
-        stretch: float = 1.0,
+        self, cloth: Cloth, offset: float = 0.0, print_at: float | None = None, scale: float = 1.0, stretch: float = 1.0
     ) -> np.ndarray:
         """Return the colors of a cloth, (h, w, 3), or (1, 1, 3) for one color.
 
@@ -119,29 +109,19 @@ class Surface:
         if cloth.pattern == "plain" or (cloth.pattern == "print" and print_at is None):
             return ground[None, None]
         if cloth.pattern == "print":
-            size = MOTIF / (132.0 * scale)
-            mix = cv2.remap(
-                motif_mask(cloth.motif),
-                self.around * (self.radius * size) + MOTIF / 2,
-                (self.along - print_at) * size + MOTIF / 2,
-                cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=0,
-            )
-            mix = mix * (np.abs(self.around) < np.pi / 2)
+            tile, border, size = motif_mask(cloth.motif), cv2.BORDER_CONSTANT, MOTIF / (132.0 * scale)
+            x = self.around * (self.radius * size) + MOTIF / 2
+            x[np.abs(self.around) >= np.pi / 2] = -1  # the back shows the empty border of the motif
+            y = (self.along - print_at) * size + MOTIF / 2
         else:
-            size = TILE / (PERIOD * scale)
-            mix = cv2.remap(
-                pattern_tile(cloth.pattern),
-                self.around * np.float32(TURNS * TILE / (2 * np.pi)) + np.float32(TILE / 2),
-                self.along * np.float32(stretch * size) + np.float32(offset * size),
-                cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_WRAP,
-            )
-        return mix_colors(mix, ground, figure)
+            tile, border, size = pattern_tile(cloth.pattern), cv2.BORDER_WRAP, TILE / (PERIOD * scale)
+            x = self.around * np.float32(TURNS * TILE / (2 * np.pi)) + np.float32(TILE / 2)
+            y = self.along * np.float32(stretch * size) + np.float32(offset * size)
+        return mix_colors(cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=border), ground, figure)
 
 
-Paint = Callable[[Surface], tuple[np.ndarray, np.ndarray | None]]  # colors and an optional mask of a tube
+# Returns colors of a tube, broadcastable to (h, w, 3), and a mask (h, w) in [0, 1] or None.
+Paint = Callable[[Surface], tuple[np.ndarray, np.ndarray | None]]
 
 
 def solid(color) -> Paint:
@@ -160,10 +140,7 @@ def mix_colors(mix: np.ndarray, ground, figure) -> np.ndarray:
 
 
 def _window(canvas: np.ndarray, corners: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the view (h, w, 3) of `canvas` around `corners` (n, 2), and its coordinates x (1, w) and y (h, 1).
-
-    Coordinates are relative to `origin`. The view is empty if the corners lie outside the canvas.
-    """
+    """Return the view (h, w, 3) of `canvas` around `corners` (n, 2), and its x (1, w) and y (h, 1) from `origin`."""
     size = canvas.shape[1::-1]
     low = np.clip(np.floor(corners.min(0)).astype(int) - 1, 0, size)
     high = np.clip(np.ceil(corners.max(0)).astype(int) + 2, 0, size)
@@ -192,20 +169,17 @@ def paint_tube(
     relief: float = 1.0,
     pleats: float = 0.0,
 ) -> None:
-    """Paint a tube into `canvas`.
+    """Paint a tube into `canvas` (H, W, 3) uint8 RGB.
 
     Args:
-        canvas: (H, W, 3) uint8 RGB, changed in place.
         start, end: (2,) the axis in pixels.
         stations: (n,) ascending pixels along the axis.
         left, right: (n,) outline across the axis at the stations (right of an axis that points down).
-        paint: returns colors, broadcastable to (h, w, 3), and a mask (h, w) in [0, 1] or None.
         yaw: rotation of the part, radians.
         radius: of the cylinder in pixels; by default half the width.
         shear: slopes of the rings across the axis at its start and its end (tilted shoulders and hips).
         bow: pixels by which the middle of the end bulges: the curve of a hem seen slightly from above.
-        relief: strength of the shading.
-        pleats: strength of folds along the axis.
+        relief, pleats: strength of the shading, and of folds along the axis.
     """
     axis = np.subtract(end, start)
     length = max(float(np.hypot(*axis)), 1e-3)
@@ -231,12 +205,11 @@ def paint_tube(
     half = np.interp(fine, stations, (right - left) / 2)
     slopes = [np.diff(edge, append=edge[-1]) * 2 for edge in (middle - half, middle + half)]
     cosine = 1 / np.hypot(1, np.maximum(np.abs(slopes[0]), np.abs(slopes[1])))
-    if middle.any():
-        t = t - middle.astype(np.float32)[index]
+    t = t - middle.astype(np.float32)[index]
     width = half.astype(np.float32)[index]
     sine = np.clip(t / np.maximum(width, 0.25), -1, 1)
     depth = np.sqrt(1 - sine * sine)
-    last = np.float32(stations[-1]) + np.float32(bow) * depth if bow else np.float32(stations[-1])
+    last = np.float32(stations[-1]) + np.float32(bow) * depth
     alpha = (width - np.abs(t)) * cosine.astype(np.float32)[index]
     alpha = np.minimum(alpha, np.minimum(along - np.float32(stations[0]), last - along))
     alpha = np.clip(alpha + 0.5, 0, 1)
@@ -263,19 +236,18 @@ def paint_limb(
     paint: Paint,
     yaw: float = 0.0,
     span: tuple[float, float] = (0.0, 1.0),
-    caps: tuple[bool, bool] = (True, True),
     bow: float = 0.0,
 ) -> None:
     """Paint a tapered limb between two joints, the envelope of balls along it; `radii` and joints are in pixels.
 
-    `span` selects a part of the limb, such as a sleeve. An end without a cap is cut straight.
+    `span` selects a part of the limb, such as a sleeve, whose end is cut straight unless it is the end of the limb.
     """
     start, end = np.asarray(start[:2], float), np.asarray(end[:2], float)
     places = np.linspace(span[0], span[1], 24)
     r = np.interp(places, np.linspace(0, 1, len(radii)), radii)
     length = max(float(np.hypot(*(end - start))), 1.0)
     centers = places * length
-    stations = np.linspace(centers[0] - r[0] * caps[0], centers[-1] + max(r[-1] * caps[1], 0.5), 60)
+    stations = np.linspace(centers[0] - r[0], centers[-1] + max(r[-1] * (span[1] == 1), 0.5), 60)
     chord = r[:, None] ** 2 - (stations[None] - centers[:, None]) ** 2
     half = np.sqrt(np.maximum(chord, 0)).max(0)
     if length == 1.0:

@@ -5,7 +5,6 @@ faces the camera; positive yaws turn the person to the right of the image. The p
 foreshortening, depth order and the 18 keypoints all follow from the same skeleton.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,22 +14,15 @@ from demo.appearance import Person, pick
 IMAGE_HEIGHT, IMAGE_WIDTH = 1101, 750
 FLOOR = IMAGE_HEIGHT - 42  # y of the floor under an unshifted person, pixels
 
-Segments = tuple[tuple[float, float], ...]
-
 
 class Stance(NamedTuple):
-    """A stance, in degrees.
+    """A stance, in degrees."""
 
-    Attributes:
-        weight: relative frequency.
-        segments: directions of the eight limb segments as (outward, forward): (0, 0) hangs down, (180, 0) points up.
-            Upper arm and forearm of the right and of the left side, then thigh and shin of the right and left side.
-        rolls: of pelvis and chest; positive lowers the person's left side.
-    """
-
-    weight: int
-    segments: Segments
-    rolls: tuple[float, float] = (0.0, 0.0)
+    weight: int  # relative frequency
+    # Directions of the eight limb segments as (outward, forward): (0, 0) hangs down, (180, 0) points up. Upper arm and
+    # forearm of the right and of the left side, then thigh and shin of the right and left side.
+    segments: tuple[tuple[float, float], ...]
+    rolls: tuple[float, float] = (0.0, 0.0)  # of pelvis and chest; positive lowers the person's left side
 
 
 STANCES = {
@@ -50,8 +42,7 @@ STANCES = {
 VIEWS = {"front": ((0, 8), 10), "side": ((84, 94), 4), "back": ((172, 188), 6), "turned": ((36, 48), 14)}
 
 
-@dataclass(frozen=True)
-class Pose:
+class Pose(NamedTuple):
     """A pose and its place in the image. Angles in radians, lengths in pixels."""
 
     stance: str
@@ -59,8 +50,8 @@ class Pose:
     yaw: float
     head_yaw: float
     head_roll: float
-    rolls: tuple[float, float]  # of pelvis and chest: positive lowers the person's left side
-    segments: np.ndarray  # (8, 2) outward and forward, see Stance
+    rolls: tuple[float, float]  # see Stance
+    segments: np.ndarray  # (8, 2), see Stance
     shift: tuple[float, float]
     zoom: float
 
@@ -68,12 +59,10 @@ class Pose:
 def sample_pose(rng: np.random.Generator, person: Person, view: str | None = None, stance: str | None = None) -> Pose:
     """Sample a pose: a stance (mirrored or not) with jittered angles, a view and a place in the image.
 
-    Args:
-        view: one of VIEWS; None samples one.
-        stance: one of STANCES; None samples one by its weight.
+    `view` and `stance` select one of VIEWS and STANCES; without `stance`, the weights decide.
     """
     view = view or pick(rng, tuple(VIEWS))
-    weights = np.array([each.weight for each in STANCES.values()], dtype=float)
+    weights = np.array([each.weight for each in STANCES.values()])
     stance = stance or tuple(STANCES)[rng.choice(len(weights), p=weights / weights.sum())]
     (low, high), head_turn = VIEWS[view]
     yaw = rng.uniform(low, high) * (1 if rng.random() < 0.5 else -1)
@@ -101,6 +90,7 @@ ARM, LEG = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
 LIMBS = tuple(f"{side}_{joint}" for limb in (ARM, LEG) for side in "rl" for joint in limb)
 JOINTS = ("neck", *LIMBS, "pelvis", "head")
 KEYPOINTS = ("nose", "neck", *LIMBS, "r_eye", "l_eye", "r_ear", "l_ear")
+TORSO = 0.296  # neck to the middle of the hips, in heights
 HEAD_RISE = 0.120  # neck to the center of the head, in heights
 HEAD_HALF = (0.047, 0.066, 0.057)  # half width, half height, half depth
 # Longitude (degrees from the front, toward the person's left), latitude (y / half height), reach, and the least
@@ -148,19 +138,18 @@ def skeleton(person: Person, pose: Pose) -> tuple[dict[str, np.ndarray], float]:
     directions = np.stack([np.sin(outward), np.cos(outward) * np.cos(forward), np.cos(outward) * np.sin(forward)], -1)
     directions[[0, 1, 4, 5], 0] *= -1  # (8, 3); outward is -x on the right side
     pelvis_roll, chest_roll = pose.rolls
-    joints = {"pelvis": np.zeros(3)}
     # The spine leans against the chest's roll, so that the head stays above the feet.
-    joints["neck"] = np.array([np.sin(chest_roll * 0.5), -np.cos(chest_roll * 0.5), 0.0]) * person.torso
-    joints["head"] = joints["neck"] + (0, -HEAD_RISE, 0.012)
-    for side, sign, arm, leg in (("r", -1, 0, 4), ("l", 1, 2, 6)):
-        across = sign * np.array([np.cos(chest_roll), np.sin(chest_roll), 0.0])
-        joints[f"{side}_shoulder"] = joints["neck"] + person.shoulder * across
-        joints[f"{side}_elbow"] = joints[f"{side}_shoulder"] + person.arm[0] * directions[arm]
-        joints[f"{side}_wrist"] = joints[f"{side}_elbow"] + person.arm[1] * directions[arm + 1]
-        across = sign * np.array([np.cos(pelvis_roll), np.sin(pelvis_roll), 0.0])
-        joints[f"{side}_hip"] = person.hip * across
-        joints[f"{side}_knee"] = joints[f"{side}_hip"] + person.leg[0] * directions[leg]
-        joints[f"{side}_ankle"] = joints[f"{side}_knee"] + person.leg[1] * directions[leg + 1]
+    neck = np.array([np.sin(chest_roll * 0.5), -np.cos(chest_roll * 0.5), 0.0]) * TORSO
+    joints = {"pelvis": np.zeros(3), "neck": neck, "head": neck + (0, -HEAD_RISE, 0.012)}
+    arms = ("neck", ARM, chest_roll, person.shoulder, person.arm)
+    legs = ("pelvis", LEG, pelvis_roll, person.hip, person.leg)
+    segments = iter(directions)
+    for root, names, roll, half, (upper, lower) in (arms, legs):
+        for side, sign in (("r", -1), ("l", 1)):
+            first, middle, last = (f"{side}_{name}" for name in names)
+            joints[first] = joints[root] + half * sign * np.array([np.cos(roll), np.sin(roll), 0.0])
+            joints[middle] = joints[first] + upper * next(segments)
+            joints[last] = joints[middle] + lower * next(segments)
     height = person.height * pose.zoom
     points = turn(np.stack([joints[name] for name in JOINTS]), pose.yaw) * height
     points[:, 0] += IMAGE_WIDTH / 2 - points[:, 0].mean() + pose.shift[0]

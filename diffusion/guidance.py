@@ -10,11 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-KINDS = (
-    "prompt",
-    "pose",
-    "appearance",
-)  # kinds of conditions
+from .sampling import Denoiser
+
+KINDS = ("prompt", "pose", "appearance")  # kinds of conditions
 Branch = frozenset[str]  # the active kinds
 
 
@@ -55,17 +53,13 @@ def guidance_branches(guidance_type: str, scales: Scales) -> list[tuple[Branch, 
     return [(branch, c) for branch, c in GUIDANCE[guidance_type](scales) if c != 0]
 
 
-def within(
-    inside: Callable[[Tensor, Tensor], Tensor], outside: Callable[[Tensor, Tensor], Tensor], timesteps: Tensor
-) -> Callable[[Tensor, Tensor], Tensor]:
+def within(inside: Denoiser, outside: Denoiser, timesteps: Tensor) -> Denoiser:
     """Return a denoiser that is `inside` at `timesteps` and `outside` at all others (arXiv 2404.07724)."""
     selected = set(timesteps.tolist())
     return lambda latents, timestep: (inside if timestep.item() in selected else outside)(latents, timestep)
 
 
-def guided(
-    denoise: Callable[[Tensor, Tensor], Tensor], coefficients: list[float]
-) -> Callable[[Tensor, Tensor], Tensor]:
+def guided(denoise: Denoiser, coefficients: list[float]) -> Denoiser:
     """Return a denoiser of latents (B, C, h, w) and timesteps () or (B,) that combines the guidance branches.
 
     `denoise` takes len(coefficients) copies of the batch, ordered branch by branch.
@@ -76,7 +70,7 @@ def guided(
         nonlocal weights
         copies = len(coefficients)
         timesteps = timestep.to(latents.device).expand(len(latents))
-        noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps.repeat(copies))
+        noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps.repeat(copies))  # (copies * B, C, h, w)
         weights = weights.to(noise)  # moves to a GPU at the first step only
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 

@@ -1,28 +1,22 @@
 """The training objective (Sec. 3.5): timesteps, the forward process, the loss and condition dropout."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .sampling import Denoiser
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of the training objective.
+    """Settings of the training objective."""
 
-    Attributes:
-        prediction_type: see `diffuse`.
-        cubic_sampling: see `timesteps_from_uniform`.
-        drop_share: share of samples that lose conditions.
-        dropped_kinds: kinds of conditions that they lose.
-    """
-
-    prediction_type: str = "epsilon"
-    cubic_sampling: bool = True
-    drop_share: float = 0.2
-    dropped_kinds: tuple[str, ...] = ("prompt",)
+    prediction_type: str = "epsilon"  # the published one, or "v_prediction"
+    cubic_sampling: bool = True  # see `timesteps_from_uniform`
+    drop_share: float = 0.2  # share of samples that lose conditions
+    dropped_kinds: tuple[str, ...] = ("prompt",)  # kinds of conditions that they lose
 
 
 def timesteps_from_uniform(u: Tensor, num_train_timesteps: int, cubic: bool) -> Tensor:
@@ -50,34 +44,25 @@ def roots(timesteps: Tensor, alphas_cumprod: Tensor, device: torch.device) -> tu
 def diffuse(
     latents: Tensor, noise: Tensor, timesteps: Tensor, alphas_cumprod: Tensor, prediction_type: str
 ) -> tuple[Tensor, Tensor]:
-    """Apply the forward process and compute the target of the U-Net (Eq. 1).
+    """Return noisy latents sqrt(a_t) x_0 + sqrt(1 - a_t) eps and the target of the U-Net (Eq. 1), both (B, C, h, w).
 
     Args:
         latents, noise: x_0 and eps (B, C, h, w).
         timesteps: (B,), indices into alphas_cumprod (T,).
-        prediction_type: `epsilon` (published) or `v_prediction`.
-
-    Returns:
-        noisy latents sqrt(a_t) x_0 + sqrt(1 - a_t) eps, and the target, both (B, C, h, w).
     """
     signal, sigma = roots(timesteps, alphas_cumprod, latents.device)
     return signal * latents + sigma * noise, TARGETS[prediction_type](latents, noise, signal, sigma)
 
 
 def denoising_loss(
-    denoise: Callable[[Tensor, Tensor], Tensor],
+    denoise: Denoiser,
     latents: Tensor,
     noise: Tensor,
     timesteps: Tensor,
     alphas_cumprod: Tensor,
     settings: TrainingSettings,
 ) -> Tensor:
-    """Return the mean squared error of the prediction (Eq. 1).
-
-    Args:
-        denoise: predicts (B, C, h, w) from latents (B, C, h, w) and timesteps (B,).
-        latents, noise, timesteps, alphas_cumprod: see `diffuse`.
-    """
+    """Return the mean squared error (Eq. 1) of the prediction (B, C, h, w) by `denoise`, see `diffuse`."""
     noisy, target = diffuse(latents, noise, timesteps, alphas_cumprod, settings.prediction_type)
     return F.mse_loss(denoise(noisy, timesteps).float(), target.float())
 

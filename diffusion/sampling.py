@@ -20,18 +20,14 @@ def sample(
     generators: list[torch.Generator] | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """Denoise latents step by step.
+    """Denoise latents step by step to clean latents (B, C, h, w).
 
     Args:
         denoise: predicts noise (B, C, h, w) from latents (B, C, h, w) and one timestep () on the CPU.
         scheduler: any diffusers scheduler; its timesteps are set here.
         latents: initial latents (B, C, h, w), scaled to the scheduler's `init_noise_sigma`.
-        num_steps: number of denoising steps.
         generators: one per row for schedulers that draw noise; None uses torch's global generator.
         on_step: called after each step with the number of finished steps and the latents; may return new latents.
-
-    Returns:
-        clean latents (B, C, h, w).
     """
     scheduler.set_timesteps(num_steps)
     extra = {"generator": generators} if "generator" in signature(scheduler.step).parameters else {}

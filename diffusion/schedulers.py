@@ -4,39 +4,25 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from diffusers import (
-    DDIMInverseScheduler,
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
-    LCMScheduler,
-    PNDMScheduler,
-    SchedulerMixin,
-    UniPCMultistepScheduler,
-)
+import diffusers
 
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 
 SCHEDULERS = {
-    "ddpm": DDPMScheduler,
-    "ddim": DDIMScheduler,
-    "euler": EulerDiscreteScheduler,
-    "pndm": PNDMScheduler,
-    "unipc": UniPCMultistepScheduler,
-    "dpmsolver++": DPMSolverMultistepScheduler,
-    "lcm": LCMScheduler,
+    "ddpm": diffusers.DDPMScheduler,
+    "ddim": diffusers.DDIMScheduler,
+    "euler": diffusers.EulerDiscreteScheduler,
+    "pndm": diffusers.PNDMScheduler,
+    "unipc": diffusers.UniPCMultistepScheduler,
+    "dpmsolver++": diffusers.DPMSolverMultistepScheduler,
+    "lcm": diffusers.LCMScheduler,
 }
-INVERSE = {"ddim_inverse": DDIMInverseScheduler}  # for DDIM inversion, not for sampling
+INVERSE = {"ddim_inverse": diffusers.DDIMInverseScheduler}  # for DDIM inversion, not for sampling
 
 
-def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
-    """Build the scheduler `name` from `folder`/scheduler_config.json, overridden by the `settings` that it supports.
-
-    Raises:
-        InputError: the file is missing or damaged, or the name is unknown.
-    """
+def load_scheduler(name: str, folder: str, **settings: Any) -> diffusers.SchedulerMixin:
+    """Build a scheduler from `folder`/scheduler_config.json and overriding `settings`; else raise `InputError`."""
     path = in_checkout(folder) / "scheduler_config.json"
     record = read_record(path, advice="check MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH")
     try:
@@ -47,20 +33,15 @@ def load_scheduler(name: str, folder: str, **settings: Any) -> SchedulerMixin:
         raise InputError(f"{path}: cannot be used for the scheduler {name}: {reason_of(error)}") from error
 
 
-def scheduler_like(name: str, settings: Mapping[str, Any]) -> SchedulerMixin:
-    """Build the scheduler `name` with the noise schedule of another one's settings.
-
-    Raises:
-        InputError: the name is unknown.
-    """
-    known = SCHEDULERS | INVERSE
-    if name not in known:
+def scheduler_like(name: str, settings: Mapping[str, Any]) -> diffusers.SchedulerMixin:
+    """Build the scheduler `name` with the settings of another one; raise `InputError` if the name is unknown."""
+    scheduler = (SCHEDULERS | INVERSE).get(name)
+    if scheduler is None:
         raise InputError(f"unknown scheduler {name!r}, expected one of {', '.join(SCHEDULERS)}")
-    scheduler = known[name]
     parameters = signature(scheduler.__init__).parameters  # schedulers differ in a few settings
     return scheduler.from_config({key: value for key, value in settings.items() if key in parameters})
 
 
-def most_steps(scheduler: SchedulerMixin) -> int:
+def most_steps(scheduler: diffusers.SchedulerMixin) -> int:
     """Return the maximum number of denoising steps; `lcm` is limited to the timesteps of its distillation."""
     return scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)

@@ -12,19 +12,17 @@ from pathlib import Path
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
+from configs.defaults import flat_settings
 from configs.loading import RETIRED
 from configs.rules import Affects
-from configs.values import flat_settings
 from datasets.loaders import evaluation_pairs
 from inference.execution import prepare_execution
 from models import load_model
 from models.build import use_small_decoder
 from models.checkpoints import WEIGHTS, published_files
-from models.frozen_parts import part_digests
+from models.pretrained_parts import part_digests
 from utils.errors import InputError
-from utils.file_digests import sha256
-from utils.files import PARTIAL, in_checkout, read_record, write_text
-from utils.folders import lock_folder
+from utils.files import PARTIAL, in_checkout, lock_folder, read_record, sha256, write_text
 from utils.processes import make_accelerator, on_main
 
 from .test_set import Evaluator

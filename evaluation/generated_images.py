@@ -17,8 +17,7 @@ from datasets import Pair
 from datasets.pair_lists import file_name, person_keypoints
 from inference.drawing import image_grid
 from utils.errors import InputError
-from utils.image_files import IMAGE_EXTENSIONS, Size, open_image, opened
-from utils.image_folders import few, images_below
+from utils.image_files import IMAGE_EXTENSIONS, Size, few, images_below, open_image, opened
 from utils.image_tensors import resize_to_bytes, resize_to_tensor, unit_range
 
 from .protocols import Protocol

@@ -17,8 +17,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from datasets.loaders import loader
 from utils.errors import InputError
-from utils.file_digests import sha256
-from utils.files import whole_file
+from utils.files import sha256, whole_file
 from utils.image_files import Size, open_image
 from utils.image_tensors import resize_to_tensor
 from utils.processes import on_main

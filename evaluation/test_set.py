@@ -16,7 +16,7 @@ from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from configs.values import value_at
+from configs.defaults import value_at
 from datasets import TestPairs, fid_real_images
 from datasets.loaders import loader, to_device
 from datasets.pair_lists import file_name, person_keypoints

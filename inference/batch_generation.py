@@ -4,22 +4,25 @@ import os
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from os.path import isdir
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from datasets.keypoints import check_skeleton
-from inference.drawing import draw_skeleton, image_grid, save_image, save_videos, tile
+from inference.drawing import ImageFiles, draw_skeleton, image_grid, save_image, save_videos, tile
 from inference.estimators import create_estimator
+from inference.films import FILM_EXTENSIONS
 from inference.framer import Framer, Person
 from inference.framing import Framing, read_photo
 from inference.photo_result import in_photo
 from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import check_model_options, pipeline_of
-from inference.pose_library import NamedPose
+from inference.pose_library import Clip, NamedPose
 from inference.pose_sources import PoseReader, files_in
 from inference.synthesis import Choices, fitted, generate_images, shown_size
 from utils.errors import InputError
@@ -28,6 +31,9 @@ from utils.image_files import IMAGE_EXTENSIONS, image_size, open_image
 
 MAX_NAME = 255  # bytes of a file name
 SKELETONS = "skeletons"  # in the output folder
+FPS = 4.0  # of videos of poses that are not of a film
+IN_GRID = 12  # poses of a film that the grid shows
+AT_ONCE = 64  # images
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,11 @@ def generate_batch(options: Namespace) -> None:
         InputError: an option, a photo, or a pose is invalid.
     """
     check_options(options)
+    files = source_files(options.source)
     pipe = pipeline_of(options)
     framer = Framer(create_estimator(options.estimator), pipe.placement, options.framing, options.person)
-    poses = with_unique_names(PoseReader(framer).read(options.pose))
-    sources = read_sources(options, framer, poses)
+    poses = with_unique_names(PoseReader(framer, fps=options.fps).read(options.pose))
+    sources = read_sources(options, framer, files, poses)
     check_names(sources)
     framer.say = lambda note: None  # `read_sources` has said the notes
     write_images(pipe, framer, sources, poses, options)
@@ -73,7 +80,7 @@ def check_options(options: Namespace) -> None:
     for name in ("source", "pose", "output"):
         if not getattr(options, name):
             raise InputError(f"command line: --{name} is missing; see --help for examples")
-    if not 0.1 <= options.fps <= 60:
+    if options.fps is not None and not 0.1 <= options.fps <= 60:
         raise InputError(f"--fps is {options.fps:g}, expected 0.1 to 60")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed is {options.seed}, expected 0 or more")
@@ -84,13 +91,12 @@ def check_options(options: Namespace) -> None:
     check_model_options(options)
 
 
-def read_sources(options: Namespace, framer: Framer, poses: list[NamedPose]) -> list[Source]:
+def read_sources(options: Namespace, framer: Framer, files: Sequence[Path], poses: list[NamedPose]) -> list[Source]:
     """Read every photo once, without keeping it, and fit the poses to its person if requested.
 
     Raises:
         InputError: a photo cannot be read, or a person who is needed is not found.
     """
-    files = source_files(options.source)
     given = source_keypoints(options, framer, files)
     sources = []
     for file, keypoints in zip(files, given):
@@ -124,10 +130,15 @@ def source_files(texts: Sequence[str]) -> list[Path]:
     """Expand folders to their image files.
 
     Raises:
-        InputError: a folder has no images.
+        InputError: a folder has no images, or a file is missing, not an image, or a film.
     """
     paths = map(Path, texts)
-    return [file for path in paths for file in (files_in(path, IMAGE_EXTENSIONS) if isdir(path) else [path])]
+    files = [file for path in paths for file in (files_in(path, IMAGE_EXTENSIONS) if isdir(path) else [path])]
+    for file in files:
+        if file.suffix.lower() in FILM_EXTENSIONS:
+            raise InputError(f"{file}: a film is a source of poses; pass it with --pose, and a photo with --source")
+        image_size(file)  # found now, not after minutes of reading a film
+    return files
 
 
 def with_unique_names(items: list) -> list:
@@ -155,27 +166,72 @@ def check_names(sources: list[Source]) -> None:
 def write_images(
     pipe: CFLDPipeline, framer: Framer, sources: list[Source], poses: list[NamedPose], options: Namespace
 ) -> None:
-    """Generate all images and write them to the output folder; only one photo is in memory at a time."""
-    choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
+    """Generate all images and write them to the output folder.
+
+    Only one photo and about `AT_ONCE` images are in memory at a time; videos are made of the written images.
+    """
     folder, size = options.output, shown_size(pipe)
+    skeletons, clips = folder / SKELETONS, clips_of(poses)
+    fps = clips[0][0].fps if clips else options.fps or FPS
+    in_grid = shown_in_grid(poses)
     rows = []
     for number, source in enumerate(sources, start=1):
         person = source.person(framer, is_person_needed(options))
         pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(sources)})", unit="step", leave=False)
-        images = generate_images(pipe, person, source.poses, choices)
-        if options.photo_shape or options.background == "keep":
-            keypoints = [pose.keypoints for pose in source.poses]
-            keep = options.background == "keep"
-            images = in_photo(person, open_image(source.path), images, keypoints, framer.estimator, keep)
-        (folder / SKELETONS).mkdir(parents=True, exist_ok=True)
-        for pose, image in zip(source.poses, images):
+        skeleton_names = [source.file_name(pose) if options.fit else f"{pose.name}.png" for pose in poses]
+        for pose, skeleton, image in zip(
+            source.poses, skeleton_names, images_of(pipe, framer, source, person, options)
+        ):
+            skeletons.mkdir(parents=True, exist_ok=True)
             save_image(image, folder / source.file_name(pose))
-            skeleton = source.file_name(pose) if options.fit else f"{pose.name}.png"
-            save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), folder / SKELETONS / skeleton)
+            save_image(draw_skeleton(pose.keypoints, size, pipe.pose_frame), skeletons / skeleton)
+        files = [folder / source.file_name(pose) for pose in poses]
         if len(poses) > 1:
-            for problem in save_videos(images, folder, person.name, options.fps).values():
-                print(f"warning: {problem}", file=sys.stderr)
-        rows.append([tile(person.framed, size), *images])
-    skeletons = [draw_skeleton(pose.keypoints, size, pipe.pose_frame) for pose in poses]
-    grid = image_grid(["", *(pose.name for pose in poses)], [[None, *skeletons], *rows])
+            write_videos(files, folder, person.name, fps)
+        for clip, places in clips:
+            name = f"{person.name}_to_{clip.name}" if options.fit else clip.name
+            if len(places) > 1 and (options.fit or number == 1):
+                write_videos([skeletons / skeleton_names[place] for place in places], skeletons, name, clip.fps)
+        rows.append([tile(person.framed, size), *(open_image(files[place]) for place in in_grid)])
+    drawn = [draw_skeleton(poses[place].keypoints, size, pipe.pose_frame) for place in in_grid]
+    grid = image_grid(["", *(poses[place].name for place in in_grid)], [[None, *drawn], *rows])
     save_image(grid, folder / "grid.png")
+
+
+def images_of(
+    pipe: CFLDPipeline, framer: Framer, source: Source, person: Person, options: Namespace
+) -> Iterator[Image.Image]:
+    """Generate the image of a person in each pose of its source."""
+    choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
+    keep = options.background == "keep"
+    original = open_image(source.path) if options.photo_shape or keep else None
+    count = max(AT_ONCE // options.batch_size, 1) * options.batch_size
+    for start in range(0, len(source.poses), count):
+        poses = source.poses[start : start + count]
+        images = generate_images(pipe, person, poses, choices)
+        keypoints = [pose.keypoints for pose in poses]
+        yield from in_photo(person, original, images, keypoints, framer.estimator, keep) if original else images
+
+
+def write_videos(files: Sequence[Path], folder: Path, name: str, fps: float) -> None:
+    """Write videos of image files; one that fails is a warning."""
+    for problem in save_videos(ImageFiles(files), folder, name, fps).values():
+        print(f"warning: {problem}", file=sys.stderr)
+
+
+def clips_of(poses: Sequence[NamedPose]) -> list[tuple[Clip, list[int]]]:
+    """Return the films that poses are of, with unique names, and the places of their poses."""
+    groups = [
+        (clip, list(group)) for clip, group in groupby(range(len(poses)), lambda place: poses[place].clip) if clip
+    ]
+    return list(zip(with_unique_names([clip for clip, _ in groups]), (places for _, places in groups)))
+
+
+def shown_in_grid(poses: Sequence[NamedPose]) -> list[int]:
+    """Return the places of the poses in the grid, of each film at most `IN_GRID` at even distances."""
+    left_out = {
+        place
+        for _, places in clips_of(poses)
+        for place in {*places} - {places[round(k)] for k in np.linspace(0, len(places) - 1, IN_GRID)}
+    }
+    return [place for place in range(len(poses)) if place not in left_out]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import av
@@ -14,8 +14,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from datasets.keypoints import FRAME, skeleton_image
 from utils.errors import reason_of
 from utils.files import whole_file
+from utils.image_files import open_image
 
 GAP, HEADER = 4, 24  # pixels, in grids
+MAX_VIDEO_SIDE = 1280  # pixels; larger images are downscaled, because players do not show larger videos smoothly
 LONGEST_DURATION = 655_350  # milliseconds, of a GIF frame
 
 
@@ -71,15 +73,31 @@ def save_image(image: Image.Image, path: Path) -> None:
         image.save(partial, format="PNG")
 
 
+class ImageFiles(Sequence[Image.Image]):
+    """Image files as frames of a video, read when they are needed, with at most `MAX_VIDEO_SIDE` pixels per side."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, place: int) -> Image.Image:
+        image = open_image(self._files[place])
+        image.thumbnail((MAX_VIDEO_SIDE, MAX_VIDEO_SIDE))
+        return image
+
+
 def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
     """Write a looping GIF of frames of one size, at most 50 frames per second because players slow down faster ones.
 
     Consecutive equal frames are merged into one, which is shown for at most `LONGEST_DURATION`.
     """
-    duration = max(20, round(1000 / fps))  # milliseconds
+    ends = 10 * np.round(100 * np.arange(len(frames) + 1) / min(fps, 50)).astype(int)  # milliseconds, as GIF has them
+    durations = iter(np.diff(ends).tolist())
     quantized = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     runs = [list(run) for _, run in groupby(quantized, key=lambda frame: frame.convert("RGB").tobytes())]
-    durations = [min(duration * len(run), LONGEST_DURATION) for run in runs]
+    durations = [min(sum(islice(durations, len(run))), LONGEST_DURATION) for run in runs]
     first, *others = (run[0] for run in runs)
     with whole_file(path) as partial:
         first.save(partial, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
@@ -95,7 +113,7 @@ def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
         return BytesIO(video.getvalue())
 
     with av.open(video, "w", format="mp4", options={"movflags": "faststart"}, io_open=reopen) as container:
-        stream = container.add_stream("h264", rate=Fraction(fps).limit_denominator(1000))
+        stream = container.add_stream("h264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.colorspace = Colorspace.ITU601  # of the RGB conversion; otherwise players guess
         for frame in frames:

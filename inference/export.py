@@ -12,11 +12,9 @@ from yacs.config import CfgNode
 from models.build import use_small_decoder
 from models.cfld import CFLD
 from models.checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model, published_tensors
+from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError, reason_of
-from utils.file_digests import check_files, file_records
-from utils.files import check_writable, in_checkout, read_record
-from utils.folders import new_folder
-from utils.library_logging import quiet_libraries
+from utils.files import check_files, check_writable, file_records, in_checkout, new_folder, read_record
 from utils.weight_files import check_weight_file
 
 from .generation import sampling_scheduler

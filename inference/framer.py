@@ -1,7 +1,7 @@
 """Find the person in a photo, and map photo and keypoints to the keypoint frame of a model."""
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +112,7 @@ class Framer:
             if keypoints is not None and people:
                 center = found_points(keypoints).mean(axis=0)
                 return min(people, key=lambda one: np.linalg.norm(found_points(one.keypoints).mean(axis=0) - center))
-            return choose(people, self.person, name)
+            return choose(people, self.person if len(people) > 1 else None, name)  # of several, see --person
         except InputError as error:
             if needed or (self.person is not None and not isinstance(error, NoPersonError)):
                 raise
@@ -128,24 +128,34 @@ class Framer:
             InputError: the photo does not show as many people, or the pose network is missing.
         """
         found = choose(self.estimator.people(photo), self.person, where)
-        unit = f"pixels of the photo of {photo.width} x {photo.height}"
-        return self.framed_pose(found.keypoints, (photo.height, photo.width), where, unit)
+        size, unit = (photo.height, photo.width), f"pixels of the photo of {photo.width} x {photo.height}"
+        framing = Framing.around(found.keypoints, self.placement) if self.around_person else None
+        return self._framed(found.keypoints, framing or Framing.of(size, self.frame), where, unit)
 
-    def framed_pose(self, keypoints: np.ndarray, size: tuple[float, float] | None, where: str, unit: str) -> np.ndarray:
-        """Map the keypoints (18, 2) of a pose to the frame.
+    def drawn_pose(self, keypoints: np.ndarray, canvas: Size | None, where: str, unit: str) -> np.ndarray:
+        """Map the keypoints (18, 2) of a file to the frame, as the file places them in its canvas.
 
         Args:
-            size: (height, width) of the image that they refer to; None if unknown.
+            canvas: (height, width); None centers the figure at its usual size.
             where, unit: for error messages.
 
         Raises:
-            InputError: the pose is too small or lies outside of its image.
+            InputError: the pose is empty, too small, or outside of its canvas.
         """
-        read = f"{extent(found_points(keypoints))} in {unit}"
-        if size:
-            check_skeleton(keypoints, size, where, read)
-        framing = Framing.around(keypoints, self.placement) if self.around_person or not size else None
-        framing = framing or Framing.of(size or self.frame, self.frame)
+        framing = Framing.of(canvas, self.frame) if canvas else Framing.centered(keypoints, self.frame)
+        return self._framed(keypoints, framing, where, unit)
+
+    def _framed(self, keypoints: np.ndarray, framing: Framing, where: str, unit: str) -> np.ndarray:
         framed = framing.points(keypoints)
-        check_skeleton(framed, self.frame, where, read)
+        check_skeleton(framed, self.frame, where, f"{extent(found_points(keypoints))} in {unit}")
         return framed
+
+    def framed_film(self, track: Sequence[np.ndarray], size: tuple[float, float] | None) -> list[np.ndarray]:
+        """Map the poses (18, 2) of a film to the frame, all in the same way.
+
+        Args:
+            size: (height, width) of the frames of the film; None if unknown.
+        """
+        framing = Framing.around_all(track, self.placement) if self.around_person or not size else None
+        framing = framing or Framing.of(size or self.frame, self.frame)
+        return [framing.points(keypoints) for keypoints in track]

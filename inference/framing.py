@@ -1,6 +1,7 @@
 """Frame photos as the model knows them, and put images back into photos."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -18,6 +19,7 @@ from utils.image_files import Size, opened, upright_srgb
 MIN_SIDE = 32  # pixels
 MAX_SIDE = 2048  # pixels; larger photos are downscaled because models read far smaller images
 TOLERANCE = 0.03  # if aspect ratios differ by at most this share, the photo is stretched, as in training, not padded
+FIGURE_SHARE = 0.86  # of the frame, filled by a figure whose keypoint file gives no image size
 MARGIN = 0.04  # of the frame, around the keypoints of a person
 MASK_MARGIN = 0.02  # of the longer side of a photo, around a person's mask, is not taken for background
 ANKLE_HEIGHT = 0.94  # of the distance from head to sole
@@ -65,6 +67,16 @@ class Framing:
             return cls(size, frame, (0.0, 0.0, float(size[0]), float(size[1])))
         height, width = frame[0] / min(scales), frame[1] / min(scales)
         return cls(size, frame, ((size[0] - height) / 2, (size[1] - width) / 2, height, width))
+
+    @classmethod
+    def centered(cls, keypoints: np.ndarray, frame: Size) -> "Framing":
+        """Center keypoints (18, 2) of an image of unknown size in the frame, at the usual size of a figure."""
+        found = found_points(keypoints)
+        low, high = (found.min(axis=0), found.max(axis=0)) if len(found) else (np.zeros(2), np.ones(2))
+        scale = FIGURE_SHARE * min(np.array(frame) / np.maximum(high - low, 1e-6))
+        height, width = np.array(frame) / scale
+        top, left = (low + high) / 2 - (height / 2, width / 2)
+        return cls(frame, frame, (float(top), float(left), float(height), float(width)))
 
     @classmethod
     def around(
@@ -122,6 +134,28 @@ class Framing:
         if x1 - x0 <= width * (1 - 2 * MARGIN) + 1e-6:
             left = min(max(left, x1 - width * (1 - MARGIN)), x0 - width * MARGIN)
         return cls(size or placement.frame, placement.frame, (float(top), float(left), height, width), turns)
+
+    @classmethod
+    def around_all(cls, poses: Sequence[np.ndarray], placement: Placement) -> "Framing | None":
+        """Frame the poses (18, 2) of a film together: each pose `around` it, in the median, with all keypoints inside.
+
+        Returns:
+            None if no pose shows how large the person is.
+        """
+        framings = [framing for pose in poses if (framing := cls.around(pose, placement))]
+        if len(poses) == 1 or not framings:
+            return framings[0] if framings else None
+        boxes = np.array([framing.box for framing in framings])  # (N, 4)
+        found, frame = found_points(np.array(poses)), np.array(placement.frame)
+        low, high = found.min(axis=0), found.max(axis=0)
+        most = max(np.median(boxes[:, 2]) / frame[0], *((high - low) / frame / (1 - 2 * MARGIN)))
+        size = most * frame  # (height, width) in pixels of the film
+        ground = np.median([found_points(pose)[:, 0].max() for pose in poses])
+        above = np.median((ground - boxes[:, 0]) / boxes[:, 2])  # share of the frame
+        center = np.median(boxes[:, 1] + boxes[:, 3] / 2)
+        start = ground - above * size[0], center - size[1] / 2
+        start = np.clip(start, high - size * (1 - MARGIN), low - size * MARGIN)
+        return cls(placement.frame, placement.frame, (*map(float, start), *map(float, size)))
 
     @property
     def scale(self) -> np.ndarray:

@@ -63,6 +63,8 @@ def figure_mask(image: Image.Image, keypoints: np.ndarray, frame: Size) -> np.nd
     labels = np.full(size, cv2.GC_BGD, np.uint8)
     labels[widened(bones, reach)] = cv2.GC_PR_FGD
     labels[bones > 0] = cv2.GC_FGD
+    if not {cv2.GC_BGD, cv2.GC_FGD} <= {*np.unique(labels)}:  # the figure fills the image, or lies outside
+        return (labels != cv2.GC_BGD).astype(np.float32)
     models = np.zeros((2, 1, 65))
     cv2.setRNGSeed(0)  # the same image gives the same mask
     cv2.grabCut(pixels, labels, None, *models, 4, cv2.GC_INIT_WITH_MASK)

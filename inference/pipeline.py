@@ -25,8 +25,8 @@ from diffusion.schedulers import most_steps, scheduler_like
 from models.cfld import CFLD
 from models.conditioner import Appearance
 from models.conditions import PROMPT_SITE, Conditions
-from models.hybrid_granularity_attention import install_biased_attention
 from models.pretrained_conditioner import PretrainedConditioner, conditioning_settings
+from models.unet import install_biased_attention
 from models.vae import Decoder
 from utils.errors import InputError
 from utils.image_tensors import bytes_at_size, normalize, resize_to_tensor

@@ -13,12 +13,21 @@ from inference.framing import Framing
 LIBRARY = Path(__file__).with_name("pose_library.json")
 
 
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A film that poses are frames of: its name, and their number per second."""
+
+    name: str
+    fps: float
+
+
 @dataclass(frozen=True)
 class NamedPose:
-    """A named pose: keypoints (18, 2) of (y, x) in pixels of a frame, -1 for missing."""
+    """A named pose: keypoints (18, 2) of (y, x) in pixels of a frame, -1 for missing; `clip` if it is of a film."""
 
     name: str
     keypoints: np.ndarray
+    clip: Clip | None = None
 
 
 @cache

@@ -17,8 +17,6 @@ class AppearanceEncoder(nn.Module):
     Args:
         image_size: (height, width) of the image, multiples of 32.
         embed_dim: channels C of the first stage.
-        depths, num_heads: blocks and heads of the four stages.
-        window_size: side of the attention windows.
         drop_path_rate: stochastic depth rate of the last block; it grows linearly.
         masked: learn an embedding that replaces masked patches.
         pooled: also return the pooled, normalized vector of the last map (`LAST_NORM`).
@@ -51,18 +49,13 @@ class AppearanceEncoder(nn.Module):
         self.masked_embed = nn.Parameter(torch.zeros(1, embed_dim)) if masked else None
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-        """Return the four feature maps and, with `pooled`, the pooled vector.
+        """Return maps (B, C * 2**s, H / 2**(s+2), W / 2**(s+2)) of stages s = 0..3, and (B, 8C) with `pooled`.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
             mask: (B, H/p, W/p) bool, True for masked patches of p pixels; p is a multiple of 4.
-
-        Returns:
-            maps (B, C * 2**s, H / 2**(s+2), W / 2**(s+2)) for stages s = 0..3, and (B, 8C) or None.
         """
-        x = self.swin.patch_embed(image)  # (B, H/4, W/4, C)
-        if self.masked_embed is not None:
-            x = self._hide(x, mask)
+        x = self._hide(self.swin.patch_embed(image), mask)  # (B, H/4, W/4, C)
         maps = []
         for stage in self.swin.layers:
             x = stage(x)
@@ -71,6 +64,8 @@ class AppearanceEncoder(nn.Module):
         return maps, pooled
 
     def _hide(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.masked_embed is None:
+            return x
         if mask is None:  # DDP requires every parameter in the graph
             return x + 0.0 * self.masked_embed.to(x.dtype)
         factors = x.shape[1] // mask.shape[1], x.shape[2] // mask.shape[2]
@@ -82,11 +77,11 @@ def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dic
     """Convert weights with Microsoft's or timm's names to `swin`.
 
     If the window differs, relative position bias tables of square windows are resized by bicubic interpolation. Buffers
-    that are recomputed, the classifier and a last norm that the model lacks are skipped.
+    that are recomputed, the classifier and a last norm that the model lacks are skipped. A file may lack the last norm.
     """
     weights, known = weights.get("model", weights), swin.state_dict()
     published = "layers.0.downsample.reduction.weight" in weights  # timm has it in the next stage
-    result = {}
+    result = {key: value for key, value in known.items() if key.startswith("norm.")}
     for key, value in weights.items():
         if published:
             key = re.sub(r"^layers\.(\d+)\.downsample", lambda match: f"layers.{int(match[1]) + 1}.downsample", key)

@@ -1,7 +1,7 @@
 """Build the model from a config. Only this module maps settings to parts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,8 +11,8 @@ from torch import nn
 from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
+from configs.defaults import value_at
 from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS
-from configs.values import value_at
 from diffusion.objective import TARGETS, TrainingSettings
 from diffusion.schedulers import load_scheduler
 from utils.errors import InputError, reason_of
@@ -21,47 +21,42 @@ from utils.weight_files import read_weights
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
 from .cfld import CFLD
 from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
-from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt, feature_cells
+from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt
 from .pose_adapter import PoseAdapter
 from .pretrained_parts import load_part
-from .unet import load_unet
-from .unet_geometry import Level, geometry
+from .unet import geometry, load_unet
 from .vae import downscale_factor, load_small_decoder, load_vae
 
 DROPPED_WITH_PROMPT = {"pose": "U_COND_DOWN_BLOCK_GUIDANCE", "appearance": "U_COND_UP_BLOCK_GUIDANCE"}
 
 
 def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
-    """Build the model of a config with its pretrained parts.
+    """Build the model of a checked config with its pretrained parts.
 
-    Args:
-        cfg: a checked config.
-        device: device of the parameters; `meta` allocates no memory (with MODEL.RANDOM_WEIGHTS).
-
-    Raises:
-        InputError: a pretrained file is missing or damaged, or sizes do not match.
+    The `device` is that of the parameters; `meta` allocates no memory (with MODEL.RANDOM_WEIGHTS). Raise `InputError`
+    if a pretrained file is missing or damaged, or sizes do not match.
     """
     m = cfg.MODEL
     with torch.device(device) if device is not None else nullcontext():
         unet = load_unet(m.UNET_CONFIG.PRETRAINED_PATH, m.RANDOM_WEIGHTS)
         vae = load_vae(m.FIRST_STAGE_CONFIG.PRETRAINED_PATH, m.RANDOM_WEIGHTS)
-        _check_sizes(cfg, unet, vae)
+        for problem in _size_problems(cfg, unet, vae):
+            raise InputError(problem)
         select_trainable(unet, m.UNET_CONFIG)
         if m.GRADIENT_CHECKPOINTING == "on":
             unet.enable_gradient_checkpointing()
         scheduler = load_scheduler("ddpm", m.SCHEDULER_CONFIG.PRETRAINED_PATH)
-        if scheduler.config.prediction_type not in TARGETS:
-            raise InputError(
-                f"{m.SCHEDULER_CONFIG.PRETRAINED_PATH}/scheduler_config.json: prediction_type is "
-                f"{scheduler.config.prediction_type!r}, expected one of {', '.join(TARGETS)}"
-            )
+        prediction_type = scheduler.config.prediction_type
+        if prediction_type not in TARGETS:
+            where = f"{m.SCHEDULER_CONFIG.PRETRAINED_PATH}/scheduler_config.json"
+            raise InputError(f"{where}: prediction_type is {prediction_type!r}, expected one of {', '.join(TARGETS)}")
         model = CFLD(
             **conditioning_parts(cfg),
             unet=unet,
             vae=vae,
             alphas_cumprod=scheduler.alphas_cumprod,
             settings=TrainingSettings(
-                prediction_type=scheduler.config.prediction_type,
+                prediction_type=prediction_type,
                 cubic_sampling=m.SCHEDULER_CONFIG.CUBIC_SAMPLING,
                 drop_share=m.U_COND_PERCENT,
                 dropped_kinds=("prompt", *(kind for kind, setting in DROPPED_WITH_PROMPT.items() if m[setting])),
@@ -72,11 +67,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
 
 
 def use_small_decoder(model: CFLD, cfg: CfgNode) -> None:
-    """Replace the VAE by the small decoder of a config, if it names one, in a model that only samples.
-
-    Raises:
-        InputError: the decoder cannot be read or does not match the VAE.
-    """
+    """Replace the VAE by the small decoder of a config, if it names one, in a model that only samples."""
     if folder := cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH:
         model.vae = load_small_decoder(folder, model.vae, cfg.MODEL.RANDOM_WEIGHTS)
 
@@ -85,11 +76,12 @@ def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
     """Build the arguments of `Conditioner`: everything between source image, pose map and U-Net."""
     decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
     branches = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
-    specs, site = _branches(cfg)
     return {
         "appearance_encoder": _build_encoder(cfg),
         "prompt_decoder": _build_prompt_decoder(cfg),
-        "hybrid_granularity_adapter": HybridGranularityAdapter(specs, branches.DEPTH, site, branches.DETACH_INPUT),
+        "hybrid_granularity_adapter": HybridGranularityAdapter(
+            _branches(cfg), branches.DEPTH, _site(branches), branches.DETACH_INPUT
+        ),
         "pose_adapter": PoseAdapter(pose.DOWNSCALE_FACTOR, pose.POSE_CHANNELS, pose.IN_CHANNELS, pose.CHANNELS),
         "prompt_shape": (decoder.N_CTX, decoder.CTX_DIM),
         "pose_query": decoder.POSE_QUERY and decoder.DEPTH > 0,
@@ -131,17 +123,10 @@ def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
     if config.PRETRAINED_PATH and not cfg.MODEL.RANDOM_WEIGHTS:
         weights = read_weights(config.PRETRAINED_PATH, "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH")
         try:
-            missing, unexpected = encoder.swin.load_state_dict(adapt_swin_weights(weights, encoder.swin), strict=False)
+            encoder.swin.load_state_dict(adapt_swin_weights(weights, encoder.swin))
         except (RuntimeError, AttributeError) as error:
-            raise InputError(
-                f"{config.PRETRAINED_PATH}: does not match MODEL.COND_STAGE_CONFIG: {reason_of(error)}"
-            ) from None
-        missing = [name for name in missing if not name.startswith("norm.")]
-        if missing or unexpected:
-            raise InputError(
-                f"{config.PRETRAINED_PATH}: not the weights of this Swin transformer; "
-                f"missing {missing[:3]}, unexpected {unexpected[:3]}"
-            )
+            where = f"{config.PRETRAINED_PATH}: does not match MODEL.COND_STAGE_CONFIG"
+            raise InputError(f"{where}: {reason_of(error)}") from None
     return encoder
 
 
@@ -151,10 +136,8 @@ def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
     if config.DEPTH == 0:
         clip = load_part(CLIPVisionModel, config.CLIP_PRETRAINED_PATH, cfg.MODEL.RANDOM_WEIGHTS)
         if set(cfg.INPUT.COND.IMG_SIZE) != {clip.config.image_size}:
-            raise InputError(
-                f"INPUT.COND.IMG_SIZE is {cfg.INPUT.COND.IMG_SIZE}, the CLIP model of {config.CLIP_PRETRAINED_PATH} "
-                f"expects images of {clip.config.image_size} x {clip.config.image_size}"
-            )
+            expected = f"the CLIP model expects {clip.config.image_size} x {clip.config.image_size}"
+            raise InputError(f"INPUT.COND.IMG_SIZE is {cfg.INPUT.COND.IMG_SIZE}, {expected}")
         return CLIPPrompt(clip, config.CTX_DIM)
     if config.DEPTH == -1:
         return ZeroPrompt(config.CTX_DIM)
@@ -166,85 +149,64 @@ def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
         config.HEADS,
         config.DEPTH,
         feature_dim,
-        feature_cells=0 if encoder.LAST_NORM else feature_cells(cfg.INPUT.COND.IMG_SIZE),
+        feature_cells=0 if encoder.LAST_NORM else math.prod(side // 32 for side in cfg.INPUT.COND.IMG_SIZE),
         pose_dim=cfg.MODEL.POSE_GUIDANCE_CONFIG.CHANNELS[-1] if config.POSE_QUERY else 0,
     )
 
 
-def _branches(cfg: CfgNode) -> tuple[list[BranchSpec], str]:
-    """Return the branches of MODEL.APPEARANCE_GUIDANCE_CONFIG and the site of their biases."""
+def _branches(cfg: CfgNode) -> list[BranchSpec]:
     config = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
     stages = [cfg.MODEL.COND_STAGE_CONFIG.EMBED_DIM * 2**stage for stage in range(4)]  # channels of the encoder's maps
-    specs = [
+    return [
         BranchSpec(block, stages.index(inner), inner, embed, ctx, heads, *convolution)
         for block, inner, ctx, embed, heads, *convolution in zip(*(config[name] for name in BRANCH_LISTS))
     ]
-    return specs, bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
 
 
-def _check_sizes(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
-    """Raise `InputError` if widths or resolutions of the parts do not match."""
-    prompt_dim, pose = cfg.MODEL.DECODER_CONFIG.CTX_DIM, cfg.MODEL.POSE_GUIDANCE_CONFIG
+def _site(config: CfgNode) -> str:
+    return bias_site(config.TO_SELF_ATTN, config.TO_QUERIES, config.TO_KEYS, config.TO_VALUES)
+
+
+def _size_problems(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Iterator[str]:
+    """Yield messages about widths or resolutions of the parts that do not match."""
+    prompt, pose, size = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG, cfg.INPUT.GT.IMG_SIZE
     blocks = geometry(unet.config)
     for key in BLOCK_SETTINGS:
         if unknown := set(value_at(cfg, key)) - blocks.up_attentions.keys():
-            raise InputError(
-                f"{key} has {sorted(unknown)}; the attentions of the U-Net's up blocks are "
-                f"{', '.join(map(str, blocks.up_attentions))}"
-            )
-    if unet.config.cross_attention_dim != prompt_dim:
-        raise InputError(
-            f"MODEL.DECODER_CONFIG.CTX_DIM is {prompt_dim}, the U-Net of {cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH} "
-            f"reads prompts of {unet.config.cross_attention_dim}"
-        )
+            known = ", ".join(map(str, blocks.up_attentions))
+            yield f"{key} has {sorted(unknown)}; the attentions of the U-Net's up blocks are {known}"
+    if unet.config.cross_attention_dim != prompt.CTX_DIM:
+        width = unet.config.cross_attention_dim
+        yield f"MODEL.DECODER_CONFIG.CTX_DIM is {prompt.CTX_DIM}, the U-Net reads prompts of width {width}"
     if unet.config.in_channels != vae.config.latent_channels:
-        raise InputError(
-            f"the U-Net has {unet.config.in_channels} latent channels and the VAE {vae.config.latent_channels}; "
-            "check MODEL.UNET_CONFIG.PRETRAINED_PATH and MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH"
-        )
+        channels = f"{unet.config.in_channels} latent channels and the VAE {vae.config.latent_channels}"
+        yield f"the U-Net has {channels}; check PRETRAINED_PATH of MODEL.UNET_CONFIG and MODEL.FIRST_STAGE_CONFIG"
     down = list(blocks.down_blocks.values())
-    if [level.width for level in down] != list(pose.CHANNELS):
-        raise InputError(
-            f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, expected the widths of the U-Net's "
-            f"cross-attention down blocks, {[level.width for level in down]}"
-        )
-    if any(width % 32 for width in (pose.IN_CHANNELS, *pose.CHANNELS)):
-        raise InputError(
-            f"MODEL.POSE_GUIDANCE_CONFIG: IN_CHANNELS {pose.IN_CHANNELS} and CHANNELS {pose.CHANNELS} must be "
-            "multiples of 32, the groups of the pose adapter's normalization"
-        )
+    widths = [level.width for level in down]
+    if widths != pose.CHANNELS:
+        yield f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, the U-Net's down blocks have widths {widths}"
     factor, halvings = downscale_factor(vae), max(level.depth for level in down)
-    if any(side % (factor * 2**halvings) for side in cfg.INPUT.GT.IMG_SIZE):
-        raise InputError(
-            f"INPUT.GT.IMG_SIZE is {cfg.INPUT.GT.IMG_SIZE}, expected multiples of {factor * 2**halvings} "
-            f"(VAE stride {factor} and {halvings} halvings to the U-Net's last level with attention)"
-        )
-    latent = [side // factor for side in cfg.INPUT.GT.IMG_SIZE]
+    stride = factor * 2**halvings
+    if any(side % stride for side in size):
+        reason = f"VAE stride {factor} and {halvings} halvings to the U-Net's last level with attention"
+        yield f"INPUT.GT.IMG_SIZE is {size}, expected multiples of {stride} ({reason})"
+    latent = [side // factor for side in size]
     first = [side // 2 ** down[0].depth for side in latent]
-    pose_size = [side // pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE]
-    if first != pose_size:
-        raise InputError(
-            f"INPUT.POSE.IMG_SIZE {cfg.INPUT.POSE.IMG_SIZE} / {pose.DOWNSCALE_FACTOR} gives residuals of {pose_size}, "
-            f"the U-Net's first cross-attention block has {first} for INPUT.GT.IMG_SIZE {cfg.INPUT.GT.IMG_SIZE}"
-        )
-    _check_bias_sizes(cfg, blocks.up_attentions, latent)
-
-
-def _check_bias_sizes(cfg: CfgNode, up_attentions: Mapping[int, Level], latent: Sequence[int]) -> None:
-    specs, site = _branches(cfg)
-    prompt = cfg.MODEL.DECODER_CONFIG
-    for spec in specs:
-        map_size = [side // (4 * 2**spec.stage) for side in cfg.INPUT.COND.IMG_SIZE]
-        cells = [(side + 2 * spec.padding - spec.kernel_size) // spec.stride + 1 for side in map_size]
-        queries = [side // 2 ** up_attentions[spec.block].depth for side in latent]
-        width = prompt.CTX_DIM if site.endswith("c") else up_attentions[spec.block].width
-        reads_queries = site.startswith("self") or site.endswith("q")
+    residual = [side // pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE]
+    if first != residual:
+        where = f"INPUT.POSE.IMG_SIZE {cfg.INPUT.POSE.IMG_SIZE} / {pose.DOWNSCALE_FACTOR} gives residuals of {residual}"
+        yield f"{where}, the U-Net's first cross-attention block has {first} for INPUT.GT.IMG_SIZE {size}"
+    site = _site(cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG)
+    for spec in _branches(cfg):
+        cells = spec.cells(cfg.INPUT.COND.IMG_SIZE)
+        level = blocks.up_attentions[spec.block]
+        queries = [side // 2**level.depth for side in latent]
+        width = prompt.CTX_DIM if site.endswith("c") else level.width
         # biases of queries match the latent grid, biases of the prompt's keys and values only its number of tokens
-        fits = cells == queries if reads_queries else math.prod(cells) == prompt.N_CTX
+        on_grid = site.startswith("self") or site.endswith("q")
+        fits = cells == queries if on_grid else math.prod(cells) == prompt.N_CTX
         if not fits or spec.out_dim != width:
-            expected = f"{queries[0]} x {queries[1]}" if reads_queries else prompt.N_CTX
-            raise InputError(
-                f"MODEL.APPEARANCE_GUIDANCE_CONFIG: the branch of block {spec.block} gives {cells[0]} x {cells[1]} "
-                f"tokens of {spec.out_dim}, its {site} expects {expected} of {width}; check CONVIN_*, CTX_DIMS, "
-                "INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
-            )
+            found = f"the branch of block {spec.block} gives {cells[0]} x {cells[1]} tokens of {spec.out_dim}"
+            expected = f"{queries[0]} x {queries[1]}" if on_grid else prompt.N_CTX
+            check = "check CONVIN_*, CTX_DIMS, INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
+            yield f"MODEL.APPEARANCE_GUIDANCE_CONFIG: {found}, its {site} expects {expected} of {width}; {check}"

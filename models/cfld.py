@@ -26,7 +26,6 @@ class CFLD(Conditioner):
     Args:
         unet, vae: parts of Stable Diffusion; the VAE is frozen.
         alphas_cumprod: (T,), the training noise schedule.
-        settings: settings of the objective.
         conditioning: arguments of `Conditioner`.
     """
 
@@ -90,11 +89,10 @@ class CFLD(Conditioner):
                 of each pair; optionally mask (B, h/p, w/p) bool. posterior_src, posterior_tgt (B, 2, C, H/f, W/f) may
                 replace img_src, img_tgt.
         """
-        settings = self.settings
         latents, noise, conditions, generators = self.denoising_samples(batch)
         u = uniform(generators, latents.device)
-        timesteps = timesteps_from_uniform(u, len(self.alphas_cumprod), settings.cubic_sampling)
-        drop = dropped(uniform(generators, latents.device), settings.drop_share)
+        timesteps = timesteps_from_uniform(u, len(self.alphas_cumprod), self.settings.cubic_sampling)
+        drop = dropped(uniform(generators, latents.device), self.settings.drop_share)
         return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
 
     def denoising_samples(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Conditions, list[Generator]]:

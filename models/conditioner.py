@@ -21,25 +21,17 @@ from .pose_adapter import PoseAdapter
 
 @dataclass
 class Appearance:
-    """The result of encoding B source images, independent of the pose.
+    """The result of encoding B source images, independent of the pose."""
 
-    Attributes:
-        conditions: the kinds that do not depend on the pose.
-        features: the encoder's last map (B, C, h, w) or pooled vector (B, C); None without an encoder.
-    """
-
-    conditions: Conditions
-    features: Tensor | None
+    conditions: Conditions  # the kinds that do not depend on the pose
+    features: Tensor | None  # the encoder's last map (B, C, h, w) or pooled vector (B, C); None without an encoder
 
 
 class Conditioner(nn.Module):
     """Encodes source images and pose maps to conditions.
 
     Args:
-        appearance_encoder: maps an image to feature maps; None if the prompt decoder reads the image itself (CLIP).
-        prompt_decoder: maps features, or the image, to the coarse prompt.
-        hybrid_granularity_adapter: maps feature maps to attention biases.
-        pose_adapter: maps a pose map to down-block residuals.
+        appearance_encoder: None if the prompt decoder reads the image itself (CLIP).
         prompt_shape: (N, D).
         pose_query: the last pose residual provides the decoder's queries instead of entering the U-Net.
     """
@@ -77,11 +69,7 @@ class Conditioner(nn.Module):
 
     @apply_forward_hook
     def encode_appearance(self, image: Tensor, mask: Tensor | None = None) -> Appearance:
-        """
-        Args:
-            image: source images (B, 3, h, w) in [-1, 1].
-            mask: (B, h/p, w/p) bool, True for masked patches.
-        """
+        """Encode source images (B, 3, h, w) in [-1, 1]; the mask (B, h/p, w/p) bool is True for masked patches."""
         if self.appearance_encoder is None:
             return Appearance(Conditions(prompt={PROMPT_SITE: self.prompt_decoder(image)}, appearance={}), None)
         maps, pooled = self.appearance_encoder(image, mask)
@@ -93,14 +81,9 @@ class Conditioner(nn.Module):
 
     @apply_forward_hook
     def encode_pose(self, appearance: Appearance, pose: Tensor) -> Conditions:
-        """
-        Args:
-            appearance: encoding of B images.
-            pose: pose maps (P, 21, h', w'); P = kB for k poses per image, ordered pose by pose (all B images in the
-                first pose, then in the second).
+        """Return the conditions of P = kB images: B encoded images in k poses each.
 
-        Returns:
-            conditions of P images.
+        The pose maps (P, 21, h', w') are ordered pose by pose: all B images in the first pose, then in the second.
         """
         residuals = self.pose_adapter(pose)
         conditions = appearance.conditions.map(lambda kind, x: torch.cat([x] * (len(pose) // len(x))))

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 
 PROMPT_SITE = "prompt"
-
-
-def down_site(index: int) -> str:
-    """Return the name of the site after the `index`-th cross-attention down block."""
-    return f"down_{index}"
+down_site = "down_{}".format  # the site after a cross-attention down block, from its index
 
 
 class Conditions(dict[str, dict[str, Tensor]]):

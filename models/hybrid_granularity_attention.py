@@ -6,16 +6,11 @@ A bias is named `block_K_SITE`. K is an attention of the up blocks (`Geometry.up
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
-
-from .unet_geometry import geometry
 
 EMPTY_CONTEXT = 1e-4  # a context whose mean absolute value is below this is empty and takes the bias
 
@@ -34,6 +29,11 @@ class BranchSpec:
     stride: int
     padding: int
 
+    def cells(self, image_size: Sequence[int]) -> list[int]:
+        """Return (height, width) of the branch's map for a source image of (height, width)."""
+        sides = (side // (4 * 2**self.stage) for side in image_size)
+        return [(side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in sides]
+
 
 def bias_site(to_self_attn: bool, to_queries: bool, to_keys: bool, to_values: bool) -> str:
     """Return the SITE of biases, in the published order of precedence."""
@@ -48,16 +48,11 @@ class AppearanceBranch(nn.Module):
 
     def __init__(self, spec: BranchSpec, depth: int):
         super().__init__()
-        self.conv_in = nn.Conv2d(spec.in_dim, spec.embed_dim, spec.kernel_size, spec.stride, spec.padding)
-        self.blocks = nn.Sequential(
-            *(
-                BasicTransformerBlock(
-                    spec.embed_dim, spec.heads, spec.embed_dim // spec.heads, double_self_attention=True
-                )
-                for _ in range(depth)
-            )
-        )
-        self.conv_out = nn.Conv2d(spec.embed_dim, spec.out_dim, kernel_size=1)
+        dim, heads = spec.embed_dim, spec.heads
+        blocks = (BasicTransformerBlock(dim, heads, dim // heads, double_self_attention=True) for _ in range(depth))
+        self.conv_in = nn.Conv2d(spec.in_dim, dim, spec.kernel_size, spec.stride, spec.padding)
+        self.blocks = nn.Sequential(*blocks)
+        self.conv_out = nn.Conv2d(dim, spec.out_dim, kernel_size=1)
         for conv in (self.conv_in, self.conv_out):
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)
@@ -72,13 +67,9 @@ class AppearanceBranch(nn.Module):
 
 
 class HybridGranularityAdapter(nn.Module):
-    """Maps feature maps to attention biases, with one branch per attention.
+    """Maps feature maps to attention biases, with one branch of `depth` transformer blocks per attention.
 
-    Args:
-        specs: sizes of the branches.
-        depth: transformer blocks per branch.
-        site: see `bias_site`.
-        detach_input: stop gradients from the branches to the encoder.
+    `detach_input` stops gradients from the branches to the encoder.
     """
 
     def __init__(self, specs: Sequence[BranchSpec], depth: int, site: str, detach_input: bool = False):
@@ -96,11 +87,7 @@ class HybridGranularityAdapter(nn.Module):
 
 
 class BiasedAttention:
-    """Attention processor without parameters that adds the biases of its layer.
-
-    Args:
-        kind: `self` or `cross`, as in the names of biases.
-    """
+    """Attention processor without parameters that adds the biases of its layer (`kind`: `self` or `cross`)."""
 
     def __init__(self, kind: str):
         self.kind = kind
@@ -115,8 +102,7 @@ class BiasedAttention:
     ) -> Tensor:
         """hidden_states (B, T, C), encoder_hidden_states (B, S, D) or None for self-attention -> (B, T, C).
 
-        Args:
-            biases: biases of this transformer by SITE.
+        `biases` are those of this transformer by SITE.
         """
         bias = {site[-1]: x for site, x in (biases or {}).items() if site.startswith(self.kind)}
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
@@ -131,30 +117,3 @@ class BiasedAttention:
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=attn.scale)
         x = attn.to_out[0](x.transpose(1, 2).flatten(2))  # (B, T, C)
         return attn.to_out[1](x)
-
-
-def install_biased_attention(unet: UNet2DConditionModel) -> None:
-    """Install a `BiasedAttention` in every attention layer of `unet`, unless installed, and check that it suffices.
-
-    Every transformer receives only its own biases, so that `torch.compile` compiles blocks of one shape once.
-    """
-    if all(isinstance(processor, BiasedAttention) for processor in unet.attn_processors.values()):
-        return
-    for name, module in unet.named_modules():
-        if isinstance(module, Attention):
-            extras = (module.group_norm, module.spatial_norm, module.norm_q, module.norm_k, module.norm_cross)
-            assert not any(extras) and not module.residual_connection and module.rescale_output_factor == 1, (
-                f"{name} does more than BiasedAttention reproduces"
-            )
-    kinds = {"attn1": "self", "attn2": "cross"}
-    unet.set_attn_processor({name: BiasedAttention(kinds[name.split(".")[-2]]) for name in unet.attn_processors})
-    prefixes = {name: f"block_{block}_" for block, name in geometry(unet.config).names.items()}
-    for name, module in unet.named_modules():
-        if isinstance(module, Transformer2DModel):
-            module.register_forward_pre_hook(partial(_pass_own_biases, prefixes.get(name)), with_kwargs=True)
-
-
-def _pass_own_biases(prefix: str | None, transformer: Transformer2DModel, args: tuple, kwargs: dict) -> tuple:
-    biases = (kwargs.get("cross_attention_kwargs") or {}).get("biases", {})
-    own = {name.removeprefix(prefix): bias for name, bias in biases.items() if prefix and name.startswith(prefix)}
-    return args, {**kwargs, "cross_attention_kwargs": {"biases": own}}

@@ -1,7 +1,5 @@
 """The coarse prompt (Sec. 3.3): from features of the source image to tokens that replace text."""
 
-from collections.abc import Sequence
-
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
@@ -27,8 +25,7 @@ class PerceptionRefinedDecoder(nn.Module):
     """Transformer decoder whose queries attend to the last feature map of the encoder.
 
     Args:
-        num_tokens: number N of prompt tokens.
-        dim: width D of the prompt.
+        num_tokens, dim: number N and width D of the prompt tokens.
         heads, depth: number of attention heads and of decoder blocks.
         feature_dim: channels C of the encoder's last map or pooled vector.
         feature_cells: number of cells of that map; 0 for the pooled vector.
@@ -50,13 +47,11 @@ class PerceptionRefinedDecoder(nn.Module):
         )
 
     def forward(self, features: Tensor, pose: Tensor | None = None) -> Tensor:
-        """
+        """Return the prompt (B, N, D), or (P, N, D) with pose queries, P = kB for k poses per image.
+
         Args:
             features: (B, C, h, w), or (B, C) if pooled.
-            pose: (P, pose_dim, h', w') if it provides the queries; P = kB for k poses per image.
-
-        Returns:
-            prompt (B, N, D), or (P, N, D) with pose queries.
+            pose: (P, pose_dim, h', w') if it provides the queries.
         """
         context = features.flatten(2).mT if features.ndim == 4 else features[:, None]  # (B, h*w or 1, C)
         if self.feature_position is not None:
@@ -128,12 +123,7 @@ class MapperBlock(nn.Module):
 
 
 class CLIPPrompt(nn.Module):
-    """A trained mapper from the frozen CLIP image embedding to one token (`DEPTH` 0, `clip_model`).
-
-    Args:
-        clip: the vision model, frozen here.
-        dim: width D of the prompt.
-    """
+    """A trained mapper from the frozen CLIP image embedding to one token of width D (`DEPTH` 0, `clip_model`)."""
 
     def __init__(self, clip: CLIPVisionModel, dim: int):
         super().__init__()
@@ -154,8 +144,3 @@ class CLIPPrompt(nn.Module):
         pixels = (image * 0.5 + 0.5 - self.mean) / self.std
         pooled = self.clip(pixel_values=pixels).pooler_output[:, None]  # (B, 1, hidden)
         return self.final_norm(self.blocks(self.projection(pooled)))
-
-
-def feature_cells(image_size: Sequence[int]) -> int:
-    """Return the number of cells of the encoder's last map, which has stride 32."""
-    return image_size[0] // 32 * (image_size[1] // 32)

@@ -7,13 +7,9 @@ from torch import Tensor, nn
 
 
 class PoseAdapter(nn.Module):
-    """Pixel-unshuffle, 1x1 convolution, then a ResNet block and average-pool downsampling for each level.
+    """Pixel-unshuffle, 1x1 convolution to `in_channels`, then a ResNet block and average pooling for each level.
 
-    Args:
-        downscale_factor: factor of the pixel-unshuffle.
-        pose_channels: channels of the pose map.
-        in_channels: channels after the 1x1 convolution.
-        channels: channels of the residuals, those of the U-Net's cross-attention down blocks.
+    `channels` are those of the residuals and of the U-Net's cross-attention down blocks.
     """
 
     def __init__(self, downscale_factor: int, pose_channels: int, in_channels: int, channels: Sequence[int]):

@@ -18,11 +18,7 @@ OTHER_PARTS = ("FIRST_STAGE_CONFIG", "UNET_CONFIG", "SCHEDULER_CONFIG")  # pipel
 
 
 class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
-    """A `Conditioner` that diffusers saves and loads.
-
-    Args:
-        settings: the result of `conditioning_settings`.
-    """
+    """A `Conditioner` that diffusers saves and loads, made of the result of `conditioning_settings`."""
 
     @register_to_config
     def __init__(self, settings: dict[str, Any]):
@@ -30,11 +26,7 @@ class PretrainedConditioner(Conditioner, ModelMixin, ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, folder: str, **options: Any) -> "PretrainedConditioner":
-        """Load like any model of diffusers, but not via the meta device, which loses timm's attention masks.
-
-        Raises:
-            InputError: the weights do not match the settings.
-        """
+        """Load like any model of diffusers, but not via the meta device, which loses timm's attention masks."""
         options |= {"low_cpu_mem_usage": False, "output_loading_info": True}
         conditioner, info = super().from_pretrained(folder, **options)
         if wrong := sorted(info["missing_keys"]) + sorted(info["unexpected_keys"]):

@@ -17,11 +17,7 @@ def load_vae(folder: str, random_weights: bool = False) -> AutoencoderKL:
 
 
 def load_small_decoder(folder: str, vae: AutoencoderKL, random_weights: bool = False) -> AutoencoderTiny:
-    """Load a small autoencoder of `folder` whose decoder reads the latents of `vae`.
-
-    Raises:
-        InputError: it cannot be read, or its latents have another size.
-    """
+    """Load a small autoencoder whose decoder reads the latents of `vae`; raise `InputError` for another latent size."""
     small = load_part(AutoencoderTiny, folder, random_weights).requires_grad_(False).eval()
     sizes = [(part.config.latent_channels, downscale_factor(part)) for part in (small, vae)]
     if sizes[0] != sizes[1]:
@@ -37,18 +33,9 @@ def downscale_factor(vae: Decoder) -> int:
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def encode_image(vae: AutoencoderKL, image: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Encode an image to scaled latents: the mean of the posterior, or a sample of it.
-
-    Args:
-        image: (B, 3, H, W) in [-1, 1].
-        noise: standard normal (B, 4, H/8, W/8) for a sample; None takes the mean.
-
-    Returns:
-        (B, 4, H/8, W/8), scaled to about unit variance.
-    """
-    moments = posterior(vae, image)
-    return moments[:, 0] * vae.config.scaling_factor if noise is None else sample_posterior(vae, moments, noise)
+def encode_image(vae: AutoencoderKL, image: Tensor) -> Tensor:
+    """Encode images (B, 3, H, W) in [-1, 1] to the mean latents (B, 4, H/8, W/8), scaled to about unit variance."""
+    return posterior(vae, image)[:, 0] * vae.config.scaling_factor
 
 
 def posterior(vae: AutoencoderKL, image: Tensor) -> Tensor:

@@ -10,43 +10,27 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 
-def check_sha256(path: Path, prefix: str) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(prefix):
-        raise ValueError(f"its SHA-256 begins with {digest[: len(prefix)]}, expected {prefix}")
-
-
-def check_safetensors(path: Path) -> None:
+def problem_of(path: Path, prefix: str = "") -> str:
+    """Return why a file, possibly with the extension .part, is not complete; an empty text if it is."""
+    if prefix:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[: len(prefix)]
+        return "" if digest == prefix else f"its SHA-256 begins with {digest}, expected {prefix}"
     try:
-        with safe_open(path, "np"):  # compares the header with the size of the file
-            pass
-    except SafetensorError as error:
-        raise ValueError(f"it is truncated or not a safetensors file ({error})") from None
+        if ".safetensors" in path.suffixes:
+            with safe_open(path, "np"):  # compares the header with the size of the file
+                return ""
+        import torch  # takes seconds; the other formats do not need it
 
-
-def check_torch(path: Path) -> None:
-    import torch  # takes seconds; the other formats do not need it
-
-    try:
         torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        return f"it is truncated or not a safetensors file ({error})"
     except Exception as error:  # torch.load raises many types
-        raise ValueError(f"PyTorch cannot load it ({type(error).__name__})") from error
-
-
-def check(path: Path, sha256: str = "") -> None:
-    """Raise ValueError if the file, possibly with the extension .part, is not complete."""
-    if sha256:
-        check_sha256(path, sha256)
-    elif ".safetensors" in path.suffixes:
-        check_safetensors(path)
-    else:
-        check_torch(path)
+        return f"PyTorch cannot load it ({type(error).__name__})"
+    return ""
 
 
 if __name__ == "__main__":
-    try:
-        check(Path(sys.argv[1]), *sys.argv[2:])
-    except ValueError as error:
-        print(error)
+    if problem := problem_of(Path(sys.argv[1]), *sys.argv[2:]):
+        print(problem)
         sys.exit(1)

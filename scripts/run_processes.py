@@ -4,10 +4,9 @@
     python scripts/run_processes.py accelerate --config_file configs/accelerate/fsdp.yaml --num_processes 2 \
         pose_transfer_train.py [KEY VALUE ...]
 
-The processes print their own errors; the launcher only reports a process that was killed. If the launcher fails, for
-example because of a wrong address, it prints one line and exits with status 1. Otherwise the exit status is that of the
-process that failed first, or 128 + the number of the signal that ended it or the launcher. The launcher forwards a
-signal to the processes, which then have `SECONDS_TO_SAVE` to exit.
+The processes print their own errors; the launcher reports a killed process and its own failures (exit status 1). The
+exit status is that of the process that failed first, or 128 + the number of the signal that ended it or the launcher. A
+signal is forwarded to the processes, which then have `SECONDS_TO_SAVE` to exit.
 
 If the processes of another machine are lost (exit status `LOST`), the launcher restarts all processes, at most RESTARTS
 times (an environment variable); they wait for the machine.
@@ -31,7 +30,12 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SECONDS_TO_SAVE)
     logging.disable(logging.CRITICAL)  # only in this process
     try:
-        launch(arguments)
+        if arguments[:1] == ["accelerate"]:
+            from accelerate.commands.launch import launch_command, launch_command_parser
+
+            launch_command(launch_command_parser().parse_args(arguments[1:]))
+        else:
+            run(parse_args(arguments))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0:
@@ -47,16 +51,6 @@ def main(arguments: list[str]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
-
-
-def launch(arguments: list[str]) -> None:
-    """Start the processes and wait until they exit."""
-    if arguments[:1] == ["accelerate"]:
-        from accelerate.commands.launch import launch_command, launch_command_parser
-
-        launch_command(launch_command_parser().parse_args(arguments[1:]))
-    else:
-        run(parse_args(arguments))
 
 
 def restart() -> None:

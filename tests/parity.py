@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.values import value_at
+from configs.defaults import value_at
 from diffusion.guidance import GUIDANCE, NOTHING, Scales, guidance_branches, guided
 from diffusion.sampling import invert, sample
 from diffusion.schedulers import load_scheduler

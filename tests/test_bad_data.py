@@ -32,6 +32,7 @@ from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
 from demo.drawn_people import draw_dataset
 from evaluation.checkpoint_evaluation import claim_folder
 from inference import batch_generation
+from inference.placement import Placement
 from inference.pose_library import library
 from inference.sampling_settings import SamplingSettings
 from models import build_model
@@ -212,7 +213,7 @@ def test_images(tmp_path, format, edit):
 class Pipe:
     """Makes grey pictures of photos and skeletons that a model could read."""
 
-    sampling, pose_frame, scheduler = SamplingSettings(1), FRAME, None
+    sampling, pose_frame, placement, scheduler = SamplingSettings(1), FRAME, Placement.default(FRAME), None
 
     def set_progress_bar_config(self, **_) -> None:
         pass

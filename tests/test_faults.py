@@ -33,7 +33,7 @@ from tests.shared import REPOSITORY
 from tests.tiny import folder_of_run, run_main, short_run, write_tiny
 from training.run_folder import RunFolder
 from training.trainer import Trainer
-from utils import folders
+from utils import files
 
 EVALUATED = ["ACCELERATE.EVAL_PERIOD", "9"]
 
@@ -81,8 +81,8 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 def write_slowly(rank: int) -> None:
     """Checkpoints take a third of a second and more, so that a kill finds one half-written."""
-    sync = folders.sync
-    folders.sync = lambda path: time.sleep(0.05) or sync(path)
+    sync = files.sync
+    files.sync = lambda path: time.sleep(0.05) or sync(path)
 
 
 def has_gone_on(run: RunFolder, before: int) -> bool:

@@ -10,6 +10,7 @@ import generate_custom_pairs
 import pose_transfer_generate
 from datasets.keypoints import FRAME, MISSING, pose_map, skeleton_image
 from inference import batch_generation
+from inference.placement import Placement
 from inference.pose_library import library
 from tests.keypoint_forms import FORMS, annotations, scaled
 from tests.test_bad_data import Pipe
@@ -56,7 +57,7 @@ def test_uploads_to_the_page(tmp_path, form):
     from app.studio import Studio
 
     file = FORMS[form](tmp_path / "form", {"a.jpg": (POSE, FRAME)})
-    studio = Studio(Namespace(pose_frame=FRAME), tmp_path)
+    studio = Studio(Namespace(pose_frame=FRAME, placement=Placement.default(FRAME)), tmp_path)
     [pose] = studio.poses_of(str(file))
     drawn = studio.pose_for(None, from_editor(to_editor(pose.keypoints, FRAME), FRAME), fit=False).keypoints
     for size in (FRAME, (64, 64), (512, 352)):

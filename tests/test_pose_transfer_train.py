@@ -20,7 +20,7 @@ from datasets import GlobalBatchSampler
 from datasets.loaders import training_pairs
 from evaluation.metrics import pose_accuracy
 from evaluation.test_set import Evaluator
-from inference.export import export_published
+from inference.export import export_published, load_pipeline
 from inference.pose_library import library
 from models import CFLD, build_model
 from tests import forked
@@ -68,6 +68,8 @@ def test_a_run_and_its_files(tiny, capsys):
     assert any("events.out.tfevents" in name for name in names)
     assert not any("partial" in name or "replaced" in name for name in names)
     facts = json.loads((run.newest() / "checkpoint.json").read_text())
+    placement = load_pipeline(run.newest()).placement.record()
+    assert json.loads(json.dumps(placement)) == facts["placement"]
     assert (facts["epoch"], facts["step"]) == (2, 0) and {"SSIM", "SSIM_256", "PSNR"} == facts["scores"].keys()
     lines = [json.loads(line) for line in run.training_log.read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]

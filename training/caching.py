@@ -23,8 +23,7 @@ from datasets.pair_inputs import CachedInputs, FileInputs
 from datasets.row_cache import RowCache, digest, tensors_digest
 from models.vae import posterior
 from utils.errors import InputError, reason_of
-from utils.file_digests import sha256
-from utils.files import read_record, write_text
+from utils.files import read_record, sha256, write_text
 from utils.image_tensors import normalize, unit_range
 from utils.processes import on_main
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from configs.defaults import SETTINGS_BY_KEY
+from configs.defaults import SETTINGS_BY_KEY, Value, flat_settings
 from configs.rules import Affects
-from configs.values import Value, flat_settings
 from datasets import TrainPairs
 from datasets.row_cache import digest
 from utils.errors import InputError

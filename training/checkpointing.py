@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -14,7 +15,7 @@ from yacs.config import CfgNode
 
 from models.checkpoints import write_checkpoint
 from utils.errors import InputError
-from utils.folders import new_folder
+from utils.files import new_folder
 from utils.processes import on_main
 
 from .log import LOGGER
@@ -23,10 +24,14 @@ from .state import Position, TrainingState
 
 
 class Checkpoints:
-    """The checkpoints of a run, written by the main process in the background; all processes make the same calls."""
+    """The checkpoints of a run, written by the main process in the background; all processes make the same calls.
 
-    def __init__(self, run: RunFolder, accelerator: Accelerator, cfg: CfgNode) -> None:
-        self.run, self.accelerator, self.cfg = run, accelerator, cfg
+    Args:
+        facts: of the training data, for `checkpoint.json`.
+    """
+
+    def __init__(self, run: RunFolder, accelerator: Accelerator, cfg: CfgNode, facts: dict[str, Any]) -> None:
+        self.run, self.accelerator, self.cfg, self.facts = run, accelerator, cfg, facts
         self.last: Path | None = None  # the newest complete checkpoint
         self.saved: Position | None = None  # of the newest checkpoint, which may not be complete yet
         self._pending: Path | None = None
@@ -83,7 +88,7 @@ class Checkpoints:
         advice = "the previous checkpoint is intact: make room, then run the same command again"
         with new_folder(folder, advice) as partial:
             state.write(partial)
-            write_checkpoint(partial, weights, self.cfg, asdict(position), {})
+            write_checkpoint(partial, weights, self.cfg, asdict(position) | self.facts, {})
         self.run.set_newest(folder, self.cfg.ACCELERATE.KEEP_CHECKPOINTS)
         self.run.prune()
         LOGGER.info(f"saved {folder}")

@@ -22,8 +22,7 @@ from yacs.config import CfgNode
 
 from models.checkpoints import check_checkpoint
 from utils.errors import InputError
-from utils.files import PARTIAL, read_record, write_text
-from utils.folders import REPLACED, lock_folder
+from utils.files import PARTIAL, REPLACED, lock_folder, read_record, write_text
 
 NEWEST, BEST = "newest_checkpoint.json", "best_checkpoint.json"
 FORMS = {

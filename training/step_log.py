@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from accelerate import Accelerator
 from yacs.config import CfgNode
 
-from configs.values import flat_settings
+from configs.defaults import flat_settings
 from datasets import GlobalBatchSampler, TrainPairs
 from utils.errors import InputError
 

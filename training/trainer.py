@@ -19,11 +19,13 @@ from yacs.config import CfgNode
 
 from configs import load_config
 from datasets import GlobalBatchSampler, TrainPairs
+from datasets.layouts import keypoint_frame
 from datasets.loaders import loader, to_device
 from datasets.pairs import unpack
 from diffusion.randomness import pair_seed
 from evaluation.test_set import Evaluator
 from inference.execution import prepare_execution
+from inference.placement import Placement, placement_of
 from models import CFLD, load_checkpoint
 from models.checkpoints import CONFIG, other_parts, read_progress, trained_parameters
 from utils.errors import InputError
@@ -40,6 +42,15 @@ from .schedule import learning_rate_schedule
 from .signals import StepReport, StepReports, StopSignals
 from .state import EMA, Position, TrainingState, load_first_moments, load_training_state
 from .step_log import BadSteps, LossMonitor, StepLog
+
+PLACEMENT_PAIRS = 4000
+
+
+def placement_in(dataset: TrainPairs, cfg: CfgNode) -> Placement:
+    """Measure where people stand in the target images, of at most about `PLACEMENT_PAIRS` pairs."""
+    step = len(dataset.pairs) // PLACEMENT_PAIRS + 1
+    keypoints = [dataset.pairs[index].target_keypoints for index in range(0, len(dataset.pairs), step)]
+    return placement_of(np.array(keypoints), tuple(keypoint_frame(cfg)))
 
 
 class Trainer:
@@ -83,7 +94,7 @@ class Trainer:
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
-        self.checkpoints = Checkpoints(run, accelerator, cfg)
+        self.checkpoints = Checkpoints(run, accelerator, cfg, {"placement": placement_in(dataset, cfg).record()})
         self.tracker_id = secrets.token_hex(4)  # identifies the run in trackers
         if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
             self._restore(checkpoint)

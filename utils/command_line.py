@@ -36,14 +36,9 @@ def with_home(argument: str) -> str:
 
 
 def labelled_paths(texts: Sequence[str], expected: str) -> dict[str, Path]:
-    """Return paths by label from arguments of the form LABEL=PATH.
+    """Return paths by label from arguments LABEL=PATH; raise `InputError` for a missing or repeated label.
 
-    Args:
-        texts: the arguments.
-        expected: the form as the program's help writes it.
-
-    Raises:
-        InputError: an argument has no label, or two have the same.
+    `expected` is the form as the program's help writes it, for messages.
     """
     result: dict[str, Path] = {}
     for text in texts:

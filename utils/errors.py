@@ -15,23 +15,15 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class InputError(ValueError):
-    """The user's input is wrong.
-
-    The message is one line: what is wrong, where (file, row), what was expected, what to do.
-    """
+    """The user's input is wrong. The message is one line: what is wrong, where, what was expected, what to do."""
 
     status = 1  # exit status of the program
 
 
 def one_line(error: InputError) -> str:
-    """Return the message of `error` on one line.
-
-    PyTorch re-raises an error of a loader process with the traceback as its message; the last line has the original.
-    """
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if len(lines) == 1:
-        return lines[0]
-    return lines[-1].rpartition(f"{InputError.__name__}: ")[2]
+    """Return the message of an error, which for an error of a loader process is the last line of its traceback."""
+    *traceback_lines, last = str(error).strip().splitlines() or [type(error).__name__]
+    return last.rpartition(f"{InputError.__name__}: ")[2] if traceback_lines else last
 
 
 def reason_of(error: Exception) -> str:
@@ -40,8 +32,10 @@ def reason_of(error: Exception) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def file_error(error: OSError) -> InputError | None:
-    """Return the error a user reads for an `OSError` on a file or folder; None if it concerns neither."""
+def file_error(error: InputError | OSError) -> InputError | None:
+    """Return the error a user reads for an `InputError` or an `OSError` on a file; None for any other `OSError`."""
+    if isinstance(error, InputError):
+        return error
     place = error.filename2 or error.filename
     named = isinstance(place, str | bytes | os.PathLike)
     if not named and error.errno not in (*NO_SPACE, errno.EIO):
@@ -81,7 +75,6 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
 
     An `InputError`, or an `OSError` on a file, prints to stderr and exits with its status; Ctrl-C exits with 130. Any
     other exception is a bug and keeps its traceback. The failed calls release their data loaders and processes at once.
-    A closed pipe does not change the exit status, see `prepare_streams`.
     """
 
     @functools.wraps(main)
@@ -90,7 +83,7 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
         try:
             return main(*args, **kwargs)
         except (InputError, OSError) as caught:
-            error = file_error(caught) if isinstance(caught, OSError) else caught
+            error = file_error(caught)
             if error is None:
                 raise
             traceback.clear_frames(caught.__traceback__)

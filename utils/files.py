@@ -1,23 +1,33 @@
-"""Atomic writes, writable folders, text and JSON files, and the natural order of paths."""
+"""Files and folders: atomic writes, locks, text and JSON files, digests, and the natural order of paths."""
 
 import errno
+import fcntl
+import hashlib
 import json
 import os
+import platform
 import re
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from uuid import uuid4
+
+from safetensors import SafetensorError
 
 from utils.errors import InputError, reason_of
 
 PARTIAL = ".partial"  # suffix of a file or folder that is being written
+REPLACED = ".replaced"  # suffix of a folder that is being replaced
+LOCK = ".lock"
 CHECKOUT = Path(__file__).parents[1]
 ANYTHING: Mapping[str, Any] = MappingProxyType({})  # the form of a record with arbitrary names
+T = TypeVar("T")
 
 
 def in_checkout(path: str | Path) -> Path:
@@ -29,13 +39,7 @@ def in_checkout(path: str | Path) -> Path:
 def check_writable(path: Path, option: str, is_file: bool = False) -> None:
     """Check that files can be written to a folder, or that a file can be written, without leaving anything there.
 
-    Args:
-        path: the folder or file; folders may be missing.
-        option: the option or setting that gave the path, for the message.
-        is_file: whether the path is that of a file.
-
-    Raises:
-        InputError: it cannot be written.
+    Folders may be missing. Otherwise raise `InputError`, which names the `option` or setting that gave the path.
     """
     folder = path.parent if is_file else path
     try:
@@ -60,12 +64,8 @@ def _is_there(path: Path) -> bool:
 def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder, which replaces `path` when the block succeeds.
 
-    Args:
-        path: a file in an existing folder.
-        synced: flush the content to disk before renaming, so that a power failure leaves the old or the new file.
-
-    Raises:
-        OSError: it cannot be written; the error names `path`.
+    With `synced`, the content is flushed to disk first, so that a power failure leaves the old or the new file. An
+    `OSError` names `path`, not the temporary one.
     """
     partial = path.with_name(f".{uuid4().hex}{PARTIAL}")  # short, however long the name of `path` is
     try:
@@ -84,6 +84,61 @@ def whole_file(path: Path, synced: bool = False) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Flush the content of a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock_folder(folder: Path) -> None:
+    """Lock a folder against other programs until this process ends.
+
+    Raise `InputError` if another process holds the lock. Child processes do not hold it. On a file system without
+    locks, the folder stays unlocked.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # stays open: closing it releases the lock
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return
+        holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+        raise InputError(
+            f"{folder}: {holder} is writing to this folder; wait until it ends, or choose another ACCELERATE.RUN_NAME"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+
+
+@contextmanager
+def new_folder(folder: Path, advice: str = "make room, or choose another place") -> Iterator[Path]:
+    """Yield a temporary sibling folder, which replaces `folder` once its content is on disk.
+
+    If the block fails, the sibling is removed and `folder` is unchanged. If `folder` cannot be written, raise
+    `InputError`, which ends with `advice`.
+    """
+    partial, replaced = (folder.with_name(folder.name + end) for end in (PARTIAL, REPLACED))
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for path in (*partial.rglob("*"), partial):
+            sync(path)
+        if folder.is_dir():
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.rename(replaced)
+        partial.rename(folder)
+        sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder}: cannot be written ({reason_of(error)}); {advice}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Atomically write `text` to a file and flush it to disk; create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,17 +147,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_text(path: Path, advice: str) -> str:
-    """Read a text file in any encoding that `decoded` supports.
+    """Read a text file, see `decoded`; otherwise raise `InputError`, which ends with `advice`."""
+    return _read(path, decoded, advice)
 
-    Args:
-        path: the file.
-        advice: what to do if it cannot be read, for the message.
 
-    Raises:
-        InputError: it cannot be read or is not text.
-    """
+def _read(path: Path, parse: Callable[[bytes], T], advice: str) -> T:
     try:
-        return decoded(path.read_bytes())
+        return parse(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
     except ValueError as error:
@@ -110,11 +161,7 @@ def read_text(path: Path, advice: str) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Decode UTF-8, UTF-16 or UTF-32, with or without a byte-order mark, and normalize line ends to newlines.
-
-    Raises:
-        ValueError: the content is in none of these encodings.
-    """
+    """Decode UTF-8, UTF-16 or UTF-32 (else raise `ValueError`), and normalize line ends to newlines."""
     try:
         text = content.decode(json.detect_encoding(content))  # any text that starts with an ASCII character
     except UnicodeDecodeError:
@@ -125,26 +172,12 @@ def decoded(content: bytes) -> str:
 
 
 def read_record(path: Path, form: Mapping[str, Any] = ANYTHING, advice: str = "replace this file") -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: the file.
-        form: the expected form, see `fits`.
-        advice: what to do if the file is damaged, for the message.
-
-    Raises:
-        InputError: it cannot be read or does not have this form.
-    """
-    try:
-        return parse_record(path.read_bytes(), form)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; {advice}") from None
+    """Read a JSON object of a form, see `fits`; otherwise raise `InputError`, which ends with `advice`."""
+    return _read(path, lambda content: parse_record(content, form), advice)
 
 
 def parse_record(text: bytes, form: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse a JSON object; raise `ValueError` if it does not have the form (see `fits`)."""
+    """Parse a JSON object of a form, see `fits`; otherwise raise `ValueError`."""
     try:
         record = json.loads(decoded(text))
     except (ValueError, RecursionError) as error:
@@ -177,10 +210,42 @@ def by_numbers(path: Path) -> list[tuple[str, int, str]]:
     return [(word, int(number or 0), number) for word, number in re.findall(r"(\D*)(\d*)", str(path).lower())]
 
 
-def sync(path: Path) -> None:
-    """Flush the content of a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached_sha256(path: Path) -> str:
+    """As `sha256`; a process reads a file of unchanged size and modification time once."""
+    stat = path.stat()
+    return _cached_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _cached_sha256(path: Path, size: int, time: int) -> str:
+    return sha256(path)
+
+
+def file_records(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, str | int]]:
+    """Return {"bytes", "sha256"} of each file by its path relative to the folder."""
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(paths)
+    }
+
+
+def check_files(folder: Path, records: Mapping[str, Mapping[str, str | int]]) -> None:
+    """Raise `InputError` if a file is missing or differs from its record, see `file_records`."""
+    for name, record in records.items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size != record["bytes"]:
+                raise InputError(f"{path}: damaged: {size} bytes, expected {record['bytes']}")
+            if sha256(path) != record["sha256"]:
+                raise InputError(f"{path}: damaged: the content changed after it was written (SHA-256 differs)")
+        except OSError as error:
+            raise InputError(f"{path}: damaged: cannot be read ({error.strerror})") from None
+        except (KeyError, TypeError):
+            raise InputError(f"{folder}: damaged: its list of files has no size and digest for {name}") from None

@@ -1,13 +1,14 @@
-"""Image files: the supported formats, and reading any of them as upright sRGB pixels."""
+"""Image files: the supported formats, reading any of them as upright sRGB pixels, and folders of them."""
 
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 from itertools import chain, product
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps
@@ -34,19 +35,17 @@ BACKGROUND = (255, 255, 255)  # behind transparent pixels
 MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # ICC color space: Pillow mode
 TOLERANCE = 2  # of 255: a profile that changes no color by more than this is treated as sRGB
 CUBE = Image.frombytes("RGB", (64, 64), bytes(chain(*product(range(0, 256, 17), repeat=3))))
+COMPANIONS = (".csv", ".json", ".txt", ".db", ".ini")  # lists, keypoints, scores, and files that Windows adds
+MOST_NAMED = 5  # paths in a note
 
 
 def image_format(path: Path) -> str:
-    """Return the format, one of `FORMATS`, of a file by its extension."""
+    """Return the format of a file by its extension."""
     return next(name for name, extensions in FORMATS.items() if path.suffix.lower() in extensions)
 
 
 def open_image(file: str | Path | IO[bytes]) -> Image.Image:
-    """Read an image file as an upright sRGB image, see `upright_srgb`.
-
-    Raises:
-        InputError: as `opened`.
-    """
+    """Read an image file as an upright sRGB image, see `opened` and `upright_srgb`."""
     with opened(file) as image:
         return upright_srgb(image)
 
@@ -55,8 +54,7 @@ def open_image(file: str | Path | IO[bytes]) -> Image.Image:
 def opened(file: str | Path | IO[bytes]) -> Iterator[Image.Image]:
     """Open an image file of `FORMATS` without reading its pixels. Every file from a user is opened here.
 
-    Raises:
-        InputError: the file does not exist or is not a complete image, also if the block discovers it.
+    Raise `InputError` if the file does not exist or is not a complete image, also if the block discovers it.
     """
     name = file if isinstance(file, str | Path) else getattr(file, "name", "photo")
     try:
@@ -78,13 +76,10 @@ def upright_srgb(image: Image.Image) -> Image.Image:
 
     The result is a new RGB image without EXIF data, ICC profile or other metadata; converting it again changes
     nothing. 16-bit samples are scaled to 8 bits. A damaged ICC profile is ignored; an sRGB profile changes no pixel.
-
-    Raises:
-        OSError: the pixels cannot be read.
-        ValueError: the samples have 32 bits, so their range is unknown.
+    Raise `OSError` if the pixels cannot be read, `ValueError` for samples of 32 bits, whose range is unknown.
     """
     image.load()  # also rotates a TIFF and removes its orientation
-    turn, transform, alpha = orientation(image), _transform(image), None
+    turn, transform, alpha = orientation(image), _transform(image.info.get("icc_profile"), image.mode), None
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
@@ -118,7 +113,7 @@ def image_size(path: Path) -> Size:
 def is_plain(image: Image.Image) -> bool:
     """Whether an opened image is upright, opaque and sRGB, so that every program reads the pixels of `upright_srgb`."""
     opaque = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
-    return opaque and not _transform(image) and orientation(image) == 1
+    return opaque and not _transform(image.info.get("icc_profile"), image.mode) and orientation(image) == 1
 
 
 def orientation(image: Image.Image) -> int:
@@ -130,15 +125,11 @@ def orientation(image: Image.Image) -> int:
     return turn if turn in range(1, 9) else 1
 
 
-def _transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """Return the conversion of an image's colors to sRGB; None if none is needed."""
-    profile = image.info.get("icc_profile")
-    return _transform_of(profile, image.mode) if profile else None
-
-
 @lru_cache(maxsize=16)
-def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the conversion from an ICC profile to sRGB; None if it is sRGB, damaged, or does not suit the mode."""
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the conversion from an ICC profile to sRGB; None if it is missing, sRGB, damaged, or of other modes."""
+    if profile is None:
+        return None
     suited = ("CMYK",) if mode == "CMYK" else ("L", "RGB") if Image.getmodebase(mode) == "L" else ("RGB",)
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -149,3 +140,53 @@ def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | Non
     except Exception:  # littleCMS raises several types on damaged profiles
         return None
     return transform if space in suited and max(most for _, most in changes) > TOLERANCE else None
+
+
+def images_in(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
+    """Return the files of a folder with one of the extensions, and the skipped entries (see `sort_out`), sorted."""
+    try:
+        return sort_out((folder / name for name in sorted(os.listdir(folder))), extensions)
+    except OSError as error:
+        _refuse(error)
+
+
+def images_below(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return the images below a folder, the skipped files (see `sort_out`), and the skipped links, all sorted.
+
+    Links to folders are followed. A folder with several paths is read once, by the path with the fewest links.
+    """
+    files, repeated, seen, starts = [], [], set(), [str(folder)]
+    for start in starts:
+        for path, folders, names in os.walk(start, onerror=_refuse):
+            place = os.path.realpath(path)
+            if place in seen:
+                repeated.append(Path(path))
+                folders.clear()
+                continue
+            seen.add(place)
+            files += [Path(path, name) for name in names]
+            starts += sorted(link for name in folders if os.path.islink(link := os.path.join(path, name)))
+    return *sort_out(sorted(files)), sorted(repeated)
+
+
+def sort_out(files: Iterable[Path], extensions: Collection[str] = IMAGE_EXTENSIONS) -> tuple[list[Path], list[Path]]:
+    """Split files into those with one of the extensions and the others, without hidden files and `COMPANIONS`."""
+    visible = [file for file in files if not file.name.startswith(".")]
+    wanted = [file for file in visible if file.suffix.lower() in extensions]
+    return wanted, [file for file in visible if file.suffix.lower() not in (*extensions, *COMPANIONS)]
+
+
+def say_left_out(folder: Path, left_out: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Report the skipped entries of a folder, if any."""
+    if left_out:
+        say(f"note: {folder}: {len(left_out)} skipped ({few(left_out, folder)}), expected {', '.join(FORMATS)}")
+
+
+def few(paths: Sequence[Path], folder: Path) -> str:
+    """Join the first `MOST_NAMED` paths, relative to a folder."""
+    names = [path.relative_to(folder).as_posix() for path in paths[:MOST_NAMED]]
+    return ", ".join(names) + (", ..." if len(paths) > MOST_NAMED else "")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None

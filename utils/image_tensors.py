@@ -1,7 +1,5 @@
 """Images as tensors: resizing and value ranges."""
 
-from collections.abc import Sequence
-
 import torch
 from PIL import Image
 from torch import Tensor
@@ -33,19 +31,15 @@ def normalize(image: Tensor) -> Tensor:
 
 
 def quantise(images: Tensor) -> Tensor:
-    """Quantize images in [0, 1] to 8 bits; float32.
+    """Quantize images to 8 bits in [0, 1], float32; values are truncated, not rounded, as in the published evaluation.
 
-    Values are truncated, not rounded, as in the published evaluation, and clamped to [0, 1]. An 8-bit image is
-    unchanged.
+    An 8-bit image is unchanged.
     """
     return (images.float() * 255).clamp(0, 255).to(torch.uint8).float() / 255
 
 
 def bytes_at_size(
-    images: Tensor,
-    size: Sequence[int],
-    filter: InterpolationMode = InterpolationMode.BICUBIC,
-    antialias: bool = True,
+    images: Tensor, size: Size, filter: InterpolationMode = InterpolationMode.BICUBIC, antialias: bool = True
 ) -> Tensor:
     """Resize images (B, 3, h, w) in [0, 1] to (B, 3, *size) uint8 on the CPU, quantized by `quantise`."""
     resized = F.resize(images.float(), list(size), filter, antialias=antialias)

@@ -31,15 +31,17 @@ from utils.errors import InputError, file_error, one_line_errors, reason_of
 DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
 UNSUPPORTED = ("DEEPSPEED", "MEGATRON_LM")  # Accelerate imports their packages before its state is known
 SUPPORTED = "expected data parallelism or FSDP 2, see configs/accelerate/fsdp.yaml"
-NO_MEMORY = (
-    "not enough memory; choose smaller sizes, a smaller TEST.MICRO_BATCH_SIZE, or in training more "
-    "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"
-)
 PR_SET_PDEATHSIG = 1  # option of prctl on Linux
 LOST = 75  # exit status EX_TEMPFAIL: run the program again
 FIRST_PROCESS_SECONDS = 10  # for the first process to report the error that all share
 T = TypeVar("T")
 TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
+
+
+class LostProcesses(InputError):
+    """Other processes of this program are gone; restarting all of them resumes the run."""
+
+    status = LOST
 
 
 def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
@@ -59,47 +61,39 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 time.sleep(FIRST_PROCESS_SECONDS)
             raise
-        except torch.OutOfMemoryError:
-            raise InputError(
-                "not enough GPU memory; choose a smaller TEST.MICRO_BATCH_SIZE, or in training more "
-                "ACCELERATE.GRADIENT_ACCUMULATION_STEPS or MODEL.GRADIENT_CHECKPOINTING on"
-            ) from None
-        except RuntimeError as error:
-            cause = str(error).strip().splitlines()[0][:160]
-            if is_lost_connection(error):
-                raise LostProcesses(
-                    f"lost the other processes ({cause}); their messages, if any, are above; run again to resume from "
-                    "the last checkpoint"
-                ) from None
-            if "DefaultCPUAllocator" in cause:
-                raise InputError(NO_MEMORY) from None
-            if cause.startswith("DataLoader worker"):
-                raise InputError(
-                    f"a data loader process was killed ({cause}), usually for lack of memory; choose a smaller "
-                    "INPUT.NUM_WORKERS and TEST.NUM_WORKERS, and run again to resume from the last checkpoint"
-                ) from None
-            raise
-        except MemoryError:
-            raise InputError(NO_MEMORY) from None
+        except (RuntimeError, MemoryError) as error:
+            if (machine_error := _machine_error(error)) is None:
+                raise
+            raise machine_error from None
 
     return one_line_errors(run)
 
 
-class LostProcesses(InputError):
-    """Other processes of this program are gone; restarting all of them resumes the run."""
-
-    status = LOST
+def _machine_error(error: Exception) -> InputError | None:
+    """Return the error a user reads where memory or other processes are missing; None for any other error."""
+    cause = (str(error).strip().splitlines() or [""])[0][:160]
+    again = "run again to resume from the last checkpoint"
+    on_gpu = isinstance(error, torch.OutOfMemoryError)
+    if on_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator" in cause:
+        return InputError(
+            f"not enough {'GPU ' if on_gpu else ''}memory; choose smaller sizes, a smaller TEST.MICRO_BATCH_SIZE, or "
+            "in training more ACCELERATE.GRADIENT_ACCUMULATION_STEPS or MODEL.GRADIENT_CHECKPOINTING on"
+        )
+    # NCCL has error classes for a process that is gone, gloo only messages
+    if isinstance(error, torch.distributed.DistError) or "gloo" in str(error) or "NCCL" in str(error):
+        return LostProcesses(f"lost the other processes ({cause}); their messages, if any, are above; {again}")
+    if cause.startswith("DataLoader worker"):
+        return InputError(
+            f"a data loader process was killed ({cause}), usually for lack of memory; choose a smaller "
+            f"INPUT.NUM_WORKERS and TEST.NUM_WORKERS, and {again}"
+        )
+    return None
 
 
 def end_with_launcher() -> None:
     """On Linux, send this process SIGTERM when the launcher of several processes ends, for whatever reason."""
     if "RANK" in os.environ and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def is_lost_connection(error: RuntimeError) -> bool:
-    """Whether the error means that another process is gone: NCCL has error classes for it, gloo only messages."""
-    return isinstance(error, torch.distributed.DistError) or any(name in str(error) for name in ("gloo", "NCCL"))
 
 
 def parse_arguments(
@@ -109,34 +103,18 @@ def parse_arguments(
 ) -> Namespace:
     """Parse any number of `--config_file FILE` and `KEY VALUE` pairs (`opts`), in any order.
 
-    Args:
-        description: of the program, for `--help`.
-        arguments: the command line; None for that of this process.
-        add_options: adds the program's own options.
-
-    Raises:
-        InputError: the command line is wrong.
+    `add_options` adds the program's own options. Without `arguments`, the command line of this process is parsed.
     """
     parser = Parser(description)
-    parser.add_argument(
-        "--config_file",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="YAML file with differences from configs/defaults.py; may be repeated, later files override earlier ones",
-    )
+    help = "YAML file with differences from configs/defaults.py; may be repeated, later files override earlier ones"
+    parser.add_argument("--config_file", action="append", default=[], metavar="FILE", help=help)
     add_options(parser)
     parser.add_argument("opts", nargs="*", help="settings that override the files: KEY VALUE KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 
 
 def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerator:
-    """Return the accelerator of a config; on the CPU, fp16 falls back to no.
-
-    Raises:
-        InputError: the device does not support ACCELERATE.MIXED_PRECISION, the package of a tracker is missing, or
-            Accelerate is configured for something else than data parallelism or FSDP 2.
-    """
+    """Return the accelerator of a config (on the CPU, fp16 falls back to no), or raise `InputError` why it has none."""
     config = cfg.ACCELERATE
     for name in config.TRACKERS:
         if not TRACKERS[name]():
@@ -144,22 +122,16 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
     for way in UNSUPPORTED:
         if parse_flag_from_env(f"ACCELERATE_USE_{way}"):
             raise InputError(f"Accelerate is configured for {way}; {SUPPORTED}")
-    precision = config.MIXED_PRECISION
     timeout = timedelta(minutes=config.TIMEOUT_MINUTES)
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timeout)  # starts the process group
-    if precision == "fp16" and state.device.type == "cpu":
-        precision = "no"
+    precision = "no" if config.MIXED_PRECISION == "fp16" and state.device.type == "cpu" else config.MIXED_PRECISION
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
             gradient_accumulation_plugin=GradientAccumulationPlugin(
                 num_steps=config.GRADIENT_ACCUMULATION_STEPS, sync_with_dataloader=False
             ),
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(
-                    find_unused_parameters=False, broadcast_buffers=False, gradient_as_bucket_view=True
-                ),
-            ],
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
             log_with=list(config.TRACKERS) or None if project_dir else None,
             project_dir=project_dir,
         )
@@ -175,21 +147,14 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
-    """Run `work` in the main process and return its result in all processes.
-
-    Raises:
-        InputError: in every process, if `work` raises one, or an `OSError` such as a full disk.
-    """
+    """Run `work` in the main process; return its result, or raise its `InputError` or `OSError`, in all processes."""
     result_and_error: list = [None, None]
     if accelerator.is_main_process:
         try:
             result_and_error[0] = work()
-        except InputError as error:
-            result_and_error[1] = str(error)
-        except OSError as error:
+        except (InputError, OSError) as error:
             result_and_error[1] = str(file_error(error) or error)
     broadcast_object_list(result_and_error)
-    result, error = result_and_error
-    if error:
-        raise InputError(error)
-    return result
+    if result_and_error[1]:
+        raise InputError(result_and_error[1])
+    return result_and_error[0]

@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
-from operator import add
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -19,24 +18,22 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from configs import load_config
+from configs.defaults import value_at
 from configs.loading import ConfigFiles, merge_config, read_config_files
-from configs.values import value_at
 from utils.errors import InputError
-from utils.file_digests import check_files, file_records
-from utils.files import in_checkout
+from utils.files import check_files, file_records, in_checkout, parse_record
 from utils.sharding import sharded_like
 from utils.weight_files import COMPUTED, read_weights
 
 from ..build import build_model
 from ..cfld import CFLD
-from ..frozen_parts import part_digests
 from ..perception_refined_decoder import LinearPrompt
+from ..pretrained_parts import part_digests
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
+PROGRESS_FORM = {"files": dict | None, "parts": dict | None}
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
-
 LOGGER = logging.getLogger("cfld")
-
 # our name -> published name, the first match applies; the U-Net has its own file
 RENAMES = [
     (r"^unet\.", "model."),
@@ -65,12 +62,8 @@ def published_name(name: str, model: CFLD) -> str:
     if isinstance(model.prompt_decoder, LinearPrompt):
         name = re.sub(r"^prompt_decoder\.projection\.", "decoder.decoder_fc.", name)
     renamed = next((re.sub(*rename, name) for rename in RENAMES if re.search(rename[0], name)), name)
-    # timm has patch merging at the start of the next stage
-    return re.sub(
-        r"^backbone\.layers\.(\d+)\.downsample",
-        lambda match: f"backbone.layers.{int(match[1]) - 1}.downsample",
-        renamed,
-    )
+    stage = re.compile(r"^backbone\.layers\.(\d+)\.downsample")  # in timm at the start of the next stage
+    return stage.sub(lambda match: f"backbone.layers.{int(match[1]) - 1}.downsample", renamed)
 
 
 def published_names(model: CFLD) -> dict[str, str]:
@@ -83,17 +76,17 @@ def published_names(model: CFLD) -> dict[str, str]:
         own = [name for name, _ in module.named_parameters(prefix, recurse=False)]
         own += [name for name, _ in module.named_buffers(prefix, recurse=False) if STORED_BUFFERS.search(name)]
         names |= {published_name(name, model): name for name in own if not name.startswith("vae.")}
-    rest, unet = ([name for name in names if name.startswith("model.") == of_unet] for of_unet in (False, True))
-    return {name: names[name] for name in (*_in_published_order(rest), *unet)}
+    paths = {name: list(accumulate(name.split("."), "{}.{}".format)) for name in names}  # of all enclosing modules
+    first: dict[str, int] = {}  # position of each module, that of its first tensor
+    for position, path in enumerate(chain.from_iterable(paths.values())):
+        first.setdefault(path, position)
 
+    def place(name: str) -> tuple[bool, list]:
+        if name.startswith("model."):
+            return True, []
+        return False, [(path.rpartition(".")[2] in LATER_PARTS, first[path]) for path in paths[name]]
 
-def _in_published_order(names: Sequence[str]) -> list[str]:
-    """Sort names by the order of the published modules: our order except for `LATER_PARTS`."""
-    first: dict[tuple[str, ...], int] = {}  # first position of each part by its whole path
-    paths = {name: list(accumulate(((part,) for part in name.split(".")), add)) for name in names}
-    for path in chain.from_iterable(paths.values()):
-        first.setdefault(path, len(first))
-    return sorted(names, key=lambda name: [(path[-1] in LATER_PARTS, first[path]) for path in paths[name]])
+    return {name: names[name] for name in sorted(names, key=place)}
 
 
 def published_tensors(model: CFLD) -> dict[str, Tensor]:
@@ -105,21 +98,14 @@ def published_tensors(model: CFLD) -> dict[str, Tensor]:
 def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
     """Return the config of a checkpoint: the given files, else its own, overridden by `changes` and then by `opts`.
 
-    Args:
-        config_file: YAML files that describe the checkpoint, or empty.
-        opts: KEY VALUE pairs; they or a file set MODEL.PRETRAINED_PATH to the checkpoint.
-        changes: YAML files with differences from its config.
-
-    Raises:
-        InputError: as `load_config`, or MODEL.PRETRAINED_PATH is empty.
+    The files or `opts` set MODEL.PRETRAINED_PATH to the checkpoint. Raise `InputError` as `load_config`, or if it is
+    empty.
     """
     files, changes = read_config_files(config_file), read_config_files(changes)
     checkpoint = merge_config([*files, *changes], opts).MODEL.PRETRAINED_PATH
     if not checkpoint:
-        raise InputError(
-            "MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder such as "
-            "outputs/CFLD/baseline/epochs_100/checkpoints; give it as MODEL.PRETRAINED_PATH FOLDER"
-        )
+        example = "MODEL.PRETRAINED_PATH outputs/CFLD/baseline/epochs_100/checkpoints"
+        raise InputError(f"MODEL.PRETRAINED_PATH is empty, expected a checkpoint folder; give it like {example}")
     own = in_checkout(checkpoint) / CONFIG
     if not files and own.is_file():
         files = [own]
@@ -154,23 +140,17 @@ def write_checkpoint(
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Check that a checkpoint in our format is intact.
-
-    Raises:
-        InputError: it does not exist, is incomplete or damaged.
-    """
+    """Raise `InputError` if a checkpoint in our format does not exist, is incomplete or damaged."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    check_files(folder, read_progress(folder).get("files", {}))
+    check_files(folder, read_progress(folder).get("files") or {})
 
 
 def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
     """Load the model of a config from MODEL.PRETRAINED_PATH; return it and the contents of its `checkpoint.json`.
 
-    Logs a warning for frozen parts that differ from those of training.
-
-    Raises:
-        InputError: as `build_model` and `load_checkpoint`.
+    Log a warning for frozen parts that differ from those of training. Raise `InputError` as `build_model` and
+    `load_checkpoint`.
     """
     model = build_model(cfg)
     progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
@@ -181,7 +161,7 @@ def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
 
 def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
     """Return a line for each frozen part whose files differ from those in `progress` of a checkpoint."""
-    before = progress.get("parts", {})
+    before = progress.get("parts") or {}
     now = part_digests(cfg) if before else {}
     return [
         f"{setting} {value_at(cfg, setting)}: the files differ from those the checkpoint was trained with; "
@@ -192,13 +172,9 @@ def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
 
 
 def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
-    """Load a checkpoint folder in our or the published format into `model`.
+    """Load a checkpoint folder into `model`; return its `checkpoint.json`, empty for the published format.
 
-    Returns:
-        the contents of `checkpoint.json`; empty for the published format.
-
-    Raises:
-        InputError: there is no checkpoint, or it is damaged or does not match the model.
+    Raise `InputError` if there is no checkpoint, or it is damaged or does not match the model.
     """
     folder = in_checkout(folder)
     if published := published_files(folder):
@@ -208,7 +184,8 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
     if (folder / WEIGHTS).is_file():
         weights = read_weights(folder / WEIGHTS)
         progress = read_progress(folder)
-        check_files(folder, {name: record for name, record in progress.get("files", {}).items() if name == WEIGHTS})
+        files = progress.get("files") or {}
+        check_files(folder, {name: record for name, record in files.items() if name == WEIGHTS})
         optional = {name for name in model.inherited if name.startswith("unet.")}  # also in the U-Net's own file
         _load(model, weights, (trained_parameters(model).keys() | model.inherited.keys()) - optional, folder)
         model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())
@@ -224,51 +201,31 @@ def published_files(folder: Path) -> list[Path]:
 
 
 def load_published_weights(model: CFLD, weights: dict[str, Tensor], where: str | Path = "checkpoint") -> None:
-    """Load weights with published names (both files in one dict).
-
-    Raises:
-        InputError: names or shapes do not match.
-    """
+    """Load weights with published names (both files in one dict); raise `InputError` if they do not match."""
     ours = {published_name(name, model): name for name, _ in model.named_parameters() if not name.startswith("vae.")}
     renamed = {ours.get(name, name): value for name, value in weights.items() if not COMPUTED.search(name)}
     _load(model, renamed, set(ours.values()), where)
 
 
 def read_progress(folder: Path) -> dict:
-    """Read the `checkpoint.json` of a checkpoint.
-
-    Raises:
-        InputError: it is missing or malformed.
-    """
+    """Read the `checkpoint.json` of a checkpoint; raise `InputError` if it is missing or malformed."""
     try:
-        facts = json.loads((folder / PROGRESS).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_record((folder / PROGRESS).read_bytes(), PROGRESS_FORM)
+    except (OSError, ValueError) as error:
         raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
-    if not isinstance(facts, dict) or not all(isinstance(facts.get(key, {}), dict) for key in ("files", "parts")):
-        raise InputError(f"{folder / PROGRESS}: malformed; the checkpoint is damaged")
-    return facts
 
 
 def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:
     own = dict(model.named_parameters())
+    shapes = {name: (tuple(value.shape), tuple(own[name].shape)) for name, value in weights.items() if name in own}
     mismatches = {
         "missing": sorted(expected - weights.keys()),
         "unexpected": sorted(weights.keys() - own.keys()),
-        "of another shape": [
-            f"{name} {tuple(value.shape)} for {tuple(own[name].shape)}"
-            for name, value in weights.items()
-            if name in own and value.shape != own[name].shape
-        ],
+        "of another shape": [f"{name} {found} for {ours}" for name, (found, ours) in shapes.items() if found != ours],
     }
-    found = [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in mismatches.items()
-        if names
-    ]
+    found = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in mismatches.items() if names]
     if found:
-        raise InputError(
-            f"{where}: the checkpoint does not match this config: {'; '.join(found)} parameters; "
-            "pass the --config_file it was trained with"
-        )
+        problem = f"the checkpoint does not match this config: {'; '.join(found)} parameters"
+        raise InputError(f"{where}: {problem}; pass the --config_file it was trained with")
     placed = {name: sharded_like(value, own[name]) for name, value in weights.items()}
     model.load_state_dict(placed, strict=False, assign=next(iter(own.values())).is_meta)

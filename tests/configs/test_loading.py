@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 import datasets.keypoints
 from configs import load_config
-from configs.defaults import SETTINGS_BY_KEY, default_config
+from configs.defaults import SETTINGS_BY_KEY, default_config, flat_settings
 from configs.relations import POSE_CHANNELS
 from configs.rules import Affects
-from configs.values import flat_settings
 from diffusion.guidance import GUIDANCE
 from diffusion.schedulers import SCHEDULERS
 from evaluation.scores import Scorer

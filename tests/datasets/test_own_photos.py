@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from datasets.layouts import LAYOUTS
-from datasets.own_photos import (
-    MAX_HEIGHT,
-    Grouping,
-    choose_test_people,
-    fit,
-    prepared_name,
-    put_on_canvas,
-    refuse_mixed_people,
-)
-from datasets.preparation import Job, put_in_place
+from datasets.own_photos import Grouping, choose_test_people, prepared_name, refuse_mixed_people
+from datasets.preparation import MAX_HEIGHT, Job, fit, put_in_place
 from tests.encodings import stored, turned_by
 from utils.errors import InputError
 from utils.image_files import upright_size
@@ -127,7 +119,7 @@ def test_keypoints_move_with_the_photo():
 def test_photos_of_deepfashions_shape_are_copied(tmp_path):
     job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg")
     Image.new("RGB", (75, 110)).save(job.source)
-    assert put_on_canvas(job, FRAME) == (110, 75)
+    assert put_in_place(job, frame=FRAME) == (110, 75)
     assert job.destination.read_bytes() == job.source.read_bytes()
 
 
@@ -136,7 +128,7 @@ def test_other_shapes_get_bars_of_the_edges_colour(tmp_path):
     photo = Image.new("RGB", (200, 100), (10, 200, 30))
     photo.paste((250, 0, 0), (50, 20, 150, 80))
     photo.save(job.source)
-    assert put_on_canvas(job, FRAME) == (100, 200)
+    assert put_in_place(job, frame=FRAME) == (100, 200)
     with Image.open(job.destination) as canvas:
         assert canvas.size == (200, 291)
         assert canvas.getpixel((3, 3)) == canvas.getpixel((100, 280)) == (10, 200, 30)
@@ -146,7 +138,7 @@ def test_other_shapes_get_bars_of_the_edges_colour(tmp_path):
 def test_what_is_transparent_is_white_not_its_hidden_colour(tmp_path):
     job = Job(tmp_path / "a.png", tmp_path / "b.png")
     Image.new("RGBA", (100, 100), (200, 0, 0, 0)).save(job.source)
-    put_on_canvas(job, FRAME)
+    put_in_place(job, frame=FRAME)
     with Image.open(job.destination) as canvas:
         assert canvas.size == (100, 145) and canvas.getpixel((50, 70)) == (255, 255, 255)
 
@@ -160,7 +152,7 @@ def test_phones_photos_are_turned_upright(tmp_path):
     photo.save(job.source, exif=exif)
     with Image.open(job.source) as image:
         assert upright_size(image) == (110, 75)
-    assert put_on_canvas(job, FRAME) == (110, 75)
+    assert put_in_place(job, frame=FRAME) == (110, 75)
     with Image.open(job.destination) as canvas:
         assert canvas.size == (75, 110) and not canvas.getexif()
         assert canvas.getpixel((37, 10))[0] > 240 and canvas.getpixel((37, 100))[0] < 15
@@ -169,7 +161,7 @@ def test_phones_photos_are_turned_upright(tmp_path):
 def test_a_lying_copy_of_an_earlier_version_is_prepared_anew(tmp_path):
     job = Job(tmp_path / "a.png", tmp_path / "b.png")
     stored(Image.new("RGB", (75, 110), "red"), 8).save(job.source, exif=turned_by(8))
-    for prepare in (lambda: put_on_canvas(job, FRAME), lambda: put_in_place(job, link=False)):
+    for prepare in (lambda: put_in_place(job, frame=FRAME), lambda: put_in_place(job, link=False)):
         shutil.copy2(job.source, job.destination)
         assert prepare() == (110, 75)
         with Image.open(job.destination) as image:
@@ -182,7 +174,7 @@ def test_a_finished_photo_is_left_alone_until_photo_or_frame_change(tmp_path):
 
     def prepare(frame):
         before = job.destination.stat().st_ino if job.destination.exists() else None
-        put_on_canvas(job, frame)
+        put_in_place(job, frame=frame)
         return job.destination.stat().st_ino != before
 
     assert prepare(FRAME) and not prepare(FRAME) and prepare((128, 64)) and not prepare((128, 64))
@@ -197,12 +189,12 @@ def test_photos_that_swap_names_are_prepared_anew(tmp_path, size):
     for number, (job, colour) in enumerate(zip(jobs, ("red", "blue"))):
         Image.new("RGB", size, colour).save(job.source)
         os.utime(job.source, (1e9 + number, 1e9 + number))
-        put_on_canvas(job, FRAME)
+        put_in_place(job, frame=FRAME)
     sources = [job.source for job in jobs]
     for old, new in zip([*sources, tmp_path / "c"], [tmp_path / "c", *sources]):
         old.rename(new)
     for job in jobs:
-        put_on_canvas(job, FRAME)
+        put_in_place(job, frame=FRAME)
     colours = [Image.open(job.destination).getpixel((25, 25)) for job in jobs]
     assert colours == [(0, 0, 255), (255, 0, 0)]
 
@@ -211,20 +203,20 @@ def test_photos_that_swap_names_are_prepared_anew(tmp_path, size):
 def test_a_damaged_photo_is_none(tmp_path, size):
     job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg")
     job.source.write_bytes(b"no photo")
-    assert put_on_canvas(job, FRAME) is None and not job.destination.exists()
+    assert put_in_place(job, frame=FRAME) is None and not job.destination.exists()
     Image.effect_noise(size, 50).save(job.source)
     job.source.write_bytes(job.source.read_bytes()[:-100])
-    assert put_on_canvas(job, FRAME) is None and not job.destination.exists()
+    assert put_in_place(job, frame=FRAME) is None and not job.destination.exists()
 
 
 @pytest.mark.parametrize("size", [(75, 110), (50, 50)])
 def test_a_damaged_prepared_photo_is_made_again(tmp_path, size):
     job = Job(tmp_path / "a.jpg", tmp_path / "b.jpg")
     Image.new("RGB", size).save(job.source)
-    put_on_canvas(job, FRAME)
+    put_in_place(job, frame=FRAME)
     whole = job.destination.read_bytes()
     for keeps_its_time in (False, True):
         job.destination.write_bytes(b"")
         if keeps_its_time:
             shutil.copystat(job.source, job.destination)
-        assert put_on_canvas(job, FRAME) == size[::-1] and job.destination.read_bytes() == whole
+        assert put_in_place(job, frame=FRAME) == size[::-1] and job.destination.read_bytes() == whole

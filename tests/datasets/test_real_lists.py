@@ -15,6 +15,8 @@ from datasets.keypoints import FRAME, MISSING, gaussian_centres, gaussian_maps, 
 from datasets.layouts import LAYOUTS, load_pairs
 from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import read_annotations, read_pairs
+from inference.framer import Framer
+from inference.placement import Placement
 from inference.pose_sources import PoseReader
 from tests.shared import SHARED
 
@@ -74,7 +76,7 @@ def test_paths_in_deepfashions_annotations_are_the_listed_images(fashion):
 
 def test_deepfashions_annotations_as_poses():
     notes = []
-    reader = PoseReader(None, FRAME, say=notes.append)
+    reader = PoseReader(Framer(None, Placement.default(FRAME)), notes.append)
     assert len(reader.read([str(LISTS / FASHION)])) == 4_038 - 619
     assert len(notes) == 1 and "skipped 619 of 4038 without a person, first fashionWOMENShortsid" in notes[0]
     path = "fashion/WOMEN/Tees_Tanks/id_00005085/45_1_front.jpg"

@@ -10,9 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from configs.defaults import default_config
+from configs.defaults import default_config, value_at
 from configs.loading import RETIRED
-from configs.values import value_at
 from tests.programs import COMMANDS, parse
 from tests.shared import REPOSITORY
 from tests.test_architecture import PACKAGES

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from inference.export import FILES, INDEX, export, load_pipeline
 from inference.pipeline import CFLDPipeline
+from inference.placement import Placement
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import __main__ as checkpoints
 from tests.models.test_cfld import build
@@ -193,3 +195,19 @@ def test_a_published_form_that_cannot_be_written_leaves_nothing(whole, tmp_path,
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path / 'published'}: cannot be written (Pytorch") and error.count("\n") == 1
     assert written and [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_the_placement_of_the_training_images_comes_along(tmp_path):
+    cfg = variant_config("default", tmp_path)
+    placement = replace(Placement.default((256, 176)), neck_x=70.0)
+    (tmp_path / "checkpoint").mkdir()
+    progress = {"epoch": 1, "step": 0, "placement": placement.record()}
+    save_checkpoint(tmp_path / "checkpoint", build_model(cfg), cfg, progress, {})
+    export(str(tmp_path / "checkpoint"), tmp_path / "exported")
+    for folder in ("checkpoint", "exported"):
+        assert load_pipeline(tmp_path / folder).placement == placement
+
+
+def test_without_a_record_people_stand_as_in_deepfashion(exported):
+    pipe = load_pipeline(exported)
+    assert pipe.placement == Placement.default(pipe.pose_frame)

@@ -48,3 +48,8 @@ def test_a_figure_that_the_estimator_misses_is_cut_out_by_its_pose():
     person = Framer(BlazePose(), Placement.default(FRAME)).source("me", PHOTO)
     [kept] = in_photo(person, PHOTO, [IMAGE], [POSE], NobodyFound(), keep=True)
     assert np.array_equal(np.asarray(kept)[:10], np.asarray(PHOTO)[:10]) and kept != PHOTO
+
+
+def test_a_figure_that_fills_the_image_or_lies_outside():
+    assert figure_mask(IMAGE, POSE * 20 - 2000, FRAME).shape == (550, 375)
+    assert figure_mask(IMAGE, np.where(POSE == -1, -1, POSE + 5000), FRAME).max() == 0

@@ -64,15 +64,15 @@ def test_openpose_with_the_size_of_its_picture(tmp_path):
     assert np.allclose(READER.read([str(path)])[0].keypoints, STANDING)
 
 
-def test_openpose_without_a_size_is_framed_by_the_person(tmp_path):
+def test_openpose_without_a_size_is_centred(tmp_path):
     path = tmp_path / "dance.json"
     back = library()["standing_back"]  # without a nose
     path.write_text(json.dumps(openpose(np.where(back == MISSING, MISSING, back * 7 + 1000))))
-    for framing in ("photo", "person"):
-        [pose] = reader_of(framing=framing).read([str(path)])
-        found = (pose.keypoints != MISSING).all(axis=1)
-        assert pose.keypoints[1] == pytest.approx((52, 89)) and pose.keypoints[[10, 13], 0].max() == pytest.approx(228)
-        assert not found[0] and found.sum() == (back != MISSING).all(axis=1).sum()
+    [pose] = READER.read([str(path)])
+    found = (pose.keypoints != MISSING).all(axis=1)
+    low, high = pose.keypoints[found].min(axis=0), pose.keypoints[found].max(axis=0)
+    assert np.allclose((low + high) / 2, np.array(FRAME) / 2) and high[0] - low[0] == pytest.approx(0.86 * FRAME[0])
+    assert not found[0] and found.sum() == (back != MISSING).all(axis=1).sum()
 
 
 def test_openpose_without_a_size_lies_in_its_photo(tmp_path):

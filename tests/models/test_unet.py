@@ -12,9 +12,7 @@ from diffusion.guidance import EVERYTHING, NOTHING
 from diffusion.randomness import pair_generators
 from inference.generation import generate, sampling_scheduler
 from inference.sampling_settings import SamplingSettings
-from models.hybrid_granularity_attention import install_biased_attention
-from models.unet import predict_noise
-from models.unet_geometry import Level, geometry
+from models.unet import Level, geometry, install_biased_attention, predict_noise
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from tests.tiny import PARTS

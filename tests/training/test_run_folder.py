@@ -9,9 +9,7 @@ import pytest
 from configs import load_config
 from training.run_folder import RunFolder
 from utils.errors import InputError
-from utils.file_digests import file_records
-from utils.files import write_text
-from utils.folders import LOCK, lock_folder, new_folder
+from utils.files import LOCK, file_records, lock_folder, new_folder, write_text
 
 
 @pytest.fixture
