@@ -28,7 +28,7 @@ from . import tables
 from .generated_images import GeneratedImages, check_images, comparison_grid, image_size, match_images
 from .protocols import protocol
 from .real_set import give_real_set
-from .scores import Scorer
+from .scores import Scorer, gathered_rows
 
 SQUARE_SIZES = {(256, 256): (256, 176), (512, 512): (512, 352)}  # some methods write DeepFashion images as squares
 RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first available score ranks the examples
@@ -65,19 +65,18 @@ def evaluate_folders(options: Namespace) -> None:
     paths = on_main(accelerator, lambda: find_images(folders, pairs, options.allow_partial))
     if not size:  # all images of a folder have the same size
         size = common_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
-    scorer = Scorer(accelerator.device, options.weights, options.protocol)
+    scorer = Scorer(accelerator.device, options.weights, options.protocol, frame)
     real_images = partial(fid_real_images, root, dataset, options.real)
     give_real_set(scorer, real_images, size, accelerator, options.num_workers)
-    baseline, methods = scorer.empty(), {}
+    references, methods = scorer.references(), {}
     for label, found in paths.items():
         images = GeneratedImages(found, pairs, size, frame, rules)
-        methods[label] = score(images, scorer.empty(), baseline, accelerator, label, options)
-    baseline.gather()
-    copied = baseline.compute()
-    meta = {"protocol": options.protocol, "height": size[0], "width": size[1], "dataset": str(root)}
-    meta |= {"real": options.real, **tables.baseline_meta(copied)}
+        methods[label] = score(images, scorer.empty(), references, accelerator, label, options)
+    rows = gathered_rows(references)
+    meta = {"protocol": options.protocol, **scorer.provenance, "height": size[0], "width": size[1]}
+    meta |= {"dataset": str(root), "real": options.real, **tables.reference_meta(rows)}
     output = Path(options.output, f"{options.protocol}_{size[0]}x{size[1]}")
-    on_main(accelerator, lambda: report(output, methods, copied, meta))
+    on_main(accelerator, lambda: report(output, methods, rows, meta))
     accelerator.end_training()
 
 
@@ -98,7 +97,7 @@ def labeled_folders(texts: list[str]) -> dict[str, Path]:
             label, path = Path(text).as_posix().strip("/"), text
         if result_folder(label) in map(result_folder, folders):
             raise InputError(f"--generated names {label} twice; give each folder its own label, LABEL=FOLDER")
-        if label in ("", ".", "..", tables.BASELINE):
+        if label in ("", ".", "..", *tables.PREFIXES):
             raise InputError(f"--generated {text}: {label!r} cannot be a label; choose another, LABEL=FOLDER")
         folders[label] = Path(path)
     return folders
@@ -126,39 +125,45 @@ def common_size(sizes: set[Size], dataset: str) -> Size:
 
 
 def score(
-    images: GeneratedImages, scorer: Scorer, baseline: Scorer, accelerator: Accelerator, label: str, options: Namespace
+    images: GeneratedImages,
+    scorer: Scorer,
+    references: Mapping[str, Scorer],
+    accelerator: Accelerator,
+    label: str,
+    options: Namespace,
 ) -> Method:
-    """Score images, and their source images as the baseline; all processes must call this."""
+    """Score images, and with `references` their source and target images; all processes must call this."""
     own = sorted(images.paths)[accelerator.process_index :: accelerator.num_processes]
     batches = loader(images, options.num_workers, accelerator.device, sampler=own, batch_size=options.batch_size)
     hidden = None if accelerator.is_main_process else True
     for batch in tqdm(batches, f"scoring {label}", leave=False, disable=hidden):
-        scorer.update(batch["pred"], batch["target"], batch["index"], batch["keypoints"])
-        baseline.update(batch["source"], batch["target"], batch["index"], batch["keypoints"])
-    scorer.gather()
-    return Method(images, scorer, scorer.compute(), tables.confidence_intervals(scorer.table()))
+        for one, shown in (
+            (scorer, "pred"), (references[tables.BASELINE], "source"), (references[tables.TRUTH], "target")
+        ):  # fmt: skip
+            one.update(batch[shown], batch["target"], batch["index"], batch["keypoints"])
+    scores = scorer.gathered()
+    return Method(images, scorer, scores, tables.confidence_intervals(scorer.table()))
 
 
-def report(folder: Path, methods: Mapping[str, Method], baseline: dict[str, float], meta: dict) -> None:
+def report(folder: Path, methods: Mapping[str, Method], references: tables.Rows, meta: dict) -> None:
     """Write all results to a folder and print the scores."""
-    rows = {label: method.scores for label, method in methods.items()} | {tables.BASELINE: baseline}
+    rows = {label: method.scores for label, method in methods.items()} | references
     for label, method in methods.items():
         write_method(folder / result_folder(label), method, {"method": label, **meta})
     tables.write_comparison(folder, rows)
     count = len(set().union(*(method.images.paths for method in methods.values())))
     print(f"protocol {meta['protocol']} at {meta['height']}x{meta['width']}, {count} pairs of {meta['dataset']}")
     print(tables.score_table(rows))
-    for label, method in methods.items():
-        intervals = (f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in method.intervals.items())
-        print(f"95% intervals of {label}: {', '.join(intervals)}")
     first, *_ = methods.values()
-    print(*tables.skipped_lines(first.scorer.skipped), f"tables, scores, and example images are in {folder}", sep="\n")
+    lines = tables.interval_lines({label: method.intervals for label, method in methods.items()})
+    lines += tables.provenance_lines({"": first.scorer.provenance}) + tables.skipped_lines(first.scorer.skipped)
+    print(*lines, f"tables, scores, and example images are in {folder}", sep="\n")
 
 
 def write_method(folder: Path, method: Method, meta: dict) -> None:
     """Write metrics.json, metrics.csv, metrics_per_image.csv, and best_median_worst.png to a folder."""
     pairs, paths, table = method.images.pairs, method.images.paths, method.scorer.table()
-    intervals = {f"{name}_95": list(interval) for name, interval in method.intervals.items()}
+    intervals = tables.interval_meta(method.intervals)
     left_out = [file_name(pair) for index, pair in enumerate(pairs) if index not in paths]
     skipped = {"skipped": method.scorer.skipped, "left_out": left_out}
     tables.write_scores(folder, method.scores, {**meta, "images": len(paths), **intervals, **skipped})

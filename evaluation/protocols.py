@@ -17,7 +17,7 @@ from utils.image_tensors import bytes_at_size
 from .metrics import feature_networks as networks
 from .metrics.distances import frechet_distance, kernel_distance
 from .metrics.face import FACE_FILE, FaceSimilarity
-from .metrics.pose_accuracy import POSE_FILE, PoseAccuracy
+from .metrics.pose_accuracy import PoseAccuracy
 from .metrics.similarity import psnr, ssim, ssim_256
 
 WEIGHTS = Path("pretrained_models/metrics")  # default folder of the networks' weight files
@@ -25,14 +25,16 @@ WEIGHTS = Path("pretrained_models/metrics")  # default folder of the networks' w
 
 @dataclass(frozen=True)
 class Network:
-    """A network of a score, its weight file, and what to do if the file is missing."""
+    """A network of a score, its weight file (None: not among the weights), and what to do if the file is missing."""
 
-    build: Callable[[Path], Callable]
-    file: str
+    build: Callable[..., Callable]
+    file: str | None = None
     remedy: str = "run `bash scripts/download_pretrained.sh metrics` or put it there"
 
     def load(self, folder: Path, device: torch.device) -> Callable:
         """Build the network with the weight file in a folder; raise `InputError` if it is missing or invalid."""
+        if self.file is None:
+            return self.build()
         path = Path(os.path.normpath(folder / self.file))
         if not path.is_file():
             raise InputError(f"no file {path}: {self.remedy}")
@@ -68,9 +70,10 @@ class Protocol:
 SET_DISTANCES = {"FID": frechet_distance, "KID": kernel_distance}
 # scores of the person in every protocol: networks from predictions, targets, and keypoints to (B,), NaN for no score
 PERSON = {
-    "PCKh": Network(PoseAccuracy, POSE_FILE, "run `bash scripts/download_pretrained.sh pose`"),
+    "PCKh": Network(PoseAccuracy),
     "FaceSim": Network(FaceSimilarity, FACE_FILE, "put a face-embedding network there (docs/evaluation.md)"),
 }
+TRUTH_SCORES = ("PCKh",)  # scores whose best value the target images do not reach either
 _LPIPS = Network(networks.LPIPS, networks.ALEXNET_FILE)
 PROTOCOLS = {
     "cfld": Protocol(pixels={"SSIM": ssim, "SSIM_256": ssim_256, "PSNR": psnr}, pairs={"LPIPS": _LPIPS}),

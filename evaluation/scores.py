@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision.transforms.functional as F
 from accelerate.utils import gather_object
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 
+from datasets.keypoints import MISSING
 from utils.errors import InputError
 from utils.files import in_checkout
+from utils.image_files import Size
 from utils.image_tensors import quantise, unit_range
 
-from .protocols import PERSON, SET_DISTANCES, WEIGHTS, protocol
+from .protocols import PERSON, SET_DISTANCES, TRUTH_SCORES, WEIGHTS, protocol
+from .tables import BASELINE, TRUTH
 
 # images per call; always the same number, so that scores are bit-identical for any batch size
 NETWORK_BATCH = 8
@@ -33,6 +38,8 @@ class Scorer:
         device: where scores are computed; they are stored on the CPU.
         weights: folder of the network weights.
         name: of the protocol.
+        frame: (height, width) of the keypoints. Images of another aspect ratio are stretched; the scores of the person
+            see them as they were. None: images are not stretched.
 
     Attributes:
         skipped: reason in one line for each score that cannot be computed.
@@ -42,8 +49,14 @@ class Scorer:
         InputError: the protocol is unknown.
     """
 
-    def __init__(self, device: torch.device | str, weights: Path | str = WEIGHTS, name: str = "cfld") -> None:
-        self.protocol = protocol(name)
+    def __init__(
+        self,
+        device: torch.device | str,
+        weights: Path | str = WEIGHTS,
+        name: str = "cfld",
+        frame: Size | None = None,
+    ) -> None:
+        self.protocol, self.frame = protocol(name), frame
         self.device = torch.device(device)
         self.weights = in_checkout(weights)
         self.real: Tensor | None = None
@@ -63,6 +76,12 @@ class Scorer:
         """Names of the scores that can be computed."""
         return tuple(name for name in self.scores if name not in self.skipped)
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the scores depend on beside the protocol: the name of the pose estimator of PCKh."""
+        accuracy = self._networks.get("PCKh")
+        return {"estimator": accuracy.estimator.name} if accuracy else {}
+
     def reset(self) -> None:
         """Discard the predictions; keep the real set."""
         self._scored: set[int] = set()
@@ -74,6 +93,13 @@ class Scorer:
         other.skipped = dict(self.skipped)
         other.reset()
         return other
+
+    def references(self) -> dict[str, "Scorer"]:
+        """Return scorers of source and target images in place of predictions, by label; of targets, `TRUTH_SCORES`."""
+        truth = self.empty()
+        truth.scores = TRUTH_SCORES
+        truth._networks = {name: self._networks[name] for name in TRUTH_SCORES if name in self._networks}
+        return {BASELINE: self.empty(), TRUTH: truth}
 
     @torch.no_grad()
     def update(
@@ -105,8 +131,9 @@ class Scorer:
         self._scored.update(numbers)
         pred, target = quantise(self._unit(pred[rows])), self._unit(target[rows])
         if keypoints is not None:
+            people = unstretched(pred, target, keypoints[rows], self.frame)
             for name in PERSON.keys() & self._networks.keys():
-                self._keep(name, numbers, self._networks[name](pred, target, keypoints[rows]))
+                self._keep(name, numbers, self._networks[name](*people))
         pred, target = self.protocol.framed(pred), self.protocol.framed(target)
         if FEATURES in self._networks:
             self._keep(FEATURES, numbers, self._run(FEATURES, pred))
@@ -138,6 +165,11 @@ class Scorer:
     def gather(self) -> None:
         """Merge the states of all processes; all of them must call this."""
         self.merge(gather_object([self.state()]))
+
+    def gathered(self) -> dict[str, float]:
+        """Merge the states of all processes and compute the scores; all of them must call this."""
+        self.gather()
+        return self.compute()
 
     def compute(self) -> dict[str, float]:
         """Compute every available score; those without enough data are added to `skipped`."""
@@ -183,6 +215,24 @@ class Scorer:
         if not (values := self._values[name]):
             raise InputError("no image has this score")
         return [values[number] for number in sorted(values)]
+
+
+def gathered_rows(scorers: Mapping[str, Scorer]) -> dict[str, dict[str, float]]:
+    """Return `gathered` of each scorer, by label, without scorers that have no scores."""
+    rows = {label: scorer.gathered() for label, scorer in scorers.items()}
+    return {label: row for label, row in rows.items() if row}
+
+
+def unstretched(pred: Tensor, target: Tensor, keypoints: Tensor, frame: Size | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Enlarge one side of images (B, 3, H, W) in [0, 1] to the aspect ratio of the frame, and move their keypoints."""
+    height, width = size = pred.shape[-2:]
+    ratio = frame[0] / frame[1] / (height / width) if frame else 1
+    wanted = [round(height * max(1, ratio)), round(width * max(1, 1 / ratio))]
+    if wanted == [height, width]:
+        return pred, target, keypoints
+    scaled = torch.where(keypoints == MISSING, MISSING, keypoints * (torch.tensor(wanted) / torch.tensor(size)))
+    pred, target = (F.resize(images, wanted, InterpolationMode.BICUBIC).clamp(0, 1) for images in (pred, target))
+    return pred, target, scaled
 
 
 def in_batches(function: Callable[..., Tensor], size: int, *images: Tensor) -> Tensor:

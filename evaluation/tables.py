@@ -35,8 +35,11 @@ COLUMNS = {  # in table order
     "PCKh": Column(False),
     "FaceSim": Column(False),
 }
-BASELINE = "copy of the source"  # label of the baseline: scores of the source image in place of the generated image
-PREFIX = "baseline_"  # of the names of its scores in metrics.json
+# labels of the scores of the source image and of the target image in place of the generated image
+BASELINE, TRUTH = "copy of the source", "ground truth"
+PREFIXES = {BASELINE: "baseline_", TRUTH: "truth_"}  # of the names of these scores in metrics.json
+# facts in metrics.json, and the scores that can be compared only if these are the same
+PROVENANCE = {"protocol": "scores", "estimator": "PCKh"}
 DOCUMENT_FORM = {"scores": dict[str, float | None], "meta": dict}  # of metrics.json
 
 Rows = Mapping[str, Mapping[str, float]]  # label -> score -> value
@@ -106,12 +109,51 @@ def write_comparison(folder: Path, rows: Rows) -> None:
     _write_csv(folder / "comparison.csv", [{"method": label, **scores} for label, scores in rows.items()])
 
 
-def read_scores(path: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Read the scores and the baseline of a `metrics.json`; raise `InputError` if it is missing or invalid."""
+class ScoreFile(NamedTuple):
+    """Content of a `metrics.json`."""
+
+    scores: dict[str, float]
+    references: dict[str, dict[str, float]]  # scores by label, see `PREFIXES`
+    provenance: dict[str, str]  # the facts of `PROVENANCE`
+
+
+def read_scores(path: Path) -> ScoreFile:
+    """Read a `metrics.json`; raise `InputError` if it is missing or invalid."""
     document = read_record(path, DOCUMENT_FORM, "pose_transfer_test.py writes this file")
-    scores = {name: value for name, value in document["scores"].items() if value is not None}
-    meta = {name: value for name, value in document["meta"].items() if fits(value, float)}
-    return scores, {name.removeprefix(PREFIX): meta[name] for name in meta if name.startswith(PREFIX)}
+    meta = document["meta"]
+    references = {
+        label: {name.removeprefix(prefix): value for name, value in meta.items()
+                if name.startswith(prefix) and fits(value, float)}
+        for label, prefix in PREFIXES.items()
+    }  # fmt: skip
+    return ScoreFile(
+        scores={name: value for name, value in document["scores"].items() if value is not None},
+        references={label: scores for label, scores in references.items() if scores},
+        provenance={name: meta[name] for name in PROVENANCE if isinstance(meta.get(name), str)},
+    )
+
+
+def provenance_lines(tests: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a line per fact of `PROVENANCE`: its value, or a warning that tests, by label, cannot be compared."""
+    lines = []
+    for fact, scores in PROVENANCE.items():
+        values = {label: facts[fact] for label, facts in tests.items() if fact in facts}
+        if len(set(values.values())) > 1:
+            each = ", ".join(f"{label}: {value}" for label, value in values.items())
+            lines.append(f"warning: the {fact} differs, {scores} cannot be compared ({each})")
+        elif values:
+            lines.append(f"{fact}: {next(iter(values.values()))}")
+    return lines
+
+
+def interval_lines(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) -> list[str]:
+    """Return a line per label with its `confidence_intervals`."""
+    return [
+        f"95% intervals of {label}: "
+        + ", ".join(f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in own.items())
+        for label, own in intervals.items()
+        if own
+    ]
 
 
 def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
@@ -122,9 +164,18 @@ def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
     return [f"{', '.join(names)} left out: {reason}" for reason, names in reasons.items()]
 
 
-def baseline_meta(baseline: Mapping[str, float]) -> dict[str, float | None]:
-    """Return the scores of the baseline as entries of `write_scores`' meta."""
-    return {PREFIX + name: value for name, value in json_numbers(baseline).items()}
+def reference_meta(references: Rows) -> dict[str, float | None]:
+    """Return the scores of source and target images, by label, as entries of `write_scores`' meta."""
+    return {
+        PREFIXES[label] + name: value
+        for label, scores in references.items()
+        for name, value in json_numbers(scores).items()
+    }
+
+
+def interval_meta(intervals: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
+    """Return `confidence_intervals` as entries of `write_scores`' meta."""
+    return {f"{name}_95": list(interval) for name, interval in intervals.items()}
 
 
 def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:

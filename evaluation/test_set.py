@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -30,8 +30,21 @@ from utils.errors import InputError
 from .batch_sampling import Batch, reproducible, sample_batch, select_rows
 from .generated_images import comparison_grid, first_of_each_name, read_png
 from .real_set import give_real_set
-from .scores import Scorer
-from .tables import BASELINE, baseline_meta, score_table, skipped_lines, write_per_image, write_scores
+from .scores import Scorer, gathered_rows
+from .tables import (
+    BASELINE,
+    TRUTH,
+    Rows,
+    confidence_intervals,
+    interval_lines,
+    interval_meta,
+    provenance_lines,
+    reference_meta,
+    score_table,
+    skipped_lines,
+    write_per_image,
+    write_scores,
+)
 
 GRID_PAIRS = 8  # rows of the grid
 
@@ -41,22 +54,29 @@ class Evaluation:
     """Results of an evaluation."""
 
     scores: dict[str, float]  # means by name
-    baseline: dict[str, float]  # scores of the source images in place of the generated images
+    references: Rows  # scores of source and target images in place of the generated images, by label
+    provenance: dict[str, str]  # what the scores depend on beside the protocol
     skipped: dict[str, str]  # why a score is missing, by name
     grid: Image.Image  # source, pose, target, and generated images of a few pairs
     per_image: list[dict[str, str | float]]  # file name and scores
     made: int  # number of images sampled in this run
 
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        return confidence_intervals(self.per_image)
+
     def table(self) -> str:
-        """Return the scores and the baseline as a table, and one line per missing score."""
-        rows = {"generated": self.scores, BASELINE: self.baseline}
-        return "\n".join([score_table(rows), *skipped_lines(self.skipped)])
+        """Return the scores and those of the references as a table, their intervals, provenance, and missing scores."""
+        rows = {"generated": self.scores, **self.references}
+        lines = interval_lines({"generated": self.intervals}) + provenance_lines({"": self.provenance})
+        return "\n".join([score_table(rows), *lines, *skipped_lines(self.skipped)])
 
     def write(self, folder: Path, meta: dict) -> None:
         """Write grid.png, metrics.json, metrics.csv, and metrics_per_image.csv."""
         folder.mkdir(parents=True, exist_ok=True)
         save_image(self.grid, folder / "grid.png")
-        meta = {**meta, "images": len(self.per_image), **baseline_meta(self.baseline), "skipped": self.skipped}
+        meta = {**meta, **self.provenance, "images": len(self.per_image), **interval_meta(self.intervals)}
+        meta |= {**reference_meta(self.references), "skipped": self.skipped}
         write_scores(folder, self.scores, meta)
         write_per_image(folder, self.per_image)
 
@@ -92,9 +112,9 @@ class Evaluator:
         ):
             if value_at(cfg, name) > most:
                 raise InputError(f"{name} is {value_at(cfg, name)}; the scheduler has {most} timesteps")
-        self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH)
-        self.baseline_scorer = self.scorer.empty()
-        self.baseline: dict[str, float] | None = None
+        self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH, frame=dataset.sizes.frame)
+        self.reference_scorers = self.scorer.references()
+        self.references: Rows | None = None  # computed once
 
     def check_best_score(self) -> None:
         """Raise `InputError` if ACCELERATE.BEST_SCORE cannot be computed for these image sizes and weights."""
@@ -127,7 +147,7 @@ class Evaluator:
 
         test, accelerator, training = self.cfg.TEST, self.accelerator, model.training
         give_real_set(self.scorer, self.real_images, self.size, accelerator, test.NUM_WORKERS, check)
-        self.baseline_scorer.real = self.scorer.real
+        self.reference_scorers[BASELINE].real = self.scorer.real
         self.scorer.reset()
         made, tiles = 0, {}
         hidden = None if accelerator.is_main_process else True
@@ -181,8 +201,9 @@ class Evaluator:
         pred, target, source = torch.stack(images), batch["img_gt"], at_size(batch["img_copy"])  # (B, 3, *size)
         frame = self.dataset.sizes.frame
         keypoints = torch.stack([person_keypoints(self.dataset.pairs[i], self.size, frame) for i in indices])
-        self.scorer.update(pred, target, indices, keypoints)
-        self.baseline_scorer.update(source, target, indices, keypoints)
+        references = self.reference_scorers
+        for scorer, shown in ((self.scorer, pred), (references[BASELINE], source), (references[TRUTH], target)):
+            scorer.update(shown, target, indices, keypoints)
         if self.in_grid.isdisjoint(indices):
             return {}
         columns = (source, at_size(batch["pose_img_tgt"][:, :3]), at_size(target), pred)
@@ -190,15 +211,15 @@ class Evaluator:
 
     def _gather(self, made: int, tiles: dict[int, tuple[Tensor, ...]]) -> Evaluation:
         """Merge the results of all processes."""
-        self.scorer.gather()
-        if self.baseline is None:
-            self.baseline_scorer.gather()
-            self.baseline = self.baseline_scorer.compute()
+        scores = self.scorer.gathered()
+        if self.references is None:
+            self.references = gathered_rows(self.reference_scorers)
         counts, grid_rows = zip(*gather_object([(made, tiles)]))
         tiles = {index: row for rows in grid_rows for index, row in rows.items()}
         return Evaluation(
-            scores=self.scorer.compute(),
-            baseline=self.baseline,
+            scores=scores,
+            references=self.references,
+            provenance=self.scorer.provenance,
             skipped=dict(self.scorer.skipped),
             grid=comparison_grid([tiles[index] for index in sorted(tiles)]),
             per_image=[{"file": file_name(self.dataset.pairs[row.pop("index")]), **row} for row in self.scorer.table()],

@@ -15,11 +15,13 @@ from pathlib import Path
 import pose_transfer_evaluate
 import pose_transfer_test
 import pose_transfer_train
+from tests.inference.estimators import turn_off_estimator
 from tests.tiny import run_main
 
 ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test, "evaluate": pose_transfer_evaluate}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
+turn_off_estimator()  # in the server, and so in its processes
 LIMIT = 120  # seconds to wait for a condition or an exit
 
 

@@ -10,8 +10,11 @@ from PIL import Image
 import pose_transfer_evaluate
 import pose_transfer_test
 import pose_transfer_train
+from evaluation.metrics import pose_accuracy
+from inference.pose_library import library
 from tests import forked
 from tests.evaluation.metrics.networks import save_alexnet, save_inception
+from tests.inference.estimators import Counted
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 
@@ -57,6 +60,22 @@ def test_images_of_the_test_command_have_the_same_scores_again(tiny, images, tmp
     assert low < tested["PSNR"] < high and meta["protocol"] == "cfld" and meta["baseline_PSNR"] > 0
     with Image.open(out / "ours" / "best_median_worst.png") as picture:
         assert picture.height > 9 * 64
+
+
+def test_pose_accuracy_of_folders(tiny, images, tmp_path, capsys, monkeypatch):
+    estimator = Counted(library()["standing_front"] * 2.0)
+    monkeypatch.setattr(pose_accuracy, "create_estimator", lambda: estimator)
+    assert evaluate(tiny, tmp_path, f"a={images}", f"b={tiny[1]}", opts=["--protocol", "pidm"]) == 0
+    assert estimator.count == 4 * 6  # both folders; source and target images once
+    text = capsys.readouterr().out
+    assert "estimator: the same keypoints" in text and "ground truth" in text and "PCKh left out" not in text
+    for label in "ab":
+        report = json.loads((tmp_path / "out" / "pidm_64x56" / label / "metrics.json").read_text())
+        share, meta = report["scores"]["PCKh"], report["meta"]
+        assert meta["PCKh_95"][0] < share < meta["PCKh_95"][1] and meta["truth_PCKh"] == share
+        assert meta["estimator"] == "the same keypoints"
+    with open(tmp_path / "out" / "pidm_64x56" / "comparison.csv", newline="") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["a", "b", "copy of the source", "ground truth"]
 
 
 def test_several_folders_in_one_table(tiny, images, tmp_path):
@@ -185,6 +204,7 @@ def test_two_images_of_a_pair_are_one_line(tiny, images, tmp_path, capsys):
         (["a/b={images}", "a_b={images}"], "names a_b twice"),
         (["..={images}"], "'..' cannot be a label"),
         (["copy of the source={images}"], "'copy of the source' cannot be a label"),
+        (["ground truth={images}"], "'ground truth' cannot be a label"),
         (["{images}", "--batch-size", "0"], "expected --batch-size of at least 1"),
         (["{images}", "--num-workers", "-1"], "--num-workers of at least 0"),
         (["{images}", "--what"], "unrecognized arguments"),

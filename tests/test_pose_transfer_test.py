@@ -10,10 +10,13 @@ from accelerate.utils import set_seed
 import pose_transfer_test
 import pose_transfer_train
 from configs import load_config
+from evaluation.metrics import pose_accuracy
 from evaluation.test_set import Evaluator
+from inference.pose_library import library
 from models import build_model, load_checkpoint
 from models.checkpoints import checkpoint_config
 from tests.forked import Program, wait_for
+from tests.inference.estimators import Finds
 from tests.parity import published_parameters
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
@@ -72,6 +75,23 @@ def test_the_checkpoint_alone_is_enough(trained, capsys):
     assert "made with other TEST.FULL_GUIDANCE_SCALE" in capsys.readouterr().err
     assert run_test(trained, *other, "TEST.OVERWRITE", "True") == 0
     assert "6 images (6 sampled in this run)" in capsys.readouterr().err
+
+
+def test_pose_accuracy_with_its_truth_interval_and_estimator(trained, capsys, monkeypatch):
+    monkeypatch.setattr(pose_accuracy, "create_estimator", lambda: Finds(library()["standing_front"] * 2.0))
+    assert run_test(trained, "TEST.NUM_PAIRS", "0", "ACCELERATE.RUN_NAME", "pckh") == 0
+    folder = generated(trained, "pckh")
+    report = json.loads((folder / "metrics.json").read_text())
+    share, meta = report["scores"]["PCKh"], report["meta"]
+    low, high = meta["PCKh_95"]
+    assert 0 <= low < share < high <= 1 and meta["truth_PCKh"] == meta["baseline_PCKh"] == share
+    assert meta["estimator"] == "the same keypoints" and "PCKh" not in meta["skipped"] and "truth_SSIM" not in meta
+    with open(folder / "metrics_per_image.csv", newline="") as file:
+        assert sum(float(row["PCKh"]) for row in csv.DictReader(file)) / 6 == pytest.approx(share)
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[-2:] == ["PCKh", "↑"]
+    assert [row.split()[-1] for row in rows[:3]] == [f"{share:.4f}"] * 3 and rows[2].startswith("ground truth")
+    assert "PCKh " in rows[3] and rows[3].startswith("95% intervals") and rows[4] == "estimator: the same keypoints"
 
 
 def test_a_checkpoint_in_the_published_format(trained, tmp_path):

@@ -18,10 +18,13 @@ import pose_transfer_train
 from configs import load_config
 from datasets import GlobalBatchSampler
 from datasets.loaders import training_pairs
+from evaluation.metrics import pose_accuracy
 from evaluation.test_set import Evaluator
 from inference.export import export_published, load_pipeline
+from inference.pose_library import library
 from models import CFLD, build_model
 from tests import forked
+from tests.inference.estimators import Finds, NobodyFound
 from tests.parity import published_parameters
 from tests.tiny import folder_of_run, run_main, write_tiny
 from training import signals
@@ -390,6 +393,19 @@ def test_best_and_last_are_kept(tiny, monkeypatch, name, values, best):
     kept = {path.parent.name for path in run.root.glob("epochs_*/checkpoints")}
     assert kept == {f"epochs_00{best}", "epochs_003", "epochs_004"}
     assert all((run.epochs(epoch) / "grid.png").is_file() for epoch in range(1, 5))
+
+
+def test_the_best_pose_accuracy_is_that_of_one_estimator(tiny, monkeypatch):
+    """After another estimator has taken over, the value of the first is no measure."""
+    somebody, nobody = Finds(library()["standing_front"] * 2.0), NobodyFound()
+    nobody.name = "nobody"
+    for epochs, estimator, best in ((1, somebody, 1), (2, nobody, 2), (3, nobody, 2)):
+        monkeypatch.setattr(pose_accuracy, "create_estimator", lambda found=estimator: found)
+        opts = ["OPTIMIZER.EPOCHS", str(epochs), "ACCELERATE.BEST_SCORE", "PCKh"]
+        status, run = train(tiny, "run", *opts)
+        record = run.best()
+        assert status == 0 and record["checkpoint"] == f"epochs_00{best}/checkpoints"
+        assert record["estimator"] == estimator.name and (record["value"] > 0) == (estimator is somebody)
 
 
 def test_a_score_that_is_not_finite_is_none(tiny, monkeypatch):

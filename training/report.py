@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evaluation.tables import COLUMNS, json_numbers, read_scores
+from evaluation.tables import COLUMNS, PROVENANCE, json_numbers, provenance_lines, read_scores
 from evaluation.test_set import Evaluation
 from models.checkpoints import PROGRESS, read_progress
 from utils.command_line import Parser
@@ -42,8 +42,10 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
     name = steps.cfg.ACCELERATE.BEST_SCORE
     value, best = evaluation.scores.get(name, math.nan), run.best()
     sign = -1 if COLUMNS[name].lower_is_better else 1
-    if math.isfinite(value) and not (best and best["score"] == name and sign * best["value"] >= sign * value):
-        run.set_best(checkpoint, name, value)
+    measure = {"score": name, **{fact: by for fact, by in evaluation.provenance.items() if PROVENANCE[fact] == name}}
+    comparable = best and best.items() >= measure.items()
+    if math.isfinite(value) and not (comparable and sign * best["value"] >= sign * value):
+        run.set_best(checkpoint, value, **measure)
         run.prune()
     try:
         write_report(run)
@@ -61,7 +63,8 @@ def write_report(run: RunFolder) -> Path:
         raise InputError(f"{run.root}: no config.yaml in it; expected the folder of a run")
     folders = [path.parent for path in sorted(run.root.rglob("metrics.json"), key=by_numbers)]
     evaluations = {folder.relative_to(run.root).as_posix(): folder for folder in folders}
-    rows = {name: read_scores(folder / "metrics.json")[0] for name, folder in evaluations.items()}
+    files = {name: read_scores(folder / "metrics.json") for name, folder in evaluations.items()}
+    rows = {name: file.scores for name, file in files.items()}
     columns = {name: column for name, column in COLUMNS.items() if any(name in scores for scores in rows.values())}
     document = TEMPLATES.get_template("report.html.jinja").render(
         title="/".join(run.root.resolve().parts[-2:]),
@@ -69,6 +72,7 @@ def write_report(run: RunFolder) -> Path:
         curves=_embedded(run.training_curves) if run.training_curves.is_file() else None,
         rows=rows,
         columns=columns,
+        provenance=provenance_lines({name: file.provenance for name, file in files.items()}),
         best={
             name: (min if column.lower_is_better else max)(scores[name] for scores in rows.values() if name in scores)
             for name, column in columns.items()

@@ -132,8 +132,9 @@ class RunFolder:
         if checkpoint in checkpoints[1:]:
             self._write_pointer(NEWEST, checkpoint, before=checkpoints[checkpoints.index(checkpoint) + 1 :])
 
-    def set_best(self, checkpoint: Path, score: str, value: float) -> None:
-        self._write_pointer(BEST, checkpoint, score=score, value=value)
+    def set_best(self, checkpoint: Path, value: float, **measure: str) -> None:
+        """Record the best checkpoint, its score, and by what it is measured: `score`, its name, and other facts."""
+        self._write_pointer(BEST, checkpoint, value=value, **measure)
 
     def prune(self) -> None:
         """Remove all checkpoints except the recorded ones and the best one, and the remains of interrupted saves."""

@@ -1,38 +1,31 @@
-"""Pose accuracy of generated images: the percentage of correct keypoints, PCKh@0.5."""
-
-from importlib.util import find_spec
-from pathlib import Path
+"""Pose accuracy of images: the percentage of correct keypoints, PCKh@0.5."""
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from datasets.keypoints import MISSING, SHOULDERS
-from inference.dwpose import DETECTOR, POSE, DWPose
-from utils.errors import InputError
+from inference.estimators import create_estimator
+from utils.image_tensors import bytes_at_size
 
-POSE_FILE = f"../pose/{POSE}"  # beside the folder of the other weight files
+SIDE = 512  # pixels of the longer side of images for the estimator, which finds less in small images
 NOSE, NECK, EARS = 0, 1, (16, 17)
 THRESHOLD = 0.5  # of the head length, up to which a keypoint is correct
 
 
 class PoseAccuracy:
-    """Computes the share of target keypoints that a pose estimator finds at the right position in generated images.
+    """Computes the share of target keypoints that a pose estimator finds at the right position in images.
 
-    Args:
-        weights: ONNX file of the pose network; the folder also contains that of the person detector.
+    The largest person that the estimator finds counts. If it finds nobody, the share is 0.
 
     Raises:
-        InputError: the detector or rtmlib is missing.
+        InputError: a package or a network of the estimator is missing.
     """
 
-    def __init__(self, weights: Path) -> None:
-        if not (weights.parent / DETECTOR).is_file():
-            raise InputError(f"no file {weights.parent / DETECTOR}: run `bash scripts/download_pretrained.sh pose`")
-        if not find_spec("rtmlib"):
-            raise InputError("rtmlib is not installed; pip install -r requirements-app.txt")
-        self.estimator = DWPose(weights.parent)
+    def __init__(self) -> None:
+        self.estimator = create_estimator()
+        list(self.estimator.find([]))  # loads the network
 
     def __call__(self, pred: Tensor, target: Tensor, keypoints: Tensor) -> Tensor:
         """Return shares (B,) for images (B, 3, H, W) in [0, 1]; NaN if the target pose has no head length.
@@ -41,10 +34,12 @@ class PoseAccuracy:
             target: unused.
             keypoints: (B, 2, 18, 2): (y, x) pixels of the keypoints of source and target, -1 for missing.
         """
-        pixels = (pred * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        people = ([one.keypoints for one in self.estimator.people(Image.fromarray(image))] for image in pixels)
-        poses = zip(keypoints[:, 1].double().numpy(), people, strict=True)
-        shares = [max((pckh(pose, found) for found in some), default=pckh(pose, None)) for pose, some in poses]
+        scale = SIDE / max(pred.shape[-2:])
+        images = bytes_at_size(pred, [round(length * scale) for length in pred.shape[-2:]])
+        poses = keypoints[:, 1].double().numpy()
+        poses = np.where(poses == MISSING, MISSING, poses * scale)
+        people = self.estimator.find(map(to_pil_image, images))
+        shares = [pckh(pose, found[0].keypoints if found else None) for pose, found in zip(poses, people, strict=True)]
         return torch.tensor(shares, dtype=torch.float64)
 
 

@@ -83,7 +83,28 @@ def test_baselines_that_differ_have_a_row_each(tmp_path, monkeypatch, capsys):
     ]
 
 
-@pytest.mark.parametrize("labels, message", [("aa", "a is given twice"), (["copy of the source"], "another label")])
+def test_results_of_two_estimators_are_not_compared_silently(tmp_path, monkeypatch, capsys):
+    for label, estimator in (("a", "BlazePose"), ("b", "DWPose"), ("c", "DWPose"), ("d", None)):
+        meta = {"protocol": "cfld", "truth_PCKh": 0.98} | ({"estimator": estimator} if estimator else {})
+        write_scores(tmp_path / label, {"PCKh": 0.8} if estimator else {"PSNR": 20.0}, meta)
+
+    def report(labels: str) -> list[str]:
+        assert run_report(monkeypatch, *[f"{label}={tmp_path / label / 'metrics.json'}" for label in labels]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert report("bcd")[-3:] == ["ground truth       –  0.9800", "protocol: cfld", "estimator: DWPose"]
+    assert report("d")[-1] == "protocol: cfld"
+    assert report("abcd")[-1] == (
+        "warning: the estimator differs, PCKh cannot be compared (a: BlazePose, b: DWPose, c: DWPose)"
+    )
+    write_scores(tmp_path / "d", {"PSNR": 20.0}, {"protocol": "pidm"})
+    assert report("bd")[-2] == "warning: the protocol differs, scores cannot be compared (b: cfld, d: pidm)"
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [("aa", "a is given twice"), (["copy of the source"], "another label"), (["ground truth"], "another label")],
+)
 def test_two_rows_of_one_name_are_one_line(tmp_path, monkeypatch, capsys, labels, message):
     write_scores(tmp_path, {"PSNR": 20.0}, {})
     assert run_report(monkeypatch, *[f"{label}={tmp_path / 'metrics.json'}" for label in labels]) == 1

@@ -14,10 +14,14 @@ from datasets.loaders import evaluation_pairs
 from evaluation.batch_sampling import sample_batch
 from evaluation.checkpoint_evaluation import claim_folder
 from evaluation.generated_images import read_png
+from evaluation.metrics import pose_accuracy
 from evaluation.protocols import PROTOCOLS, Network
+from evaluation.tables import BASELINE, TRUTH
 from evaluation.test_set import Evaluation, Evaluator
+from inference.pose_library import library
 from models import build_model
 from tests.evaluation.metrics.networks import Colours
+from tests.inference.estimators import Counted
 from tests.tiny import write_tiny
 from utils.errors import InputError
 
@@ -97,7 +101,7 @@ def test_images_that_are_there_are_scored_and_not_made_again(tiny, model, tmp_pa
     names = sorted(images(tmp_path))
     assert first.made == len(first.per_image) == 6
     again = test.run(model, tmp_path)
-    assert again.made == 0 and again.scores == first.scores and again.baseline == first.baseline
+    assert again.made == 0 and again.scores == first.scores and again.references == first.references
     (tmp_path / names[0]).unlink()
     (tmp_path / names[1]).write_bytes((tmp_path / names[1]).read_bytes()[:100])
     partly = test.run(model, tmp_path)
@@ -105,6 +109,22 @@ def test_images_that_are_there_are_scored_and_not_made_again(tiny, model, tmp_pa
     assert evaluator(tiny, "TEST.OVERWRITE", "True").run(model, tmp_path).made == 6
     without_files = test.run(model)
     assert without_files.scores == first.scores and without_files.grid.tobytes() == first.grid.tobytes()
+
+
+def test_pose_accuracy_of_sources_and_targets_is_computed_once(tiny, model, monkeypatch):
+    estimator = Counted(library()["standing_front"] * 2.0)
+    monkeypatch.setattr(pose_accuracy, "create_estimator", lambda: estimator)
+    test = evaluator(tiny, "TEST.NUM_INFERENCE_STEPS", "1", "TEST.MICRO_BATCH_SIZE", "4")
+    first = test.run(model)
+    assert estimator.count == 3 * 6
+    again = test.run(model)
+    assert estimator.count == 4 * 6
+    shares = [row["PCKh"] for row in first.per_image]
+    assert again.scores == first.scores and again.references == first.references
+    # the answer does not depend on the image
+    assert first.references[TRUTH] == {"PCKh": first.scores["PCKh"]} == {"PCKh": pytest.approx(sum(shares) / 6)}
+    assert first.references[BASELINE]["PCKh"] == first.scores["PCKh"] and len(set(shares)) > 1
+    assert "estimator: the same keypoints" in first.table() and "ground truth" in first.table()
 
 
 def test_report(tiny, model, tmp_path):
@@ -117,6 +137,7 @@ def test_report(tiny, model, tmp_path):
         "metrics_per_image.csv",
     ]
     table = evaluation.table()
+    assert "ground truth" not in table and "PCKh, FaceSim" not in table and "95% intervals of generated: SSIM " in table
     assert "copy of the source" in table and "FID, KID left out: no file" in table and "PSNR" in table
     assert evaluation.grid.size == (4 * 60 - 4, 24 + 2 * 68 - 4)
 
@@ -124,7 +145,7 @@ def test_report(tiny, model, tmp_path):
 def test_a_score_that_is_not_finite_is_null(tmp_path):
     numbers = {"PSNR": math.inf, "SSIM": 1.0}
     Evaluation(
-        numbers, numbers, {}, Image.new("RGB", (4, 4)), per_image=[{"file": "a.png", "PSNR": 1.0}], made=1
+        numbers, {BASELINE: numbers}, {}, {}, Image.new("RGB", (4, 4)), [{"file": "a.png", "PSNR": 1.0}], made=1
     ).write(tmp_path, {})
     assert (tmp_path / "metrics_per_image.csv").read_text() == "file,PSNR\na.png,1\n"
     report = json.loads((tmp_path / "metrics.json").read_text())
@@ -199,7 +220,7 @@ def test_distance_to_the_training_images(tiny, model, fid_weights):
     test.real_images = lambda: calls.append(None) or fid_real_images(test.cfg.INPUT.ROOT_DIR)
     test.check_best_score()
     first, again = test.run(model), test.run(model)
-    assert first.scores["FID"] == again.scores["FID"] > 0 and first.baseline["FID"] > 0
+    assert first.scores["FID"] == again.scores["FID"] > 0 and first.references[BASELINE]["FID"] > 0
     assert len(calls) == 1 and "FID left out" not in first.table()
 
 
@@ -207,7 +228,11 @@ def test_a_test_set_without_training_images_has_no_distance_to_them(tiny, model,
     test = evaluator(tiny, *fid_weights)
     test.real_images = lambda: fid_real_images(tmp_path / "nowhere")
     for evaluation in (test.run(model), test.run(model)):
-        assert "FID" not in evaluation.scores and "FID" not in evaluation.baseline and "PSNR" in evaluation.scores
+        assert (
+            "FID" not in evaluation.scores
+            and "FID" not in evaluation.references[BASELINE]
+            and "PSNR" in evaluation.scores
+        )
         assert "FID, KID left out: " in evaluation.table() and "no train images" in evaluation.table()
 
 

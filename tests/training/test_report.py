@@ -42,6 +42,16 @@ def test_the_best_scores_are_marked(run):
     assert newest[-1].startswith(" open")
 
 
+def test_evaluations_by_two_estimators_are_marked(run):
+    for epoch, estimator in ((1, "BlazePose"), (2, "DWPose")):
+        document = {"scores": {"PCKh": 0.8}, "meta": {"estimator": estimator}}
+        (run.epochs(epoch) / "metrics.json").write_text(json.dumps(document))
+    assert (
+        "warning: the estimator differs, PCKh cannot be compared (epochs_001: BlazePose"
+        in write_report(run).read_text()
+    )
+
+
 def test_the_newest_grid_is_that_of_the_highest_epoch(run):
     for epoch in (999, 1001):
         shutil.copytree(run.epochs(1), run.epochs(epoch))

@@ -37,7 +37,7 @@ def test_the_newest_two_and_the_best_are_kept(run):
     assert run.newest() is None and run.best() is None
     folders = [save(run, epoch) for epoch in range(1, 5)]
     step = save(run, 4, step=7)
-    run.set_best(folders[0], "SSIM", 0.5)
+    run.set_best(folders[0], 0.5, score="SSIM")
     (run.epochs(2) / "grid.png").touch()
     run.prune()
     assert run.newest() == step and run.best()["value"] == 0.5
