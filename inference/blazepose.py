@@ -17,12 +17,11 @@ from utils.image_files import upright_srgb
 
 MODEL = CHECKOUT / "pretrained_models" / "pose" / "pose_landmarker_full.task"
 MOST_PEOPLE = 6  # per photo
-LEAST_VISIBILITY = 0.5  # of a keypoint that counts as found
 LEAST_ON_MASK = 0.5  # share of the keypoints of a person that lie on the mask
 LEAST_MEAN_VISIBILITY = 0.7  # of the keypoints of a person who fills less than `LARGE` of the photo
 LARGE = 0.15
 DETECTOR_SIDE = 224  # pixels of the detector's input; smaller parts show nothing more
-WIDE = 1.3  # ratio of the sides of a photo in whose squares people are searched, too
+WIDE = 1.3  # ratio of width to height of a photo in whose squares people are searched, too
 STDERR = threading.Lock()  # standard error belongs to the process
 # per keypoint of ours, the landmarks whose mean it is
 LANDMARKS = (
@@ -96,7 +95,7 @@ def _search(photo: Image.Image, detect: Callable[[Image.Image], list[FoundPerson
     """Find people in the whole photo, then in parts: the detector misses people who are small in it."""
     people = detect(photo)
     short, long = sorted(photo.size)
-    sides = [short] if long > WIDE * short else []
+    sides = [short] if photo.width > WIDE * photo.height or not people else []
     for side in sides + [long // 2, long // 3]:
         if side < DETECTOR_SIDE or (people and side < short):
             break
@@ -122,7 +121,7 @@ def _people(result) -> list[FoundPerson]:
         marks = np.array([(mark.y, mark.x, mark.visibility) for mark in landmarks])  # (33, 3)
         points = np.array([marks[group, :2].mean(axis=0) for group in LANDMARKS]) * pixels.shape
         visibility = np.array([marks[group, 2].min() for group in LANDMARKS])
-        person = FoundPerson.of(points, visibility, LEAST_VISIBILITY, pixels)
+        person = FoundPerson(points, visibility, pixels)
         seen_whole = visibility.mean() >= LEAST_MEAN_VISIBILITY or pixels.mean() >= LARGE
         if seen_whole and person.on_mask() >= LEAST_ON_MASK:
             people.append(person)

@@ -52,7 +52,7 @@ class DWPose(Estimator):
             points, scores = (found[:, :NUM_KEYPOINTS] for found in network(pixels, boxes))  # (N, 18, 2), (N, 18)
             points, others = points[..., ::-1], BlazePose().people(photo)  # rtmlib has x first
             masks = [_mask_of(person, others, (photo.height, photo.width)) for person in points]
-            yield largest_first(map(FoundPerson.of, points, scores, repeat(LEAST_SCORE), masks))
+            yield largest_first(map(FoundPerson, points, scores, masks, repeat(LEAST_SCORE)))
 
     @cached_property
     def _networks(self):

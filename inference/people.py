@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,22 @@ class FoundPerson:
     """A person in a photo of H x W pixels.
 
     Attributes:
-        keypoints: (18, 2) float, (y, x) in pixels of the upright photo, -1 for missing.
-        visibility: (18,) in [0, 1]; keypoints of low visibility are missing.
+        points: (18, 2) float, (y, x) in pixels of the upright photo, where the network supposes each keypoint.
+        visibility: (18,) in [0, 1].
         mask: (H, W) float32 in [0, 1], the probability that a pixel belongs to the person.
+        least: visibility of a keypoint that counts as found.
     """
 
-    keypoints: np.ndarray
+    points: np.ndarray
     visibility: np.ndarray
     mask: np.ndarray
+    least: float = 0.5
 
-    @classmethod
-    def of(cls, points: np.ndarray, visibility: np.ndarray, least: float, mask: np.ndarray) -> "FoundPerson":
-        """Create a person whose keypoints with a visibility below `least` or outside of the photo are missing."""
-        seen = (visibility >= least) & ((points >= 0) & (points < mask.shape)).all(axis=1)
-        return cls(np.where(seen[:, None], points, float(MISSING)), visibility, mask)
+    @cached_property
+    def keypoints(self) -> np.ndarray:
+        """The points (18, 2), -1 where they are not visible or outside of the photo."""
+        seen = (self.visibility >= self.least) & ((self.points >= 0) & (self.points < self.mask.shape)).all(axis=1)
+        return np.where(seen[:, None], self.points, float(MISSING))
 
     def on_mask(self) -> float:
         """Return the share of the keypoints that lie on the mask."""
@@ -48,8 +51,7 @@ class FoundPerson:
         x, y = origin
         mask = np.zeros(size[::-1], np.float32)
         mask[y : y + self.mask.shape[0], x : x + self.mask.shape[1]] = self.mask
-        missing = self.keypoints == MISSING
-        return FoundPerson(np.where(missing, MISSING, self.keypoints + (y, x)), self.visibility, mask)
+        return replace(self, points=self.points + (y, x), mask=mask)
 
 
 class Estimator(ABC):

@@ -17,7 +17,8 @@ THRESHOLD = 0.5  # of the head length, up to which a keypoint is correct
 class PoseAccuracy:
     """Computes the share of target keypoints that a pose estimator finds at the right position in images.
 
-    The largest person that the estimator finds counts. If it finds nobody, the share is 0.
+    The largest person that the estimator finds counts, with all keypoints, also those of low visibility. If it finds
+    nobody, the share is 0.
 
     Raises:
         InputError: a package or a network of the estimator is missing.
@@ -39,7 +40,7 @@ class PoseAccuracy:
         poses = keypoints[:, 1].double().numpy()
         poses = np.where(poses == MISSING, MISSING, poses * scale)
         people = self.estimator.find(map(to_pil_image, images))
-        shares = [pckh(pose, found[0].keypoints if found else None) for pose, found in zip(poses, people, strict=True)]
+        shares = [pckh(pose, found[0].points if found else None) for pose, found in zip(poses, people, strict=True)]
         return torch.tensor(shares, dtype=torch.float64)
 
 

@@ -32,7 +32,7 @@ def test_the_largest_or_the_one_asked_for():
 def test_keypoints_that_are_unsure_or_outside_are_missing():
     points, visibility = STANDING.copy(), np.ones(18)
     points[4], points[7], visibility[3] = (-5, 10), (310, 20), 0.4
-    found = FoundPerson.of(points, visibility, 0.5, np.ones(SIZE, np.float32)).keypoints
+    found = FoundPerson(points, visibility, np.ones(SIZE, np.float32)).keypoints
     assert (found[[3, 4, 7]] == MISSING).all() and np.array_equal(found[[0, 1, 2]], points[[0, 1, 2]])
 
 
@@ -45,7 +45,7 @@ def test_people_of_a_part_are_moved_to_the_photo():
 
 
 def replace_mask(person: FoundPerson, value: float) -> FoundPerson:
-    return FoundPerson(person.keypoints, person.visibility, np.full_like(person.mask, value))
+    return FoundPerson(person.points, person.visibility, np.full_like(person.mask, value))
 
 
 def test_one_photo():
