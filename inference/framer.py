@@ -105,7 +105,7 @@ class Framer:
             self.say(f"note: {name}: neither nose nor hips are found with the neck; using the whole photo")
         elif crop_of(points) == "shoulders":
             self.say(f"note: {name}: shows no more than head and shoulders; the model invents the rest")
-        framing = framing or whole
+        framing = framing.unless_framed(size) if framing else whole
         return Person(name, photo, framing, framing.points(points), mask)
 
     def _found(self, name: str, photo: Image.Image, keypoints: np.ndarray | None, needed: bool) -> FoundPerson | None:
@@ -135,7 +135,8 @@ class Framer:
         found = choose(self.estimator.people(photo), self.person, where)
         size, unit = (photo.height, photo.width), f"pixels of the photo of {photo.width} x {photo.height}"
         framing = Framing.around(found.keypoints, self.placement) if self.around_person else None
-        return self._framed(found.keypoints, framing or Framing.of(size, self.frame), where, unit)
+        framing = framing.unless_framed(size) if framing else Framing.of(size, self.frame)
+        return self._framed(found.keypoints, framing, where, unit)
 
     def drawn_pose(self, keypoints: np.ndarray, canvas: Size | None, where: str, unit: str) -> np.ndarray:
         """Map the keypoints (18, 2) of a file to the frame, as the file places them in its canvas.

@@ -22,6 +22,7 @@ TOLERANCE = 0.03  # if aspect ratios differ by at most this share, the photo is 
 FIGURE_SHARE = 0.86  # of the frame, filled by a figure whose keypoint file gives no image size
 MARGIN = 0.04  # of the frame, around the keypoints of a person
 MASK_MARGIN = 0.02  # of the longer side of a photo, around a person's mask, is not taken for background
+ALIKE = 1.6  # ratio of sizes up to which a photo of the frame's shape counts as framed like the training images
 ANKLE_HEIGHT = 0.94  # of the distance from head to sole
 CUT = 0.01  # of the height of a photo: a mask that ends nearer to the bottom is cut off
 FEATHER = 0.02  # of the frame, the width of the transition between a generated image and the photo around it
@@ -162,6 +163,15 @@ class Framing:
         """Pixels (y, x) of the frame per pixel of the photo."""
         return np.array(self.frame) / self.box[2:]
 
+    def unless_framed(self, size: Size) -> "Framing":
+        """Return the framing of the whole photo (height, width) if it is framed like the training images already.
+
+        Such a photo has the shape of the frame and shows a person of about the usual size, as images of a dataset do.
+        """
+        whole = Framing.of(size, self.frame)
+        alike = 1 / ALIKE <= whole.box[2] / self.box[2] <= ALIKE
+        return whole if alike and whole.box == (0, 0, *size) and not self.turns else self
+
     def points(self, keypoints: np.ndarray) -> np.ndarray:
         """Map keypoints (18, 2) from pixels of the photo to pixels of the frame; -1 marks a missing keypoint."""
         mapped = (_turned(keypoints, self.size, self.turns) - self.box[:2]) * self.scale
@@ -258,7 +268,8 @@ def _turns_to_upright(keypoints: np.ndarray) -> int:
         below = found_points(keypoints[list(joints)])
         if len(below) and (keypoints[NECK] != MISSING).all():
             y, x = below.mean(axis=0) - keypoints[NECK]
-            return -round(np.degrees(np.arctan2(x, y)) / 90) % 4
+            turns = -round(np.degrees(np.arctan2(x, y)) / 90) % 4
+            return turns if turns != 2 else 0  # upside down on purpose
     return 0
 
 

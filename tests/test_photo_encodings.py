@@ -133,7 +133,8 @@ def test_the_page(some, pipe, tmp_path, monkeypatch):
     make = names["image_tab.<locals>.make"]
     request = type("Request", (), {"session_hash": "me"})
     for source in {path for encoding in some for path in encoding[:2]}:
-        list(make(str(source), to_editor(library()[POSE], FRAME), "fast", False, 0, 1, 2.0, [], request))
+        pose = to_editor(library()[POSE], FRAME)
+        list(make(str(source), 1, "person", "generated", pose, "fast", False, 0, 1, 2.0, [], request))
     for encoding in some:
         apart = distance(kept[encoding.path], kept[encoding.plain])
         assert apart <= min(encoding.tolerance, MADE), far(encoding, apart)

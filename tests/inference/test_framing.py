@@ -184,7 +184,7 @@ def test_whole_figures_stand_as_in_training(scale, shift, size):
     np.testing.assert_allclose(framed, Framing.around(STANDING, PLACEMENT).points(STANDING))
 
 
-@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("turns", [0, 1, 3])
 def test_people_who_lie_are_turned_upright(turns):
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 256, (300, 220, 3), dtype=np.uint8))
@@ -281,3 +281,11 @@ def test_another_resolution():
     )
     resized = small.resized((1800, 1200))
     assert resized.size == large.size and resized.box == pytest.approx(large.box)
+
+
+@pytest.mark.parametrize(
+    "scale, size, whole", [(1, FRAME, True), (4, (1101, 750), True), (0.4, FRAME, False), (1, (400, 176), False)]
+)
+def test_images_of_a_dataset_are_used_as_they_are(scale, size, whole):
+    framing = Framing.around(STANDING * scale, PLACEMENT, size).unless_framed(size)
+    assert (framing == Framing.of(size)) == whole
