@@ -7,7 +7,7 @@ from PIL import Image
 
 from datasets.keypoints import found_points
 from evaluation.metrics import pose_accuracy
-from inference.people import Estimator, FoundPerson
+from inference.people import Estimator, FoundPerson, largest_first
 from utils.errors import InputError
 
 
@@ -21,7 +21,7 @@ class Finds(Estimator):
 
     def find(self, photos: Iterable[Image.Image], fps: float | None = None) -> Iterator[list[FoundPerson]]:
         for photo in photos:
-            yield [FoundPerson(points, np.ones(18), boxed(points, photo)) for points in self.keypoints]
+            yield largest_first(FoundPerson(points, np.ones(18), boxed(points, photo)) for points in self.keypoints)
 
 
 class NobodyFound(Finds):

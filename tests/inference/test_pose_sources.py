@@ -186,7 +186,10 @@ def test_what_nobody_can_mean_is_refused_with_its_unit(tmp_path, points, message
     )
     units["canvas.json"] = "pixels of an image of 176 x 256"
     for name, unit in units.items():
-        with pytest.raises(InputError, match=message.format(unit=unit)) as error:
+        expected = message.format(unit=unit)
+        if name == "photo.png" and OUTSIDE in message:
+            expected = NOBODY  # an estimator finds nobody there
+        with pytest.raises(InputError, match=expected) as error:
             reader.read([str(tmp_path / name)])
         assert str(error.value).startswith(f"{tmp_path / name}") and "\n" not in str(error.value)
 
