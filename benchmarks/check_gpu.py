@@ -89,11 +89,11 @@ class Runner:
     def __call__(self, check: Check, seconds: float) -> Outcome:
         """Run a check; whatever it raises becomes the line of a failed outcome."""
         try:
+            if self.workers is None or check.processes != self.processes:
+                self.end()
+                self.workers, self.processes = Workers(check.processes), check.processes
+                self.workers(gpu_checks.prepare_process, self.log)
             with _alarm(seconds):
-                if self.workers is None or check.processes != self.processes:
-                    self.end()
-                    self.workers, self.processes = Workers(check.processes), check.processes
-                    self.workers(gpu_checks.prepare_process, self.log)
                 outcome = self.workers(gpu_checks.alone, check.function, *check.arguments)
         except BrokenProcessPool:
             outcome = Outcome(f"its process was killed, perhaps for lack of memory; see {self.log}", {}, False)

@@ -6,6 +6,7 @@ writes `REFERENCE` from the first training pair of a prepared dataset: inputs of
 the CPU in float32. Write it again after the demo checkpoint has changed.
 """
 
+import ctypes
 import gc
 import math
 import os
@@ -46,7 +47,7 @@ from training.memory import BYTES_A_PARAMETER, activation_bytes, free_bytes
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import in_checkout
-from utils.processes import make_accelerator, on_main
+from utils.processes import PR_SET_PDEATHSIG, make_accelerator, on_main
 from utils.weight_files import read_tensor_file
 
 DEMO, REFERENCE = "pretrained_models/demo/checkpoint", "pretrained_models/demo/check_gpu.safetensors"
@@ -59,7 +60,7 @@ NEEDED = {  # GB; training of one pair with checkpointing, the caches, three che
     "full": {"GPU memory": 8, "memory": 16, "disk": 40},
 }
 SIZES = {
-    "cpu": replace(PRESETS["cpu"], images=(1,), rounds=1, dataset=4, batches=(1, 2), processes=(2,)),
+    "cpu": replace(PRESETS["cpu"], pairs=1, images=(1,), rounds=1, dataset=2, batches=(1,), processes=(2,)),
     "full": replace(PRESETS["full"], images=(1, 8), rounds=3, dataset=64),
 }
 
@@ -73,8 +74,9 @@ class Outcome(NamedTuple):
 
 
 def prepare_process(log: Path) -> None:
-    """Send the output of this process to a log, and leave Ctrl-C to the process that started it."""
+    """Send the output of this process to a log, leave Ctrl-C to the process that started it, and end with that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with open(log, "ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
@@ -274,16 +276,14 @@ def random_batch(cfg: CfgNode, model: CFLD, pairs: int) -> dict[str, Tensor]:
 
 def measured(call: Callable[[], Tensor], rounds: int) -> tuple[float, float]:
     """Seconds of the first call and the median of the others; raises `InputError` if the result is not finite."""
-    first, *times = [_seconds(call) for _ in range(1 + rounds)]
-    if not torch.isfinite(call()).all():
+    times = []
+    for _ in range(1 + rounds):
+        start = clock()
+        result = call()
+        times.append(clock() - start)
+    if not torch.isfinite(result).all():
         raise InputError("the result is not finite")
-    return first, statistics.median(times)
-
-
-def _seconds(call: Callable[[], Tensor]) -> float:
-    start = clock()
-    call()
-    return clock() - start
+    return times[0], statistics.median(times[1:])
 
 
 def speeds(calls: Mapping[int, Callable[[], Tensor]], rounds: int, model: CFLD, compiled: str, unit: str) -> Outcome:
