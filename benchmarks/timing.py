@@ -7,7 +7,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 
 import numpy as np
@@ -40,9 +40,11 @@ class Workers(ExitStack):
             self.pools.append(self.enter_context(pool))
 
     def __call__(self, function: Callable, *args):
-        """Run `function` in every process; returns the result of the first, raises what one of them raises."""
+        """Run `function` in every process; returns the result of the first, raises what one of them raises first."""
         futures = [pool.submit(function, *args) for pool in self.pools]
-        return [future.result() for future in futures][0]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()
+        return futures[0].result()
 
 
 def _start(environment: dict[str, object], threads: int) -> None:

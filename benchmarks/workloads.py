@@ -1,6 +1,7 @@
 """What is measured: each function builds a workload; a call of it does the work once and returns its result."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def training(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
     model = random_model(cfg, way, accelerator).train()
     dataset = TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
     if cfg.INPUT.CACHE != "off":
-        dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
+        vae = deepcopy(model.vae).float()  # as before training, where no weights are in 16 bit yet
+        dataset.inputs = cached_inputs(cfg, accelerator, dataset, vae)
     world, rank = accelerator.num_processes, accelerator.process_index
     order = GlobalBatchSampler(len(pairs), cfg.INPUT.BATCH_SIZE, rank, world, 1, cfg.ACCELERATE.SEED)
     epoch = loader(dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=order)

@@ -10,6 +10,8 @@ from utils.command_line import Parser
 
 COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
     "python -m benchmarks",
+    "python -m benchmarks.check_gpu",
+    "python -m benchmarks.gpu_checks",
     "python -m demo.cloth",
     "python -m demo.drawn_people",
     "python -m evaluation",

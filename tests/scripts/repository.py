@@ -27,7 +27,7 @@ def write_stub(folder: Path, program: str) -> Path:
     return stub
 
 
-def run_bash(root: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess:
+def run_bash(root: Path, *arguments: str | Path, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess:
     """Run bash in `root`, with this interpreter's environment active like a conda environment."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {name: value for name, value in os.environ.items() if name != "CONDA_DEFAULT_ENV"}
@@ -40,5 +40,5 @@ def run_bash(root: Path, *arguments: str | Path, **variables: str) -> subprocess
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
     )

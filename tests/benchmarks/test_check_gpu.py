@@ -1,0 +1,178 @@
+"""The check of a GPU: its report, whatever goes wrong, and its checks on the CPU and on the stand-in for a GPU."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from benchmarks import check_gpu, gpu_checks
+from benchmarks.check_gpu import Check
+from benchmarks.gpu_checks import Outcome
+from tests.scripts.repository import run_bash
+from tests.shared import REPOSITORY, SHARED, needs_shared
+from tests.tiny import run_main
+from utils.errors import InputError
+
+
+def passing() -> Outcome:
+    return Outcome("all is <well>", {"speeds": [{"items": 4, "unit": "pairs", "seconds": 0.5, "TFLOP of one": 2.0}]})
+
+
+def failing() -> Outcome:
+    raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GB")
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hanging() -> None:
+    time.sleep(100)
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """Run the program with other checks; gives the exit status and the report."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+    def run(*checks: Check, arguments: tuple = ()) -> tuple[int, dict]:
+        if checks:
+            monkeypatch.setattr(check_gpu, "table", lambda *_: [*checks])
+        status = run_main(check_gpu, "--output", tmp_path / "new" / "report", *arguments)
+        return status, json.loads((tmp_path / "new" / "report" / "gpu_report.json").read_text())
+
+    run.folder = tmp_path / "new" / "report"
+    return run
+
+
+def test_the_script_checks_a_cpu(tmp_path):
+    process = run_bash(
+        REPOSITORY, "scripts/check_gpu.sh", "cpu", "--output", tmp_path, timeout=400, OMP_NUM_THREADS="1"
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    report = json.loads((tmp_path / "gpu_report.json").read_text())
+    assert [each["status"] for each in report["checks"]] == ["pass"] * 8
+    assert process.stdout.count("pass, ") == 8 and "training bf16, 2 processes: pass, gloo, gradients" in process.stdout
+    assert [row["checkpointing"] for row in report["tables"]["Memory of training"]] == ["off", "on"]
+    speeds = {row[""]: row for row in report["tables"]["Speed"]}
+    assert {*speeds} == {"training step bf16, 1 pairs", "image bf16, 1 images", "training bf16, 2 processes, 2 pairs"}
+    assert all(0 < row["% of matrix products"] < 200 for row in speeds.values())
+    assert report["machine"]["PyTorch"] == torch.__version__
+    page = (tmp_path / "gpu_report.html").read_text()
+    assert page.count('<td class="pass">') == 8 and "GPU check: 8 pass" in page and "Memory of training" in page
+
+
+def test_what_fails_is_a_line_the_others_run_and_an_interrupt_keeps_the_report(check, monkeypatch, capfd):
+    runner = check_gpu.Runner.__call__
+
+    def interrupted(self, check: Check, seconds: float) -> Outcome:
+        if check.name == "last":
+            raise KeyboardInterrupt
+        return runner(self, check, seconds)
+
+    monkeypatch.setattr(check_gpu.Runner, "__call__", interrupted)
+    limits = {
+        "memory": (failing, 60),
+        "crash": (killed, 60),
+        "hang": (hanging, 1),
+        "good": (passing, 60),
+        "last": (passing, 60),
+    }
+    status, report = check(*[Check(name, function, (), limit=limit) for name, (function, limit) in limits.items()])
+    out, err = capfd.readouterr()
+    assert status == 130 and "Traceback" not in out + err
+    lines = {each["name"]: (each["status"], each["line"]) for each in report["checks"]}
+    assert lines["memory"] == ("fail", "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GB")
+    assert lines["crash"][0] == "fail" and "its process was killed" in lines["crash"][1]
+    assert lines["hang"] == ("fail", "no result after 1 s")
+    assert lines["good"] == ("pass", "all is <well>")
+    assert lines["last"][0] == "not run"
+    page = (check.folder / "gpu_report.html").read_text()
+    assert "GPU check: 3 fail, 1 pass, 1 not run" in page and "all is &lt;well&gt;" in page
+
+
+def test_no_check_starts_when_the_time_is_over(check):
+    status, report = check(Check("good", passing, ()), arguments=("--minutes", "0"))
+    assert status == 0 and report["checks"][0]["status"] == "skip" and "minutes are over" in report["checks"][0]["line"]
+
+
+def test_speed_is_compared_with_matrix_products_and_the_card_and_gives_hours(monkeypatch):
+    figures = {
+        "machine": {"GPU": "NVIDIA H100 PCIe, sm_90"},
+        "matrix products": {"fp16": 32.0},
+        "step fp16": passing().figures,
+    }
+    results = [{"name": name, "figures": each} for name, each in figures.items()]
+    [row] = check_gpu.speed_table(results, "full")
+    assert row["per second"] == 8 and row["TFLOP/s of a device"] == 16 and row["% of matrix products"] == 50
+    assert row["% of the known peak"] == pytest.approx(100 * 16 / 756)
+    assert row["hours of published training"] == pytest.approx(100 * 101_966 / 8 / 3600)
+    assert check_gpu.speed_table(results, "cpu")[0]["hours of published training"] is None
+
+
+@pytest.mark.parametrize(
+    "driver, words",
+    [
+        ("535.104.05", "NVIDIA driver 535.104.05 is too old for PyTorch 2.15.0+cu132, which is built for CUDA 13.2; "
+         "update the driver to 580 or newer, or install a PyTorch for CUDA 12"),
+        ("470.57.02", "update the driver to 580 or newer"),
+        ("580.65.06", "PyTorch sees no GPU, but there is NVIDIA driver 580.65.06; check nvidia-smi"),
+        (None, "no GPU: nvidia-smi finds no NVIDIA driver; install driver 580 or newer"),
+    ],
+)  # fmt: skip
+def test_a_driver_that_pytorch_cannot_use_is_a_line(driver, words, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu_checks, "driver_version", lambda: driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "__version__", "2.15.0+cu132")
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    outcome = gpu_checks.machine({"memory": 0}, True, tmp_path)
+    assert not outcome.passed and words in outcome.line and "\n" not in outcome.line
+    assert ("whl/cu126" in outcome.line) == (driver == "535.104.05")
+
+
+def test_too_little_room_is_a_line(tmp_path):
+    outcome = gpu_checks.machine({"memory": 0, "disk": 1e9}, False, tmp_path / "new")
+    assert not outcome.passed and "GB of disk free, 1000000000.0 needed" in outcome.line
+
+
+def test_without_a_gpu_the_other_checks_are_skipped(check, monkeypatch, capsys):
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    machine = Check("machine", gpu_checks.machine, ({}, True, check.folder))
+    status, report = check(machine, Check("parity", passing, ()))
+    assert status == 1 and [each["status"] for each in report["checks"]] == ["fail", "skip"]
+
+
+def test_a_damaged_reference_is_a_line(tmp_path, monkeypatch):
+    damaged = tmp_path / "x.safetensors"
+    damaged.write_bytes((REPOSITORY / gpu_checks.REFERENCE).read_bytes()[:1000])
+    monkeypatch.setattr(gpu_checks, "REFERENCE", damaged)
+    with pytest.raises(InputError, match="x.safetensors: damaged"):
+        gpu_checks.parity("no")
+
+
+def test_other_values_than_the_stored_ones_fail(monkeypatch):
+    _, stored = gpu_checks.reference()
+    changed = stored | {"loss": stored["loss"] * float("nan")}
+    monkeypatch.setattr(gpu_checks, "demo_tensors", lambda *_: changed)
+    outcome = gpu_checks.parity("no")
+    assert not outcome.passed and outcome.figures["loss"] is None and outcome.figures["image"] == 0
+
+
+@needs_shared
+def test_parity_on_the_stand_in_for_a_gpu(tmp_path):
+    command = [sys.executable, SHARED / "fake_cuda" / "fake_cuda.py", sys.executable, "-m", "benchmarks.check_gpu"]
+    options = ["--preset", "cpu", "--only", "parity fp16", "--output", tmp_path]
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU")
+    }
+    process = subprocess.run(
+        [*map(str, [*command, *options])], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0 and "parity fp16: pass" in process.stdout, process.stdout + process.stderr
