@@ -104,20 +104,20 @@ def memory(*_) -> Tables:
 def counts(preset: Preset, folder: Path) -> Tables:
     """Launches, waits, copies and peak memory of training and sampling on a GPU, ours with and without compilation."""
     pairs, cache = workloads.write_pairs(folder, max(PAIRS)), ("INPUT.CACHE_DIR", str(folder / "cache"))
-    rows = {}
+    works, rows = {}, {}
     for name, opts in COUNTED.items():
-        way = name.split(",")[0]
+        way, settings = name.split(",")[0], (*cache, *opts, "INPUT.NUM_WORKERS", "0", "INPUT.BATCH_SIZE")
         for n in PAIRS:
-            cfg = preset.settings(way, *cache, *opts, "INPUT.BATCH_SIZE", str(n))
-            rows[f"training step, pairs: {n}", name] = one_call, (workloads.training, cfg, way, pairs)
+            work = workloads.training, preset.settings(way, *settings, str(n)), way, pairs
+            works[f"training step, pairs: {n}", name] = one_call, work
         for n in IMAGES:
-            cfg = preset.settings(way, *opts)
-            rows[f"sampling step, images: {n}", name] = one_step, (workloads.sampling, cfg, way, n)
-    for row, (count, build) in tqdm(sorted(rows.items()), desc="counting", leave=False):
+            work = workloads.sampling, preset.settings(way, *settings, "1"), way, n
+            works[f"sampling step, images: {n}", name] = one_step, work
+    for row, (count, work) in tqdm(sorted(works.items()), desc="counting", leave=False):
         with Workers() as workers:
-            workers(prepare, *build)
+            workers(prepare, *work)
             rows[row] = workers(count)
-    return {"on a GPU": pd.DataFrame(rows).T.rename_axis(["work", "way"]).sort_index()}
+    return {"on a GPU": pd.DataFrame(rows).T.rename_axis(["work", "way"])}
 
 
 ON_CPU = {"train": train, "sample": sample, "loader": loader, "evaluate": evaluate, "memory": memory}

@@ -41,15 +41,19 @@ def counted(work: Callable[[], object]) -> pd.Series:
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
             work()
         counts = event_counts([event.name for event in profiler.events()])
-    return pd.concat([counts, pd.Series({"peak GB": torch.cuda.max_memory_allocated() / 1e9})])
+    counts["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
+    return counts
 
 
 def _counters() -> pd.Series:
-    return pd.Series({name: getattr(ctypes.CDLL(None), symbol)() for name, symbol in COUNTERS.items()})
+    return pd.Series({kind: float(getattr(ctypes.CDLL(None), symbol)()) for kind, symbol in COUNTERS.items()})
 
 
 def event_counts(names: list[str]) -> pd.Series:
-    return pd.Series({kind: sum(bool(re.fullmatch(form, name)) for name in names) for kind, form in EVENTS.items()})
+    """Counts by kind from the names of a profile's events."""
+    return pd.Series(
+        {kind: float(sum(bool(re.fullmatch(form, name)) for name in names)) for kind, form in EVENTS.items()}
+    )
 
 
 def one_call() -> pd.Series:
