@@ -19,17 +19,20 @@ from pathlib import Path
 import diffusers
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from benchmarks import workloads
-from benchmarks.computed import counted, sampling_memory, training_memory
+from benchmarks.computed import IMAGES, PAIRS, counted, sampling_memory, training_memory
+from benchmarks.counts import is_stand_in, one_call, one_step
 from benchmarks.presets import FEWER, FULL_SIZE, PRESETS, Preset
 from benchmarks.published_way import WAYS
-from benchmarks.timing import compare, scaling
+from benchmarks.timing import Workers, compare, prepare, scaling
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, write_text
 
 FLOP = "TFLOP"  # title of the table of counts, whose last row is at full size
+COUNTED = {"published": (), "ours": ("MODEL.COMPILE", "off"), "ours, compiled": ("MODEL.COMPILE", "default")}
 Tables = dict[str, pd.DataFrame]  # by title
 
 
@@ -98,14 +101,35 @@ def memory(*_) -> Tables:
     return {"GB of training": training_memory(cfg), "GB of sampling": sampling_memory(cfg)}
 
 
-BENCHMARKS = {"train": train, "sample": sample, "loader": loader, "evaluate": evaluate, "memory": memory}
+def counts(preset: Preset, folder: Path) -> Tables:
+    """Launches, waits, copies and peak memory of training and sampling on a GPU, ours with and without compilation."""
+    pairs, cache = workloads.write_pairs(folder, max(PAIRS)), ("INPUT.CACHE_DIR", str(folder / "cache"))
+    works, rows = {}, {}
+    for name, opts in COUNTED.items():
+        way, settings = name.split(",")[0], (*cache, *opts, "INPUT.NUM_WORKERS", "0", "INPUT.BATCH_SIZE")
+        for n in PAIRS:
+            work = workloads.training, preset.settings(way, *settings, str(n)), way, pairs
+            works[f"training step, pairs: {n}", name] = one_call, work
+        for n in IMAGES:
+            work = workloads.sampling, preset.settings(way, *settings, "1"), way, n
+            works[f"sampling step, images: {n}", name] = one_step, work
+    for row, (count, work) in tqdm(sorted(works.items()), desc="counting", leave=False):
+        with Workers() as workers:
+            workers(prepare, *work)
+            rows[row] = workers(count)
+    return {"on a GPU": pd.DataFrame(rows).T.rename_axis(["work", "way"])}
+
+
+ON_CPU = {"train": train, "sample": sample, "loader": loader, "evaluate": evaluate, "memory": memory}
+BENCHMARKS = ON_CPU | ({"counts": counts} if torch.cuda.is_available() else {})
 
 
 def conditions_of(preset: Preset) -> dict[str, str | int]:
     """Where the benchmarks run, with what, and on which model."""
     cfg = preset.settings("ours")
+    gpu = torch.cuda.is_available() and torch.cuda.get_device_name() + " (a stand-in)" * is_stand_in()
     return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, CPU",
+        "device": gpu or f"{platform.machine()}, CPU",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

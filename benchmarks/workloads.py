@@ -1,7 +1,7 @@
 """What is measured: each function builds a workload; a call of it does the work once and returns its result."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -49,26 +49,30 @@ def write_pairs(folder: Path, count: int) -> list[Pair]:
     return pairs
 
 
-def random_model(cfg: CfgNode, way: str, accelerator: Accelerator) -> CFLD:
-    """A model prepared for a way of working, with the same weights in every process, none of them all zeros."""
+def random_model(cfg: CfgNode, accelerator: Accelerator) -> CFLD:
+    """A model with the same weights in every process, none of them all zeros."""
     torch.manual_seed(0)
     model = build_model(cfg).to(accelerator.device)
     for parameter in model.parameters():
         if not parameter.any():  # the last layers of the adapters, without which the source image would not matter
             nn.init.normal_(parameter, std=0.02)
+    return model
+
+
+def prepare(model: CFLD, cfg: CfgNode, way: str, accelerator: Accelerator) -> None:
+    """Prepare a model for a way of working."""
     precision = accelerator.mixed_precision if WAYS[way].faster else "no"
     prepare_execution(model, precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
-    return model
 
 
 def training(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
     """A training step from the loader to the optimizer; returns its loss. INPUT.BATCH_SIZE is that of all processes."""
     accelerator = make_accelerator(cfg)
-    model = random_model(cfg, way, accelerator).train()
+    model = random_model(cfg, accelerator).train()
     dataset = TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
     if cfg.INPUT.CACHE != "off":
-        vae = deepcopy(model.vae).float()  # as before training, where no weights are in 16 bit yet
-        dataset.inputs = cached_inputs(cfg, accelerator, dataset, vae)
+        dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
+    prepare(model, cfg, way, accelerator)
     world, rank = accelerator.num_processes, accelerator.process_index
     order = GlobalBatchSampler(len(pairs), cfg.INPUT.BATCH_SIZE, rank, world, 1, cfg.ACCELERATE.SEED)
     epoch = loader(dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=order)
@@ -99,9 +103,13 @@ def training(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
 
 
 def sampling(cfg: CfgNode, way: str, images: int) -> Workload:
-    """Sampling from source images and poses; returns images (B, 3, H, W) in [0, 1], the same in every call."""
+    """Sampling from source images and poses; returns images (B, 3, H, W) in [0, 1], the same in every call.
+
+    A call may be given another number of steps.
+    """
     accelerator, settings = make_accelerator(cfg), SamplingSettings.of(cfg)
-    device, model = accelerator.device, random_model(cfg, way, accelerator).eval().requires_grad_(False)
+    device, model = accelerator.device, random_model(cfg, accelerator).eval().requires_grad_(False)
+    prepare(model, cfg, way, accelerator)
     random, sizes = torch.Generator().manual_seed(0), pair_sizes(cfg)
     image = torch.rand(images, 3, *sizes.cond, generator=random).to(device)
     pose = torch.rand(images, 21, *sizes.pose, generator=random).to(device)
@@ -109,10 +117,10 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Workload:
     noise = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
 
     @torch.no_grad()
-    def call() -> Tensor:
+    def call(steps: int = settings.num_inference_steps) -> Tensor:
         with accelerator.autocast():
             parts = model, model.unet, model.vae, sampling_scheduler(cfg), model.encode(image, pose)
-            return WAYS[way].generate(*parts, noise, settings, generators)
+            return WAYS[way].generate(*parts, noise, replace(settings, num_inference_steps=steps), generators)
 
     return call
 

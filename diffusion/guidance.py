@@ -69,9 +69,9 @@ def guided(denoise: Denoiser, coefficients: list[float]) -> Denoiser:
     def denoise_guided(latents: Tensor, timestep: Tensor) -> Tensor:
         nonlocal weights
         copies = len(coefficients)
-        timesteps = timestep.to(latents.device).expand(len(latents))
-        noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps.repeat(copies))  # (copies * B, C, h, w)
-        weights = weights.to(noise)  # moves to a GPU at the first step only
+        timesteps = timestep.to(latents.device).expand(copies, len(latents)).flatten()
+        noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps)  # (copies * B, C, h, w)
+        weights = weights.to(noise.device)  # moves to a GPU at the first step only; in float32, as the latents
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 
     return denoise_guided

@@ -16,6 +16,7 @@ from models.conditions import Conditions
 from models.unet import predict_noise
 from models.vae import Decoder, decode_latents, downscale_factor
 
+from .execution import own_precision
 from .sampling_settings import SamplingSettings
 
 
@@ -87,11 +88,13 @@ def generate(
         return guided_denoiser(conditioner, unet, conditions, table)
 
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's initial sigma depends on the number of steps
-    denoise = denoiser(guidance_branches(settings.guidance_type, settings.guidance_scales))
-    if settings.guidance_interval != (0.0, 1.0):
-        first, last = (round(share * len(scheduler.timesteps)) for share in settings.guidance_interval)
-        denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
-    latents = latents * scheduler.init_noise_sigma
-    latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
-    images = decode_latents(vae, latents).float() / 2 + 0.5
+    with own_precision(unet, vae, device=latents.device) as dtype:
+        conditions = conditions.map(lambda _, x: x.to(dtype))  # once, instead of in every layer of every step
+        denoise = denoiser(guidance_branches(settings.guidance_type, settings.guidance_scales))
+        if settings.guidance_interval != (0.0, 1.0):
+            first, last = (round(share * len(scheduler.timesteps)) for share in settings.guidance_interval)
+            denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
+        latents = latents * scheduler.init_noise_sigma
+        latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
+        images = decode_latents(vae, latents).float() / 2 + 0.5
     return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)

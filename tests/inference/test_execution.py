@@ -6,8 +6,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs import load_config
 from diffusion.guidance import EVERYTHING, NOTHING
+from evaluation.batch_sampling import sample_batch
 from inference import execution
 from inference.execution import compile_regions, prepare_execution
+from inference.generation import sampling_scheduler
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from tests.training.test_distillation import student_of
@@ -126,3 +128,28 @@ def test_a_training_step_never_waits_for_a_value(tmp_path):
         adam.step()
         with pytest.raises(AssertionError, match="a value was read"):
             trained[0].sum().item()
+
+
+class Casts(TorchDispatchMode):
+    """Counts casts of tensors to another type."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._to_copy.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_model_that_trains_nothing_samples_without_casts_of_autocast(tmp_path):
+    cfg = variant_config("default", tmp_path)
+    model, batch = build(cfg).eval().requires_grad_(False), batch_of(cfg)
+    exact = sample_batch(model, batch, sampling_scheduler(cfg), cfg, [0, 1])
+    prepare_execution(model, "bf16", channels_last=False, compiled="off")
+    casts, counts = Casts(), []
+    with torch.autocast("cpu", torch.bfloat16), casts:
+        scheduler = sampling_scheduler(cfg)
+        images = sample_batch(model, batch, scheduler, cfg, [0, 1], lambda *_: counts.append(casts.count))
+    assert counts[-1] - counts[-2] < 10  # of latents, timesteps and noise
+    torch.testing.assert_close(images, exact, rtol=0, atol=0.03)
