@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .randomness import to_device
 from .sampling import Denoiser
 
 KINDS = ("prompt", "pose", "appearance")  # kinds of conditions
@@ -69,9 +70,9 @@ def guided(denoise: Denoiser, coefficients: list[float]) -> Denoiser:
     def denoise_guided(latents: Tensor, timestep: Tensor) -> Tensor:
         nonlocal weights
         copies = len(coefficients)
-        timesteps = timestep.to(latents.device).expand(len(latents))
+        timesteps = to_device(timestep, latents.device).expand(len(latents))
         noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps.repeat(copies))  # (copies * B, C, h, w)
-        weights = weights.to(noise)  # moves to a GPU at the first step only
+        weights = to_device(weights, noise.device).to(noise.dtype)  # moves to a GPU at the first step only
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 
     return denoise_guided

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from inference.pose_estimation import DETECTOR, POSE
 
 from datasets.keypoints import FRAME, MISSING
 from evaluation.metrics.pose_accuracy import PoseAccuracy, head_length, pckh
-from inference.pose_estimation import DETECTOR, POSE
 from inference.pose_library import library
 from utils.errors import InputError
 
