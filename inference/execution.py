@@ -57,16 +57,11 @@ def compile_regions(model: nn.Module, **options: object) -> None:
 
 
 def mark_graph_steps(model: CFLD) -> None:
-    """Tell CUDA graphs when earlier outputs are no longer needed: before the forward passes of a training step, and in
-    sampling before every source image and every denoising step.
+    """Tell CUDA graphs in sampling when earlier outputs are no longer needed: at every source image and denoising step.
 
-    In a training step, the VAE and the encoder run before the U-Net, which may run again before the backward pass has
-    read its first outputs; none of them is marked.
+    In training, the optimizer step reads gradients of all forward passes since the last one, so `Trainer` marks it.
     """
-
-    def mark(*_: object) -> None:
-        torch.compiler.cudagraph_mark_step_begin()
-
-    model.register_forward_pre_hook(mark)
     for part in (model.appearance_encoder or model.prompt_decoder, model.unet):
-        part.register_forward_pre_hook(lambda *_: None if model.training else mark())
+        part.register_forward_pre_hook(
+            lambda *_: None if model.training else torch.compiler.cudagraph_mark_step_begin()
+        )

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 
 from configs.defaults import default_config
 from inference.export import load_pipeline
 from inference.pipeline import CFLDPipeline
+from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError
 from utils.files import CHECKOUT
 from utils.gpu import allow_tf32, driver_problem
@@ -68,9 +68,8 @@ def pipeline_of(options: argparse.Namespace) -> CFLDPipeline:
     allow_tf32(default_config().ACCELERATE.ALLOW_TF32)
     pipe = load_pipeline(options.checkpoint, options.config_file)
     if options.half:
-        for part in pipe.components.values():
-            if isinstance(part, nn.Module):
-                part.half()  # unlike `to`, without a warning of diffusers about parts in float32 that there are none of
+        with quiet_libraries():  # diffusers warns of parts to keep in float32, even if there are none
+            pipe.to(torch.float16)
     if options.offload:
         pipe.enable_model_cpu_offload(device=options.device)
         return pipe
