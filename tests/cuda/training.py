@@ -83,6 +83,7 @@ def main() -> None:
     for check in (half_precision_resumes, norms_that_overflow_are_skipped, caches_distillation_and_testing):
         check(config)
         print(f"passed: {check.__name__}", flush=True)
+    assert torch.backends.cudnn.benchmark
 
 
 if __name__ == "__main__":
