@@ -20,7 +20,7 @@ from tests.shared import REPOSITORY, SHARED
 DEVICE = SHARED / "fake_cuda" / "fake_cuda.py"
 needs_device = pytest.mark.skipif(not (DEVICE.exists() and shutil.which("g++")), reason=f"needs {DEVICE} and g++")
 VALUES, NULL = [], ["--null"]
-LIMIT = 300  # seconds
+LIMIT = 600  # seconds
 
 
 def start(script: str, *arguments: object, mode: list[str] = VALUES, **environment: object) -> subprocess.Popen:

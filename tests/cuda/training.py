@@ -16,7 +16,7 @@ from tests.cuda.device import script
 from tests.shared import REPOSITORY
 from tests.tiny import folder_of_run, run_main, short_run, write_tiny
 
-FP16, BF16 = (["ACCELERATE.MIXED_PRECISION", precision] for precision in ("fp16", "bf16"))
+FP16, BF16 = (["INPUT.BATCH_SIZE", "10", "ACCELERATE.MIXED_PRECISION", precision] for precision in ("fp16", "bf16"))
 CACHE = ["INPUT.CACHE", "latents", "INPUT.CACHE_DIR"]
 ONE = ["OPTIMIZER.EPOCHS", "1"]
 
@@ -49,7 +49,7 @@ def norms_that_overflow_are_skipped(config: Path) -> None:
             assert run_main(pose_transfer_train, *short_run(config, name, *first)) == 0
         finally:
             CFLD.forward = forward
-        assert "step 1 skipped" in log(config, name) and "5 skipped so far" in log(config, name)
+        assert "step 1 skipped" in log(config, name) and "2 skipped so far" in log(config, name)
         assert all(torch.isfinite(tensor).all() for tensor in weights(config, name).values())
 
 

@@ -28,17 +28,9 @@ def run(folder, version: int, status: int, *command: str) -> subprocess.Complete
 
 
 @pytest.mark.skipif(not (torch.version.cuda and shutil.which("g++")), reason="needs PyTorch for CUDA and g++")
-def test_a_driver_that_is_too_old_is_one_line(tmp_path, monkeypatch):
-    program = [
-        "pose_transfer_generate.py",
-        "--source",
-        "demo.png",
-        "--pose",
-        "standing_front",
-        "--output",
-        tmp_path / "o",
-    ]
-    done = run(tmp_path, 11040, 35, *program, "--device", "cuda")
+def test_a_driver_that_is_too_old_is_one_line(tmp_path):
+    program = ["pose_transfer_generate.py", "--source", "demo.png", "--pose", "standing_front", "--device", "cuda"]
+    done = run(tmp_path, 11040, 35, *program, "--output", tmp_path / "out")
     [line] = done.stderr.splitlines()
     assert done.returncode == 1 and line.startswith("error: --device is cuda, but the NVIDIA driver")
     assert "is too old: it supports CUDA 11, PyTorch" in line and "update the driver or install" in line
