@@ -47,6 +47,7 @@ from training.memory import BYTES_A_PARAMETER, activation_bytes, free_bytes
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import in_checkout
+from utils.gpu import DRIVERS, driver_problem
 from utils.processes import PR_SET_PDEATHSIG, make_accelerator, on_main
 from utils.weight_files import read_tensor_file
 
@@ -54,7 +55,6 @@ DEMO, REFERENCE = "pretrained_models/demo/checkpoint", "pretrained_models/demo/c
 LOSS_SCALE = 1024  # without it, small gradients are 0 in fp16
 GRADIENTS = {"no": 1e-3, "fp16": 5e-2, "bf16": 0.3}  # tolerance of their norms; 0.01 and 0.14 were seen in 16 bit
 HEADROOM = 0.1  # of the free memory, for fragments
-DRIVERS = {13: 580, 12: 525, 11: 450}  # oldest driver by CUDA version, docs.nvidia.com/deploy/cuda-compatibility
 NEEDED = {  # GB; training of one pair with checkpointing, the caches, three checkpoints and the public weights
     "cpu": {"memory": 3, "disk": 1},
     "full": {"GPU memory": 8, "memory": 16, "disk": 40},
@@ -109,23 +109,12 @@ def gpu_problem() -> str | None:
     with warnings.catch_warnings(action="ignore"):
         if torch.cuda.is_available():
             return None
-    advice, driver = "or check the CPU: `bash scripts/check_gpu.sh cpu`", driver_version()
+        problem = driver_problem()
+    advice = "or check the CPU: `bash scripts/check_gpu.sh cpu`"
     if torch.version.cuda is None:
         return f"PyTorch {torch.__version__} is built without CUDA; install another (https://pytorch.org), {advice}"
     least = DRIVERS[int(torch.version.cuda.partition(".")[0])]
-    if driver is None:
-        return f"no GPU: nvidia-smi finds no NVIDIA driver; install driver {least} or newer, {advice}"
-    major = int(driver.partition(".")[0])
-    if major < least:
-        wheel = "a PyTorch for CUDA 12 (--index-url https://download.pytorch.org/whl/cu126)"
-        other = f", or install {wheel}" if DRIVERS[12] <= major else ""
-        return (
-            f"NVIDIA driver {driver} is too old for PyTorch {torch.__version__}, which is built for CUDA "
-            f"{torch.version.cuda}; update the driver to {least} or newer{other}"
-        )
-    return (
-        f"PyTorch sees no GPU, but there is NVIDIA driver {driver}; check nvidia-smi and CUDA_VISIBLE_DEVICES, {advice}"
-    )
+    return f"{problem or f'no GPU is visible; install NVIDIA driver {least} or newer, check CUDA_VISIBLE_DEVICES'}, {advice}"
 
 
 def machine(needed: Mapping[str, float], on_gpu: bool, output: Path) -> Outcome:

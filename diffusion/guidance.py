@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .randomness import to_device
 from .sampling import Denoiser
 
 KINDS = ("prompt", "pose", "appearance")  # kinds of conditions
@@ -69,9 +70,9 @@ def guided(denoise: Denoiser, coefficients: list[float]) -> Denoiser:
     def denoise_guided(latents: Tensor, timestep: Tensor) -> Tensor:
         nonlocal weights
         copies = len(coefficients)
-        timesteps = timestep.to(latents.device).expand(copies, len(latents)).flatten()
+        timesteps = to_device(timestep, latents.device).expand(copies, len(latents)).flatten()
         noise = denoise(latents.repeat(copies, 1, 1, 1), timesteps)  # (copies * B, C, h, w)
-        weights = weights.to(noise.device)  # moves to a GPU at the first step only; in float32, as the latents
+        weights = to_device(weights, noise.device)  # moves to a GPU at the first step only; in float32, as the latents
         return (noise.unflatten(0, (copies, -1)) * weights).sum(dim=0)  # (B, C, h, w)
 
     return denoise_guided

@@ -28,5 +28,6 @@ def uniform(generators: Sequence[torch.Generator], device: torch.device) -> Tens
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Move a CPU tensor to `device` without waiting for a GPU."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+    """Move a tensor to `device` without waiting for a GPU."""
+    copied = device.type == "cuda" and x.device.type == "cpu"
+    return x.pin_memory().to(device, non_blocking=True) if copied else x.to(device)

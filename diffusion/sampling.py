@@ -7,6 +7,8 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
+from .schedulers import set_timesteps
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 OnStep = Callable[[int, Tensor], Tensor | None]
 
@@ -29,7 +31,7 @@ def sample(
         generators: one per row for schedulers that draw noise; None uses torch's global generator.
         on_step: called after each step with the number of finished steps and the latents; may return new latents.
     """
-    scheduler.set_timesteps(num_steps)
+    set_timesteps(scheduler, num_steps, latents.device)
     extra = {"generator": generators} if "generator" in signature(scheduler.step).parameters else {}
     for step, timestep in enumerate(scheduler.timesteps):  # on the CPU, without synchronization
         noise = denoise(scheduler.scale_model_input(latents, timestep), timestep)
@@ -49,7 +51,7 @@ def invert(denoise: Denoiser, inverse_scheduler: SchedulerMixin, latents: Tensor
     """
     inverse_scheduler.set_timesteps(num_steps)
     stride = inverse_scheduler.config.num_train_timesteps // num_steps
-    for timestep in inverse_scheduler.timesteps.to(latents.device):
+    for timestep in inverse_scheduler.timesteps:  # on the CPU, without synchronization
         noise = denoise(latents, timestep - stride)
         latents = inverse_scheduler.step(noise.to(latents.dtype), timestep, latents).prev_sample
     return latents

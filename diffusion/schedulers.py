@@ -5,7 +5,9 @@ from inspect import signature
 from typing import Any
 
 import diffusers
+import torch
 
+from diffusion.randomness import to_device
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 
@@ -18,6 +20,7 @@ SCHEDULERS = {
     "dpmsolver++": diffusers.DPMSolverMultistepScheduler,
     "lcm": diffusers.LCMScheduler,
 }
+READS_SIGMAS_ON_DEVICE = diffusers.UniPCMultistepScheduler  # others multiply latents by CPU scalars
 INVERSE = {"ddim_inverse": diffusers.DDIMInverseScheduler}  # for DDIM inversion, not for sampling
 
 
@@ -40,6 +43,13 @@ def scheduler_like(name: str, settings: Mapping[str, Any]) -> diffusers.Schedule
         raise InputError(f"unknown scheduler {name!r}, expected one of {', '.join(SCHEDULERS)}")
     parameters = signature(scheduler.__init__).parameters  # schedulers differ in a few settings
     return scheduler.from_config({key: value for key, value in settings.items() if key in parameters})
+
+
+def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int, device: torch.device) -> None:
+    """Prepare a scheduler for latents on `device`. Its timesteps stay on the CPU, where it reads them at every step."""
+    scheduler.set_timesteps(num_steps)
+    if isinstance(scheduler, READS_SIGMAS_ON_DEVICE):
+        scheduler.sigmas = to_device(scheduler.sigmas, device)
 
 
 def most_steps(scheduler: diffusers.SchedulerMixin) -> int:

@@ -51,12 +51,12 @@ def sample_batch(
         (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model output is not finite.
     """
     generators = pair_generators(seeds)
-    conditions = model.encode_batch(batch, batch["pose_img_tgt"])
     if cfg.TEST.DDIM_INVERSION_STEPS > 0:
         latents = _inverted_source(model, batch, cfg)
     else:
         device = batch["img_cond"].device
         latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
+    conditions = model.encode_batch(batch, batch["pose_img_tgt"])  # after the inversion, whose CUDA graphs reuse memory
     settings = SamplingSettings.of(cfg)
     return generate(model, model.unet, model.vae, scheduler, conditions, latents, settings, generators, on_step)
 

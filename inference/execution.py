@@ -81,12 +81,11 @@ def compile_regions(model: nn.Module, **options: object) -> None:
 
 
 def mark_graph_steps(model: CFLD) -> None:
-    """Tell CUDA graphs when earlier outputs are no longer needed: at every source image and every sampling step.
+    """Tell CUDA graphs in sampling when earlier outputs are no longer needed: at every source image and denoising step.
 
-    In training, the U-Net may run again before the backward pass has read its first outputs, so it is not marked.
+    In training, the optimizer step reads gradients of all forward passes since the last one, so `Trainer` marks it.
     """
-    first = model.appearance_encoder or model.prompt_decoder
-    first.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
-    model.unet.register_forward_pre_hook(
-        lambda unet, _: None if unet.training else torch.compiler.cudagraph_mark_step_begin()
-    )
+    for part in (model.appearance_encoder or model.prompt_decoder, model.unet):
+        part.register_forward_pre_hook(
+            lambda *_: None if model.training else torch.compiler.cudagraph_mark_step_begin()
+        )

@@ -2,16 +2,20 @@
 
 import argparse
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from configs.defaults import default_config
 from inference.export import load_pipeline
 from inference.pipeline import CFLDPipeline
+from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError
 from utils.files import CHECKOUT
+from utils.gpu import allow_tf32, driver_problem
 
 DEMO = CHECKOUT / "pretrained_models" / "demo" / "checkpoint"
 
@@ -32,7 +36,8 @@ def check_model_options(options: argparse.Namespace) -> None:
     if not device:
         raise InputError(f"--device is {options.device}, expected cpu, cuda, or cuda:N")
     if device[0] != "cpu" and int(device[1] or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device is {options.device}, but there are {torch.cuda.device_count()} GPUs; try cpu")
+        reason = driver_problem() or f"there are {torch.cuda.device_count()} GPUs"
+        raise InputError(f"--device is {options.device}, but {reason}; try cpu")
     for name in ("half", "offload"):
         if getattr(options, name) and device[0] == "cpu":
             raise InputError(f"--{name} needs a GPU; remove it or choose another --device")
@@ -58,9 +63,13 @@ def pipeline_of(options: argparse.Namespace) -> CFLDPipeline:
         InputError: see `check_model_options` and `load_pipeline`, or the GPU memory is too small.
     """
     check_model_options(options)
+    if options.device == "cpu" and (problem := driver_problem()):
+        print(f"warning: using the CPU, because {problem}", file=sys.stderr)
+    allow_tf32(default_config().ACCELERATE.ALLOW_TF32)
     pipe = load_pipeline(options.checkpoint, options.config_file)
     if options.half:
-        pipe.to(torch.float16)
+        with quiet_libraries():  # diffusers warns of parts to keep in float32, even if there are none
+            pipe.to(torch.float16)
     if options.offload:
         pipe.enable_model_cpu_offload(device=options.device)
         return pipe

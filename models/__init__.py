@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+import utils  # noqa: F401  before diffusers, see there
+
 from .build import build_model
 from .cfld import CFLD
 from .checkpoints import load_checkpoint, load_model, save_checkpoint

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Run the test suite, two files at a time:
-#     bash scripts/test.sh              all tests except the two groups below
+#     bash scripts/test.sh              all tests except the groups below
 #     bash scripts/test.sh full         only the tests at full size (20 GB of memory)
 #     bash scripts/test.sh faults       only the long tests of killed processes and lost machines (10 minutes)
+#     bash scripts/test.sh -m cuda      further CUDA code, on a device made of software
 #     bash scripts/test.sh ARGUMENT ... pytest with these arguments, such as tests/models -k swin
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 activate_environment requirements-dev.txt

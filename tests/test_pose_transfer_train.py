@@ -242,6 +242,14 @@ def events(run, name):
     return [line for line in map(json.loads, run.training_log.read_text().splitlines()) if line.get("event") == name]
 
 
+def test_a_graph_step_is_an_optimizer_step(tiny, monkeypatch):
+    marks = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
+    accumulated = ["ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "2", "OPTIMIZER.EPOCHS", "1"]
+    assert train(tiny, "marked", *BATCH_OF_4, *accumulated)[0] == 0
+    assert len(marks) == 5  # gradients are read after the last micro-batch
+
+
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
 def test_steps_that_are_not_finite_are_skipped_and_counted(tiny, monkeypatch, factor):
     fail_from(monkeypatch, 2, 3, factor)
@@ -256,7 +264,8 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tiny, monkeypatch, fa
     monkeypatch.setattr(Trainer, "_step", recorded)
     status, run = train(tiny, "run", *BATCH_OF_4, "OPTIMIZER.EPOCHS", "1", "OPTIMIZER.MAX_BAD_STEPS", "3")
     assert status == 0 and skipped == [False, True, True, False, False]
-    assert "2 steps skipped" in run.log(0).read_text()
+    log = run.log(0).read_text()
+    assert "2 steps skipped" in log and "step 2 skipped: loss " in log and "; 2 skipped so far" in log
     facts = json.loads((run.newest() / "training_state.json").read_text())
     assert (facts["watch"]["skipped"], facts["watch"]["in_a_row"], facts["watch"]["steps"]) == (2, 0, 3)
     assert all(torch.isfinite(value).all() for value in load_file(run.newest() / "training_state.safetensors").values())

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
 
@@ -31,6 +32,7 @@ def run_training(cfg: CfgNode) -> int:
     evaluator = Evaluator(cfg, accelerator, test_dataset)
     evaluator.check_best_score()
     set_seed(cfg.ACCELERATE.SEED)
+    torch.backends.cudnn.benchmark = True  # the sizes of a run are fixed
     if cfg.DISTILL.ENABLED:
         model = build_student(cfg)
     else:

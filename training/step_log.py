@@ -123,6 +123,11 @@ class StepLog:
                 f"loss {loss} and gradient norm {report.norm} at optimizer step {self.done}: "
                 f"{monitor.in_a_row} consecutive step(s) were not finite; {self._record_event('not finite')}"
             )
+        else:
+            LOGGER.info(
+                f"step {self.done} skipped: loss {loss:.5f}, gradient norm {report.norm:.3e}; "
+                f"{monitor.skipped} skipped so far"
+            )
         if self.done % self.cfg.ACCELERATE.LOG_PERIOD == 0 and self._losses:
             self._log(lr)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
@@ -87,6 +87,7 @@ class Trainer:
         self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # fused Adam can skip a step
+        self.adam.register_step_pre_hook(self._skip_bad_step)
         with warnings.catch_warnings():  # renamed in torch 2.15; torch 2.11 does not know the new name
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
@@ -255,6 +256,7 @@ class Trainer:
         seed, number = self.cfg.ACCELERATE.SEED, epoch * self.steps_per_epoch + step
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(number)
+        torch.compiler.cudagraph_mark_step_begin()  # CUDA graphs may overwrite what earlier steps computed
         for micro_batch in range(self.accumulation):
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
@@ -266,15 +268,27 @@ class Trainer:
                     loss = self.wrapped(batch)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
-                    limit = self.cfg.OPTIMIZER.MAX_GRAD_NORM or math.inf
-                    norm = whole(self.accelerator.clip_grad_norm_(self.parameters.values(), limit))
-                    self.adam.found_inf = (~torch.isfinite(norm)).float()  # a gradient scaler sets its own
+                    norm = self._clip_gradients()
+                    self.skip = (~torch.isfinite(norm)).float()
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             losses.append(loss.detach().float())
         if self.ema:
             self.ema.update(number)
         return torch.stack(losses).mean(), norm
+
+    def _clip_gradients(self) -> Tensor:
+        """Clip the gradients to OPTIMIZER.MAX_GRAD_NORM, if it is set; return the norm before clipping."""
+        self.accelerator.unscale_gradients()
+        parameters = list(self.parameters.values())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if limit := self.cfg.OPTIMIZER.MAX_GRAD_NORM:
+            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return whole(norm)
+
+    def _skip_bad_step(self, adam: torch.optim.Adam, *_: object) -> None:
+        """Make fused Adam skip the step if the norm is not finite, with a gradient scaler, which sees no norm, too."""
+        adam.found_inf = self.skip
 
     def _lr(self, number: int) -> float:
         """Return the learning rate of an optimizer step."""

@@ -27,6 +27,7 @@ from yacs.config import CfgNode
 
 from utils.command_line import Parser
 from utils.errors import InputError, file_error, one_line_errors, reason_of
+from utils.gpu import allow_tf32, driver_problem
 
 DATA_PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.FSDP)
 UNSUPPORTED = ("DEEPSPEED", "MEGATRON_LM")  # Accelerate imports their packages before its state is known
@@ -123,7 +124,10 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
         if parse_flag_from_env(f"ACCELERATE_USE_{way}"):
             raise InputError(f"Accelerate is configured for {way}; {SUPPORTED}")
     timeout = timedelta(minutes=config.TIMEOUT_MINUTES)
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timeout)  # starts the process group
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = PartialState(cpu=on_cpu, timeout=timeout)  # starts the process group
+    if not on_cpu and state.is_main_process and (problem := driver_problem()):
+        print(f"warning: using the CPU, because {problem}", file=sys.stderr)
     precision = "no" if config.MIXED_PRECISION == "fp16" and state.device.type == "cpu" else config.MIXED_PRECISION
     try:
         accelerator = Accelerator(
@@ -141,8 +145,7 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
         raise InputError(f"Accelerate is configured for {accelerator.distributed_type.value}; {SUPPORTED}")
     if accelerator.is_fsdp2:  # autocast chooses the 16-bit operations, as without sharding
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
-    torch.backends.cuda.matmul.allow_tf32 = config.ALLOW_TF32
-    torch.backends.cudnn.allow_tf32 = config.ALLOW_TF32
+    allow_tf32(config.ALLOW_TF32)
     return accelerator
 
 

@@ -55,9 +55,8 @@ def ssim_256(pred: Tensor, target: Tensor, sigma: float = 1.5, data_range: float
         return _ssim(pred, target, mean, data_range)
     span = (pred.amax((1, 2, 3), keepdim=True) - pred.amin((1, 2, 3), keepdim=True)).clamp(min=GRAY_LEVEL)
     score = _ssim(pred, target, mean, span)
-    narrow = span.flatten() < NARROW
-    if narrow.any():
-        score[narrow] = _ssim(pred[narrow].double(), target[narrow].double(), mean, span[narrow].double())
+    if rows := (span.flatten() < NARROW).cpu().nonzero().flatten().tolist():  # a mask on a GPU waits at every use
+        score[rows] = _ssim(pred[rows].double(), target[rows].double(), mean, span[rows].double())
     return score
 
 

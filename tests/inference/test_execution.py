@@ -82,13 +82,13 @@ def test_the_mode_reaches_every_block_and_graphs_end_with_a_step(tmp_path, monke
     prepare_execution(model, "no", channels_last=False, compiled="reduce-overhead")
     assert len(modes) > 20 and set(modes) == {"reduce-overhead"}
     model(batch).backward()
-    assert len(marks) == 1  # the backward pass still reads what the encoder computed
+    assert not marks  # `Trainer` marks optimizer steps: the backward pass still reads what the encoder computed
     model.eval()
     with torch.no_grad():
         conditions = model.encode(batch["img_cond"], batch["pose_img_tgt"])
         for timestep in (7, 6):
             model.denoise(torch.zeros(2, 4, 8, 8), torch.tensor(timestep), conditions)
-    assert len(marks) == 4
+    assert len(marks) == 3
 
 
 def test_no_graph_ends_between_the_passes_of_a_distillation_step(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_no_graph_ends_between_the_passes_of_a_distillation_step(tmp_path, monke
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
     prepare_execution(student, "no", channels_last=False, compiled="reduce-overhead")
     student(batch).backward()  # reads what the student computed before it ran again without gradient
-    assert len(marks) == 1
+    assert not marks
 
 
 @pytest.mark.parametrize("given, mode", [("True", "default"), ("False", "off"), ("reduce-overhead", "reduce-overhead")])

@@ -1,0 +1,54 @@
+"""The CUDA path on a device made of software; see `device.py`. The module of each script says what it checks."""
+
+import socket
+
+import pytest
+
+from tests.cuda.device import NULL, finish, needs_device, run, start
+from tests.test_sharded_training import fsdp_settings
+from tests.tiny import folder_of_run, write_tiny
+
+pytestmark = needs_device
+COPIES = {"NULL_GPU_COPY": 2**20}  # bytes of the largest copy that is made: full size needs no memory
+FSDP = {"ACCELERATE_USE_FSDP": "true", **fsdp_settings()}
+
+
+def test_no_step_at_full_size_waits_for_the_device():
+    assert "training step: " in run("full_size", mode=NULL, **COPIES)
+
+
+def test_every_scheduler_and_guidance_type_gives_the_images_of_the_cpu():
+    run("sampling")
+
+
+def test_training_and_testing():
+    run("training")
+
+
+def test_generator_and_page():
+    run("generating")
+
+
+@pytest.mark.parametrize(
+    "sharding", [pytest.param({}, marks=pytest.mark.cuda, id="ddp"), pytest.param(FSDP, id="fsdp")]
+)
+def test_two_devices_train_in_half_precision(sharding, tmp_path):
+    config = write_tiny(tmp_path)
+    settings = ["ACCELERATE.MIXED_PRECISION", "fp16", "OPTIMIZER.MAX_GRAD_NORM", "1.0", "OPTIMIZER.EPOCHS", "1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": 2, "NULL_GPUS": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **sharding}
+    processes = [start("two_gpus", config, "two", *settings, **group, RANK=rank, LOCAL_RANK=rank) for rank in range(2)]
+    try:
+        for process in processes:
+            finish(process)
+    finally:
+        for process in processes:
+            process.kill()
+    assert "2 process(es) on cuda, precision fp16" in folder_of_run(config, "two").log(0).read_text()
+
+
+@pytest.mark.cuda
+def test_cuda_graphs_of_compiled_blocks():
+    run("graphs", mode=NULL)
