@@ -21,10 +21,6 @@ def test_every_scheduler_and_guidance_type_gives_the_images_of_the_cpu():
     run("sampling")
 
 
-def test_training_and_testing():
-    run("training")
-
-
 def test_generator_and_page():
     run("generating")
 
