@@ -114,7 +114,8 @@ def gpu_problem() -> str | None:
     if torch.version.cuda is None:
         return f"PyTorch {torch.__version__} is built without CUDA; install another (https://pytorch.org), {advice}"
     least = DRIVERS[int(torch.version.cuda.partition(".")[0])]
-    return f"{problem or f'no GPU is visible; install NVIDIA driver {least} or newer, check CUDA_VISIBLE_DEVICES'}, {advice}"
+    missing = f"no GPU is visible; install NVIDIA driver {least} or newer, check CUDA_VISIBLE_DEVICES"
+    return f"{problem or missing}, {advice}"
 
 
 def machine(needed: Mapping[str, float], on_gpu: bool, output: Path) -> Outcome:

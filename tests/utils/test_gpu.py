@@ -33,7 +33,7 @@ def test_a_driver_that_is_too_old_is_one_line(tmp_path):
     done = run(tmp_path, 11040, 35, *program, "--output", tmp_path / "out")
     [line] = done.stderr.splitlines()
     assert done.returncode == 1 and line.startswith("error: --device is cuda, but the NVIDIA driver")
-    assert "is too old: it supports CUDA 11, PyTorch" in line and "update the driver or install" in line
+    assert "is too old: it supports CUDA 11, PyTorch" in line and "or newer, or install PyTorch" in line
 
 
 @pytest.mark.skipif(not torch.version.cuda, reason="needs PyTorch for CUDA")
