@@ -51,7 +51,7 @@ from utils.gpu import DRIVERS, driver_problem
 from utils.processes import PR_SET_PDEATHSIG, make_accelerator, on_main
 from utils.weight_files import read_tensor_file
 
-DEMO, REFERENCE = "pretrained_models/demo/checkpoint", "pretrained_models/demo/check_gpu.safetensors"
+DEMO, REFERENCE = "pretrained_models/demo/checkpoint", "benchmarks/gpu_reference.safetensors"
 LOSS_SCALE = 1024  # without it, small gradients are 0 in fp16
 GRADIENTS = {"no": 1e-3, "fp16": 5e-2, "bf16": 0.3}  # tolerance of their norms; 0.01 and 0.14 were seen in 16 bit
 HEADROOM = 0.1  # of the free memory, for fragments

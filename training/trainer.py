@@ -53,6 +53,11 @@ def placement_in(dataset: TrainPairs, cfg: CfgNode) -> Placement:
     return placement_of(np.array(keypoints), tuple(keypoint_frame(cfg)))
 
 
+def skip_bad_step(adam: torch.optim.Adam, *_: object) -> None:
+    """Make fused Adam skip the step if the norm is not finite, with a gradient scaler, which sees no norm, too."""
+    adam.found_inf = adam.skip
+
+
 class Trainer:
     """Trains a model with initial weights under Accelerate; nothing is written before `train`.
 
@@ -87,7 +92,7 @@ class Trainer:
         self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # fused Adam can skip a step
-        self.adam.register_step_pre_hook(self._skip_bad_step)
+        self.adam.register_step_pre_hook(skip_bad_step)
         with warnings.catch_warnings():  # renamed in torch 2.15; torch 2.11 does not know the new name
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
@@ -269,7 +274,7 @@ class Trainer:
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     norm = self._clip_gradients()
-                    self.skip = (~torch.isfinite(norm)).float()
+                    self.adam.skip = (~torch.isfinite(norm)).float()
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             losses.append(loss.detach().float())
@@ -285,10 +290,6 @@ class Trainer:
         if limit := self.cfg.OPTIMIZER.MAX_GRAD_NORM:
             nn.utils.clip_grads_with_norm_(parameters, limit, norm)
         return whole(norm)
-
-    def _skip_bad_step(self, adam: torch.optim.Adam, *_: object) -> None:
-        """Make fused Adam skip the step if the norm is not finite, with a gradient scaler, which sees no norm, too."""
-        adam.found_inf = self.skip
 
     def _lr(self, number: int) -> float:
         """Return the learning rate of an optimizer step."""
