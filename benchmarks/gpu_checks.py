@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import statistics
-import subprocess
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -47,7 +46,7 @@ from training.memory import BYTES_A_PARAMETER, activation_bytes, free_bytes
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import in_checkout
-from utils.gpu import DRIVERS, driver_problem
+from utils.gpu import DRIVERS, driver_problem, driver_version
 from utils.processes import PR_SET_PDEATHSIG, make_accelerator, on_main
 from utils.weight_files import read_tensor_file
 
@@ -92,16 +91,6 @@ def alone(check: Callable[..., Outcome], *arguments: object) -> Outcome:
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def driver_version() -> str | None:
-    """The version of NVIDIA's driver, such as 580.65.06; None without one."""
-    command = [shutil.which("nvidia-smi") or "", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return lines[0] if lines else None
 
 
 def gpu_problem() -> str | None:

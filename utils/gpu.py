@@ -2,6 +2,8 @@
 
 import ctypes
 import re
+import shutil
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +42,16 @@ def _release() -> str:
         if found := re.search(r" \d+(\.\d+)+ ", RELEASE.read_text()):
             return found[0].rstrip()
     return ""
+
+
+def driver_version() -> str | None:
+    """The version of NVIDIA's driver, such as 580.65.06; None without one."""
+    command = [shutil.which("nvidia-smi") or "", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return lines[0] if lines else None
 
 
 def allow_tf32(allowed: bool) -> None:
