@@ -17,7 +17,7 @@ from demo.drawn_people import draw_dataset
 from inference import dwpose
 from inference.dwpose import DETECTOR, DETECTOR_SIDE, POSE, DWPose
 from tests.inference import networks
-from tests.inference.estimators import NobodyFound
+from tests.inference.estimators import NobodyFound, needs_blazepose
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
 
@@ -148,6 +148,7 @@ def test_keypoints_found_in_the_photos(photos, networks_of, capsys):
     assert abs(pairs[0].source_keypoints - [203.5 * 256 / 440, 123.5 * 176 / 300]).max() < 4
 
 
+@needs_blazepose
 def test_keypoints_estimated_without_a_download(photos):
     """BlazePose finds the joints of drawn people where they are."""
     for path in photos.glob("*/*.jpg"):

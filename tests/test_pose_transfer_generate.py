@@ -25,6 +25,7 @@ from inference.pipeline_options import DEMO
 from inference.pose_library import NamedPose, library
 from inference.sampling_settings import SamplingSettings
 from inference.synthesis import Choices, steps_of
+from tests.inference.estimators import needs_blazepose
 from tests.tiny import run_main
 
 FAST = ["--steps", "1"]
@@ -334,6 +335,7 @@ def test_what_is_missing_is_named(capsys):
     assert "error: command line: --output is missing" in capsys.readouterr().err
 
 
+@needs_blazepose
 def test_a_small_person_in_a_landscape(photos, tmp_path, capsys):
     """The person is framed; the result is the photo in its own size, with its own background to the bit."""
     photo = Image.new("RGB", (1600, 900), (200, 200, 200))
@@ -355,6 +357,7 @@ def test_a_small_person_in_a_landscape(photos, tmp_path, capsys):
     assert figures["placed"] > 2 * figures["whole"]  # rows of the figure in the source image
 
 
+@needs_blazepose
 def test_what_needs_a_person_and_finds_none_writes_nothing(tmp_path, capsys):
     Image.new("RGB", (300, 400), (90, 90, 90)).save(tmp_path / "wall.png")
     arguments = ["--source", tmp_path / "wall.png", "--pose", "standing_back", "--output", tmp_path / "out", *FAST]

@@ -1,14 +1,20 @@
 """Pose estimators of known results."""
 
 from collections.abc import Iterable, Iterator
+from ctypes.util import find_library
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from datasets.keypoints import found_points
 from evaluation.metrics import pose_accuracy
 from inference.people import Estimator, FoundPerson, largest_first
 from utils.errors import InputError
+
+needs_blazepose = pytest.mark.skipif(
+    not (find_library("EGL") and find_library("GLESv2")), reason="MediaPipe needs libEGL and libGLESv2"
+)
 
 
 class Finds(Estimator):

@@ -14,6 +14,7 @@ from demo.poses import sample_pose
 from inference.blazepose import BlazePose
 from inference.estimators import create_estimator
 from tests.encodings import stored, turned_by
+from tests.inference.estimators import needs_blazepose
 from utils.errors import InputError
 
 
@@ -28,6 +29,7 @@ def drawn(seed: int, **pose) -> tuple[Image.Image, np.ndarray]:
 PHOTO, TRUTH = drawn(3, view="front", stance="standing")
 
 
+@needs_blazepose
 def test_people_and_their_masks():
     [person] = BlazePose().people(PHOTO)
     both = (person.keypoints != MISSING).all(axis=1) & np.isfinite(TRUTH).all(axis=1)
@@ -37,6 +39,7 @@ def test_people_and_their_masks():
     assert person.on_mask() == 1 and person.mask[:, :20].max() < 0.1
 
 
+@needs_blazepose
 def test_keypoints_lie_in_the_upright_photo():
     lying = stored(PHOTO, 6)
     lying.getexif().update(turned_by(6))
@@ -44,6 +47,7 @@ def test_keypoints_lie_in_the_upright_photo():
     assert np.array_equal(upright.keypoints, turned.keypoints)
 
 
+@needs_blazepose
 def test_small_people_in_a_landscape_are_found():
     landscape = Image.new("RGB", (1600, 900), PHOTO.getpixel((2, 2)))
     landscape.paste(PHOTO.resize((180, 264)), (1300, 600))
@@ -52,6 +56,7 @@ def test_small_people_in_a_landscape_are_found():
     assert (found >= (600, 1300)).all() and (found <= (864, 1480)).all()
 
 
+@needs_blazepose
 def test_several_people_side_by_side():
     row = Image.new("RGB", (3 * 500, 734))
     for place in range(3):
@@ -61,16 +66,19 @@ def test_several_people_side_by_side():
 
 
 @pytest.mark.parametrize("color", ["white", "gray"])
+@needs_blazepose
 def test_nobody_there(color):
     assert BlazePose().people(Image.new("RGB", (300, 400), color)) == []
 
 
+@needs_blazepose
 def test_a_film_is_tracked():
     frames = [PHOTO.resize((250, 367)), PHOTO.resize((250, 367)).rotate(2, fillcolor=PHOTO.getpixel((2, 2)))]
     first, second = BlazePose().find(frames, fps=10)
     assert len(first) == len(second) == 1
 
 
+@needs_blazepose
 def test_the_networks_end_quietly():
     """Native code writes neither warnings nor, when the interpreter ends, an exception; also in a search."""
     code = (
@@ -81,6 +89,7 @@ def test_the_networks_end_quietly():
     assert (process.stdout, process.stderr) == ("[]\n", "")
 
 
+@needs_blazepose
 def test_a_network_that_is_missing_or_damaged(tmp_path):
     model = tmp_path / "pose.task"
     with pytest.raises(InputError, match="pose.task: no such file"):
@@ -96,6 +105,7 @@ def test_without_mediapipe(monkeypatch):
         BlazePose().people(PHOTO)
 
 
+@needs_blazepose
 def test_without_its_system_libraries(monkeypatch):
     vision = pytest.importorskip("mediapipe.tasks.python.vision")
 

@@ -25,6 +25,7 @@ from inference.people import Estimator, FoundPerson
 from inference.placement import Placement
 from inference.pose_library import library
 from inference.pose_sources import PoseReader, are_frames
+from tests.inference.estimators import needs_blazepose
 from tests.tiny import run_main
 from utils.errors import InputError
 
@@ -339,6 +340,7 @@ def test_frames_of_photos_belong_to_the_photos(tmp_path):
     assert [pose.clip for pose in reader().read([str(folder)], [(900, 1200)] * 2)] == [None, None]
 
 
+@needs_blazepose
 def test_blazepose_follows_a_drawn_person(tmp_path):
     rng = np.random.default_rng(5)
     person = sample_person(rng)

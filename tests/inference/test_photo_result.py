@@ -9,7 +9,7 @@ from inference.blazepose import BlazePose
 from inference.framer import Framer
 from inference.photo_result import figure_mask, in_photo
 from inference.placement import Placement
-from tests.inference.estimators import NobodyFound
+from tests.inference.estimators import NobodyFound, needs_blazepose
 
 RNG = np.random.default_rng(3)
 PERSON = sample_person(RNG)
@@ -26,6 +26,7 @@ PHOTO, _ = drawn("front")
 IMAGE, POSE = drawn("back")
 
 
+@needs_blazepose
 def test_images_return_to_the_size_and_place_of_the_photo():
     landscape = Image.new("RGB", (1200, 700), PHOTO.getpixel((1, 1)))
     landscape.paste(PHOTO, (700, 100))
@@ -40,6 +41,7 @@ def test_images_return_to_the_size_and_place_of_the_photo():
     assert change[:, 700:1075].mean() > 5 * change[:, :650].mean()
 
 
+@needs_blazepose
 def test_a_figure_that_the_estimator_misses_is_cut_out_by_its_pose():
     mask = figure_mask(IMAGE, POSE, FRAME)
     [truth] = BlazePose().people(IMAGE)

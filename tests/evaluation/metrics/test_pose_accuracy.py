@@ -13,7 +13,7 @@ from evaluation.metrics.pose_accuracy import SIDE, PoseAccuracy, head_length, pc
 from evaluation.scores import Scorer, unstretched
 from inference.blazepose import BlazePose
 from inference.pose_library import library
-from tests.inference.estimators import Finds, NobodyFound
+from tests.inference.estimators import Finds, NobodyFound, needs_blazepose
 from tests.inference.test_blazepose import drawn
 
 STANDING = library()["standing_front"].astype(float)
@@ -118,6 +118,7 @@ def test_no_side_gets_smaller(size, wanted):
     assert unstretched(image, image, both(STANDING), None)[0] is image
 
 
+@needs_blazepose
 def test_the_truth_of_drawn_people_with_blazepose(score):
     """The estimator that is part of the repository needs no download and finds people who are drawn exactly."""
     images, poses = [], []
@@ -148,6 +149,7 @@ def test_without_the_system_libraries_the_score_is_skipped(monkeypatch):
     check_skipped(monkeypatch, "apt-get install libegl1 libgles2")
 
 
+@needs_blazepose
 def test_without_mediapipe_the_score_is_skipped(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe.tasks.python", None)
     check_skipped(monkeypatch, "requires MediaPipe: pip install")
