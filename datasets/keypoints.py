@@ -17,7 +17,8 @@ from utils.errors import InputError
 
 NUM_KEYPOINTS = 18
 FRAME = (256, 176)  # (height, width) of DeepFashion's keypoints, and of poses outside of datasets
-SHOULDERS, HIPS = (2, 5), (8, 11)  # right, left
+NOSE, NECK = 0, 1
+SHOULDERS, HIPS, KNEES, ANKLES, EYES, EARS = (2, 5), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17)  # right, left
 MISSING = -1
 POSE_CHANNELS = 3 + NUM_KEYPOINTS
 MAX_COORDINATE = 10_000  # far outside of any photo, within the integer range of the drawing code
@@ -49,10 +50,14 @@ class NoPersonError(InputError):
         super().__init__(f"{where}: no person found; {advice}")
 
 
+def is_found(keypoints: np.ndarray) -> np.ndarray:
+    """Return which of the keypoints (..., 2) are not missing, (...) bool."""
+    return (np.asarray(keypoints) != MISSING).all(axis=-1)
+
+
 def found_points(keypoints: np.ndarray) -> np.ndarray:
     """Return the keypoints (N, 2) among (..., 2) that are not missing."""
-    keypoints = np.asarray(keypoints)
-    return keypoints[(keypoints != MISSING).all(axis=-1)]
+    return np.asarray(keypoints)[is_found(keypoints)]
 
 
 def check_skeleton(keypoints: np.ndarray, frame: tuple[float, float], where: str, read: str = "") -> None:
@@ -155,7 +160,7 @@ def skeleton_image(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[in
     Returns:
         (*size, 3) uint8 RGB.
     """
-    found = (np.asarray(keypoints) != MISSING).all(axis=1)
+    found = is_found(keypoints)
     # the published order of operations: for some sizes 1 pixel off the Gaussian
     points = [(int(x), int(y)) for y, x in to_hundredths(keypoints) * (np.array(size) / frame)]  # OpenCV has x first
     image = np.zeros((*size, 3), dtype=np.uint8)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.keypoints import HIPS, MISSING, SHOULDERS
+from datasets.keypoints import HIPS, SHOULDERS, is_found
 from datasets.layouts import LAYOUTS
 from datasets.pair_lists import SPLITS, Annotations, pairs_within, read_annotations, read_pairs, write_pairs
 from datasets.preparation import place_benchmark, raw_folders
@@ -37,7 +37,7 @@ def benchmark_pairs(annotations: Annotations, split: str) -> list[tuple[str, str
     For the test split, as many pairs as the benchmark has are drawn, always the same.
     """
     torso = annotations.keypoints[:, [*SHOULDERS, *HIPS]]  # (N, 4, 2)
-    whole = (torso != MISSING).all(axis=(1, 2))
+    whole = is_found(torso).all(axis=1)
     usable = [name for name, row in annotations.rows.items() if is_person(name) and whole[row]]
     pairs = pairs_within(group_people(usable).values())
     most = LAYOUT.pairs_published["test"]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
-from datasets.keypoints import LEAST_SKELETON, MISSING, NUM_KEYPOINTS, found_points, is_small
+from datasets.keypoints import LEAST_SKELETON, NUM_KEYPOINTS, found_points, is_found, is_small
 from datasets.layouts import LAYOUTS, Layout, dataset_root
 from datasets.pair_lists import SPLITS, Annotations, file_name, images_of, missing_images, read_annotations, read_pairs
 from datasets.preparation import check_workers, is_about
@@ -242,7 +242,7 @@ def keypoint_defects(split: Split) -> list[Finding]:
     rows, find = split.annotations.rows, partial(findings, split.name)
     names = [name for name in split.in_pairs if name in rows]
     points = split.annotations.keypoints[[rows[name] for name in names]]  # (N, 18, 2)
-    found = (points != MISSING).all(axis=2)  # (N, 18)
+    found = is_found(points)  # (N, 18)
     outside = found & ((points < 0) | (points >= split.frame)).any(axis=2)
     empty = [name for name, row in zip(names, found) if not row.any()]
     small = [name for name, row in zip(names, map(found_points, points)) if len(row) and is_small(row, split.frame)]

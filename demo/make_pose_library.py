@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from datasets.keypoints import FRAME, MISSING
+from datasets.keypoints import FRAME, MISSING, is_found
 from demo.appearance import sample_person
 from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, STANCES, Pose, keypoints
 from inference.pose_library import LIBRARY
@@ -59,7 +59,7 @@ def _full(stance: str, view: str) -> np.ndarray:
 
 def _half(points: np.ndarray) -> np.ndarray:
     """Return the keypoints of the magnified upper body, MISSING where hidden or outside the frame."""
-    found = (points != MISSING).all(axis=1)
+    found = is_found(points)
     center = np.array([points[found, 0].min(), points[found, 1].mean()])
     moved = (points - center) * HALF_ZOOM + (HALF_TOP * FRAME[0], FRAME[1] / 2)
     inside = found & (moved >= 0).all(axis=1) & (moved < FRAME).all(axis=1)

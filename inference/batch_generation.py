@@ -20,6 +20,7 @@ from inference.facing import BACK_WITH_FACE, is_back_with_face
 from inference.films import FILM_EXTENSIONS
 from inference.framer import Framer, Person
 from inference.framing import Framing, read_photo
+from inference.people import Estimator
 from inference.photo_result import in_photo
 from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import check_model_options, pipeline_of
@@ -183,7 +184,7 @@ def write_images(
         pipe.set_progress_bar_config(desc=f"{person.name} ({number} of {len(sources)})", unit="step", leave=False)
         skeleton_names = [source.file_name(pose) if options.fit else f"{pose.name}.png" for pose in poses]
         for pose, skeleton, image in zip(
-            source.poses, skeleton_names, images_of(pipe, framer, source, person, options)
+            source.poses, skeleton_names, generated(pipe, framer.estimator, source, person, options)
         ):
             skeletons.mkdir(parents=True, exist_ok=True)
             save_image(image, folder / source.file_name(pose))
@@ -201,8 +202,8 @@ def write_images(
     save_image(grid, folder / "grid.png")
 
 
-def images_of(
-    pipe: CFLDPipeline, framer: Framer, source: Source, person: Person, options: Namespace
+def generated(
+    pipe: CFLDPipeline, estimator: Estimator, source: Source, person: Person, options: Namespace
 ) -> Iterator[Image.Image]:
     """Generate the image of a person in each pose of its source."""
     choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
@@ -213,7 +214,7 @@ def images_of(
         poses = source.poses[start : start + count]
         images = generate_images(pipe, person, poses, choices)
         keypoints = [pose.keypoints for pose in poses]
-        yield from in_photo(person, original, images, keypoints, framer.estimator, keep) if original else images
+        yield from in_photo(person, original, images, keypoints, estimator, keep) if original else images
 
 
 def write_videos(files: Sequence[Path], folder: Path, name: str, fps: float) -> None:

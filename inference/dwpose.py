@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.keypoints import NUM_KEYPOINTS, found_points
+from datasets.keypoints import NUM_KEYPOINTS
 from inference.blazepose import BlazePose
-from inference.people import Estimator, FoundPerson, largest_first
+from inference.people import Estimator, FoundPerson, largest_first, nearest
 from utils.errors import InputError
 from utils.files import CHECKOUT
 from utils.image_files import upright_srgb
@@ -51,7 +51,8 @@ class DWPose(Estimator):
                 continue
             points, scores = (found[:, :NUM_KEYPOINTS] for found in network(pixels, boxes))  # (N, 18, 2), (N, 18)
             points, others = points[..., ::-1], BlazePose().people(photo)  # rtmlib has x first
-            masks = [_mask_of(person, others, (photo.height, photo.width)) for person in points]
+            nobody = np.zeros((photo.height, photo.width), np.float32)
+            masks = [nearest(others, person).mask if others else nobody for person in points]
             yield largest_first(map(FoundPerson, points, scores, masks, repeat(LEAST_SCORE)))
 
     @cached_property
@@ -73,9 +74,3 @@ class DWPose(Estimator):
         height, width = network.session.get_inputs()[0].shape[2:]
         network.model_input_size = (width, height)
         return detect, network
-
-
-def _mask_of(points: np.ndarray, people: list[FoundPerson], size: tuple[int, int]) -> np.ndarray:
-    """Return the mask of the person nearest to keypoints (18, 2), an empty mask of (height, width) if there is none."""
-    distances = [np.linalg.norm(found_points(person.keypoints).mean(axis=0) - points.mean(axis=0)) for person in people]
-    return people[int(np.argmin(distances))].mask if people else np.zeros(size, np.float32)

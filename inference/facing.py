@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from datasets.keypoints import HIPS, MISSING, SHOULDERS
+from datasets.keypoints import EYES, HIPS, NOSE, SHOULDERS, is_found
 
-NOSE, EYES = 0, (14, 15)
 LEAST_REVERSED = 0.2  # of the torso, by which the shoulders of a back view are reversed; less may be a profile
 HEAD = 0.36  # distance from nose to neck in torsos, of the median of DeepFashion
 BACK_WITH_FACE = "the shoulders say back view, but the face is there: swap left and right or remove the face"
@@ -19,7 +18,7 @@ def is_back_with_face(keypoints: np.ndarray) -> bool:
         keypoints: (18, 2) of (y, x), -1 for missing.
     """
     points = np.asarray(keypoints, float)
-    found = (points != MISSING).all(axis=1)
+    found = is_found(points)
     if not found[[NOSE, *EYES, *SHOULDERS]].all():
         return False
     right, left = points[list(SHOULDERS)]

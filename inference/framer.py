@@ -9,7 +9,7 @@ from PIL import Image
 
 from datasets.keypoints import NoPersonError, check_skeleton, extent, found_points
 from inference.framing import Framing
-from inference.people import Estimator, FoundPerson, choose
+from inference.people import Estimator, FoundPerson, choose, nearest
 from inference.placement import Placement, crop_of
 from utils.errors import InputError
 from utils.image_files import Size
@@ -115,8 +115,7 @@ class Framer:
         try:
             people = self.estimator.people(photo)
             if keypoints is not None and people:
-                center = found_points(keypoints).mean(axis=0)
-                return min(people, key=lambda one: np.linalg.norm(found_points(one.keypoints).mean(axis=0) - center))
+                return nearest(people, keypoints)
             return choose(people, self.person if len(people) > 1 else None, name)  # of several, see --person
         except InputError as error:
             if needed or (self.person is not None and not isinstance(error, NoPersonError)):

@@ -10,9 +10,9 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from datasets.keypoints import FRAME, HIPS, MISSING, found_points
+from datasets.keypoints import ANKLES, FRAME, HIPS, KNEES, MISSING, NECK, NOSE, found_points, is_found
 from inference.backgrounds import blend, fill, widened
-from inference.placement import ANKLES, KNEES, NECK, NOSE, Placement, crop_of, length_of
+from inference.placement import Placement, crop_of, length_of
 from utils.errors import InputError
 from utils.image_files import Size, opened, upright_srgb
 
@@ -105,7 +105,7 @@ class Framing:
         standing, (frame_height, frame_width) = placement.crops[crop], placement.frame
         found = found_points(points)
         (y0, x0), (y1, x1) = found.min(axis=0), found.max(axis=0)
-        nose = (points[NOSE] != MISSING).all()
+        nose = is_found(points[NOSE])
         anchor, target = (points[NOSE, 0], standing.nose) if nose else (points[NECK, 0], standing.neck)
         ground = points[list(ANKLES), 0].max()
         if crop != "ankles" and mask is not None:
@@ -266,7 +266,7 @@ def _turns_to_upright(keypoints: np.ndarray) -> int:
     """Return the counterclockwise quarter turns that put the hips, or else the legs, below the neck."""
     for joints in (HIPS, KNEES, ANKLES):
         below = found_points(keypoints[list(joints)])
-        if len(below) and (keypoints[NECK] != MISSING).all():
+        if len(below) and is_found(keypoints[NECK]):
             y, x = below.mean(axis=0) - keypoints[NECK]
             turns = -round(np.degrees(np.arctan2(x, y)) / 90) % 4
             return turns if turns != 2 else 0  # upside down on purpose

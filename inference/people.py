@@ -92,6 +92,12 @@ def figure_area(keypoints: np.ndarray) -> float:
     return float(np.ptp(found, axis=0).prod()) if len(found) else 0.0
 
 
+def nearest(people: Sequence[FoundPerson], keypoints: np.ndarray) -> FoundPerson:
+    """Return the person whose keypoints have the middle nearest to that of keypoints (18, 2)."""
+    middle = found_points(keypoints).mean(axis=0)
+    return min(people, key=lambda person: np.linalg.norm(found_points(person.keypoints).mean(axis=0) - middle))
+
+
 def choose(people: Sequence[Any], person: int | None, where: str) -> Any:
     """Choose one of several people.
 

@@ -36,7 +36,7 @@ def in_photo(
     if not keep:
         return [framing.restore(image, original) for image in images]
     pixels = np.asarray(original)
-    old = _resized(person.mask, original.size)
+    old = cv2.resize(person.mask, original.size, interpolation=cv2.INTER_LINEAR)
     results = []
     for image, pose, people in zip(images, poses, estimator.find(images)):
         mask = people[0].mask if people else figure_mask(image, pose, person.framing.frame)
@@ -69,7 +69,3 @@ def figure_mask(image: Image.Image, keypoints: np.ndarray, frame: Size) -> np.nd
     cv2.setRNGSeed(0)  # the same image gives the same mask
     cv2.grabCut(pixels, labels, None, *models, 4, cv2.GC_INIT_WITH_MASK)
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
-
-
-def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.keypoints import FRAME, HIPS, MISSING, SHOULDERS
+from datasets.keypoints import ANKLES, FRAME, HIPS, KNEES, MISSING, NECK, NOSE, SHOULDERS, is_found
 
-NOSE, NECK, KNEES, ANKLES = 0, 1, (9, 12), (10, 13)
 CROPS = {"ankles": ANKLES, "knees": KNEES, "hips": HIPS, "shoulders": SHOULDERS}  # lowest first
 LEAST_PEOPLE = 30  # of a crop whose medians are used
 
@@ -74,13 +73,13 @@ DEEPFASHION = {
 
 def crop_of(keypoints: np.ndarray) -> str | None:
     """Return the crop of keypoints (18, 2), None if not even a shoulder is found."""
-    found = (keypoints != MISSING).all(axis=1)
+    found = is_found(keypoints)
     return next((crop for crop, joints in CROPS.items() if found[list(joints)].any()), None)
 
 
 def length_of(keypoints: np.ndarray) -> float:
     """Return the distance in pixels from neck to hips, or from neck to nose if no hip is found; 0 if unknown."""
-    found = (keypoints != MISSING).all(axis=1)
+    found = is_found(keypoints)
     ends = [joint for joint in HIPS if found[joint]] or [joint for joint in [NOSE] if found[joint]]
     if not found[NECK] or not ends:
         return 0.0
@@ -97,7 +96,7 @@ def placement_of(keypoints: np.ndarray, frame: tuple[int, int]) -> Placement:
         The medians; of `Placement.default` for crops of fewer than `LEAST_PEOPLE` people.
     """
     default = Placement.default(frame)
-    people = [person for person in np.asarray(keypoints, float) if (person[[NOSE, NECK]] != MISSING).all()]
+    people = [person for person in np.asarray(keypoints, float) if is_found(person[[NOSE, NECK]]).all()]
     if len(people) < LEAST_PEOPLE:
         return default
     groups: dict[str, list[np.ndarray]] = {}

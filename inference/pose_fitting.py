@@ -6,9 +6,8 @@ of the same size. That share is kept, and the bone length is replaced by that of
 
 import numpy as np
 
-from datasets.keypoints import BONES, FRAME, MISSING, NUM_KEYPOINTS
+from datasets.keypoints import ANKLES, BONES, FRAME, MISSING, NECK, NUM_KEYPOINTS, is_found
 
-NECK, ANKLES = 1, (10, 13)
 AVERAGE = {  # bone lengths of an average figure, in units of its height
     (1, 2): 0.105, (1, 5): 0.105, (2, 3): 0.167, (5, 6): 0.167, (3, 4): 0.143, (6, 7): 0.143,
     (1, 8): 0.301, (1, 11): 0.301, (8, 9): 0.238, (11, 12): 0.238, (9, 10): 0.234, (12, 13): 0.234,
@@ -42,7 +41,7 @@ def fit_pose(pose: np.ndarray, person: np.ndarray, frame: tuple[int, int] = FRAM
     fitted[NECK] = pose[NECK]
     for bone in BONES:  # parents precede children
         start, end = bone
-        if not (_found(pose)[[start, end]].all() and _found(fitted)[start]):
+        if not (is_found(pose)[[start, end]].all() and is_found(fitted)[start]):
             continue
         step = pose[end] - pose[start]
         if bone in AVERAGE:
@@ -53,7 +52,7 @@ def fit_pose(pose: np.ndarray, person: np.ndarray, frame: tuple[int, int] = FRAM
         else:  # the head turns in all directions, so it is only scaled
             step = step * person_height / pose_height * scale
         fitted[end] = fitted[start] + step
-    placed = _found(fitted)
+    placed = is_found(fitted)
     fitted[placed] += _shift(fitted, person if same_crop else pose)
     inside = placed & (fitted >= 0).all(axis=1) & (fitted < frame).all(axis=1)
     return np.where(inside[:, None], fitted, MISSING)
@@ -61,12 +60,12 @@ def fit_pose(pose: np.ndarray, person: np.ndarray, frame: tuple[int, int] = FRAM
 
 def measurable(keypoints: np.ndarray) -> bool:
     """Whether keypoints include the neck, the root of the figure, and at least one bone of the body."""
-    return bool(_found(keypoints)[NECK] and bone_lengths(keypoints))
+    return bool(is_found(keypoints)[NECK] and bone_lengths(keypoints))
 
 
 def bone_lengths(keypoints: np.ndarray) -> dict[tuple[int, int], float]:
     """Return the lengths in pixels of the bones of the body whose keypoints are not missing."""
-    found = _found(keypoints)
+    found = is_found(keypoints)
     return {
         (start, end): float(np.linalg.norm(keypoints[end] - keypoints[start]))
         for start, end in AVERAGE
@@ -74,12 +73,8 @@ def bone_lengths(keypoints: np.ndarray) -> dict[tuple[int, int], float]:
     }
 
 
-def _found(keypoints: np.ndarray) -> np.ndarray:
-    return (keypoints != MISSING).all(axis=1)
-
-
 def _has_feet(keypoints: np.ndarray) -> bool:
-    return bool(_found(keypoints)[list(ANKLES)].any())
+    return bool(is_found(keypoints)[list(ANKLES)].any())
 
 
 def _height(lengths: dict[tuple[int, int], float]) -> float:
@@ -99,6 +94,6 @@ def _shift(fitted: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the shift (y, x) that aligns the neck with that of `reference`, and the ground line if both have feet."""
     shift = reference[NECK] - fitted[NECK]
     if _has_feet(reference) and _has_feet(fitted):
-        ground, feet = (points[list(ANKLES)][_found(points)[list(ANKLES)], 0].max() for points in (reference, fitted))
+        ground, feet = (points[list(ANKLES)][is_found(points)[list(ANKLES)], 0].max() for points in (reference, fitted))
         shift[0] = ground - feet
     return shift

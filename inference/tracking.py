@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from datasets.keypoints import MISSING, NUM_KEYPOINTS, NoPersonError, found_points
+from datasets.keypoints import MISSING, NUM_KEYPOINTS, NoPersonError, found_points, is_found
 from inference.people import choose
 
 LONGEST_GAP = 0.25  # seconds that a joint may be missing and is interpolated
@@ -74,7 +74,7 @@ def _assigned(known: Sequence[np.ndarray], people: Sequence[np.ndarray]) -> dict
 
 def _distance(old: np.ndarray, new: np.ndarray) -> float:
     """Return the mean distance of the joints of both, relative to the size of the first; `FAR` beyond `REACH`."""
-    both = ((old != MISSING) & (new != MISSING)).all(axis=1)
+    both = is_found(old) & is_found(new)
     if both.any():
         distance = np.linalg.norm(old[both] - new[both], axis=1).mean()
     else:
@@ -88,7 +88,7 @@ def bridged(track: np.ndarray, fps: float) -> np.ndarray:
     longest = _longest_gap(fps)
     result = track.copy()
     for joint in range(track.shape[1]):
-        frames = np.flatnonzero((track[:, joint] != MISSING).all(axis=1))
+        frames = np.flatnonzero(is_found(track[:, joint]))
         for before, after in zip(frames, frames[1:]):
             if 1 < after - before <= longest + 1:
                 share = (np.arange(before + 1, after) - before)[:, None] / (after - before)
@@ -102,7 +102,7 @@ def smoothed(track: np.ndarray, fps: float) -> np.ndarray:
     A frame counts as much as the frame as far away on the other side, and not at all if either lacks the joint, so that
     even motion stays as it is, also beside gaps and at the ends. Missing joints stay missing.
     """
-    found = (track != MISSING).all(axis=2, keepdims=True)
+    found = is_found(track)[..., None]
     total, weights = np.where(found, track, 0.0), found.astype(float)
     width = SMOOTHING * fps  # frames
     for offset in range(1, min(int(3 * width), (len(track) - 1) // 2) + 1):

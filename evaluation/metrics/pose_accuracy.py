@@ -5,12 +5,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from datasets.keypoints import MISSING, SHOULDERS
+from datasets.keypoints import EARS, MISSING, NECK, NOSE, SHOULDERS, is_found
 from inference.estimators import create_estimator
 from utils.image_tensors import bytes_at_size
 
 SIDE = 512  # pixels of the longer side of images for the estimator, which finds less in small images
-NOSE, NECK, EARS = 0, 1, (16, 17)
 THRESHOLD = 0.5  # of the head length, up to which a keypoint is correct
 
 
@@ -49,7 +48,7 @@ def head_length(keypoints: np.ndarray) -> float:
 
     NaN if these keypoints are missing.
     """
-    seen = (keypoints != MISSING).all(axis=1)
+    seen = is_found(keypoints)
     if seen[NECK] and seen[NOSE]:
         return float(np.linalg.norm(keypoints[NOSE] - keypoints[NECK]))
     if seen[NECK] and seen[list(EARS)].all():
@@ -64,10 +63,10 @@ def pckh(target: np.ndarray, found: np.ndarray | None) -> float:
 
     Target keypoints that are not found are wrong; missing target keypoints do not count.
     """
-    length, present = head_length(target), (target != MISSING).all(axis=1)
+    length, present = head_length(target), is_found(target)
     if np.isnan(length):
         return np.nan
     if found is None:
         return 0.0
     near = np.linalg.norm(target - found, axis=1) <= THRESHOLD * length
-    return float((near & (found != MISSING).all(axis=1))[present].mean())
+    return float((near & is_found(found))[present].mean())
