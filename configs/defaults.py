@@ -155,8 +155,9 @@ SETTINGS = {
         "FRAME": Setting([256, 176], SIZE),  # (ours) size that the keypoints refer to, if DATASET is custom
         "BATCH_SIZE": Setting(224, above(0), WEIGHTS),  # pairs per optimizer step, over all processes
         "NUM_WORKERS": Setting(8, at_least(0), NOTHING),  # data loader processes of each training process
-        "CACHE": Setting("off", one_of("off", "photos", "latents"), ROUNDING),  # (ours) see docs/performance.md
-        "CACHE_DIR": Setting("outputs/cache", affects=NOTHING),  # (ours) folder of the caches
+        # (ours) see docs/performance.md; auto: latents if the disk has room, else off
+        "CACHE": Setting("auto", one_of("off", "photos", "latents", "auto", aliases=OFF), NOTHING),
+        "CACHE_DIR": Setting("", affects=NOTHING),  # (ours) folder of the caches; "": OUTPUT_DIR/cache
         "GT": {
             "IMG_SIZE": Setting([512, 512], SIZE),  # size of the images that the VAE encodes and decodes
         },

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from datasets.keypoints import skeleton_image
 from datasets.row_cache import RowCache
@@ -24,38 +26,72 @@ class PairSizes:
 
 
 @dataclass(frozen=True)
-class FileInputs:
-    """The inputs that do not change between epochs, from image files."""
+class FileImage:
+    """The inputs from one image that do not change between epochs; its file is decoded at most once."""
 
+    path: Path
+    keypoints: np.ndarray  # (18, 2) of its person
     sizes: PairSizes
 
-    def photo(self, path: Path) -> torch.Tensor:
-        """Return the whole source image (3, h, w) uint8."""
-        return resize_to_bytes(open_image(path), self.sizes.cond)
+    @cached_property
+    def pixels(self) -> Image.Image:
+        """The whole image at its own size."""
+        return open_image(self.path)
 
-    def skeleton(self, path: Path, keypoints: np.ndarray) -> torch.Tensor:
-        """Return the skeleton (3, h', w') uint8 of the person in the image `path`."""
-        return torch.from_numpy(skeleton_image(keypoints, self.sizes.pose, self.sizes.frame)).permute(2, 0, 1)
+    @property
+    def photo(self) -> torch.Tensor:
+        """The whole source image (3, h, w) uint8."""
+        return resize_to_bytes(self.pixels, self.sizes.cond)
 
-    def truth(self, path: Path) -> torch.Tensor:
-        """Return the ground truth (3, H, W) uint8."""
-        return resize_to_bytes(open_image(path), self.sizes.gt)
+    @property
+    def skeleton(self) -> torch.Tensor:
+        """The skeleton (3, h', w') uint8 of the person."""
+        return torch.from_numpy(skeleton_image(self.keypoints, self.sizes.pose, self.sizes.frame)).permute(2, 0, 1)
+
+    @property
+    def truth(self) -> torch.Tensor:
+        """The ground truth (3, H, W) uint8."""
+        return resize_to_bytes(self.pixels, self.sizes.gt)
 
 
 @dataclass(frozen=True)
-class CachedInputs:
-    """The inputs of `FileInputs` from caches; a truth may be the posterior (2, C, H/f, W/f) float16 of an image."""
+class CachedImage(FileImage):
+    """The inputs of a `FileImage` from caches; the truth may be a posterior (2, C, H/f, W/f) float32."""
+
+    row: int  # of the image in the caches
+    caches: Mapping[str, RowCache]  # by the name of the property
+
+    @property
+    def photo(self) -> torch.Tensor:
+        return self.caches["photo"][self.row]
+
+    @property
+    def skeleton(self) -> torch.Tensor:
+        return self.caches["skeleton"][self.row]
+
+    @property
+    def truth(self) -> torch.Tensor:
+        return self.caches["truth"][self.row]
+
+
+@dataclass(frozen=True)
+class FileInputs:
+    """The inputs of a training set, from image files."""
+
+    sizes: PairSizes
+    latents: str = "none"  # the type in which the caches store latents in place of the ground truths, or none
+
+    def image(self, path: Path, keypoints: np.ndarray) -> FileImage:
+        """Return the inputs from the image `path`, whose person has `keypoints` (18, 2)."""
+        return FileImage(path, keypoints, self.sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedInputs(FileInputs):
+    """The inputs of a training set, from caches."""
 
     rows: Mapping[Path, int]  # row of each image in the caches
-    photos: RowCache | None  # None if source images are cropped randomly
-    skeletons: RowCache
-    truths: RowCache
+    caches: Mapping[str, RowCache]  # see `CachedImage`; without photos if source images are cropped randomly
 
-    def photo(self, path: Path) -> torch.Tensor:
-        return self.photos[self.rows[path]]
-
-    def skeleton(self, path: Path, keypoints: np.ndarray) -> torch.Tensor:
-        return self.skeletons[self.rows[path]]
-
-    def truth(self, path: Path) -> torch.Tensor:
-        return self.truths[self.rows[path]]
+    def image(self, path: Path, keypoints: np.ndarray) -> CachedImage:
+        return CachedImage(path, keypoints, self.sizes, self.rows[path], self.caches)

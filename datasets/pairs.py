@@ -7,7 +7,6 @@ alone: the number of workers, processes and accumulation steps changes nothing.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import functional as F
 
 from datasets.keypoints import gaussian_centres, gaussian_maps, pose_map
-from datasets.pair_inputs import CachedInputs, FileInputs, PairSizes
+from datasets.pair_inputs import FileImage, FileInputs, PairSizes
 from datasets.pair_lists import Pair
 from utils.errors import InputError
 from utils.image_files import Size, open_image
@@ -96,7 +95,7 @@ class TrainPairs(Dataset):
     sides: Sequence[str] = SIDES  # the trained sides of a pair; items contain nothing of the others
 
     def __post_init__(self) -> None:
-        self.inputs: FileInputs | CachedInputs = FileInputs(self.sizes)
+        self.inputs = FileInputs(self.sizes)
         # in shared memory, so that loader processes kept between epochs see the next epoch
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -124,23 +123,26 @@ class TrainPairs(Dataset):
         """
         pair = self.pairs[index]
         rng = np.random.default_rng((ITEM_STREAM, self.seed, self._epoch.item(), index))
-        item = {"img_cond": self._source_image(pair.source_path, rng), "flip": torch.tensor(rng.random() < 0.5)}
-        images = {"src": (pair.source_path, pair.source_keypoints), "tgt": (pair.target_path, pair.target_keypoints)}
+        images = {
+            "src": self.inputs.image(pair.source_path, pair.source_keypoints),
+            "tgt": self.inputs.image(pair.target_path, pair.target_keypoints),
+        }
+        truth = "img" if self.inputs.latents == "none" else "posterior"
+        item = {"img_cond": self._source_image(images["src"], rng), "flip": torch.tensor(rng.random() < 0.5)}
         for side in self.sides:
-            path, keypoints = images[side]
-            truth = self.inputs.truth(path)
-            item["img_" + side if truth.dtype == torch.uint8 else "posterior_" + side] = truth
-            item["skeleton_" + side] = self.inputs.skeleton(path, keypoints)
-            item["keypoints_" + side] = gaussian_centres(keypoints, self.sizes.pose, self.sizes.frame)
+            image = images[side]
+            item[f"{truth}_{side}"] = image.truth
+            item[f"skeleton_{side}"] = image.skeleton
+            item[f"keypoints_{side}"] = gaussian_centres(image.keypoints, self.sizes.pose, self.sizes.frame)
         item["index"] = torch.tensor(index)
         if self.mask:
             item["mask"] = self._draw_mask(self.mask, rng)
         return item
 
-    def _source_image(self, path: Path, rng: np.random.Generator) -> torch.Tensor:
+    def _source_image(self, image: FileImage, rng: np.random.Generator) -> torch.Tensor:
         if self.min_scale == 1:
-            return self.inputs.photo(path)
-        source = open_image(path)
+            return image.photo
+        source = image.pixels
         aspect = self.sizes.cond[1] / self.sizes.cond[0]
         size, scale, ratio = (source.height, source.width), (self.min_scale, 1.0), (aspect * 3 / 4, aspect * 4 / 3)
         box = random_crop_box(size, scale, ratio, rng)

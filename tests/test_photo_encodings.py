@@ -68,13 +68,13 @@ def far(encoding: Encoding, distance: float) -> str:
 
 
 def test_every_reader(encodings):
-    read = FileInputs(PairSizes(SIZE, SIZE, SIZE, FRAME)).photo
+    inputs = FileInputs(PairSizes(SIZE, SIZE, SIZE, FRAME))
     real = RealImages([path for encoding in encodings for path in encoding[:2]], SIZE)
     facts = scan([encoding.path for encoding in encodings], 1, "")
     for number, encoding in enumerate(encodings):
         for image in (open_image(encoding.path), read_photo(encoding.path)):
             assert distance(image, encoding.plain) <= encoding.tolerance, far(encoding, distance(image, encoding.plain))
-        item, plain = (read(path).permute(1, 2, 0) for path in encoding[:2])
+        item, plain = (inputs.image(path, np.empty(0)).photo.permute(1, 2, 0) for path in encoding[:2])
         assert distance(item, plain) <= encoding.tolerance
         first, second = real[2 * number], real[2 * number + 1]
         assert distance(255 * first, 255 * second) <= encoding.tolerance + 0.01

@@ -11,8 +11,10 @@ from datasets import TrainPairs
 from datasets.row_cache import digest
 from utils.errors import InputError
 
-DISTRIBUTION = {"the number of processes", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"}  # of a step over micro-batches
-ROUNDED = DISTRIBUTION | {key for key, setting in SETTINGS_BY_KEY.items() if setting.affects == Affects.ROUNDING}
+PROCESSES, LATENTS = "the number of processes", "cached latents"
+DISTRIBUTION = {PROCESSES, "ACCELERATE.GRADIENT_ACCUMULATION_STEPS"}  # of a step over micro-batches
+ROUNDING = {key for key, setting in SETTINGS_BY_KEY.items() if setting.affects == Affects.ROUNDING}
+ROUNDED = DISTRIBUTION | {LATENTS} | ROUNDING
 
 
 def pair_order(cfg: CfgNode, dataset: TrainPairs, steps_per_epoch: int) -> dict[str, int | str]:

@@ -1,7 +1,5 @@
 """A whole training run, from the config to the exit status."""
 
-from pathlib import Path
-
 import torch
 from accelerate.utils import set_seed
 from yacs.config import CfgNode
@@ -12,7 +10,7 @@ from models import build_model, load_model
 from utils.files import check_writable
 from utils.processes import make_accelerator, on_main
 
-from .caching import cached_inputs
+from .caching import cache_folder, training_inputs
 from .distillation import build_student
 from .log import open_log
 from .run_folder import RunFolder
@@ -23,8 +21,8 @@ def run_training(cfg: CfgNode) -> int:
     """Train the model of a checked config in the run folder that it names; see `Trainer.train`."""
     run = RunFolder.of(cfg)
     check_writable(run.root, "ACCELERATE.OUTPUT_DIR")
-    if cfg.INPUT.CACHE != "off":
-        check_writable(Path(cfg.INPUT.CACHE_DIR), "INPUT.CACHE_DIR")
+    if cfg.INPUT.CACHE not in ("off", "auto"):
+        check_writable(cache_folder(cfg), "INPUT.CACHE_DIR")
     dataset, test_dataset = training_pairs(cfg), evaluation_pairs(cfg)
     accelerator = make_accelerator(cfg, project_dir=str(run.root))
     open_log(None, console=accelerator.is_main_process)  # `Trainer.train` opens the log file
@@ -37,8 +35,7 @@ def run_training(cfg: CfgNode) -> int:
         model = build_student(cfg)
     else:
         model = load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
-    if cfg.INPUT.CACHE != "off":
-        dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
-    status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()
+    dataset.inputs, note = training_inputs(cfg, accelerator, dataset, model.vae)
+    status = Trainer(cfg, accelerator, model, dataset, evaluator, run, [note] if note else []).train()
     accelerator.end_training()
     return status

@@ -5,7 +5,7 @@ import secrets
 import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from utils.errors import InputError
 from utils.processes import on_main
 from utils.sharding import to_cpu, unsharded, whole
 
-from .changed_settings import changes_note, check_same_order, pair_order, training_settings
+from .changed_settings import LATENTS, PROCESSES, changes_note, check_same_order, pair_order, training_settings
 from .checkpointing import Checkpoints
 from .log import LOGGER, open_log
 from .memory import needs_checkpointing
@@ -74,6 +74,7 @@ class Trainer:
         dataset: TrainPairs,
         evaluator: Evaluator,
         run: RunFolder,
+        notes: Sequence[str] = (),
     ) -> None:
         self.cfg, self.accelerator, self.run = cfg, accelerator, run
         self.dataset, self.evaluator = dataset, evaluator
@@ -89,7 +90,9 @@ class Trainer:
         )
         self.model = model.to(accelerator.device).train()
         prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
-        self.notes = [self._choose_checkpointing()] if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto" else []
+        self.notes = [*notes]
+        if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
+            self.notes.append(self._choose_checkpointing())
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
         self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # fused Adam can skip a step
         self.adam.register_step_pre_hook(skip_bad_step)
@@ -126,10 +129,12 @@ class Trainer:
         self.position = self.checkpoints.saved = replace(position, steps_per_epoch=self.steps_per_epoch)
         self.steps.go_to(self.position.total_steps, LossMonitor(**facts.get("watch", {})))
         self.tracker_id = facts.get("tracker_id", self.tracker_id)
-        before = {"the number of processes": facts.get("arrangement", {}).get("processes"), **order}
-        now = {"the number of processes": self.accelerator.num_processes, **self.order}
-        saved_cfg = load_config(checkpoint / CONFIG)
-        if note := changes_note(before | training_settings(saved_cfg), now | training_settings(self.cfg)):
+        saved_cfg, arrangement = load_config(checkpoint / CONFIG), facts.get("arrangement", {})
+        # older states lack "latents"; they were stored in 16 bits then
+        latents = arrangement.get("latents", "float16" if saved_cfg.INPUT.CACHE == "latents" else "none")
+        before = {PROCESSES: arrangement.get("processes"), LATENTS: latents, **order}
+        now = {PROCESSES: self.accelerator.num_processes, LATENTS: self.dataset.inputs.latents}
+        if note := changes_note(before | training_settings(saved_cfg), now | self.order | training_settings(self.cfg)):
             self.notes.append(f"{checkpoint} is {note}")
 
     def _choose_checkpointing(self) -> str:
@@ -324,7 +329,11 @@ class Trainer:
             self.accelerator.scaler,
             self.ema,
             position=asdict(self.position),
-            arrangement={"processes": self.accelerator.num_processes, "accumulation": self.accumulation},
+            arrangement={
+                "processes": self.accelerator.num_processes,
+                "accumulation": self.accumulation,
+                "latents": self.dataset.inputs.latents,
+            },
             order=self.order,
             tracker_id=self.tracker_id,
             watch=asdict(self.steps.monitor),

@@ -89,7 +89,7 @@ def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
     folder, place = tiny[0], "once"
     expected = batch_of(dataset(tiny, model.vae, "latents", place))
     shards = sorted((folder / place).rglob("*.safetensors"))
-    assert len(shards) == 3 and "caching latents" in capsys.readouterr().err
+    assert len(shards) == 3 and "INPUT.CACHE: writing 0.00 GiB" in capsys.readouterr().err
 
     def refuse(*_):
         raise AssertionError("a photo was read")
