@@ -77,10 +77,11 @@ def flop_table(name: str, preset: Preset) -> pd.DataFrame:
 
 
 def loader(preset: Preset, folder: Path) -> Tables:
-    """Loading pairs on one core, from image files and from each kind of cache."""
+    """Loading pairs on one core, in the published way, and ours from image files and from each kind of cache."""
     pairs, cache = workloads.write_pairs(folder, preset.loader_pairs), ("INPUT.CACHE_DIR", str(folder / "cache"))
     settings = {kind: preset.settings("ours", *cache, "INPUT.CACHE", kind) for kind in ("off", "photos", "latents")}
-    ways = {kind: (workloads.loading, cfg, pairs) for kind, cfg in settings.items()}
+    ways = {"published": (workloads.loading, settings["off"], "published", pairs)}
+    ways |= {kind: (workloads.loading, cfg, "ours", pairs) for kind, cfg in settings.items()}
     return {f"{len(pairs)} pairs by INPUT.CACHE": compare(ways, preset.rounds, len(pairs), threads=1)}
 
 

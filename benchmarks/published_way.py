@@ -3,10 +3,17 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
+from PIL import Image
 from torch import Generator, Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
 
+from datasets import TrainPairs, skeleton_image
+from datasets.keypoints import FAR, SIGMA, gaussian_centres
+from datasets.pairs import ITEM_STREAM
 from diffusion.guidance import GUIDANCE, guided
 from diffusion.sampling import sample
 from inference.generation import generate
@@ -15,6 +22,7 @@ from models import CFLD
 from models.conditions import Conditions
 from models.unet import predict_noise
 from models.vae import Decoder, decode_latents, posterior
+from utils.image_files import Size
 
 Batch = dict[str, Tensor]
 
@@ -59,6 +67,43 @@ def generate_with_every_branch(
     weighted = guided(denoise, [coefficient for _, coefficient in table])
     latents = sample(weighted, scheduler, latents, settings.num_inference_steps, generators)
     return (decode_latents(vae, latents).float() / 2 + 0.5).clamp(0, 1)
+
+
+def published_pose_map(keypoints: np.ndarray, size: Size, frame: Size) -> Tensor:
+    """The pose map (21, *size) float32 of keypoints (18, 2); the exponential is taken at every pixel of a Gaussian."""
+    gaussians = np.zeros((*size, len(keypoints)), dtype=np.float32)
+    x, y = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
+    for joint, (centre_y, centre_x) in enumerate(gaussian_centres(keypoints, size, frame).numpy()):
+        if centre_y != FAR:
+            gaussians[..., joint] = np.exp(-((y - centre_y) ** 2 + (x - centre_x) ** 2) / (2 * SIGMA**2))
+    skeleton = skeleton_image(keypoints, size, frame) / 255
+    maps = [torch.tensor(array.transpose(2, 0, 1), dtype=torch.float32) for array in (skeleton, gaussians)]
+    return torch.cat(maps)
+
+
+class PublishedPairs(TrainPairs):
+    """Training items that are complete when they leave the loader: `unpack` of those of `TrainPairs`."""
+
+    def __getitem__(self, index: int) -> Batch:
+        pair, sizes = self.pairs[index], self.sizes
+        source, target = (Image.open(path).convert("RGB") for path in (pair.source_path, pair.target_path))
+        rng = np.random.default_rng((ITEM_STREAM, self.seed, self._epoch.item(), index))
+        condition = self._resized(source, sizes.cond)
+        flipped = F.hflip(condition) if rng.random() < 0.5 else condition
+        return {
+            "img_src": self._normalized(self._resized(source, sizes.gt)),
+            "img_tgt": self._normalized(self._resized(target, sizes.gt)),
+            "img_cond": self._normalized(flipped),
+            "pose_img_src": published_pose_map(pair.source_keypoints, sizes.pose, sizes.frame),
+            "pose_img_tgt": published_pose_map(pair.target_keypoints, sizes.pose, sizes.frame),
+            "index": torch.tensor(index),
+        }
+
+    def _resized(self, image: Image.Image, size: Size) -> Image.Image:
+        return F.resize(image, list(size), InterpolationMode.BICUBIC, antialias=True)
+
+    def _normalized(self, image: Image.Image) -> Tensor:
+        return F.normalize(F.to_tensor(image), [0.5] * 3, [0.5] * 3)
 
 
 WAYS = {

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from benchmarks.published_way import WAYS, Batch
+from benchmarks.published_way import WAYS, Batch, PublishedPairs
 from datasets import Pair, TrainPairs
 from datasets.keypoints import FRAME
 from datasets.loaders import loader, pair_sizes, to_device
@@ -125,10 +125,14 @@ def sampling(cfg: CfgNode, way: str, images: int) -> Workload:
     return call
 
 
-def loading(cfg: CfgNode, pairs: Sequence[Pair]) -> Workload:
-    """Loading all pairs in this process; returns the condition images (B, 3, h, w) of the last batch."""
+def loading(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
+    """Loading all pairs in this process, up to what the model reads.
+
+    Returns the condition images and pose maps (B, 3 + 21, h, w) of the last batch.
+    """
     cv2.setNumThreads(0)
-    dataset = TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
+    kind, finish = (PublishedPairs, dict) if way == "published" else (TrainPairs, unpack)
+    dataset = kind(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
     if cfg.INPUT.CACHE != "off":
         # a VAE with few channels fills it soon, and its posteriors have the size of the config's
         config = AutoencoderKL.load_config(cfg.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH)
@@ -139,7 +143,7 @@ def loading(cfg: CfgNode, pairs: Sequence[Pair]) -> Workload:
 
     def call() -> Tensor:
         for batch in batches:
-            last = batch["img_cond"]
-        return last
+            last = finish(batch)
+        return torch.cat([last["img_cond"], last["pose_img_tgt"]], dim=1)
 
     return call

@@ -13,12 +13,12 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import functional as F
 
-from datasets.keypoints import gaussian_centres, gaussian_maps, pose_map
+from datasets.keypoints import gaussian_centres, pose_map, pose_maps
 from datasets.pair_inputs import FileImage, FileInputs, PairSizes
 from datasets.pair_lists import Pair
 from utils.errors import InputError
 from utils.image_files import Size, open_image
-from utils.image_tensors import normalize, resize_to_bytes, resize_to_tensor, unit_range
+from utils.image_tensors import normalize, resize_to_bytes, resize_to_tensor, signed_range
 
 SIDES = ("src", "tgt")  # of a pair: the source image in its own pose, and the target image
 ITEM_STREAM, ORDER_STREAM = 1, 2  # separate the random numbers of items and of the order
@@ -165,15 +165,14 @@ def unpack(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
     batch = dict(batch)
     flip = batch.pop("flip").view(-1, 1, 1, 1)
+    batch["img_cond"] = torch.where(flip, batch["img_cond"].flip(-1), batch["img_cond"])
     for name in ("img_src", "img_tgt", "img_cond"):
         if name in batch:
-            batch[name] = normalize(unit_range(batch[name]))
-    batch["img_cond"] = torch.where(flip, batch["img_cond"].flip(-1), batch["img_cond"])
+            batch[name] = signed_range(batch[name])
     for side in SIDES:
         if f"skeleton_{side}" in batch:
-            skeleton = unit_range(batch.pop(f"skeleton_{side}"))  # (B, 3, h', w')
-            gaussians = gaussian_maps(batch.pop(f"keypoints_{side}"), skeleton.shape[2:])  # (B, 18, h', w')
-            batch[f"pose_img_{side}"] = torch.cat([skeleton, gaussians], dim=1)
+            skeletons, centres = batch.pop(f"skeleton_{side}"), batch.pop(f"keypoints_{side}")
+            batch[f"pose_img_{side}"] = pose_maps(skeletons, centres)
     return batch
 
 

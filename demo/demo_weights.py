@@ -36,7 +36,7 @@ from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, read_record, write_text
 from utils.image_files import open_image
-from utils.image_tensors import normalize, resize_to_bytes, unit_range
+from utils.image_tensors import resize_to_bytes, signed_range, unit_range
 
 from .encoder_pretraining import EncoderPretraining, labeled_images
 
@@ -116,7 +116,7 @@ def make_vae(parts: Path, images: Tensor, minutes: float) -> None:
     def loss_of(step: int) -> Tensor:
         rows = torch.randint(len(images), (32,))
         y, x = torch.randint(0, SIZE - CROP + 1, (2,)).tolist()
-        pixels = normalize(unit_range(images[rows, :, y : y + CROP, x : x + CROP]))
+        pixels = signed_range(images[rows, :, y : y + CROP, x : x + CROP])
         if step % 2:
             pixels = pixels.flip(3)
         posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
@@ -124,7 +124,7 @@ def make_vae(parts: Path, images: Tensor, minutes: float) -> None:
         return F.mse_loss(decoded, pixels) + 0.1 * F.l1_loss(decoded, pixels) + 1e-6 * posterior.kl().mean()
 
     optimize(vae, minutes, 3e-3, loss_of, "VAE")
-    pixels = normalize(unit_range(images[torch.randperm(len(images))[:256]]))
+    pixels = signed_range(images[torch.randperm(len(images))[:256]])
     with torch.no_grad():
         latents = vae.eval().encode(pixels).latent_dist.mean
         decoded = vae.decode(latents).sample.clamp(-1, 1)

@@ -21,7 +21,7 @@ from demo.body_painter import draw
 from demo.drawn_people import in_processes
 from demo.painting import MOTIFS, PATTERNS, Cloth, Color
 from demo.poses import sample_pose
-from utils.image_tensors import normalize, resize_to_bytes, unit_range
+from utils.image_tensors import resize_to_bytes, signed_range
 
 SEED = 5000
 UNKNOWN = -100  # label of an attribute that a person lacks; cross-entropy ignores it
@@ -118,7 +118,7 @@ class EncoderPretraining(nn.Module):
     def forward(self, batch: int) -> Tensor:
         """Return the cross-entropy of the attributes in `batch` random images, half of them mirrored."""
         rows = torch.randint(len(self.images), (batch,))
-        images, labels = normalize(unit_range(self.images[rows])), self.labels[rows].flatten()
+        images, labels = signed_range(self.images[rows]), self.labels[rows].flatten()
         images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(3), images)
         last_map = self.encoder(images)[0][-1]
         logits = self.prompt_classifier(self.decoder(last_map)), self.map_classifier(last_map.flatten(2).mT)

@@ -641,3 +641,16 @@ def test_caches_and_chosen_checkpointing_train_the_same_weights(tiny, capsys):
         weights.append(load_file(run.root / "epochs_001" / "checkpoints" / "model.safetensors"))
     assert "MODEL.GRADIENT_CHECKPOINTING auto: off" in capsys.readouterr().err
     assert all(torch.equal(weights[1][name], value) for name, value in weights[0].items())
+
+
+def test_caches_are_the_default_and_losing_them_is_told(tiny, capsys):
+    assert train(tiny, "run", *BATCH_OF_4, "OPTIMIZER.EPOCHS", "1")[0] == 0
+    folder = tiny.parent / "outputs" / "cache"
+    assert f"caches of 5 images: {folder}, 0.00 GiB; INPUT.CACHE off reads the image files" in capsys.readouterr().err
+    assert len(list(folder.rglob("*.safetensors"))) == 3
+    assert train(tiny, "run", *BATCH_OF_4, "INPUT.CACHE_DIR", "/dev/null/x")[0] == 0
+    lines = capsys.readouterr().err.splitlines()
+    [fallback] = [line for line in lines if "INPUT.CACHE auto: reading image files" in line]
+    assert "/dev/null/x: cannot be written (Not a directory)" in fallback
+    [change] = [line for line in lines if "changed settings" in line]
+    assert "cached latents float32 -> none; the run trains on the same pairs" in change

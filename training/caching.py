@@ -27,7 +27,7 @@ from datasets.row_cache import RowCache, digest, tensors_digest
 from models.vae import downscale_factor, posterior
 from utils.errors import InputError, file_error, reason_of
 from utils.files import check_writable, read_record, sha256, write_text
-from utils.image_tensors import normalize, unit_range
+from utils.image_tensors import signed_range
 from utils.processes import on_main
 
 BATCH_SIZE = 4  # of images that the VAE encodes; divides datasets.row_cache.SHARD_ROWS
@@ -224,7 +224,7 @@ class Builder:
     def _encoded(self, pixels: Tensor) -> Tensor:
         if self.encoder is None:
             return pixels
-        return posterior(self.encoder, normalize(unit_range(pixels.to(self.accelerator.device)))).float().cpu()
+        return posterior(self.encoder, signed_range(pixels.to(self.accelerator.device))).float().cpu()
 
 
 def _remove(paths: Iterable[Path]) -> None:

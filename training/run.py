@@ -10,7 +10,7 @@ from models import build_model, load_model
 from utils.files import check_writable
 from utils.processes import make_accelerator, on_main
 
-from .caching import cache_folder, training_inputs
+from .caching import cache_folder
 from .distillation import build_student
 from .log import open_log
 from .run_folder import RunFolder
@@ -35,7 +35,6 @@ def run_training(cfg: CfgNode) -> int:
         model = build_student(cfg)
     else:
         model = load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
-    dataset.inputs, note = training_inputs(cfg, accelerator, dataset, model.vae)
-    status = Trainer(cfg, accelerator, model, dataset, evaluator, run, [note] if note else []).train()
+    status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()
     accelerator.end_training()
     return status

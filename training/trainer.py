@@ -5,7 +5,7 @@ import secrets
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from utils.errors import InputError
 from utils.processes import on_main
 from utils.sharding import to_cpu, unsharded, whole
 
+from .caching import training_inputs
 from .changed_settings import LATENTS, PROCESSES, changes_note, check_same_order, pair_order, training_settings
 from .checkpointing import Checkpoints
 from .log import LOGGER, open_log
@@ -59,11 +60,11 @@ def skip_bad_step(adam: torch.optim.Adam, *_: object) -> None:
 
 
 class Trainer:
-    """Trains a model with initial weights under Accelerate; nothing is written before `train`.
+    """Trains a model with initial weights under Accelerate; before `train`, nothing is written but caches.
 
     Raises:
-        InputError: the batch cannot be divided, no epoch is left to train, or the newest checkpoint does not match
-            this config or is not visible to every process.
+        InputError: the batch cannot be divided, no epoch is left to train, the caches cannot be built, or the newest
+            checkpoint does not match this config or is not visible to every process.
     """
 
     def __init__(
@@ -74,7 +75,6 @@ class Trainer:
         dataset: TrainPairs,
         evaluator: Evaluator,
         run: RunFolder,
-        notes: Sequence[str] = (),
     ) -> None:
         self.cfg, self.accelerator, self.run = cfg, accelerator, run
         self.dataset, self.evaluator = dataset, evaluator
@@ -85,12 +85,20 @@ class Trainer:
         )
         self.steps_per_epoch = len(self.sampler) // self.accumulation
         self.order = pair_order(cfg, dataset, self.steps_per_epoch)
+        self.checkpoints = Checkpoints(run, accelerator, cfg, {"placement": placement_in(dataset, cfg).record()})
+        checkpoint = self.checkpoints.find() if cfg.ACCELERATE.RESUME else None
+        if not checkpoint and cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS:
+            raise InputError(
+                f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS is {cfg.OPTIMIZER.EPOCHS}: no epoch "
+                "is left to train; EPOCHS includes the epochs already trained"
+            )
+        dataset.inputs, note = training_inputs(cfg, accelerator, dataset, model.vae)
+        self.notes = [note] if note else []
         self.loader = loader(
             dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=self.sampler
         )
         self.model = model.to(accelerator.device).train()
         prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
-        self.notes = [*notes]
         if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
             self.notes.append(self._choose_checkpointing())
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
@@ -103,15 +111,9 @@ class Trainer:
         self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
-        self.checkpoints = Checkpoints(run, accelerator, cfg, {"placement": placement_in(dataset, cfg).record()})
         self.tracker_id = secrets.token_hex(4)  # identifies the run in trackers
-        if cfg.ACCELERATE.RESUME and (checkpoint := self.checkpoints.find()):
+        if checkpoint:
             self._restore(checkpoint)
-        elif cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS:
-            raise InputError(
-                f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS is {cfg.OPTIMIZER.EPOCHS}: no epoch "
-                "is left to train; EPOCHS includes the epochs already trained"
-            )
         else:
             self.steps.go_to(self.position.total_steps, LossMonitor())
             if weights := cfg.MODEL.PRETRAINED_PATH:

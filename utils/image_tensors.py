@@ -22,7 +22,12 @@ def resize_to_bytes(image: Image.Image, size: Size) -> Tensor:
 def unit_range(pixels: Tensor) -> Tensor:
     """Convert uint8 to float32 in [0, 1], bit-identical on every device."""
     # a tensor divisor: GPUs replace a Python number by its inverse
-    return pixels.float() / torch.full((), 255.0, device=pixels.device)
+    return pixels.to(torch.float32, copy=True).div_(torch.full((), 255.0, device=pixels.device))
+
+
+def signed_range(pixels: Tensor) -> Tensor:
+    """Convert uint8 to float32 in [-1, 1], the values of `normalize`."""
+    return unit_range(pixels).sub_(0.5).div_(0.5)
 
 
 def normalize(image: Tensor) -> Tensor:

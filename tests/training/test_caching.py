@@ -11,6 +11,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from configs import load_config
+from datasets import pair_inputs
 from datasets.loaders import training_pairs
 from datasets.pairs import unpack
 from datasets.row_cache import RowCache
@@ -172,3 +173,48 @@ def test_what_stops_building_is_one_line(tiny, model, monkeypatch):
             dataset(tiny, model.vae, "photos", "damaged")
     finally:
         photo.write_bytes(content)
+
+
+def test_auto_reads_files_where_the_disk_has_no_room(tiny, model, monkeypatch):
+    folder, config, accelerator = tiny
+    cfg = load_config(config, ["INPUT.CACHE_DIR", str(folder / "auto")])
+    pairs = training_pairs(cfg)
+    raw = batch_of(pairs)
+    needed = 5 * (2 * 3 * 32 * 32 + 2 * 4 * 4 * 8 * 8)  # two 8-bit images, and a posterior in float32
+
+    def inputs(free, wanted="INPUT.CACHE auto: reading image files, which is slower: "):
+        monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
+        pairs.inputs, note = caching.training_inputs(cfg, accelerator, pairs, model.vae)
+        assert note.startswith(wanted), note
+        return batch_of(pairs), note
+
+    without, note = inputs(2 * needed - 1)
+    assert all(torch.equal(without[name], raw[name]) for name in raw) and "MiB free on the disk" in note
+    with monkeypatch.context() as patch:  # the disk fills after the look at it
+        write = RowCache.write
+
+        def fill_at_the_second(cache, shard, rows):
+            if any((folder / "auto").rglob("*.safetensors")):
+                raise OSError(28, "No space left on device")
+            write(cache, shard, rows)
+
+        patch.setattr(RowCache, "write", fill_at_the_second)
+        without, note = inputs(2 * needed)
+        assert all(torch.equal(without[name], raw[name]) for name in raw) and "No space left" in note
+    assert not list((folder / "auto").rglob("*.safetensors"))  # the room is free again
+    cached, note = inputs(2 * needed, f"caches of 5 images: {folder / 'auto'}, 0.00 GiB; INPUT.CACHE off reads")
+    assert "posterior_src" in cached and len(list((folder / "auto").rglob("*.safetensors"))) == 3
+    inputs(0, "caches of 5 images")  # complete caches need no room
+    cfg = load_config(config, ["INPUT.CACHE_DIR", "/dev/null/x"])
+    assert "/dev/null/x: cannot be written" in inputs(2 * needed)[1]
+
+
+def test_an_image_is_decoded_once_for_all_its_rows_and_for_an_item(tiny, model, monkeypatch):
+    opened, open_image = [], pair_inputs.open_image
+    monkeypatch.setattr(pair_inputs, "open_image", lambda path: opened.append(path.name) or open_image(path))
+    pairs = dataset(tiny, model.vae, "latents", "decoded")
+    assert sorted(opened) == sorted({pair.source for pair in pairs.pairs})
+    opened.clear()
+    pair = pairs.pairs[3]
+    dataset(tiny, model.vae, "off")[3]
+    assert opened == [pair.source, pair.target]
