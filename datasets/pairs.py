@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import functional as F
 
-from datasets.keypoints import gaussian_centres, gaussian_maps, pose_map
 from datasets.pair_inputs import CachedInputs, FileInputs, PairSizes
 from datasets.pair_lists import Pair
+from datasets.pose_maps import gaussian_centres, gaussian_maps, pose_map
 from utils.errors import InputError
 from utils.image_files import Size, open_image
 from utils.image_tensors import normalize, resize_to_bytes, resize_to_tensor, unit_range
