@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from configs import load_config
+from scripts import run_processes
 from tests.forked import CONTEXT, LIMIT, wait_for
 from utils import entrypoints, processes
 from utils.entrypoints import end_with_launcher, entrypoint
