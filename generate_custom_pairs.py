@@ -9,16 +9,10 @@ ever half-written.
 
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from configs import load_config
-from datasets.own_photos import prepare_own_photos
-from datasets.preparation import add_worker_argument
-from inference.estimators import add_estimator_option, create_estimator
-from utils.command_line import Parser
+from configs.arguments import parse_arguments
+from inference.options import add_estimator_option
+from utils.command_line import Parser, add_worker_argument
 from utils.errors import one_line_errors
-from utils.processes import parse_arguments
 
 
 def add_options(parser: Parser) -> None:
@@ -39,6 +33,13 @@ def add_options(parser: Parser) -> None:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(__doc__, arguments, add_options)
+    import numpy as np
+    from PIL import Image
+
+    from configs import load_config
+    from datasets.own_photos import prepare_own_photos
+    from inference.estimators import create_estimator
+
     estimator = create_estimator(options.estimator)
 
     def largest_person(photo: Image.Image) -> np.ndarray | None:

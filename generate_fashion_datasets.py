@@ -5,14 +5,16 @@
 Run it again at any time: it skips finished images, and no file is ever half-written.
 """
 
-from datasets.fashion_preparation import generate
-from datasets.preparation import prepare_benchmark
+from utils.command_line import preparation_options
 from utils.errors import one_line_errors
 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    prepare_benchmark(__doc__, "fashion", "MEN/, WOMEN/, train.lst and test.lst", generate, arguments)
+    options = preparation_options(__doc__, "fashion", "MEN/, WOMEN/, train.lst and test.lst", arguments)
+    from datasets.fashion_preparation import generate
+
+    generate(options.root_dir, options.workers, options.link)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,17 @@
 Run it again at any time: it skips finished images and lists, and no file is ever half-written.
 """
 
-from datasets.market1501 import generate
-from datasets.preparation import prepare_benchmark
+from utils.command_line import preparation_options
 from utils.errors import one_line_errors
 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     contents = "bounding_box_{train,test}/ and market-annotation-{train,test}.csv"
-    prepare_benchmark(__doc__, "market", contents, generate, arguments)
+    options = preparation_options(__doc__, "market", contents, arguments)
+    from datasets.market1501 import generate
+
+    generate(options.root_dir, options.workers, options.link)
 
 
 if __name__ == "__main__":

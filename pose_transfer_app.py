@@ -12,8 +12,7 @@ only.
 from argparse import Namespace
 from pathlib import Path
 
-from app.launch import launch
-from inference.pipeline_options import add_model_options
+from inference.options import add_model_options
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 
@@ -30,7 +29,10 @@ def arguments() -> Namespace:
 
 @one_line_errors
 def main() -> None:
-    launch(arguments())
+    options = arguments()
+    from app.launch import launch
+
+    launch(options)
 
 
 if __name__ == "__main__":

@@ -8,28 +8,38 @@ name alone, other image formats, and subfolders are accepted too. Tables, scores
 best, median, and worst pairs are written to --output. scripts/run_processes.py starts several processes.
 """
 
-from evaluation.folder_evaluation import evaluate_folders
-from evaluation.protocols import PROTOCOLS, WEIGHTS
+from argparse import Namespace
+
+from configs.defaults import SETTINGS_BY_KEY
 from utils.command_line import Parser
-from utils.processes import entrypoint
+from utils.entrypoints import entrypoint
+
+WEIGHTS = SETTINGS_BY_KEY["TEST.METRICS_PATH"].default
 
 
-@entrypoint
-def main() -> None:
+def arguments() -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--generated", nargs="+", required=True, metavar="[LABEL=]DIR", help="folders of images")
     parser.add_argument("--dataset", default="fashion", help="fashion, market, or the root of a prepared dataset")
-    parser.add_argument("--protocol", default="cfld", help=f"{', '.join(PROTOCOLS)}; see docs/evaluation.md")
+    parser.add_argument("--protocol", default="cfld", help="cfld, pidm, pcdms, dptn, or standard")
     parser.add_argument("--size", metavar="HxW", help="size of the scores (default: that of the dataset)")
     parser.add_argument("--frame", default="256x176", metavar="HxW", help="keypoint frame of a custom dataset")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="split of the generated pairs")
     parser.add_argument("--real", default="train", choices=("train", "test"), help="split of the real images of FID")
     parser.add_argument("--allow-partial", action="store_true", help="skip missing and invalid images")
     parser.add_argument("--output", default="outputs/evaluation", help="folder for tables, scores, and images")
-    parser.add_argument("--weights", default=str(WEIGHTS), help="folder of the network weights of the scores")
+    parser.add_argument("--weights", default=WEIGHTS, help="folder of the network weights of the scores")
     parser.add_argument("--batch-size", type=int, default=8, help="images per step; does not change scores")
     parser.add_argument("--num-workers", type=int, default=4, help="number of processes that read images")
-    evaluate_folders(parser.parse_args())
+    return parser.parse_args()
+
+
+@entrypoint
+def main() -> None:
+    options = arguments()
+    from evaluation.folder_evaluation import evaluate_folders
+
+    evaluate_folders(options)
 
 
 if __name__ == "__main__":

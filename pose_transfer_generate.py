@@ -22,12 +22,7 @@ OpenPose frames is a film, too, if all its files are <film>_<12 digits>_keypoint
 from argparse import Namespace
 from pathlib import Path
 
-from inference.batch_generation import generate_batch
-from inference.estimators import add_estimator_option
-from inference.framer import add_framing_option
-from inference.pipeline_options import add_model_options
-from inference.pose_library import library
-from inference.synthesis import presets
+from inference.options import add_estimator_option, add_framing_option, add_model_options, presets
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 
@@ -63,8 +58,12 @@ def arguments() -> Namespace:
 def main() -> None:
     options = arguments()
     if options.list_poses:
+        from inference.pose_library import library
+
         print("\n".join(library()))
     else:
+        from inference.batch_generation import generate_batch
+
         generate_batch(options)
 
 

@@ -7,16 +7,18 @@ The default config is that in the folder of the checkpoint, if any. scripts/mult
 and scores are written to outputs/<project>/<run>/generated/<height>x<width>/.
 """
 
-from evaluation.checkpoint_evaluation import evaluate_checkpoint
-from models.checkpoints import checkpoint_config
-from training.run_folder import RunFolder
-from utils.files import check_writable
-from utils.processes import entrypoint, parse_arguments
+from configs.arguments import parse_arguments
+from utils.entrypoints import entrypoint
 
 
 @entrypoint
 def main() -> None:
     arguments = parse_arguments(__doc__)
+    from evaluation.checkpoint_evaluation import evaluate_checkpoint
+    from models.checkpoints import checkpoint_config
+    from training.run_folder import RunFolder
+    from utils.files import check_writable
+
     cfg = checkpoint_config(arguments.config_file, arguments.opts)
     run = RunFolder.of(cfg)
     check_writable(run.root, "ACCELERATE.OUTPUT_DIR")

@@ -9,14 +9,16 @@ configs/defaults.py describes all settings. scripts/multi_gpu/ and scripts/multi
 same command again to resume from the newest checkpoint. training/run_folder.py describes the output files.
 """
 
-from training.distillation import training_config
-from training.run import run_training
-from utils.processes import entrypoint, parse_arguments
+from configs.arguments import parse_arguments
+from utils.entrypoints import entrypoint
 
 
 @entrypoint
 def main() -> None:
     arguments = parse_arguments(__doc__)
+    from training.distillation import training_config
+    from training.run import run_training
+
     raise SystemExit(run_training(training_config(arguments.config_file, arguments.opts)))
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from datasets.keypoints import FRAME
 from inference.drawing import save_image
 from inference.facing import BACK_WITH_FACE, is_back_with_face
-from inference.framer import FRAMINGS, Person
+from inference.framer import Person
+from inference.options import FRAMINGS
 from inference.photo_result import in_photo
 from inference.pose_library import NamedPose, library
 from inference.synthesis import Choices, generate_images

@@ -12,11 +12,12 @@ from datasets.keypoints import check_skeleton
 from inference.drawing import draw_skeleton
 from inference.estimators import create_estimator
 from inference.framer import Framer, Person
+from inference.options import presets
 from inference.people import Estimator
 from inference.pipeline import CFLDPipeline
 from inference.pose_library import NamedPose
 from inference.pose_sources import MOST_POSES, PoseReader
-from inference.synthesis import fitted, presets
+from inference.synthesis import fitted
 from utils.errors import InputError
 
 from .jobs import Jobs
@@ -75,7 +76,7 @@ class Studio:
 
         Args:
             number: 1 is the largest person.
-            framing: one of `inference.framer.FRAMINGS`.
+            framing: one of `inference.options.FRAMINGS`.
             needed: whether keypoints and mask are needed.
             say: called with notes about the photo.
 

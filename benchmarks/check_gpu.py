@@ -30,7 +30,7 @@ from benchmarks.gpu_checks import NEEDED, SIZES, Outcome
 from benchmarks.timing import Workers
 from configs import load_config
 from datasets.layouts import LAYOUTS
-from training.report import TEMPLATES
+from training.run_report import TEMPLATES
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors, reason_of
 from utils.files import check_writable, write_text

@@ -44,10 +44,11 @@ from models.checkpoints import checkpoint_config, trained_parameters
 from models.conditions import PROMPT_SITE
 from training.memory import BYTES_A_PARAMETER, activation_bytes, free_bytes
 from utils.command_line import Parser
+from utils.entrypoints import PR_SET_PDEATHSIG
 from utils.errors import InputError, one_line_errors
 from utils.files import in_checkout
 from utils.gpu import DRIVERS, driver_problem, driver_version
-from utils.processes import PR_SET_PDEATHSIG, make_accelerator, on_main
+from utils.processes import make_accelerator, on_main
 from utils.weight_files import read_tensor_file
 
 DEMO, REFERENCE = "pretrained_models/demo/checkpoint", "benchmarks/gpu_reference.safetensors"

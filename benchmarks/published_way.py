@@ -12,8 +12,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from datasets import TrainPairs, skeleton_image
-from datasets.keypoints import FAR, SIGMA, gaussian_centres
 from datasets.pairs import ITEM_STREAM
+from datasets.pose_maps import FAR, SIGMA, gaussian_centres
 from diffusion.guidance import GUIDANCE, guided
 from diffusion.sampling import sample
 from inference.generation import generate

@@ -1,20 +1,20 @@
 """Datasets of image pairs of one person, and pose maps."""
 
-from datasets.keypoints import skeleton_image
-from datasets.layouts import LAYOUTS, fid_real_images, load_pairs
-from datasets.pair_lists import Pair, PairList
-from datasets.pairs import GlobalBatchSampler, MaskSettings, PairSizes, TestPairs, TrainPairs
+from utils.lazy_names import lazy_names
 
-__all__ = [
-    "LAYOUTS",
-    "GlobalBatchSampler",
-    "MaskSettings",
-    "Pair",
-    "PairList",
-    "PairSizes",
-    "TestPairs",
-    "TrainPairs",
-    "fid_real_images",
-    "load_pairs",
-    "skeleton_image",
-]
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "skeleton_image": "datasets.keypoints",
+        "LAYOUTS": "datasets.layouts",
+        "fid_real_images": "datasets.layouts",
+        "load_pairs": "datasets.layouts",
+        "Pair": "datasets.pair_lists",
+        "PairList": "datasets.pair_lists",
+        "GlobalBatchSampler": "datasets.pairs",
+        "MaskSettings": "datasets.pairs",
+        "PairSizes": "datasets.pair_inputs",
+        "TestPairs": "datasets.pairs",
+        "TrainPairs": "datasets.pairs",
+    },
+)

@@ -17,7 +17,8 @@ from datasets.keypoints import LEAST_SKELETON, MISSING, found_points, is_small
 from datasets.layouts import LAYOUTS
 from datasets.openpose import read_openpose
 from datasets.pair_lists import SPLITS, listed_path, pairs_within, read_annotations, write_annotations, write_pairs
-from datasets.preparation import Job, check_workers, fit, place_all, put_in_place
+from datasets.preparation import Job, fit, place_all, put_in_place
+from utils.command_line import check_workers
 from utils.errors import InputError
 from utils.files import check_writable
 from utils.image_files import IMAGE_EXTENSIONS, Size, few, image_size, images_below, open_image, say_left_out

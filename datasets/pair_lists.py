@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
-import torch
 
-from datasets.keypoints import NUM_KEYPOINTS, parse_keypoints, scale_keypoints
+from datasets.keypoints import NUM_KEYPOINTS, parse_keypoints
 from utils.errors import InputError
 from utils.files import read_text, write_text
 
@@ -35,12 +34,6 @@ class Pair(NamedTuple):
     target_path: Path
     source_keypoints: np.ndarray  # (18, 2) (y, x), see `Annotations`
     target_keypoints: np.ndarray
-
-
-def person_keypoints(pair: Pair, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
-    """Return the keypoints (2, 18, 2) of source and target, (y, x) in pixels of images of (height, width) `size`."""
-    both = (pair.source_keypoints, pair.target_keypoints)
-    return torch.from_numpy(np.stack([scale_keypoints(keypoints, size, frame) for keypoints in both]))
 
 
 def file_name(pair: Pair | tuple[str, str]) -> str:

@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import functional as F
 
-from datasets.keypoints import gaussian_centres, pose_map, pose_maps
 from datasets.pair_inputs import FileImage, FileInputs, PairSizes
 from datasets.pair_lists import Pair
+from datasets.pose_maps import gaussian_centres, pose_map, pose_maps
 from utils.errors import InputError
 from utils.image_files import Size, open_image
 from utils.image_tensors import normalize, resize_to_bytes, resize_to_tensor, signed_range

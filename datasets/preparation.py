@@ -18,9 +18,8 @@ from tqdm.contrib.concurrent import thread_map
 from datasets.keypoints import MISSING, to_hundredths
 from datasets.layouts import Layout
 from datasets.pair_lists import missing_images
-from utils.command_line import Parser
 from utils.errors import InputError
-from utils.files import PARTIAL, check_writable, whole_file, write_text
+from utils.files import PARTIAL, whole_file, write_text
 from utils.image_files import SAVE_OPTIONS, Size, image_format, is_plain, opened, upright_size, upright_srgb
 
 MAX_DEPTH = 3  # as in "In-shop Clothes Retrieval Benchmark/Img/img_highres/"
@@ -217,38 +216,3 @@ def place_benchmark(
             f"warning: {len(odd)} of {len(jobs)} images are not about {published[1]} x {published[0]} "
             f"(first: {job.source}, {width} x {height}); {if_other}"
         )
-
-
-def prepare_benchmark(
-    summary: str, dataset: str, contents: str, generate: Callable[[Path, int, bool], None], arguments: list[str] | None
-) -> None:
-    """Run the program that prepares a published dataset by `generate(folder, workers, link)`.
-
-    `--help` shows its `summary` and the `contents` of the folder, by default named as the dataset. `arguments` is
-    the command line; None for that of this process.
-
-    Raises:
-        InputError: as `generate`, or the folder cannot be written to.
-    """
-    parser = Parser(summary)
-    folder_help = f"folder with {contents} (default: ./{dataset})"
-    link_help = "hard-link images instead of copying them, if the file system supports it"
-    parser.add_argument("--root_dir", type=Path, default=Path(dataset), help=folder_help)
-    add_worker_argument(parser)
-    parser.add_argument("--link", action="store_true", help=link_help)
-    options = parser.parse_args(arguments)
-    check_workers(options.workers)
-    check_writable(options.root_dir, "--root_dir")
-    generate(options.root_dir, options.workers, options.link)
-
-
-def add_worker_argument(parser: Parser) -> None:
-    """Add the option --workers of the programs that prepare or check a dataset."""
-    text = "number of images processed in parallel"
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help=text)
-
-
-def check_workers(workers: int) -> None:
-    """Raise `InputError` if there is no worker."""
-    if workers < 1:
-        raise InputError(f"--workers is {workers}; expected at least 1")

@@ -20,7 +20,8 @@ from tqdm.contrib.concurrent import thread_map
 from datasets.keypoints import LEAST_SKELETON, NUM_KEYPOINTS, found_points, is_found, is_small
 from datasets.layouts import LAYOUTS, Layout, dataset_root
 from datasets.pair_lists import SPLITS, Annotations, file_name, images_of, missing_images, read_annotations, read_pairs
-from datasets.preparation import check_workers, is_about
+from datasets.preparation import is_about
+from utils.command_line import check_workers
 from utils.errors import InputError
 from utils.image_files import FORMATS, Size, images_in, open_image
 

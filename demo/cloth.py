@@ -18,7 +18,6 @@ from tqdm import tqdm
 from datasets import load_pairs
 from demo.drawn_people import Drawn, draw, people_in
 from demo.painting import Cloth
-from evaluation.generated_images import match_images
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 from utils.image_files import open_image
@@ -47,6 +46,8 @@ def choices(generated: Path, dataset: Path) -> Iterator[tuple[str, str, bool]]:
     Raises:
         InputError: no image belongs to a pair, or `dataset` was not drawn by `demo.drawn_people`.
     """
+    from evaluation.generated_images import match_images
+
     people, pairs = people_in(dataset, "test"), load_pairs(dataset, "test", "fashion")
     rng = np.random.default_rng(0)
     for index, path in tqdm(match_images(generated, pairs).paths.items(), desc="drawing", unit="image", leave=False):

@@ -14,7 +14,8 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from tqdm.contrib.concurrent import thread_map
 
 from datasets import Pair
-from datasets.pair_lists import file_name, person_keypoints
+from datasets.pair_lists import file_name
+from datasets.pose_maps import person_keypoints
 from inference.drawing import image_grid
 from utils.errors import InputError
 from utils.image_files import IMAGE_EXTENSIONS, Size, few, images_below, open_image, opened

@@ -19,7 +19,8 @@ from yacs.config import CfgNode
 from configs.defaults import value_at
 from datasets import TestPairs, fid_real_images
 from datasets.loaders import loader, to_device
-from datasets.pair_lists import file_name, person_keypoints
+from datasets.pair_lists import file_name
+from datasets.pose_maps import person_keypoints
 from diffusion.randomness import pair_seed
 from diffusion.schedulers import most_steps
 from inference.drawing import save_image

@@ -1,22 +1,31 @@
-"""The pose estimators by name."""
+"""The pose estimators by name; their libraries are imported when one is created."""
 
-from argparse import ArgumentParser
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from inference.blazepose import BlazePose
-from inference.dwpose import DWPose, dwpose_available
-from inference.people import Estimator
+if TYPE_CHECKING:
+    from inference.people import Estimator
 
-ESTIMATORS: dict[str, Callable[[], Estimator]] = {"blazepose": BlazePose, "dwpose": DWPose}
+
+def _blazepose() -> Estimator:
+    from inference.blazepose import BlazePose
+
+    return BlazePose()
+
+
+def _dwpose() -> Estimator:
+    from inference.dwpose import DWPose
+
+    return DWPose()
+
+
+ESTIMATORS: dict[str, Callable[[], Estimator]] = {"blazepose": _blazepose, "dwpose": _dwpose}
 
 
 def create_estimator(name: str | None = None) -> Estimator:
     """Create an estimator by name; None selects DWPose if its networks are downloaded, BlazePose otherwise."""
+    from inference.dwpose import dwpose_available
+
     return ESTIMATORS[name or ("dwpose" if dwpose_available() else "blazepose")]()
-
-
-def add_estimator_option(parser: ArgumentParser) -> None:
-    """Add the option that selects the estimator."""
-    parser.add_argument("--estimator", choices=ESTIMATORS, help="finds people in photos: blazepose is part of the "
-                        "repository, dwpose is more accurate and must be downloaded (default: dwpose if it is "
-                        "downloaded)")  # fmt: skip

@@ -1,6 +1,5 @@
 """Find the person in a photo, and map photo and keypoints to the keypoint frame of a model."""
 
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,6 @@ from inference.people import Estimator, FoundPerson, choose, nearest
 from inference.placement import Placement, crop_of
 from utils.errors import InputError
 from utils.image_files import Size
-
-FRAMINGS = ("person", "photo")
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,6 @@ class Person:
     def framed(self) -> Image.Image:
         """The source image of the model."""
         return self.framing.apply(self.photo, self.mask)
-
-
-def add_framing_option(parser: ArgumentParser) -> None:
-    """Add the option that selects the framing."""
-    parser.add_argument("--framing", default="person", choices=FRAMINGS, help="frame photos around the person as in "
-                        "the training images, or show the whole photo (default: person)")  # fmt: skip
 
 
 class Framer:

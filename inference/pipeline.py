@@ -20,7 +20,8 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from configs.defaults import default_config
-from datasets.keypoints import check_skeleton, pose_map
+from datasets.keypoints import check_skeleton
+from datasets.pose_maps import pose_map
 from diffusion.schedulers import most_steps, scheduler_like
 from models.cfld import CFLD
 from models.conditioner import Appearance

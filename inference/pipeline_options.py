@@ -1,4 +1,4 @@
-"""Command-line options of programs that load a pipeline."""
+"""Load the pipeline that the command-line options of a program select."""
 
 import argparse
 import re
@@ -14,24 +14,13 @@ from inference.export import load_pipeline
 from inference.pipeline import CFLDPipeline
 from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError
-from utils.files import CHECKOUT
 from utils.gpu import allow_tf32, driver_problem
-
-DEMO = CHECKOUT / "pretrained_models" / "demo" / "checkpoint"
-
-
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the checkpoint, the device, and memory use."""
-    parser.add_argument("--checkpoint", default=str(DEMO), help="checkpoint or exported pipeline (default: the demo)")
-    parser.add_argument("--config_file", default="", help="YAML config of a checkpoint that has none")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, or cuda:N")
-    parser.add_argument("--half", action="store_true", help="compute in float16 on a GPU")
-    parser.add_argument("--batch-size", type=int, default=8, help="images generated at once on a GPU (default: 8)")
-    parser.add_argument("--offload", action="store_true", help="keep only the running part on the GPU to save memory")
 
 
 def check_model_options(options: argparse.Namespace) -> None:
-    """Raise `InputError` if the device is unavailable or an option is invalid on it."""
+    """Choose the device unless it is given; raise `InputError` if it is unavailable or an option is invalid on it."""
+    if options.device is None:
+        options.device = "cuda" if torch.cuda.is_available() else "cpu"
     device = re.fullmatch(r"cpu|cuda(?::(0|[1-9][0-9]{0,2}))?", options.device)
     if not device:
         raise InputError(f"--device is {options.device}, expected cpu, cuda, or cuda:N")

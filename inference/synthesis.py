@@ -2,11 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
 
-import yaml
 from diffusers import LCMScheduler
 from PIL import Image
 from torch import Tensor
@@ -14,13 +10,12 @@ from torch import Tensor
 from diffusion.randomness import pair_generators
 from inference.framer import Person
 from inference.framing import TOLERANCE
+from inference.options import presets
 from inference.pipeline import CFLDPipeline
 from inference.pipeline_options import enough_memory
 from inference.pose_fitting import fit_pose, measurable
 from inference.pose_library import NamedPose
 from utils.errors import InputError
-
-PRESETS = Path(__file__).with_name("presets.yaml")
 
 
 @dataclass(frozen=True)
@@ -32,12 +27,6 @@ class Choices:
     guidance: float | None = None
     preset: str = "standard"
     batch_size: int = 8
-
-
-@cache
-def presets() -> dict[str, dict[str, Any]]:
-    """Return the quality presets by name: a factor for the number of steps, and optionally a scheduler."""
-    return yaml.safe_load(PRESETS.read_text())
 
 
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:

@@ -23,7 +23,7 @@ from torch.distributed.run import parse_args, run
 from yaml import YAMLError
 
 SECONDS_TO_SAVE = "600"
-LOST = 75  # the same as in utils/processes.py, whose import takes seconds
+LOST = 75  # the same as in utils/entrypoints.py
 
 
 def main(arguments: list[str]) -> int:

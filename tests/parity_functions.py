@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from yacs.config import CfgNode
 
 from datasets import LAYOUTS
-from datasets.keypoints import parse_keypoints, pose_map
+from datasets.keypoints import parse_keypoints
 from datasets.pairs import normalize, open_image, resize_to_tensor
+from datasets.pose_maps import pose_map
 from evaluation.metrics.distances import frechet_distance
 from evaluation.metrics.feature_networks import inception_input
 from evaluation.metrics.similarity import psnr, ssim, ssim_256

@@ -25,10 +25,13 @@ import pose_transfer_evaluate
 import pose_transfer_generate
 import pose_transfer_verify
 import training.report
+import training.run_report
 from configs import load_config
+from configs.arguments import parse_arguments
 from configs.defaults import default_config
 from datasets import load_pairs
-from datasets.keypoints import FRAME, NUM_KEYPOINTS, pose_map
+from datasets.keypoints import FRAME, NUM_KEYPOINTS
+from datasets.pose_maps import pose_map
 from demo.drawn_people import draw_dataset
 from evaluation.checkpoint_evaluation import claim_folder
 from inference import batch_generation
@@ -44,7 +47,6 @@ from training.run_folder import RunFolder
 from training.state import Position, TrainingState, load_training_state
 from utils.errors import InputError
 from utils.image_files import open_image
-from utils.processes import parse_arguments
 from utils.weight_files import read_weights
 
 KEYS = sorted(flat_settings(default_config()))
@@ -316,7 +318,7 @@ def test_checkpoints(checkpoint, name, edit):
 
 def write_report(root: Path) -> None:
     (root / "config.yaml").touch()
-    training.report.write_report(RunFolder(root))
+    training.run_report.write_report(RunFolder(root))
 
 
 METRICS = {"scores": {"SSIM": 0.5}, "meta": {"baseline_SSIM": 0.4}}

@@ -14,7 +14,7 @@ import pose_transfer_train
 from datasets.layouts import load_pairs
 from datasets.pair_lists import read_annotations, write_annotations
 from demo.drawn_people import draw_dataset
-from inference import dwpose
+from inference import dwpose, estimators
 from inference.dwpose import DETECTOR, DETECTOR_SIDE, POSE, DWPose
 from tests.inference import networks
 from tests.inference.estimators import NobodyFound, needs_blazepose
@@ -122,7 +122,7 @@ def networks_of(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     (tmp_path / POSE).write_bytes(networks.brightest_point(64, 48))
     monkeypatch.setattr(dwpose, "BlazePose", NobodyFound)  # there are no masks
-    monkeypatch.setattr(generate_custom_pairs, "create_estimator", lambda name: DWPose(tmp_path))
+    monkeypatch.setattr(estimators, "create_estimator", lambda name: DWPose(tmp_path))
 
     def write(boxes):
         (tmp_path / DETECTOR).write_bytes(networks.detector(boxes, DETECTOR_SIDE))

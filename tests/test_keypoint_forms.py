@@ -8,7 +8,8 @@ from PIL import Image
 
 import generate_custom_pairs
 import pose_transfer_generate
-from datasets.keypoints import FRAME, MISSING, pose_map, skeleton_image
+from datasets.keypoints import FRAME, MISSING, skeleton_image
+from datasets.pose_maps import pose_map
 from inference import batch_generation
 from inference.placement import Placement
 from inference.pose_library import library

@@ -22,7 +22,7 @@ from evaluation.protocols import PROTOCOLS
 from evaluation.real_set import RealImages
 from inference.export import load_pipeline
 from inference.framing import Framing, read_photo
-from inference.pipeline_options import DEMO
+from inference.options import DEMO
 from inference.pose_library import library
 from tests.encodings import Encoding, distance, pixels, stored, write_encodings
 from tests.tiny import run_main

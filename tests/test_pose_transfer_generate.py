@@ -20,8 +20,8 @@ from inference import batch_generation
 from inference.drawing import draw_skeleton
 from inference.facing import BACK_WITH_FACE
 from inference.framing import read_photo
+from inference.options import DEMO
 from inference.pipeline import CFLDPipeline
-from inference.pipeline_options import DEMO
 from inference.pose_library import NamedPose, library
 from inference.sampling_settings import SamplingSettings
 from inference.synthesis import Choices, steps_of

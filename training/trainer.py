@@ -37,8 +37,8 @@ from .changed_settings import LATENTS, PROCESSES, changes_note, check_same_order
 from .checkpointing import Checkpoints
 from .log import LOGGER, open_log
 from .memory import needs_checkpointing
-from .report import record_evaluation
 from .run_folder import RunFolder
+from .run_report import record_evaluation
 from .schedule import learning_rate_schedule
 from .signals import StepReport, StepReports, StopSignals
 from .state import EMA, Position, TrainingState, load_first_moments, load_training_state

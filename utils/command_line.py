@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.errors import InputError
+from utils.files import check_writable
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,3 +50,38 @@ def labelled_paths(texts: Sequence[str], expected: str) -> dict[str, Path]:
             raise InputError(f"command line: {label} is given twice; give each {expected} its own label")
         result[label] = Path(path)
     return result
+
+
+def preparation_options(
+    summary: str, dataset: str, contents: str, arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """Parse the command line of a program that prepares a published dataset: `root_dir`, `workers` and `link`.
+
+    `--help` shows its `summary` and the `contents` of the folder, by default named as the dataset. `arguments` is
+    the command line; None for that of this process.
+
+    Raises:
+        InputError: the command line is wrong, or the folder cannot be written to.
+    """
+    parser = Parser(summary)
+    folder_help = f"folder with {contents} (default: ./{dataset})"
+    link_help = "hard-link images instead of copying them, if the file system supports it"
+    parser.add_argument("--root_dir", type=Path, default=Path(dataset), help=folder_help)
+    add_worker_argument(parser)
+    parser.add_argument("--link", action="store_true", help=link_help)
+    options = parser.parse_args(arguments)
+    check_workers(options.workers)
+    check_writable(options.root_dir, "--root_dir")
+    return options
+
+
+def add_worker_argument(parser: Parser) -> None:
+    """Add the option --workers of the programs that prepare or check a dataset."""
+    text = "number of images processed in parallel"
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help=text)
+
+
+def check_workers(workers: int) -> None:
+    """Raise `InputError` if there is no worker."""
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; expected at least 1")

@@ -6,21 +6,19 @@ python -m models.checkpoints export --checkpoint outputs/CFLD/baseline/epochs_10
     --format published
 """
 
+from argparse import Namespace
 from pathlib import Path
 
-from inference.export import export, export_published
-from models.checkpoints import PUBLISHED
 from utils.command_line import Parser
 from utils.errors import one_line_errors
 
-FORMATS = {  # the function that writes each, and its description
-    "pipeline": (export, "a pipeline; see its README.md"),
-    "published": (export_published, f"{' and '.join(PUBLISHED[0])}, for MODEL.PRETRAINED_PATH of the published system"),
+FORMATS = {
+    "pipeline": "a pipeline; see its README.md",
+    "published": "pytorch_model.bin and pytorch_model_1.bin, for MODEL.PRETRAINED_PATH of the published system",
 }
 
 
-@one_line_errors
-def main() -> None:
+def arguments() -> Namespace:
     parser = Parser(__doc__, prog="python -m models.checkpoints")
     command = parser.add_subparsers(required=True, metavar="export").add_parser(
         "export", help="export a checkpoint for other programs", description=__doc__
@@ -29,10 +27,17 @@ def main() -> None:
     command.add_argument("--output", required=True, type=Path, help="output folder")
     command.add_argument("--config_file", default="", help="YAML file it was trained with, if it has none of its own")
     command.add_argument("--format", default="pipeline", choices=FORMATS, help="format of the folder (pipeline)")
-    arguments = parser.parse_args()
-    write, written = FORMATS[arguments.format]
-    write(arguments.checkpoint, arguments.output, arguments.config_file)
-    print(f"{arguments.output}: {written}")
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    options = arguments()
+    from inference.export import export, export_published
+
+    write = {"pipeline": export, "published": export_published}[options.format]
+    write(options.checkpoint, options.output, options.config_file)
+    print(f"{options.output}: {FORMATS[options.format]}")
 
 
 if __name__ == "__main__":

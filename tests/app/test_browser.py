@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from demo.drawn_people import draw, sample_person, sample_pose
 from tests.shared import REPOSITORY
-from training.report import write_report
 from training.run_folder import RunFolder
+from training.run_report import write_report
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("gradio")
@@ -44,7 +44,7 @@ def address(outputs):
     from app.page import build_page, serve
     from app.studio import Studio
     from inference.export import load_pipeline
-    from inference.pipeline_options import DEMO
+    from inference.options import DEMO
 
     pipe = load_pipeline(DEMO)
     pipe.set_progress_bar_config(disable=True)

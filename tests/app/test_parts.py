@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from datasets.keypoints import FRAME, MISSING
 from inference.framing import Framing
-from inference.pipeline_options import DEMO
+from inference.options import DEMO
 from inference.pose_library import library
 from utils.errors import InputError
 
@@ -26,8 +26,8 @@ from app.studio import Studio, thumbnail
 from inference import blazepose
 from inference.placement import Placement
 from tests.app.finder import Finder
-from training.report import write_report
 from training.run_folder import RunFolder
+from training.run_report import write_report
 
 
 def test_the_editors_value_and_back():

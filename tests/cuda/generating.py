@@ -20,7 +20,8 @@ from app.studio import Studio
 from datasets.keypoints import FRAME
 from inference.framer import Person
 from inference.framing import Framing
-from inference.pipeline_options import add_model_options, pipeline_of
+from inference.options import add_model_options
+from inference.pipeline_options import pipeline_of
 from inference.pose_library import NamedPose, library
 from inference.synthesis import Choices, generate_images
 from tests.cuda.device import script

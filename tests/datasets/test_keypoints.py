@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from datasets.keypoints import parse_keypoints, pose_map, scale_keypoints, skeleton_image
+from datasets.keypoints import parse_keypoints, scale_keypoints, skeleton_image
+from datasets.pose_maps import pose_map
 from tests.shared import SHARED, needs_shared
 from utils.errors import InputError
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 import generate_market_datasets
 from datasets.fashion_preparation import read_list
-from datasets.keypoints import FRAME, MISSING, gaussian_centres, gaussian_maps, skeleton_image
+from datasets.keypoints import FRAME, MISSING, skeleton_image
 from datasets.layouts import LAYOUTS, load_pairs
 from datasets.market1501 import benchmark_pairs, is_person
 from datasets.pair_lists import read_annotations, read_pairs
+from datasets.pose_maps import gaussian_centres, gaussian_maps
 from inference.framer import Framer
 from inference.placement import Placement
 from inference.pose_sources import PoseReader

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from configs.relations import BRANCH_LISTS
-from demo import demo_weights
-from demo.demo_weights import TRAIN_ALL, load_images, main
+from demo import weight_making
+from demo.demo_weights import main
+from demo.weight_making import TRAIN_ALL, load_images
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import other_parts
 
@@ -33,7 +34,7 @@ def parts(tmp_path_factory) -> Path:
 
 
 def demo_config(parts: Path, *opts: str):
-    return demo_weights.demo_config(parts, "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", str(parts / "clip"), *opts)
+    return weight_making.demo_config(parts, "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH", str(parts / "clip"), *opts)
 
 
 def test_images_are_read_with_their_people(parts: Path):
@@ -80,7 +81,7 @@ def test_the_clip_part_serves_the_clip_variant(parts: Path):
 
 
 def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
-    before = demo_weights.demo_config(parts)
+    before = weight_making.demo_config(parts)
     main(["encoder", "--parts", str(parts), "--people", "4", "--minutes", "0.01"])
     main(["branches", "--parts", str(parts), "--checkpoint", str(parts / "start")])
     start, model = build_model(demo_config(parts, *TRAIN_ALL)), build_model(before)

@@ -14,8 +14,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from configs.defaults import default_config
 from inference.export import FILES, INDEX, export, load_pipeline, training_data
+from inference.options import DEMO
 from inference.pipeline import CFLDPipeline
-from inference.pipeline_options import DEMO
 from inference.placement import Placement
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import __main__ as checkpoints

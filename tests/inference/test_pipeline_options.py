@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from inference import pipeline_options
-from inference.pipeline_options import add_model_options, check_model_options, enough_memory, pipeline_of
+from inference.options import add_model_options
+from inference.pipeline_options import check_model_options, enough_memory, pipeline_of
 from utils.errors import InputError
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from tests.tiny import run_main
 from training import report
-from training.report import write_report
 from training.run_folder import RunFolder
+from training.run_report import write_report
 from utils.errors import InputError
 
 

@@ -11,26 +11,16 @@ from accelerate.state import AcceleratorState
 from configs import load_config
 from scripts import run_processes
 from tests.forked import CONTEXT, LIMIT, wait_for
-from utils import processes
+from utils import entrypoints, processes
+from utils.entrypoints import end_with_launcher, entrypoint
 from utils.errors import InputError
-from utils.processes import end_with_launcher, entrypoint, make_accelerator, on_main, parse_arguments
-
-
-def test_arguments_in_any_order():
-    for arguments in (
-        ["--config_file", "a b.yaml", "--config_file", "c.yaml", "X", "1", "Y", "-1"],
-        ["X", "1", "--config_file", "a b.yaml", "Y", "-1", "--config_file", "c.yaml"],
-    ):
-        parsed = parse_arguments("", arguments)
-        assert (parsed.config_file, parsed.opts) == (["a b.yaml", "c.yaml"], ["X", "1", "Y", "-1"])
-    with pytest.raises(InputError, match="command line"):
-        parse_arguments("", ["--config_file"])
+from utils.processes import make_accelerator, on_main
 
 
 @pytest.mark.parametrize("rank, waits", [("0", False), ("1", True)])
 def test_the_first_process_speaks_first(monkeypatch, capsys, rank, waits):
     monkeypatch.setenv("RANK", rank)
-    monkeypatch.setattr(processes, "FIRST_PROCESS_SECONDS", 0.3)
+    monkeypatch.setattr(entrypoints, "FIRST_PROCESS_SECONDS", 0.3)
 
     @entrypoint
     def main():
@@ -100,7 +90,7 @@ def test_a_process_is_told_when_its_launcher_is_killed(tmp_path):
 
 
 def test_statuses_of_launcher_and_processes_are_the_same():
-    assert run_processes.LOST == processes.LOST == processes.LostProcesses.status
+    assert run_processes.LOST == entrypoints.LOST == entrypoints.LostProcesses.status
 
 
 def test_other_ways_to_distribute_are_refused(tmp_path, monkeypatch):
