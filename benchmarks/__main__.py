@@ -26,6 +26,7 @@ from benchmarks.computed import IMAGES, PAIRS, counted, sampling_memory, trainin
 from benchmarks.counts import is_stand_in, one_call, one_step
 from benchmarks.presets import FEWER, FULL_SIZE, PRESETS, Preset
 from benchmarks.published_way import WAYS
+from benchmarks.startup import building, first_step, write_dataset, write_weights
 from benchmarks.timing import Workers, compare, prepare, scaling
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
@@ -121,7 +122,21 @@ def counts(preset: Preset, folder: Path) -> Tables:
     return {"on a GPU": pd.DataFrame(rows).T.rename_axis(["work", "way"])}
 
 
-ON_CPU = {"train": train, "sample": sample, "loader": loader, "evaluate": evaluate, "memory": memory}
+def start(preset: Preset, folder: Path) -> Tables:
+    """Loading the weights, and from the command to the first training step, with their peak memory."""
+    cfg = preset.settings("ours")
+    files = [*write_weights(folder, cfg), *write_dataset(folder / "data", preset.pairs)]
+    opts = [*preset.start, "INPUT.BATCH_SIZE", str(preset.pairs), *files]
+    ways = ("published", "ours")
+    build = {way: (building, way, load_config(preset.config, opts)) for way in ways}
+    step = {way: (first_step, way, preset.config, opts, folder / "outputs") for way in ways}
+    return {
+        "weights, checkpoint, optimizer": compare(build, preset.rounds, 1),
+        "command to first step": compare(step, preset.rounds, 1),
+    }
+
+
+ON_CPU = {"train": train, "sample": sample, "loader": loader, "start": start, "evaluate": evaluate, "memory": memory}
 BENCHMARKS = ON_CPU | ({"counts": counts} if torch.cuda.is_available() else {})
 
 

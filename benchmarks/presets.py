@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from yacs.config import CfgNode
 
-from benchmarks.published_way import WAYS
+from benchmarks.published_way import BEST, WAYS
 from configs import load_config
 
 FULL_SIZE = "configs/fashion_256.yaml"
@@ -20,7 +20,7 @@ class Preset:
 
     config: str  # YAML file of the model
     opts: tuple[str, ...] = ()  # settings of both ways of working
-    ours: tuple[str, ...] = ()  # settings of ours alone, beside those of `WAYS`
+    best: tuple[str, ...] = ()  # settings of ours that are best here, beside those of `WAYS`
     pairs: int = 2  # in a training batch
     dataset: int = 16  # pairs of the training set
     images: tuple[int, ...] = (1, 2)  # batch sizes of sampling
@@ -33,7 +33,7 @@ class Preset:
 
     def settings(self, way: str, *opts: str) -> CfgNode:
         """The config of one of `WAYS`, with further settings."""
-        own = self.ours if way == "ours" else ()
+        own = self.best if way == BEST else ()
         return load_config(self.config, [*COMMON, *self.opts, *WAYS[way].settings, *own, *opts])
 
     @property
@@ -48,7 +48,7 @@ PRESETS = {
     "full": Preset(
         FULL_SIZE,
         opts=("MODEL.SCHEDULER_CONFIG.NAME", "ddim"),
-        ours=("MODEL.CHANNELS_LAST", "True", "MODEL.COMPILE", "default"),
+        best=("MODEL.CHANNELS_LAST", "True", "MODEL.COMPILE", "default"),
         pairs=8,
         dataset=128,
         images=(1, 4, 16),

@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from datasets import TrainPairs, skeleton_image
-from datasets.pairs import ITEM_STREAM
+from datasets.pairs import ITEM_STREAM, unpack
 from datasets.pose_maps import FAR, SIGMA, gaussian_centres
 from diffusion.guidance import GUIDANCE, guided
 from diffusion.sampling import sample
@@ -32,7 +32,9 @@ class Way(NamedTuple):
 
     settings: tuple[str, ...]  # KEY VALUE ...
     faster: bool  # frozen weights are stored in autocast's precision, Adam is fused
-    inputs: Callable[[CFLD, Batch], Batch]  # changes a training batch before the model takes it
+    pairs: type[TrainPairs]  # the training items
+    unpack: Callable[[Batch], Batch]  # a batch of items on the device -> what the model reads
+    encode: Callable[[CFLD, Batch], Batch]  # changes it before the model reads it
     generate: Callable[..., Tensor]  # arguments as of `inference.generation.generate`
 
 
@@ -106,14 +108,17 @@ class PublishedPairs(TrainPairs):
         return F.normalize(F.to_tensor(image), [0.5] * 3, [0.5] * 3)
 
 
+BEST = "ours, best settings"
+OURS = Way((), faster=True, pairs=TrainPairs, unpack=unpack, encode=lambda _, batch: batch, generate=generate)
 WAYS = {
     "published": Way(
-        ("INPUT.CACHE", "off", "MODEL.GRADIENT_CHECKPOINTING", "on"),
-        False,
-        encode_one_by_one,
-        generate_with_every_branch,
+        settings=("INPUT.CACHE", "off", "MODEL.GRADIENT_CHECKPOINTING", "on"),
+        faster=False,
+        pairs=PublishedPairs,
+        unpack=dict,
+        encode=encode_one_by_one,
+        generate=generate_with_every_branch,
     ),
-    "ours": Way(
-        ("INPUT.CACHE", "latents", "MODEL.GRADIENT_CHECKPOINTING", "auto"), True, lambda _, batch: batch, generate
-    ),
+    "ours": OURS,
+    BEST: OURS._replace(settings=("INPUT.CACHE", "latents", "MODEL.GRADIENT_CHECKPOINTING", "off")),
 }

@@ -74,10 +74,12 @@ def result() -> np.ndarray:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had, in GB; on a GPU, what PyTorch has allocated there."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    """The most memory that this process or one of its own has had, in GB; on a GPU, what PyTorch has allocated there."""
+    if torch.cuda.is_available() and (allocated := torch.cuda.max_memory_allocated()):
+        return allocated / 1e9
+    return (
+        max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024 / 1e9
+    )
 
 
 def matrix_rate(precision: str) -> float:
