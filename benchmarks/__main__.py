@@ -28,6 +28,7 @@ from benchmarks.presets import FEWER, FULL_SIZE, PRESETS, Preset
 from benchmarks.published_way import WAYS
 from benchmarks.startup import building, first_step, write_dataset, write_weights
 from benchmarks.timing import Workers, compare, prepare, scaling
+from configs import load_config
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable, write_text
@@ -124,9 +125,8 @@ def counts(preset: Preset, folder: Path) -> Tables:
 
 def start(preset: Preset, folder: Path) -> Tables:
     """Loading the weights, and from the command to the first training step, with their peak memory."""
-    cfg = preset.settings("ours")
-    files = [*write_weights(folder, cfg), *write_dataset(folder / "data", preset.pairs)]
-    opts = [*preset.start, "INPUT.BATCH_SIZE", str(preset.pairs), *files]
+    files = [*write_weights(folder, preset.settings("ours")), *write_dataset(folder / "data", preset.pairs)]
+    opts = [*preset.opts, "INPUT.BATCH_SIZE", str(preset.pairs), *files]
     ways = ("published", "ours")
     build = {way: (building, way, load_config(preset.config, opts)) for way in ways}
     step = {way: (first_step, way, preset.config, opts, folder / "outputs") for way in ways}

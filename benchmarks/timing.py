@@ -74,12 +74,11 @@ def result() -> np.ndarray:
 
 
 def peak_memory() -> float:
-    """The most memory that this process or one of its own has had, in GB; on a GPU, what PyTorch has allocated there."""
+    """The most memory that this process or one that it started has had, in GB; on a GPU, what PyTorch allocated."""
     if torch.cuda.is_available() and (allocated := torch.cuda.max_memory_allocated()):
         return allocated / 1e9
-    return (
-        max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024 / 1e9
-    )
+    kilobytes = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(kilobytes) * 1024 / 1e9
 
 
 def matrix_rate(precision: str) -> float:
