@@ -13,6 +13,7 @@ from configs.arguments import parse_arguments
 from inference.options import add_estimator_option
 from utils.command_line import Parser, add_worker_argument
 from utils.errors import one_line_errors
+from utils.imports import large_imports
 
 
 def add_options(parser: Parser) -> None:
@@ -33,13 +34,13 @@ def add_options(parser: Parser) -> None:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(__doc__, arguments, add_options)
-    import numpy as np
-    from PIL import Image
+    with large_imports():
+        import numpy as np
+        from PIL import Image
 
-    from configs import load_config
-    from datasets.own_photos import prepare_own_photos
-    from inference.estimators import create_estimator
-
+        from configs import load_config
+        from datasets.own_photos import prepare_own_photos
+        from inference.estimators import create_estimator
     estimator = create_estimator(options.estimator)
 
     def largest_person(photo: Image.Image) -> np.ndarray | None:

@@ -7,14 +7,15 @@ Run it again at any time: it skips finished images and lists, and no file is eve
 
 from utils.command_line import preparation_options
 from utils.errors import one_line_errors
+from utils.imports import large_imports
 
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     contents = "bounding_box_{train,test}/ and market-annotation-{train,test}.csv"
     options = preparation_options(__doc__, "market", contents, arguments)
-    from datasets.market1501 import generate
-
+    with large_imports():
+        from datasets.market1501 import generate
     generate(options.root_dir, options.workers, options.link)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from inference.options import add_model_options
 from utils.command_line import Parser
 from utils.errors import one_line_errors
+from utils.imports import large_imports
 
 
 def arguments() -> Namespace:
@@ -30,8 +31,8 @@ def arguments() -> Namespace:
 @one_line_errors
 def main() -> None:
     options = arguments()
-    from app.launch import launch
-
+    with large_imports():
+        from app.launch import launch
     launch(options)
 
 

@@ -13,6 +13,7 @@ from argparse import Namespace
 from configs.defaults import SETTINGS_BY_KEY
 from utils.command_line import Parser
 from utils.entrypoints import entrypoint
+from utils.imports import large_imports
 
 WEIGHTS = SETTINGS_BY_KEY["TEST.METRICS_PATH"].default
 
@@ -37,8 +38,8 @@ def arguments() -> Namespace:
 @entrypoint
 def main() -> None:
     options = arguments()
-    from evaluation.folder_evaluation import evaluate_folders
-
+    with large_imports():
+        from evaluation.folder_evaluation import evaluate_folders
     evaluate_folders(options)
 
 

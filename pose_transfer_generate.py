@@ -25,6 +25,7 @@ from pathlib import Path
 from inference.options import add_estimator_option, add_framing_option, add_model_options, presets
 from utils.command_line import Parser
 from utils.errors import one_line_errors
+from utils.imports import large_imports
 
 
 def arguments() -> Namespace:
@@ -62,8 +63,8 @@ def main() -> None:
 
         print("\n".join(library()))
     else:
-        from inference.batch_generation import generate_batch
-
+        with large_imports():
+            from inference.batch_generation import generate_batch
         generate_batch(options)
 
 

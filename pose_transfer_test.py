@@ -9,16 +9,17 @@ and scores are written to outputs/<project>/<run>/generated/<height>x<width>/.
 
 from configs.arguments import parse_arguments
 from utils.entrypoints import entrypoint
+from utils.imports import large_imports
 
 
 @entrypoint
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    from evaluation.checkpoint_evaluation import evaluate_checkpoint
-    from models.checkpoints import checkpoint_config
-    from training.run_folder import RunFolder
-    from utils.files import check_writable
-
+    with large_imports():
+        from evaluation.checkpoint_evaluation import evaluate_checkpoint
+        from models.checkpoints import checkpoint_config
+        from training.run_folder import RunFolder
+        from utils.files import check_writable
     cfg = checkpoint_config(arguments.config_file, arguments.opts)
     run = RunFolder.of(cfg)
     check_writable(run.root, "ACCELERATE.OUTPUT_DIR")

@@ -11,14 +11,15 @@ same command again to resume from the newest checkpoint. training/run_folder.py 
 
 from configs.arguments import parse_arguments
 from utils.entrypoints import entrypoint
+from utils.imports import large_imports
 
 
 @entrypoint
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    from training.distillation import training_config
-    from training.run import run_training
-
+    with large_imports():
+        from training.distillation import training_config
+        from training.run import run_training
     raise SystemExit(run_training(training_config(arguments.config_file, arguments.opts)))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from configs.arguments import parse_arguments
 from utils.command_line import Parser, add_worker_argument
 from utils.errors import one_line_errors
+from utils.imports import large_imports
 
 
 def add_options(parser: Parser) -> None:
@@ -22,11 +23,11 @@ def add_options(parser: Parser) -> None:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(__doc__, arguments, add_options)
-    from configs import load_config
-    from datasets.layouts import keypoint_frame
-    from datasets.verification import verify
-    from utils.files import check_writable, write_text
-
+    with large_imports():
+        from configs import load_config
+        from datasets.layouts import keypoint_frame
+        from datasets.verification import verify
+        from utils.files import check_writable, write_text
     if options.report:
         check_writable(options.report, "--report", is_file=True)
     cfg = load_config(options.config_file, options.opts)

@@ -1,6 +1,6 @@
 """Datasets of image pairs of one person, and pose maps."""
 
-from utils.lazy_names import lazy_names
+from utils.imports import lazy_names
 
 __getattr__ = lazy_names(
     __name__,

@@ -17,6 +17,7 @@ from pathlib import Path
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable
+from utils.imports import large_imports
 
 REQUIRED = {  # by command, the option that it requires
     "vae": "images",
@@ -46,8 +47,8 @@ def parsed(arguments: Sequence[str] | None) -> Namespace:
 @one_line_errors
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
-    from demo import weight_making
-
+    with large_imports():
+        from demo import weight_making
     weight_making.make(options)
 
 

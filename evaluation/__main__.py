@@ -6,6 +6,7 @@ python -m evaluation "a=outputs/CFLD/a/generated/256x176/metrics.json" "b=output
 
 from utils.command_line import Parser, labelled_paths
 from utils.errors import InputError, one_line_errors
+from utils.imports import large_imports
 
 
 @one_line_errors
@@ -14,8 +15,8 @@ def main() -> None:
     parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON", help="label of a row, and a score file of "
                         "pose_transfer_test.py or pose_transfer_evaluate.py")  # fmt: skip
     paths = labelled_paths(parser.parse_args().rows, "LABEL=METRICS_JSON")
-    from .tables import PREFIXES, provenance_lines, read_scores, score_table
-
+    with large_imports():
+        from .tables import PREFIXES, provenance_lines, read_scores, score_table
     if taken := paths.keys() & PREFIXES.keys():
         raise InputError(f"command line: {min(taken)} is the label of a row beside the tests; choose another label")
     tests = {label: read_scores(path) for label, path in paths.items()}

@@ -40,6 +40,7 @@ class Scorer:
         name: of the protocol.
         frame: (height, width) of the keypoints. Images of another aspect ratio are stretched; the scores of the person
             see them as they were. None: images are not stretched.
+        only: a score that is computed alone, with its network; None computes all.
 
     Attributes:
         skipped: reason in one line for each score that cannot be computed.
@@ -55,19 +56,23 @@ class Scorer:
         weights: Path | str = WEIGHTS,
         name: str = "cfld",
         frame: Size | None = None,
+        only: str | None = None,
     ) -> None:
         self.protocol, self.frame = protocol(name), frame
         self.device = torch.device(device)
         self.weights = in_checkout(weights)
         self.real: Tensor | None = None
-        self.scores = (*SET_DISTANCES, *self.protocol.pairs, *self.protocol.pixels, *PERSON)
+        scores = (*SET_DISTANCES, *self.protocol.pairs, *self.protocol.pixels, *PERSON)
+        self.scores = tuple(score for score in scores if only in (None, score))
         self.skipped: dict[str, str] = {}
         self._networks: dict[str, Callable] = {}
         for network_name, network in {FEATURES: self.protocol.inception, **self.protocol.pairs, **PERSON}.items():
+            scores = SET_DISTANCES if network_name == FEATURES else (network_name,)
+            if not {*scores} & {*self.scores}:
+                continue
             try:
                 self._networks[network_name] = network.load(self.weights, self.device)
             except InputError as error:
-                scores = SET_DISTANCES if network_name == FEATURES else (network_name,)
                 self.skipped |= dict.fromkeys(scores, str(error))
         self.reset()
 

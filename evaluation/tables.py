@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import scipy.stats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from utils.files import fits, read_record, write_text
 
@@ -68,6 +69,9 @@ def confidence_intervals(table: Sequence[Mapping[str, float]]) -> dict[str, tupl
 
     Scores with fewer than two values or with infinite values, and distances of sets such as FID, have no interval.
     """
+    import pandas as pd
+    import scipy.stats
+
     result = {}
     for name, column in pd.DataFrame(table).filter(list(COLUMNS)).items():
         values = column.dropna().to_numpy()
@@ -183,8 +187,10 @@ def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
 
-def _table(rows: Rows) -> pd.DataFrame:
+def _table(rows: Rows) -> "pd.DataFrame":
     """Return formatted scores by label and by name with an arrow; None if missing."""
+    import pandas as pd
+
     table = pd.DataFrame(index=list(rows))
     for name, column in COLUMNS.items():
         cells = [f"{scores[name]:.{column.decimals}f}" if name in scores else None for scores in rows.values()]
@@ -194,4 +200,6 @@ def _table(rows: Rows) -> pd.DataFrame:
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]], float_format: str | None = None) -> None:
+    import pandas as pd
+
     write_text(path, pd.DataFrame(rows).to_csv(index=False, float_format=float_format, lineterminator="\n"))

@@ -113,20 +113,32 @@ class Evaluator:
         ):
             if value_at(cfg, name) > most:
                 raise InputError(f"{name} is {value_at(cfg, name)}; the scheduler has {most} timesteps")
-        self.scorer = Scorer(accelerator.device, cfg.TEST.METRICS_PATH, frame=dataset.sizes.frame)
-        self.reference_scorers = self.scorer.references()
         self.references: Rows | None = None  # computed once
+
+    def _scorer(self, only: str | None = None) -> Scorer:
+        return Scorer(self.accelerator.device, self.cfg.TEST.METRICS_PATH, frame=self.dataset.sizes.frame, only=only)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scorer of the generated images; its networks are loaded when the first evaluation begins."""
+        return self._scorer()
+
+    @cached_property
+    def reference_scorers(self) -> dict[str, Scorer]:
+        return self.scorer.references()
 
     def check_best_score(self) -> None:
         """Raise `InputError` if ACCELERATE.BEST_SCORE cannot be computed for these image sizes and weights."""
-        name, blank = self.cfg.ACCELERATE.BEST_SCORE, torch.zeros(1, 3, *self.size, dtype=torch.uint8)
-        self.scorer.update(blank, blank, [0])
-        self.scorer.reset()
-        if name in self.scorer.skipped:
-            raise InputError(
-                f"ACCELERATE.BEST_SCORE is {name}, which cannot be computed: {self.scorer.skipped[name]}; "
-                f"choose one of {', '.join(self.scorer.available)}"
-            )
+        name = self.cfg.ACCELERATE.BEST_SCORE
+        for scorer in map(self._scorer, (name, None)):  # all networks are loaded only to say what can be computed
+            blank = torch.zeros(1, 3, *self.size, dtype=torch.uint8)
+            scorer.update(blank, blank, [0])
+            if name not in scorer.skipped:
+                return
+        raise InputError(
+            f"ACCELERATE.BEST_SCORE is {name}, which cannot be computed: {scorer.skipped[name]}; "
+            f"choose one of {', '.join(scorer.available)}"
+        )
 
     def run(self, model: CFLD, folder: Path | None = None, stop: Callable[[], bool] = lambda: False) -> Evaluation:
         """Sample and score every test pair.

@@ -6,9 +6,7 @@ from io import BytesIO
 from itertools import groupby, islice
 from pathlib import Path
 
-import av
 import numpy as np
-from av.video.reformatter import Colorspace
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from datasets.keypoints import FRAME, skeleton_image
@@ -105,6 +103,9 @@ def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
 
 def save_mp4(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
     """Write an MP4 (H.264, 4:2:0) of frames of one size; odd sides are cropped by one pixel, as 4:2:0 requires."""
+    import av
+    from av.video.reformatter import Colorspace
+
     width, height = (side // 2 * 2 for side in frames[0].size)
     video = BytesIO()  # not `path`: FFmpeg may take its name for a protocol or a pattern
 

@@ -8,14 +8,13 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from timm.models.swin_transformer import SwinTransformerBlock
 from torch import nn
 
 from models.cfld import CFLD
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 RECOMPILE_LIMIT = 256  # per block class: level shapes, with and without gradients, at every batch size
-REGIONS = (BasicTransformerBlock, Downsample2D, ResnetBlock2D, SwinTransformerBlock, Upsample2D)
+REGIONS = (BasicTransformerBlock, Downsample2D, ResnetBlock2D, Upsample2D)
 
 
 def prepare_execution(model: CFLD, precision: str, channels_last: bool, compiled: str) -> None:
@@ -73,10 +72,12 @@ def compile_regions(model: nn.Module, **options: object) -> None:
 
     Blocks with forward hooks are not compiled because the hooks hide changing batch sizes.
     """
+    from timm.models.swin_transformer import SwinTransformerBlock
+
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     torch._dynamo.config.accumulated_recompile_limit = RECOMPILE_LIMIT
     for module in model.modules():
-        if isinstance(module, REGIONS) and not module._forward_hooks:
+        if isinstance(module, (*REGIONS, SwinTransformerBlock)) and not module._forward_hooks:
             module.compile(dynamic=False, **options)
 
 

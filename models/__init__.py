@@ -1,7 +1,7 @@
 """The model: its parts, their construction from a config, and checkpoints."""
 
 import utils  # noqa: F401  before diffusers, see there
-from utils.lazy_names import lazy_names
+from utils.imports import lazy_names
 
 __getattr__ = lazy_names(
     __name__,

@@ -1,12 +1,16 @@
 """Feature maps of the source image: a Swin transformer from timm (Sec. 3.1)."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import resize_rel_pos_bias_table_simple
-from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
+
+if TYPE_CHECKING:  # timm imports all its models, which takes half a second
+    from timm.models.swin_transformer import SwinTransformer
 
 SKIPPED = re.compile(r"relative_position_index|attn_mask|^(head|norm)\.")  # names in a weight file
 
@@ -34,6 +38,8 @@ class AppearanceEncoder(nn.Module):
         pooled: bool = False,
     ):
         super().__init__()
+        from timm.models.swin_transformer import SwinTransformer
+
         self.swin = SwinTransformer(
             img_size=tuple(image_size),
             num_classes=0,
@@ -79,6 +85,8 @@ def adapt_swin_weights(weights: dict[str, Tensor], swin: SwinTransformer) -> dic
     If the window differs, relative position bias tables of square windows are resized by bicubic interpolation. Buffers
     that are recomputed, the classifier and a last norm that the model lacks are skipped. A file may lack the last norm.
     """
+    from timm.layers import resize_rel_pos_bias_table_simple
+
     weights, known = weights.get("model", weights), swin.state_dict()
     published = "layers.0.downsample.reduction.weight" in weights  # timm has it in the next stage
     result = {key: value for key, value in known.items() if key.startswith("norm.")}

@@ -32,4 +32,4 @@ def test_no_package_passes_on_what_another_one_defines():
         imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
         lazily = {value.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for value in node.values}
         others = {name for name in imported | lazily if name.split(".")[0] in {*PACKAGES} - {package}}
-        assert others <= {"utils.lazy_names", "inference.pipeline"}, package  # models.CFLDPipeline is a path of 0.1
+        assert others <= {"utils.imports", "inference.pipeline"}, package  # models.CFLDPipeline is a path of 0.1

@@ -1,5 +1,6 @@
 """Memory that a training step needs for its backward pass, and whether activations must be recomputed for it."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -16,8 +17,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from models import CFLD
+from models.vae import downscale_factor
+
 BYTES_A_PARAMETER = 3 * 4  # a trained one's gradient and the two moments of Adam
 MARGIN = 1.25  # for workspaces and fragments
+MOST_COPIES = 2000  # of the U-Net's feature maps in float32 that a step keeps; three times those of the published model
 GROUPS, GROUPS_OF_PROCESS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 GROUP_FILES = {  # of a control group, by version: limit, usage, and what of `memory.stat` the kernel can take back
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
@@ -64,6 +69,16 @@ def activation_bytes(model: nn.Module, one_pair: dict[str, Tensor], pairs: int) 
         return saved_bytes(lambda: functional_call(model, parameters | buffers, (batch,)), parameters.values())
 
 
+def most_activation_bytes(model: CFLD, one_pair: dict[str, Tensor], pairs: int) -> int:
+    """Bytes that `activation_bytes` of any model of this kind is far below, in no time; the arguments are the same."""
+    stride = downscale_factor(model.vae)
+    images = [x.shape[-2:] for name, x in one_pair.items() if name in ("img_src", "img_tgt")]
+    latents = [x.shape[-2:] for name, x in one_pair.items() if name.startswith("posterior_")]
+    cells = sum(math.prod(size) for size in latents) + sum(math.prod(size) for size in images) // stride**2
+    values = sum(cells * width // 4**depth for depth, width in enumerate(model.unet.config.block_out_channels))
+    return 4 * MOST_COPIES * pairs * values
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that this process can still have on a device; of the CPU's, its share among those of the run there."""
     if device.type == "cuda":
@@ -90,13 +105,15 @@ def _left_in_groups() -> Iterator[int]:
                     yield most - used + sum(int(stat[name]) for name in caches)
 
 
-def needs_checkpointing(accelerator: Accelerator, model: nn.Module, one_pair: dict[str, Tensor], pairs: int) -> bool:
+def needs_checkpointing(accelerator: Accelerator, model: CFLD, one_pair: dict[str, Tensor], pairs: int) -> bool:
     """Whether a micro-batch of `pairs` pairs does not fit on the device of one of the processes; all must call this.
 
     The arguments are those of `activation_bytes`, the model without activation checkpointing.
     """
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    with accelerator.autocast():
-        activations = activation_bytes(model, one_pair, pairs)
-    needed = MARGIN * (activations + BYTES_A_PARAMETER * trained)
-    return any(gather_object([needed > free_bytes(accelerator.device)]))
+    fixed = BYTES_A_PARAMETER * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    free = free_bytes(accelerator.device) / MARGIN - fixed
+    fits = most_activation_bytes(model, one_pair, pairs) <= free
+    if not fits:
+        with accelerator.autocast():
+            fits = activation_bytes(model, one_pair, pairs) <= free
+    return not all(gather_object([fits]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.command_line import Parser
 from utils.errors import one_line_errors
+from utils.imports import large_imports
 
 
 @one_line_errors
@@ -14,9 +15,9 @@ def main() -> None:
     parser = Parser(__doc__, prog="python -m training.report")
     parser.add_argument("run", type=Path, help="folder of a run: OUTPUT_DIR/PROJECT_NAME/RUN_NAME")
     options = parser.parse_args()
-    from training.run_folder import RunFolder
-    from training.run_report import write_report
-
+    with large_imports():
+        from training.run_folder import RunFolder
+        from training.run_report import write_report
     print(write_report(RunFolder(options.run)))
 
 

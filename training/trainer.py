@@ -268,7 +268,8 @@ class Trainer:
         seed, number = self.cfg.ACCELERATE.SEED, epoch * self.steps_per_epoch + step
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(number)
-        torch.compiler.cudagraph_mark_step_begin()  # CUDA graphs may overwrite what earlier steps computed
+        if self.cfg.MODEL.COMPILE == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()  # CUDA graphs may overwrite what earlier steps computed
         for micro_batch in range(self.accumulation):
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]

@@ -1,10 +1,8 @@
 """Distances between two sets of images in the feature space of a network."""
 
 import numpy as np
-import scipy.linalg
 import torch
 from torch import Tensor
-from torchmetrics.image.kid import poly_mmd
 
 from utils.errors import InputError
 
@@ -23,6 +21,8 @@ def frechet_distance(first: Features, second: Features) -> float:
     Raises:
         InputError: a set has fewer than two images, or the numbers of features differ.
     """
+    import scipy.linalg
+
     (mean_a, root_a), (mean_b, root_b) = map(_gaussian, _checked("FID", first, second))
     cross = scipy.linalg.svdvals(root_a @ root_b.T).sum()
     return float(((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * cross)
@@ -37,6 +37,8 @@ def kernel_distance(first: Features, second: Features) -> float:
     Raises:
         InputError: see `frechet_distance`.
     """
+    from torchmetrics.image.kid import poly_mmd
+
     sets = _checked("KID", first, second)
     size = min(KID_SUBSET_SIZE, *map(len, sets))
     generator = torch.Generator().manual_seed(KID_SEED)

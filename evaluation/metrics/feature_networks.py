@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import alexnet, inception_v3, vgg16
 
 from utils.errors import InputError, reason_of
@@ -60,6 +58,8 @@ class TensorFlowInceptionFeatures(nn.Module):
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         read_tensor_file(weights)  # torch-fidelity unpickles any code, so check the file first
         try:
             self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
@@ -81,6 +81,8 @@ class LPIPS(nn.Module):
 
     def __init__(self, weights: Path, backbone: str = "alex", signed: bool = True) -> None:
         super().__init__()
+        from torchmetrics.functional.image.lpips import _LPIPS
+
         self.signed = signed
         with torch.device("meta"):
             pretrained = BACKBONES[backbone](weights=None)

@@ -1,6 +1,6 @@
 """Checkpoints, see `checkpoint_folders`; `python -m models.checkpoints` exports them."""
 
-from utils.lazy_names import lazy_names
+from utils.imports import lazy_names
 
 NAMES = (
     "CONFIG LOGGER PROGRESS PUBLISHED WEIGHTS check_checkpoint checkpoint_config load_checkpoint load_model "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from utils.command_line import Parser
 from utils.errors import one_line_errors
+from utils.imports import large_imports
 
 FORMATS = {
     "pipeline": "a pipeline; see its README.md",
@@ -33,8 +34,8 @@ def arguments() -> Namespace:
 @one_line_errors
 def main() -> None:
     options = arguments()
-    from inference.export import export, export_published
-
+    with large_imports():
+        from inference.export import export, export_published
     write = {"pipeline": export, "published": export_published}[options.format]
     write(options.checkpoint, options.output, options.config_file)
     print(f"{options.output}: {FORMATS[options.format]}")

@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 def test_a_kind_of_block_may_have_as_many_shapes_as_runs_have(monkeypatch):
-    monkeypatch.setattr(execution, "REGIONS", Block)
+    monkeypatch.setattr(execution, "REGIONS", (Block,))
     block, sizes = Block(), range(2, 102)
     torch._dynamo.reset()
     counters.clear()

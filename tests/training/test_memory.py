@@ -7,13 +7,16 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from torch._subclasses.fake_tensor import is_fake
 
+from benchmarks.computed import zero_batch
+from configs import load_config
 from diffusion.guidance import Scales, guidance_branches
 from inference.execution import cast_frozen, compile_regions
+from models import build_model
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from training import memory
 from training.distillation import ConsistencyStudent
-from training.memory import activation_bytes, needs_checkpointing, saved_bytes
+from training.memory import activation_bytes, most_activation_bytes, needs_checkpointing, saved_bytes
 
 
 def test_saved_bytes_of_a_known_graph():
@@ -36,6 +39,20 @@ def test_checkpointing_is_chosen_by_what_is_free(tmp_path, monkeypatch):
     for free, expected in ((1.01 * needed, False), (0.99 * needed, True)):
         monkeypatch.setattr(memory, "free_bytes", lambda _, free=free: free)
         assert needs_checkpointing(accelerator, model, one_pair, 5) is expected
+
+
+@pytest.mark.parametrize("config", ["configs/demo.yaml", "configs/fashion_256.yaml", "configs/market_128x64.yaml"])
+def test_where_memory_is_ample_nothing_is_measured(monkeypatch, config):
+    cfg = load_config(config, ["MODEL.RANDOM_WEIGHTS", "True"])
+    model = build_model(cfg, "meta").train()
+    shapes = {name: x.to("meta") for name, x in zero_batch(cfg, model).items() if name != "seed"}
+    activations, most = activation_bytes(model, shapes, 2), most_activation_bytes(model, shapes, 2)
+    assert 2 * activations < most < 10 * activations
+    images = {name: x.to("meta") for name, x in zero_batch(cfg, model, posteriors=False).items() if name != "seed"}
+    assert most_activation_bytes(model, images, 2) == most
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 1e15)
+    monkeypatch.setattr(memory, "activation_bytes", None)
+    assert not needs_checkpointing(Accelerator(cpu=True), model, shapes, 2)
 
 
 def test_the_copies_of_weights_in_16_bit_do_not_grow_with_the_batch(tmp_path, monkeypatch):
