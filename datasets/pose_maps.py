@@ -5,12 +5,13 @@ import functools
 import numpy as np
 import torch
 
-from datasets.keypoints import MISSING, POSE_CHANNELS, scale_keypoints, skeleton_image, to_hundredths
+from datasets.keypoints import MISSING, scale_keypoints, skeleton_image, to_hundredths
 from datasets.pair_lists import Pair
 from utils.image_tensors import unit_range
 
 FAR = -1_000_000  # coordinate of a missing keypoint, whose Gaussian is 0 in the whole map
 SIGMA = 6.0  # of the Gaussians, in pixels of the pose map
+REACH = math.ceil(14.5 * SIGMA)  # distance at which a Gaussian is 0 in float32
 
 
 def pose_map(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:
@@ -30,10 +31,9 @@ def pose_maps(skeletons: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
         skeletons: (..., 3, H, W) uint8.
         centres: (..., 18, 2) of the Gaussians, see `gaussian_centres`.
     """
-    *batch, _, height, width = skeletons.shape
-    maps = torch.empty(*batch, POSE_CHANNELS, height, width, device=skeletons.device)
+    blank = torch.nn.functional.pad(centres, (0, 0, 3, 0), value=FAR)  # leaves room for the skeletons
+    maps = gaussian_maps(blank, skeletons.shape[-2:])
     maps[..., :3, :, :] = unit_range(skeletons)
-    gaussian_maps(centres, (height, width), out=maps[..., 3:, :, :])
     return maps
 
 
@@ -45,24 +45,20 @@ def gaussian_centres(keypoints: np.ndarray, size: tuple[int, int], frame: tuple[
     return torch.from_numpy(np.where(missing, FAR, centers).astype(np.int64))
 
 
-def gaussian_maps(centres: torch.Tensor, size: tuple[int, int], out: torch.Tensor | None = None) -> torch.Tensor:
-    """Draw one Gaussian (..., 18, *size) float32 in [0, 1] per center (..., 18, 2), bit-identical on every device.
-
-    A Gaussian is the product of its two profiles. `out` is where it is drawn.
-    """
-    table = _bell(centres.device)
-    along_y, along_x = (
-        table[(torch.arange(side, device=centres.device) - centres[..., axis, None]).abs().clamp(max=len(table) - 1)]
-        for axis, side in enumerate(size)
-    )  # (..., 18, H) and (..., 18, W)
-    return torch.mul(along_y[..., :, None], along_x[..., None, :], out=out)
+def gaussian_maps(centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Draw one Gaussian (..., N, *size) float32 in [0, 1] per center (..., N, 2), bit-identical on every device."""
+    starts = (side - 1 + REACH - centres[..., axis].clamp(-REACH, side - 1 + REACH) for axis, side in enumerate(size))
+    return _windows(tuple(size), centres.device)[tuple(starts)]
 
 
 @functools.cache
-def _bell(device: torch.device) -> torch.Tensor:
-    """Return exp(-d^2 / 2 sigma^2) float32 for integer distances d until it is 0."""
-    bell = np.exp(-(np.arange(40 * SIGMA) ** 2) / (2 * SIGMA**2))
-    return torch.from_numpy(bell.astype(np.float32)).to(device)
+def _windows(size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """Return all windows (rows, columns, *size) of one large Gaussian that meet it, without copies."""
+    profiles = [
+        np.exp(-(np.arange(1 - side - REACH, side + REACH, dtype=np.float64) ** 2) / (2 * SIGMA**2)) for side in size
+    ]
+    gaussian = torch.from_numpy(np.outer(*profiles).astype(np.float32)).to(device)
+    return gaussian.unfold(0, size[0], 1).unfold(1, size[1], 1)
 
 
 def person_keypoints(pair: Pair, size: tuple[int, int], frame: tuple[int, int]) -> torch.Tensor:

@@ -86,7 +86,7 @@ def _similarity(both: Tensor, constant: Tensor | float) -> Tensor:
 
 def _mean(images: Tensor) -> Tensor:
     """Return means (B,) float64 of (B, 3, H, W), per row and then over rows, to be independent of the thread count."""
-    return images.mean(-1).double().mean((1, 2))
+    return images.mean(-1).mean((1, 2), dtype=torch.float64)
 
 
 def _box_mean(x: Tensor) -> Tensor:
@@ -117,8 +117,9 @@ def _weighted_mean(x: Tensor, weights: list[float]) -> Tensor:
 
 
 def _check_sizes(pred: Tensor, target: Tensor, smallest: int) -> None:
+    if pred.shape == target.shape and min(pred.shape[-2:]) >= smallest:
+        return
     size, other = ("x".join(map(str, images.shape[-2:])) + " pixels" for images in (pred, target))
     if pred.shape != target.shape:
         raise InputError(f"cannot score images of {size} against images of {other}")
-    if min(pred.shape[-2:]) < smallest:
-        raise InputError(f"images of {size} are smaller than the {smallest}x{smallest} window of this score")
+    raise InputError(f"images of {size} are smaller than the {smallest}x{smallest} window of this score")

@@ -62,8 +62,8 @@ def test_all_benchmarks_are_shown_and_kept_and_too_much_work_is_an_error(preset,
         )  # useful work only
     scaling = [(row["axis"], row["value"]) for row in results["train"]["scaling, ms a pair"]]
     assert scaling == [("batch", 2), ("dataset", 3), ("processes", 1)]
-    files, photos, latents = results["loader"]["2 pairs by INPUT.CACHE"]
-    assert photos["difference"] == latents["difference"] == 0 and photos["times as fast"] > 1
+    published, *ours = results["loader"]["2 pairs by INPUT.CACHE"]
+    assert all(row["difference"] < 1e-6 for row in ours) and ours[1]["times as fast"] > 1
     assert list(results["evaluate"]) == [f"{score} of 1 images" for score in ("SSIM", "SSIM_256", "PSNR")]
     assert all(ours["difference"] < 1e-4 for _, ours in results["evaluate"].values())
     assert all(line in out for line in ("times as fast", "train: TFLOP", "memory: GB of sampling", "precision no"))

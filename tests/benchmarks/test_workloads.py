@@ -15,6 +15,7 @@ from tests.tiny import write_tiny
 def cfg(tmp_path):
     AcceleratorState._reset_state(reset_partial_state=True)
     settings = ["ACCELERATE.MIXED_PRECISION", "bf16", "INPUT.BATCH_SIZE", "2", "TEST.FULL_GUIDANCE_SCALE", "2.0"]
+    settings += ["INPUT.CACHE", "off"]
     yield load_config(write_tiny(tmp_path), settings)
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -49,12 +50,13 @@ def test_loaded_caches_have_the_posteriors_of_the_configs_size(cfg, tmp_path, mo
 
     def seen_inputs(*args):
         inputs = cached_inputs(*args)
-        shapes.append(inputs.truth(args[2].pairs[0].source_path).shape)
+        pair = args[2].pairs[0]
+        shapes.append(inputs.image(pair.source_path, pair.source_keypoints).truth.shape)
         return inputs
 
     monkeypatch.setattr(workloads, "cached_inputs", seen_inputs)
     cfg.defrost()
     cfg.INPUT.CACHE, cfg.INPUT.CACHE_DIR = "latents", str(tmp_path / "cache")
-    workloads.loading(cfg, workloads.write_pairs(tmp_path, 1))()
+    workloads.loading(cfg, "ours", workloads.write_pairs(tmp_path, 1))()
     height, width = cfg.INPUT.GT.IMG_SIZE
     assert shapes == [(2, 4, height // 8, width // 8)]
