@@ -11,6 +11,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from models.cfld import CFLD
+from models.unet_blocks import ResidualBlock
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 RECOMPILE_LIMIT = 256  # per block class: level shapes, with and without gradients, at every batch size
@@ -45,10 +46,22 @@ def cast_frozen(model: CFLD, dtype: torch.dtype) -> None:
     modules = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     if not any(parameter.requires_grad for parameter in model.parameters()):
         modules += [*model.unet.modules(), *model.vae.modules()]
+        fold_biases(model.unet)
     for module in modules:
         for parameter in module.parameters(recurse=False):
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(dtype)
+
+
+def fold_biases(unet: nn.Module) -> None:
+    """Add the bias of each block's first convolution to that of its timestep projection, which is added next.
+
+    On a GPU, a bias of a convolution is a kernel of its own.
+    """
+    for block in unet.modules():
+        if isinstance(block, ResidualBlock):
+            block.time_emb_proj.bias.data += block.conv1.bias
+            block.conv1.bias = None
 
 
 @contextmanager

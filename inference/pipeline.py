@@ -28,6 +28,7 @@ from models.conditioner import Appearance
 from models.conditions import PROMPT_SITE, Conditions
 from models.pretrained_conditioner import PretrainedConditioner, conditioning_settings
 from models.unet import install_biased_attention
+from models.unet_blocks import install_blocks
 from models.vae import Decoder
 from utils.errors import InputError
 from utils.image_tensors import bytes_at_size, normalize, resize_to_tensor
@@ -68,6 +69,7 @@ class CFLDPipeline(DiffusionPipeline):
     ):
         super().__init__()
         install_biased_attention(unet)
+        install_blocks(unet)
         self.register_modules(conditioner=conditioner, unet=unet, vae=vae, scheduler=scheduler)
         settings = SamplingSettings.of(default_config()) if sampling is None else SamplingSettings.from_record(sampling)
         self.register_to_config(sampling=settings.to_record(), placement=placement, trained_on=trained_on)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .conditions import PROMPT_SITE, Conditions, down_site
 from .hybrid_granularity_attention import BiasedAttention
 from .pretrained_parts import load_part
+from .unet_blocks import install_blocks
 
 
 class Level(NamedTuple):
@@ -52,6 +53,7 @@ def load_unet(folder: str, random_weights: bool = False) -> UNet2DConditionModel
     """Load the U-Net of `folder`, frozen and prepared for `predict_noise`."""
     unet = load_part(UNet2DConditionModel, folder, random_weights)
     install_biased_attention(unet)
+    install_blocks(unet)
     return unet.requires_grad_(False)
 
 

@@ -6,6 +6,8 @@ GPUs are hidden: most tests compare exactly, fork processes, or read reports wit
 
 import os
 
+import pytest
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read at the first import of torch
 if not os.environ.get("CFLD_TEST_GPU"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -13,3 +15,9 @@ if not os.environ.get("CFLD_TEST_GPU"):
 from tests.inference.estimators import turn_off_estimator  # noqa: E402
 
 turn_off_estimator()
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Programs of this test run on the CPU, also where GPUs are shown."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pose_transfer_evaluate
 import pose_transfer_test
@@ -22,6 +23,7 @@ ENTRYPOINTS = {"train": pose_transfer_train, "test": pose_transfer_test, "evalua
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
 turn_off_estimator()  # in the server, and so in its processes
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "NULL_GPUS": "0"}  # GPUs, which do not survive a fork; the second is a stand-in's
 LIMIT = 120  # seconds to wait for a condition or an exit
 
 
@@ -49,7 +51,8 @@ class Program:
         ]
         for process, output in zip(self.processes, self.outputs):
             output.write_text("")
-            process.start()
+            with patch.dict(os.environ, HIDDEN):  # read when the server starts
+                process.start()
 
     def kill(self, number: int, rank: int = 0) -> None:
         os.kill(self.processes[rank].pid, number)

@@ -48,7 +48,7 @@ def train(config, name, *opts):
     return status, RunFolder(config.parent / "outputs" / "tiny" / name)
 
 
-def test_a_run_and_its_files(tiny, capsys):
+def test_a_run_and_its_files(tiny, on_cpu, capsys):
     status, run = train(tiny, "run", "ACCELERATE.TRACKERS", "['tensorboard']", "ACCELERATE.MIXED_PRECISION", "fp16")
     assert status == 0
     names = {path.relative_to(run.root).as_posix() for path in run.root.rglob("*") if path.is_file()}
@@ -111,7 +111,7 @@ def stop_at(monkeypatch, number):
         ],
     ],
 )
-def test_going_on_is_the_same_to_the_last_bit(tiny, monkeypatch, opts):
+def test_going_on_is_the_same_to_the_last_bit(tiny, on_cpu, monkeypatch, opts):
     opts = [*opts, "ACCELERATE.EVAL_PERIOD", "2", "INPUT.BATCH_SIZE", "4"]  # 5 steps an epoch
     assert train(tiny, "whole", *opts)[0] == 0
     for number in (3, 5, 8):
@@ -317,7 +317,7 @@ def test_a_loss_spike_names_its_pairs(tiny, monkeypatch, capsys):
     assert event["pairs"] == [f"{pair.source} to {pair.target}" for pair in batch]
 
 
-def test_checkpoints_by_steps_and_minutes(tiny, monkeypatch):
+def test_checkpoints_by_steps_and_minutes(tiny, on_cpu, monkeypatch):
     saved, write = [], Checkpoints._write
     monkeypatch.setattr(Checkpoints, "_write", lambda self, *parts: saved.append(parts[0]) or write(self, *parts))
     opts = [*BATCH_OF_4, "ACCELERATE.KEEP_CHECKPOINTS", "3"]
@@ -470,7 +470,7 @@ def test_damaged_records(tiny, capsys):
     assert "report.html is not updated: " in run.log(0).read_text()
 
 
-def test_time_is_up(tiny):
+def test_time_is_up(tiny, on_cpu):
     status, run = train(tiny, "run", "OPTIMIZER.MAX_MINUTES", "1e-6")
     assert status == 0 and run.newest() == run.checkpoint(0, 1)
     assert (run.epochs(0, 1) / "metrics.json").is_file()

@@ -1,6 +1,7 @@
 """The check of a GPU: its report, whatever goes wrong, and its checks on the CPU and on the stand-in for a GPU."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -70,6 +71,9 @@ def test_the_script_checks_a_cpu(tmp_path):
 
 def test_what_fails_is_a_line_the_others_run_and_an_interrupt_keeps_the_report(check, monkeypatch, capfd):
     runner = check_gpu.Runner.__call__
+
+    fork = multiprocessing.get_context("fork")  # imports nothing again, as `spawn` does in every process
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
 
     def interrupted(self, check: Check, seconds: float) -> Outcome:
         if check.name == "last":

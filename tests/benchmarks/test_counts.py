@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from benchmarks.counts import COUNTERS, event_counts, is_stand_in
+from tests.cuda.small import write_small
 from tests.shared import REPOSITORY, SHARED, needs_shared
-from tests.tiny import write_tiny
 
 COUNT = """
 import sys
@@ -37,7 +37,7 @@ benchmarks.main(["counts", "--json", sys.argv[2]])
 @pytest.mark.skipif(not shutil.which("g++"), reason="no compiler for the stand-in")
 def test_counts_of_a_stand_in(tmp_path):
     command = [sys.executable, SHARED / "fake_cuda" / "fake_cuda.py", "--null", sys.executable, "-c", COUNT]
-    arguments = [write_tiny(tmp_path), tmp_path / "counts.json"]
+    arguments = [write_small(tmp_path), tmp_path / "counts.json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     run = {"cwd": REPOSITORY, "env": environment, "capture_output": True, "text": True, "timeout": 300}
     process = subprocess.run([*command, *arguments], **run)

@@ -5,6 +5,7 @@ python -m tests.cuda.sampling [CASE ...]
 
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,9 +16,9 @@ from diffusion.schedulers import SCHEDULERS
 from evaluation.batch_sampling import sample_batch
 from inference.execution import AUTOCAST, prepare_execution
 from inference.generation import sampling_scheduler
-from models import build_model
+from models import CFLD, build_model
 from tests.cuda.device import counts, script
-from tests.tiny import write_tiny
+from tests.cuda.small import write_small
 
 NAME = "MODEL.SCHEDULER_CONFIG.NAME"
 SCALES = ["TEST.ALL_BLOCK_GUIDANCE_SCALE", "1.5", "TEST.FULL_GUIDANCE_SCALE", "2.5"]
@@ -29,17 +30,23 @@ PRECISIONS = {"ddim": ["no", "fp16", "bf16"], "inversion": ["no"]}  # inversion 
 TOLERANCE = {"no": 1e-5, "fp16": 5e-3, "bf16": 5e-2}
 
 
+@cache
+def model_on(device: str, precision: str) -> CFLD:
+    """Build the model in a precision."""
+    torch.manual_seed(0)
+    model = build_model(load_config(CONFIG)).to(device).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if not parameter.any():  # outputs that start at zero would hide what precedes them
+            parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    prepare_execution(model, precision, False, "off")
+    return model
+
+
 def images(device: str, options: list[str], precision: str) -> tuple[torch.Tensor, dict[str, int]]:
     """Sample 3 images of 5 steps; return them and the counts of one step within the loop."""
     cfg = load_config(CONFIG, ["TEST.NUM_INFERENCE_STEPS", "5", *options])
-    torch.manual_seed(0)
-    model = build_model(cfg).to(device).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():  # outputs that start at zero would hide what precedes them
-                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    prepare_execution(model, precision, False, "off")
+    generator = torch.Generator().manual_seed(2)
     shapes = {
         "img_cond": (3, 32, 32),
         "pose_img_tgt": (21, 32, 32),
@@ -50,15 +57,12 @@ def images(device: str, options: list[str], precision: str) -> tuple[torch.Tenso
     steps = []
 
     with torch.autocast(device, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
-        result = sample_batch(
-            model, batch, sampling_scheduler(cfg), cfg, [5, 6, 7], lambda *_: steps.append(counts()) if ON_GPU else None
-        )
-    one_step = {name: steps[3][name] - steps[2][name] for name in steps[0]} if steps else {}
-    return result.float().cpu(), one_step
+        model, scheduler = model_on(device, precision), sampling_scheduler(cfg)
+        result = sample_batch(model, batch, scheduler, cfg, [5, 6, 7], lambda *_: steps.append(counts()))
+    return result.float().cpu(), {name: steps[3][name] - steps[2][name] for name in steps[0]}
 
 
-CONFIG = write_tiny(Path(tempfile.mkdtemp()))
-ON_GPU = torch.cuda.is_available()
+CONFIG = write_small(Path(tempfile.mkdtemp()))
 
 
 @script

@@ -5,8 +5,9 @@ import socket
 import pytest
 
 from tests.cuda.device import NULL, finish, needs_device, run, start
+from tests.cuda.small import write_small
 from tests.test_sharded_training import fsdp_settings
-from tests.tiny import folder_of_run, write_tiny
+from tests.tiny import folder_of_run
 
 pytestmark = needs_device
 COPIES = {"NULL_GPU_COPY": 2**20}  # bytes of the largest copy that is made: full size needs no memory
@@ -30,7 +31,7 @@ def test_generator_and_page():
     "sharding", [pytest.param({}, marks=pytest.mark.cuda, id="ddp"), pytest.param(FSDP, id="fsdp")]
 )
 def test_two_devices_train_in_half_precision(sharding, tmp_path):
-    config = write_tiny(tmp_path)
+    config = write_small(tmp_path)
     settings = ["ACCELERATE.MIXED_PRECISION", "fp16", "OPTIMIZER.MAX_GRAD_NORM", "1.0", "OPTIMIZER.EPOCHS", "1"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""On the device: training, evaluation, checkpoints, resuming, caches, distillation and testing with the tiny model.
+"""On the device: training, evaluation, checkpoints, resuming, caches, distillation and testing with a small model.
 
 python -m tests.cuda.training
 """
@@ -13,8 +13,9 @@ import pose_transfer_test
 import pose_transfer_train
 from models import CFLD
 from tests.cuda.device import script
+from tests.cuda.small import write_small
 from tests.shared import REPOSITORY
-from tests.tiny import folder_of_run, run_main, short_run, write_tiny
+from tests.tiny import folder_of_run, run_main, short_run
 
 FP16, BF16 = (["INPUT.BATCH_SIZE", "10", "ACCELERATE.MIXED_PRECISION", precision] for precision in ("fp16", "bf16"))
 CACHE = ["INPUT.CACHE", "latents", "INPUT.CACHE_DIR"]
@@ -79,7 +80,7 @@ def caches_distillation_and_testing(config: Path) -> None:
 
 @script
 def main() -> None:
-    config = write_tiny(Path(tempfile.mkdtemp()))
+    config = write_small(Path(tempfile.mkdtemp()))
     for check in (half_precision_resumes, norms_that_overflow_are_skipped, caches_distillation_and_testing):
         check(config)
         print(f"passed: {check.__name__}", flush=True)

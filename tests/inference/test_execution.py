@@ -8,8 +8,9 @@ from configs import load_config
 from diffusion.guidance import EVERYTHING, NOTHING
 from evaluation.batch_sampling import sample_batch
 from inference import execution
-from inference.execution import compile_regions, prepare_execution
+from inference.execution import compile_regions, fold_biases, prepare_execution
 from inference.generation import sampling_scheduler
+from models.unet_blocks import ResidualBlock
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
 from tests.training.test_distillation import student_of
@@ -153,3 +154,14 @@ def test_a_model_that_trains_nothing_samples_without_casts_of_autocast(tmp_path)
         images = sample_batch(model, batch, scheduler, cfg, [0, 1], lambda *_: counts.append(casts.count))
     assert counts[-1] - counts[-2] < 10  # of latents, timesteps and noise
     torch.testing.assert_close(images, exact, rtol=0, atol=0.03)
+
+
+@torch.no_grad()
+def test_folded_biases_change_rounding_alone(tmp_path):
+    cfg = variant_config("default", tmp_path)
+    model, batch = build(cfg).eval(), batch_of(cfg)
+    inputs = torch.ones(2, 4, 8, 8), torch.tensor(7), model.encode(batch["img_cond"], batch["pose_img_tgt"])
+    before = model.denoise(*inputs)
+    fold_biases(model.unet)
+    assert all(block.conv1.bias is None for block in model.unet.modules() if isinstance(block, ResidualBlock))
+    torch.testing.assert_close(model.denoise(*inputs), before, rtol=0, atol=1e-5)

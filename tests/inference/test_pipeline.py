@@ -59,7 +59,7 @@ def generators(count: int) -> list[torch.Generator]:
     return pair_generators([pair_seed(3407, index) for index in range(count)])
 
 
-def test_images_are_those_of_the_test_program(pairs, pipe, tmp_path, one_thread):
+def test_images_are_those_of_the_test_program(pairs, pipe, tmp_path, one_thread, on_cpu):
     root, pairs = pairs
     opts = ["INPUT.ROOT_DIR", root, "ACCELERATE.OUTPUT_DIR", tmp_path, "TEST.NUM_INFERENCE_STEPS", STEPS]
     assert run_main(pose_transfer_test, "MODEL.PRETRAINED_PATH", CHECKPOINT, *opts) == 0

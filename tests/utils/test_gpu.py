@@ -22,7 +22,7 @@ def run(folder, version: int, status: int, *command: str) -> subprocess.Complete
     (folder / "driver.cpp").write_text(DRIVER)
     options = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", f"-DVERSION={version}", f"-DSTATUS={status}"]
     subprocess.run(["g++", *options, "-o", folder / "libcuda.so.1", folder / "driver.cpp"], check=True)
-    env = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    env = {name: value for name, value in os.environ.items() if name not in ("CUDA_VISIBLE_DEVICES", "LD_PRELOAD")}
     env |= {"LD_LIBRARY_PATH": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=env, capture_output=True, text=True)
 
