@@ -24,6 +24,7 @@ from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, 
 from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt
 from .pose_adapter import PoseAdapter
 from .pretrained_parts import load_part
+from .saved_tensors import save_less
 from .unet import geometry, load_unet
 from .vae import downscale_factor, load_small_decoder, load_vae
 
@@ -63,6 +64,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
             ),
         )
         model.freeze(m.FROZEN_PARTS)
+        save_less(model)
         return model
 
 
