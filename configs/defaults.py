@@ -148,6 +148,7 @@ SETTINGS = {
         "ROLLBACK_LR_RATE": Setting(0.5, above(0, most=1)),  # (ours) multiplies the learning rate at each rollback
         "EMA_DECAY": Setting(0.0, between(0, 1)),  # (ours) sample from a moving average of the weights; 0: off
         "MAX_MINUTES": Setting(0.0, at_least(0), NOTHING),  # (ours) end training after these minutes; 0: no limit
+        "MAX_STEPS": Setting(0, at_least(0), NOTHING),  # (ours) end training after these optimizer steps; 0: no limit
     },
     "INPUT": {
         "ROOT_DIR": "./fashion",
