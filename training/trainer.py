@@ -97,7 +97,8 @@ class Trainer:
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.parameters = trained_parameters(model)  # now sharded if Accelerate is configured for FSDP
-        self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
+        averages = cfg.OPTIMIZER.EMA_DECAY, cfg.OPTIMIZER.EMA_WIDTH
+        self.ema = EMA(self.parameters, *averages) if any(averages) else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
         self.checkpoints = Checkpoints(run, accelerator, cfg, {"placement": placement_in(dataset, cfg).record()})
