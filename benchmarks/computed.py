@@ -1,6 +1,6 @@
 """Work and memory of training and sampling, computed with shapes alone (meta or fake tensors).
 
-FLOP are 2 x multiply-add, counted as operations are dispatched. Memory of training: what the backward pass keeps, found
+FLOP are those of `training.work`. Memory of training: what the backward pass keeps, found
 by hooks on saved tensors, and weights, gradients and Adam's moments, in 16-bit autocast with norms in float32 as on
 GPUs. Memory of sampling: the most that live tensors take at any moment, with all weights in 16 bit, as `CFLDPipeline`
 runs. Workspaces of kernels and fragmentation are not included.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -19,20 +18,18 @@ from torch._subclasses import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 from yacs.config import CfgNode
 
-from benchmarks.published_way import Batch
 from configs import load_config
-from datasets.loaders import pair_sizes
 from diffusion.guidance import GUIDANCE, Branch, guidance_branches
 from inference.execution import cast_frozen
 from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
 from models.conditions import Conditions
 from models.unet import predict_noise
-from models.vae import decode_latents, downscale_factor
+from models.vae import decode_latents
 from training.memory import BYTES_A_PARAMETER, saved_bytes
+from training.work import tera_flop, zero_batch
 
 GIGA = 1e9
 PAIRS, IMAGES = (1, 2, 8), (1, 8)
@@ -60,30 +57,10 @@ def _storages(tree: object) -> dict[int, UntypedStorage]:
     return {storage._cdata: storage for storage in storages}
 
 
-def tera_flop(work: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops() / 1e12
-
-
 def peak_bytes(work: Callable[[], object]) -> int:
     with PeakMemory() as memory:
         work()
     return memory.peak
-
-
-def zero_batch(cfg: CfgNode, model: CFLD, pairs: int = 1, posteriors: bool = True) -> Batch:
-    """A training batch of zeros, with ground truths or their posteriors."""
-    sizes = pair_sizes(cfg)
-    latents = [model.unet.config.in_channels, *(side // downscale_factor(model.vae) for side in sizes.gt)]
-    batch = {"img_cond": torch.zeros(pairs, 3, *sizes.cond), "seed": np.arange(pairs)}
-    for side in ("src", "tgt"):
-        batch[f"pose_img_{side}"] = torch.zeros(pairs, 21, *sizes.pose)
-        if posteriors:
-            batch[f"posterior_{side}"] = torch.zeros(pairs, 2, *latents)
-        else:
-            batch[f"img_{side}"] = torch.zeros(pairs, 3, *sizes.gt)
-    return batch
 
 
 def sampling_stages(

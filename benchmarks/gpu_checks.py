@@ -30,7 +30,6 @@ from torch.utils.data import default_collate
 from yacs.config import CfgNode
 
 from benchmarks import workloads
-from benchmarks.computed import tera_flop, zero_batch
 from benchmarks.presets import PRESETS, Preset
 from benchmarks.timing import TOLERANCE, clock, matrix_rate, peak_memory
 from datasets.loaders import training_pairs
@@ -43,6 +42,7 @@ from models import CFLD, build_model, load_model
 from models.checkpoints import checkpoint_config, trained_parameters
 from models.conditions import PROMPT_SITE
 from training.memory import BYTES_A_PARAMETER, activation_bytes, free_bytes
+from training.work import tera_flop, zero_batch
 from utils.command_line import Parser
 from utils.entrypoints import PR_SET_PDEATHSIG
 from utils.errors import InputError, one_line_errors

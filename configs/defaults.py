@@ -86,6 +86,7 @@ SETTINGS = {
             "PRETRAINED_PATH": Setting("pretrained_models/scheduler", affects=IMAGES, frozen_part=True),
             "CUBIC_SAMPLING": True,  # timesteps (1 - u^3) * 1000 in training, else uniform
             "ORIGINAL_INFERENCE_STEPS": Setting(50, above(0)),  # (ours) steps of the teacher of an lcm student
+            "ZERO_TERMINAL_SNR": False,  # (ours) the last timestep is pure noise (arXiv 2305.08891)
         },
         # the appearance encoder, a Swin transformer; DEPTHS [] omits it, PRETRAINED_PATH "" initializes it randomly
         "COND_STAGE_CONFIG": {
@@ -147,7 +148,17 @@ SETTINGS = {
         "ROLLBACKS": Setting(0, at_least(0), NOTHING),  # (ours) returns to the last checkpoint instead of ending
         "ROLLBACK_LR_RATE": Setting(0.5, above(0, most=1)),  # (ours) multiplies the learning rate at each rollback
         "EMA_DECAY": Setting(0.0, between(0, 1)),  # (ours) sample from a moving average of the weights; 0: off
+        # (ours) > 0: instead, an average over this share of the training so far (arXiv 2312.02696), such as 0.1
+        "EMA_WIDTH": Setting(0.0, between(0, 0.28)),
         "MAX_MINUTES": Setting(0.0, at_least(0), NOTHING),  # (ours) end training after these minutes; 0: no limit
+        "MAX_STEPS": Setting(0, at_least(0), NOTHING),  # (ours) end training after these optimizer steps; 0: no limit
+    },
+    # (ours) changes of the training objective; the defaults are the published one
+    "OBJECTIVE": {
+        "MIN_SNR_GAMMA": Setting(0.0, at_least(0)),  # > 0: weights x_0's error by min(SNR, gamma) (arXiv 2303.09556)
+        "LOG_SNR_SCALE": Setting(0.0, at_least(0)),  # > 0: draws timesteps around log SNR 0 (arXiv 2407.03297)
+        "PERSON_WEIGHT": Setting(1.0, above(0)),  # weight of the error at the person (cf. arXiv 2304.04269)
+        "DETAIL_WEIGHT": Setting(1.0, above(0)),  # weight of the error at face and hands
     },
     "INPUT": {
         "ROOT_DIR": "./fashion",
@@ -198,7 +209,9 @@ SETTINGS = {
     },
 }
 # unless a setting overrides it
-AFFECTED_BY_GROUP = dict(ACCELERATE=NOTHING, MODEL=BOTH, OPTIMIZER=WEIGHTS, INPUT=BOTH, TEST=IMAGES, DISTILL=WEIGHTS)
+AFFECTED_BY_GROUP = dict(
+    ACCELERATE=NOTHING, MODEL=BOTH, OPTIMIZER=WEIGHTS, OBJECTIVE=WEIGHTS, INPUT=BOTH, TEST=IMAGES, DISTILL=WEIGHTS
+)
 
 
 def flattened(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

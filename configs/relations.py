@@ -43,6 +43,8 @@ def _of_settings(cfg: CfgNode) -> Iterator[str]:
 def _of_parts(cfg: CfgNode) -> Iterator[str]:
     if "appearance_encoder" in cfg.MODEL.FROZEN_PARTS and not cfg.MODEL.COND_STAGE_CONFIG.DEPTHS:
         yield "MODEL.FROZEN_PARTS has appearance_encoder, which MODEL.COND_STAGE_CONFIG.DEPTHS [] omits"
+    if cfg.OPTIMIZER.EMA_DECAY and cfg.OPTIMIZER.EMA_WIDTH:
+        yield "OPTIMIZER.EMA_DECAY and OPTIMIZER.EMA_WIDTH select two averages; set one of them to 0"
     if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:
         unset = "unset MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
         yield f"TEST.DDIM_INVERSION_STEPS needs the encoder of the VAE; {unset}"

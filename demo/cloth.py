@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -40,8 +41,18 @@ def distance(image: np.ndarray, drawn: Drawn, number: int, garment: str, cloth: 
     return float(np.square(np.asarray(Image.fromarray(target).resize(size, Image.Resampling.BICUBIC)) - image).mean())
 
 
-def choices(generated: Path, dataset: Path) -> Iterator[tuple[str, str, bool]]:
-    """Yield garment, right pattern, and whether the right cloth is the nearest one, for each image of a test pair.
+class Choice(NamedTuple):
+    """Which cloth of a garment is nearest to a generated image."""
+
+    file: str  # name of the image
+    person: int  # number of the person in the test split
+    garment: str
+    pattern: str  # of the right cloth
+    right: bool  # whether the right cloth is the nearest one
+
+
+def choices(generated: Path, dataset: Path) -> Iterator[Choice]:
+    """Yield the choice of each garment of each image of a test pair.
 
     Raises:
         InputError: no image belongs to a pair, or `dataset` was not drawn by `demo.drawn_people`.
@@ -58,7 +69,7 @@ def choices(generated: Path, dataset: Path) -> Iterator[tuple[str, str, bool]]:
             right = getattr(drawn.person, name)
             cloths = (right, *other_cloths(people, garment, right, rng))
             distances = [distance(image, drawn, number, garment, cloth) for cloth in cloths]
-            yield garment, right.pattern, int(np.argmin(distances)) == 0
+            yield Choice(path.name, person, garment, right.pattern, int(np.argmin(distances)) == 0)
 
 
 @one_line_errors
@@ -68,9 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="root folder of the drawn dataset")
     options = parser.parse_args(arguments)
     groups = defaultdict(list)
-    for garment, pattern, right in choices(options.generated, options.dataset):
-        for kind in {pattern, "plain" if pattern == "plain" else "patterned"}:
-            groups[garment, kind].append(right)
+    for choice in choices(options.generated, options.dataset):
+        for kind in {choice.pattern, "plain" if choice.pattern == "plain" else "patterned"}:
+            groups[choice.garment, kind].append(choice.right)
     for (garment, kind), right in sorted(groups.items()):
         print(f"{garment:7} {kind:11} {np.mean(right):6.1%} of {len(right)}")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import diffusers
 import torch
+from yacs.config import CfgNode
 
 from diffusion.randomness import to_device
 from utils.errors import InputError, reason_of
@@ -22,6 +23,28 @@ SCHEDULERS = {
 }
 READS_SIGMAS_ON_DEVICE = diffusers.UniPCMultistepScheduler  # others multiply latents by CPU scalars
 INVERSE = {"ddim_inverse": diffusers.DDIMInverseScheduler}  # for DDIM inversion, not for sampling
+
+
+def configured_scheduler(config: CfgNode, name: str | None = None, **settings: Any) -> diffusers.SchedulerMixin:
+    """Build the scheduler of MODEL.SCHEDULER_CONFIG, or the one called `name`; raise `InputError` as `load_scheduler`.
+
+    With ZERO_TERMINAL_SNR, alphas are rescaled so that the last timestep is pure noise (Lin et al. 2023, arXiv
+    2305.08891, Algorithm 1).
+    """
+    if config.ZERO_TERMINAL_SNR:
+        settings["rescale_betas_zero_snr"] = True
+    scheduler = load_scheduler(name or config.NAME, config.PRETRAINED_PATH, **settings)
+    if config.ZERO_TERMINAL_SNR:
+        if "rescale_betas_zero_snr" not in scheduler.config:
+            raise InputError(
+                f"MODEL.SCHEDULER_CONFIG: {name or config.NAME} has no ZERO_TERMINAL_SNR; choose another NAME"
+            )
+        if scheduler.config.prediction_type == "epsilon":
+            raise InputError(
+                "MODEL.SCHEDULER_CONFIG.ZERO_TERMINAL_SNR needs a U-Net that predicts velocity: from pure noise, the "
+                f"noise says nothing about the image; {config.PRETRAINED_PATH} has prediction_type epsilon"
+            )
+    return scheduler
 
 
 def load_scheduler(name: str, folder: str, **settings: Any) -> diffusers.SchedulerMixin:

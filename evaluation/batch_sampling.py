@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators
 from diffusion.sampling import OnStep, invert
-from diffusion.schedulers import load_scheduler
+from diffusion.schedulers import configured_scheduler
 from inference.generation import generate, guided_denoiser, starting_noise
 from inference.sampling_settings import SamplingSettings
 from models import CFLD
@@ -71,7 +71,7 @@ def _inverted_source(model: CFLD, batch: Batch, cfg: CfgNode) -> Tensor:
     }
     branch = Branch(kind for kind, on in switches.items() if on)
     conditions = model.encode_batch(batch, batch["pose_img_src"])
-    inverse = load_scheduler("ddim_inverse", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH)
+    inverse = configured_scheduler(cfg.MODEL.SCHEDULER_CONFIG, "ddim_inverse")
     latents = encode_image(model.vae, batch["img_src"]).float()
     denoise = guided_denoiser(model, model.unet, conditions, [(branch, 1.0)])
     return invert(denoise, inverse, latents, test.DDIM_INVERSION_STEPS)

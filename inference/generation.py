@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from diffusion.guidance import EVERYTHING, Branch, guidance_branches, guided, within
 from diffusion.randomness import normal
 from diffusion.sampling import Denoiser, OnStep, sample
-from diffusion.schedulers import load_scheduler
+from diffusion.schedulers import configured_scheduler
 from models.conditioner import Conditioner
 from models.conditions import Conditions
 from models.unet import predict_noise
@@ -24,10 +24,10 @@ def sampling_scheduler(cfg: CfgNode) -> SchedulerMixin:
     """Load the scheduler that a config samples with.
 
     Raises:
-        InputError: as `load_scheduler`.
+        InputError: as `configured_scheduler`.
     """
     config = cfg.MODEL.SCHEDULER_CONFIG
-    return load_scheduler(config.NAME, config.PRETRAINED_PATH, original_inference_steps=config.ORIGINAL_INFERENCE_STEPS)
+    return configured_scheduler(config, original_inference_steps=config.ORIGINAL_INFERENCE_STEPS)
 
 
 def guided_denoiser(

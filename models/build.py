@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 from configs.defaults import value_at
 from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS
 from diffusion.objective import TARGETS, TrainingSettings
-from diffusion.schedulers import load_scheduler
+from diffusion.schedulers import configured_scheduler
 from utils.errors import InputError, reason_of
 from utils.weight_files import read_weights
 
@@ -46,7 +46,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
         select_trainable(unet, m.UNET_CONFIG)
         if m.GRADIENT_CHECKPOINTING == "on":
             unet.enable_gradient_checkpointing()
-        scheduler = load_scheduler("ddpm", m.SCHEDULER_CONFIG.PRETRAINED_PATH)
+        scheduler = configured_scheduler(m.SCHEDULER_CONFIG, "ddpm")
         prediction_type = scheduler.config.prediction_type
         if prediction_type not in TARGETS:
             where = f"{m.SCHEDULER_CONFIG.PRETRAINED_PATH}/scheduler_config.json"
@@ -59,6 +59,10 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
             settings=TrainingSettings(
                 prediction_type=prediction_type,
                 cubic_sampling=m.SCHEDULER_CONFIG.CUBIC_SAMPLING,
+                log_snr_scale=cfg.OBJECTIVE.LOG_SNR_SCALE,
+                min_snr_gamma=cfg.OBJECTIVE.MIN_SNR_GAMMA,
+                person_weight=cfg.OBJECTIVE.PERSON_WEIGHT,
+                detail_weight=cfg.OBJECTIVE.DETAIL_WEIGHT,
                 drop_share=m.U_COND_PERCENT,
                 dropped_kinds=("prompt", *(kind for kind, setting in DROPPED_WITH_PROMPT.items() if m[setting])),
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,15 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Generator, Tensor
 
-from diffusion.objective import TrainingSettings, denoising_loss, dropped, timesteps_from_uniform
+from diffusion.objective import (
+    TrainingSettings,
+    denoising_loss,
+    dropped,
+    min_snr_weights,
+    person_weights,
+    timesteps_from_log_snr,
+    timesteps_from_uniform,
+)
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 
 from .conditioner import Conditioner
@@ -90,16 +99,36 @@ class CFLD(Conditioner):
                 replace img_src, img_tgt.
         """
         latents, noise, conditions, generators = self.denoising_samples(batch)
-        u = uniform(generators, latents.device)
-        timesteps = timesteps_from_uniform(u, len(self.alphas_cumprod), self.settings.cubic_sampling)
+        timesteps = self._timesteps(uniform(generators, latents.device))
         drop = dropped(uniform(generators, latents.device), self.settings.drop_share)
-        return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop))
+        weights = self._loss_weights(batch, timesteps, latents)
+        return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop), weights)
+
+    def _timesteps(self, u: Tensor) -> Tensor:
+        if scale := self.settings.log_snr_scale:
+            return timesteps_from_log_snr(u, self.alphas_cumprod, scale)
+        return timesteps_from_uniform(u, len(self.alphas_cumprod), self.settings.cubic_sampling)
+
+    def _loss_weights(self, batch: dict[str, Tensor], timesteps: Tensor, latents: Tensor) -> Tensor | None:
+        """Return the product of the weights that the settings select, None if all are 1."""
+        settings, weights = self.settings, []
+        if gamma := settings.min_snr_gamma:
+            kind = settings.prediction_type
+            weights.append(min_snr_weights(timesteps, self.alphas_cumprod, gamma, kind, latents.device))
+        if (settings.person_weight, settings.detail_weight) != (1, 1):
+            poses = torch.cat([batch[f"pose_img_{side}"] for side in self._sides(batch)])
+            weights.append(person_weights(poses, latents.shape[2:], settings.person_weight, settings.detail_weight))
+        return math.prod(weights) if weights else None
+
+    @staticmethod
+    def _sides(batch: dict[str, Tensor]) -> list[str]:
+        return [side for side in SIDES if f"pose_img_{side}" in batch]
 
     def denoising_samples(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Conditions, list[Generator]]:
         """Return latents and noise (SB, C, H/f, W/f) of a training batch (see `forward`), their conditions, and the
         generators for further random numbers."""
         device = batch["img_cond"].device
-        sides = [side for side in SIDES if f"pose_img_{side}" in batch]
+        sides = self._sides(batch)
         moments = self._posteriors(batch, sides)  # (SB, 2, C, H/f, W/f)
         poses = torch.cat([batch[f"pose_img_{side}"] for side in sides])  # (SB, 21, h', w')
         seeds = [pair_seed(seed, SIDES.index(side)) for side in sides for seed in batch["seed"].tolist()]
@@ -115,8 +144,9 @@ class CFLD(Conditioner):
             return torch.cat([batch[f"posterior_{side}"].float() for side in sides])
         return posterior(self.vae, torch.cat([batch[f"img_{side}"] for side in sides]))
 
-    def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Return the loss of the prediction for latents and noise (B, 4, h, w) at timesteps (B,)."""
-        return denoising_loss(
-            lambda x, t: self.denoise(x, t, conditions), latents, noise, timesteps, self.alphas_cumprod, self.settings
-        )
+    def loss(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return `denoising_loss` of the prediction for latents and noise (B, 4, h, w) at timesteps (B,)."""
+        denoiser, settings = (lambda x, t: self.denoise(x, t, conditions)), self.settings
+        return denoising_loss(denoiser, latents, noise, timesteps, self.alphas_cumprod, settings, weights)

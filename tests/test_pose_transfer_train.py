@@ -41,6 +41,12 @@ def tiny(tmp_path):
     return write_tiny(tmp_path)
 
 
+RECIPE = [
+    *["OBJECTIVE.MIN_SNR_GAMMA", "5.0", "OBJECTIVE.LOG_SNR_SCALE", "0.5"],
+    *["OBJECTIVE.PERSON_WEIGHT", "2.0", "OBJECTIVE.DETAIL_WEIGHT", "4.0"],
+]
+
+
 def train(config, name, *opts):
     """Exit status, and the folder of a run."""
     settings = ["ACCELERATE.RUN_NAME", name, *opts]
@@ -109,6 +115,7 @@ def stop_at(monkeypatch, number):
             "INPUT.NUM_WORKERS",
             "1",
         ],
+        [*RECIPE, "OPTIMIZER.EMA_WIDTH", "0.1"],
     ],
 )
 def test_going_on_is_the_same_to_the_last_bit(tiny, on_cpu, monkeypatch, opts):
@@ -157,6 +164,7 @@ def test_accumulation_changes_nothing(tiny):
         ["ACCELERATE.MIXED_PRECISION", "bf16", "OPTIMIZER.SCALE_LR", "True", "OPTIMIZER.LR", "1e-5"],
         ["INPUT.COND.MIN_SCALE", "0.5"],
         ["INPUT.COND.PRED_RATIO", "[0.5]", "INPUT.COND.PRED_RATIO_VAR", "[0.1]"],
+        RECIPE,
     ],
 )
 def test_variants_of_a_step(tiny, monkeypatch, opts):
@@ -475,6 +483,15 @@ def test_time_is_up(tiny, on_cpu):
     assert status == 0 and run.newest() == run.checkpoint(0, 1)
     assert (run.epochs(0, 1) / "metrics.json").is_file()
     assert train(tiny, "run")[0] == 0 and run.newest() == run.checkpoint(2)
+
+
+def test_a_number_of_steps(tiny):
+    opts = [*BATCH_OF_4, "OPTIMIZER.MAX_STEPS"]
+    status, run = train(tiny, "run", *opts, "3")
+    assert status == 0 and run.newest() == run.checkpoint(0, 3) and (run.epochs(0, 3) / "metrics.json").is_file()
+    before = (run.newest() / "model.safetensors").stat()
+    assert train(tiny, "run", *opts, "3")[0] == 0 and (run.newest() / "model.safetensors").stat() == before
+    assert train(tiny, "run", *opts, "6")[0] == 0 and run.newest() == run.checkpoint(1, 1)
 
 
 def test_beginning_again_and_from_weights(tiny):

@@ -28,7 +28,7 @@ NAMED_BY_THE_USER = {
     "torchmetrics",
 }
 # imported only where they are asked for, with a line that says how to install them
-ON_REQUEST = {"wandb", "playwright"}
+ON_REQUEST = {"wandb"}
 # may import what only requirements-app.txt names
 APP = ("pose_transfer_app.py", "app/", "inference/dwpose.py", "tests/")
 BROUGHT_ALONG = {"packaging"}  # installed with another requirement

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -49,13 +50,17 @@ class Position:
 
 
 class EMA:
-    """Exponential moving average of the trained weights in float32, used for sampling.
+    """Moving average of the trained weights in float32, used for sampling.
 
-    The first steps use (1 + step) / (10 + step) in place of `decay` while it is smaller.
+    Exponential with `decay`: the first steps use (1 + step) / (10 + step) in its place while it is smaller. Or, with
+    `width` > 0, a power function of the step, whose standard deviation is `width` times the steps so far (Karras et
+    al. 2024, arXiv 2312.02696, Eq. 123 and 127).
     """
 
-    def __init__(self, parameters: Parameters, decay: float) -> None:
-        self.parameters, self.decay = dict(parameters), decay
+    def __init__(self, parameters: Parameters, decay: float, width: float = 0.0) -> None:
+        self.parameters, self.decay, self.power = dict(parameters), decay, 0.0
+        if width:  # the exponent gamma of a relative standard deviation
+            self.power = np.roots([1, 7, 16 - width**-2, 12 - width**-2]).real.max()
         self.restart()
 
     @torch.no_grad()
@@ -66,8 +71,11 @@ class EMA:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Add the current weights, the result of optimizer step `step` (counted from 0)."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), [p.float() for p in self.parameters.values()], weight)
+        if self.power:
+            decay = (1 - 1 / (1 + step)) ** (1 + self.power)
+        else:
+            decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.values()), [p.float() for p in self.parameters.values()], 1 - decay)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

@@ -86,7 +86,8 @@ class StepLog:
                 "tensorboard": {"purge_step": self.done + 1},  # drop later steps of an interrupted run
             },
         )
-        total = self.cfg.OPTIMIZER.EPOCHS * self.steps_per_epoch
+        config = self.cfg.OPTIMIZER
+        total = min(config.EPOCHS * self.steps_per_epoch, config.MAX_STEPS or math.inf)
         self.bar = ProgressBar(total, self.done, self.cfg.INPUT.BATCH_SIZE, deadline, hidden=not main)
         self._lines = TrainingLog(self.run.training_log, self.done) if main else None
 

@@ -108,7 +108,8 @@ class Trainer:
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
             self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.parameters = trained_parameters(model)  # now sharded if Accelerate is configured for FSDP
-        self.ema = EMA(self.parameters, cfg.OPTIMIZER.EMA_DECAY) if cfg.OPTIMIZER.EMA_DECAY else None
+        averages = cfg.OPTIMIZER.EMA_DECAY, cfg.OPTIMIZER.EMA_WIDTH
+        self.ema = EMA(self.parameters, *averages) if any(averages) else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
         self.tracker_id = secrets.token_hex(4)  # identifies the run in trackers
@@ -187,7 +188,7 @@ class Trainer:
             if (last := self.checkpoints.last) and self._evaluation_due():
                 if not on_main(self.accelerator, lambda: read_progress(last).get("scores")):
                     self._evaluate()  # the evaluation of this checkpoint was interrupted
-            while self.position.epoch < self.cfg.OPTIMIZER.EPOCHS and not self.ending:
+            while not self._is_finished() and not self.ending:
                 try:
                     self._train_epoch()
                 except BadSteps as error:
@@ -207,10 +208,15 @@ class Trainer:
         LOGGER.info(f"trained for {self._progress()}; newest checkpoint: {self.checkpoints.last}")
         return 0
 
+    def _is_finished(self) -> bool:
+        """Return whether all epochs or steps of the config are done."""
+        config, position = self.cfg.OPTIMIZER, self.position
+        return position.epoch >= config.EPOCHS or 0 < config.MAX_STEPS <= position.total_steps
+
     def _evaluation_due(self) -> bool:
         """Return whether the current position is one at which every run saves and evaluates a checkpoint."""
-        epoch, last = self.position.epoch, self.cfg.OPTIMIZER.EPOCHS
-        return self.position.step == 0 and (epoch == last or epoch % self.cfg.ACCELERATE.EVAL_PERIOD == 0)
+        period_ends = self.position.step == 0 and self.position.epoch % self.cfg.ACCELERATE.EVAL_PERIOD == 0
+        return period_ends or self._is_finished()
 
     def _signal_status(self) -> int:
         LOGGER.info(f"stopped by a signal; run again to resume from {self.checkpoints.last or 'the beginning'}")
@@ -222,7 +228,7 @@ class Trainer:
         return f"{position.epoch} epoch{'' if position.epoch == 1 else 's'}{steps}"
 
     def _train_epoch(self) -> None:
-        """Train to the end of the epoch, or until a report ends training."""
+        """Train to the end of the epoch, to the last step, or until a report ends training."""
         epoch, first, steps = self.position.epoch, self.position.step, self.steps_per_epoch
         self.dataset.set_epoch(epoch)
         self.sampler.set_epoch(epoch)
@@ -243,7 +249,7 @@ class Trainer:
             save = self._process(self.reports.push(report)) or self.checkpoints.due(self.position)
             if save:
                 self._process(self.reports.arrived())  # the checkpoint includes its last step's report
-            if self.ending:
+            if self.ending or self._is_finished():
                 break
             if save and not self.steps.monitor.in_a_row:
                 self._save()

@@ -1,4 +1,4 @@
-"""The page in a real browser: `bash scripts/test.sh -m browser`."""
+"""The page in a real browser: `bash scripts/test.sh browser`."""
 
 import json
 import shutil

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs.defaults import default_config
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 from diffusion.sampling import invert, sample
-from diffusion.schedulers import load_scheduler
+from diffusion.schedulers import configured_scheduler, load_scheduler
 from tests.tiny import PARTS
 from utils.errors import InputError
 
@@ -91,3 +92,24 @@ def test_pair_seeds_are_apart_and_repeat():
     assert pair_seed(1, 2, 3) == pair_seed(1, 2, 3) and 0 <= pair_seed(1, 2, 3) < 2**63
     u = uniform(pair_generators(range(1000)), torch.device("cpu"))
     assert 0 <= u.min() and u.max() < 1 and abs(u.mean() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "euler", "unipc", "dpmsolver++", "lcm", "ddim_inverse"])
+def test_the_last_timestep_is_pure_noise(name: str, tmp_path: Path):
+    config = default_config().MODEL.SCHEDULER_CONFIG
+    config.PRETRAINED_PATH, config.ZERO_TERMINAL_SNR = str(tmp_path), True
+    settings = PARTS["scheduler"] | {"prediction_type": "v_prediction"}
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(settings))
+    published = load_scheduler("ddpm", str(tmp_path)).alphas_cumprod.sqrt()
+    found = configured_scheduler(config, name).alphas_cumprod.sqrt()
+    expected = (published - published[-1]) * published[0] / (published[0] - published[-1])  # Algorithm 1
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_what_has_no_pure_noise_is_an_error(folder: str, tmp_path: Path):
+    config = default_config().MODEL.SCHEDULER_CONFIG
+    config.PRETRAINED_PATH, config.ZERO_TERMINAL_SNR = folder, True
+    with pytest.raises(InputError, match="pndm has no ZERO_TERMINAL_SNR; choose another NAME"):
+        configured_scheduler(config, "pndm")
+    with pytest.raises(InputError, match="needs a U-Net that predicts velocity"):
+        configured_scheduler(config, "ddim")

@@ -61,6 +61,19 @@ def test_going_on_is_the_same_to_the_last_bit(tmp_path, decay):
     assert not ema or all(torch.equal(ema.average[name], other_ema.average[name]) for name in parameters)
 
 
+def test_the_average_spans_a_share_of_the_training():
+    parameter, steps, width = torch.nn.Parameter(torch.zeros(400)), 400, 0.1
+    ema = EMA({"p": parameter}, 0.0, width)
+    for number in range(steps):
+        with torch.no_grad():
+            parameter.copy_(torch.eye(steps)[number])  # the average becomes the weights of the steps
+        ema.update(number)
+    weights, step = ema.average["p"].double(), torch.arange(1, steps + 1)
+    mean = (weights * step).sum()
+    spread = (weights * (step - mean) ** 2).sum().sqrt()
+    assert abs(weights.sum() - 1) < 1e-5 and abs(spread / steps - width) < 0.001
+
+
 def test_a_damaged_state_is_named(tmp_path):
     _, parameters, optimizer, _ = setup(0, 0)
     save(tmp_path, parameters, optimizer, None, None, Position(1, 0, 2))

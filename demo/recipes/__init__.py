@@ -1,0 +1,1 @@
+"""Comparison of training recipes on drawn people."""
