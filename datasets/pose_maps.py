@@ -1,6 +1,7 @@
 """Keypoints as tensors: the pose maps that the model reads, and the keypoints of a pair."""
 
 import functools
+import math
 
 import numpy as np
 import torch
