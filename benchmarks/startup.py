@@ -27,7 +27,7 @@ from models import CFLD, build_model, load_model
 from models.appearance_encoder import adapt_swin_weights
 from models.build import conditioning_parts, select_trainable
 from models.checkpoints import PUBLISHED, load_published_weights, published_tensors, trained_parameters
-from utils.errors import InputError
+from utils.errors import InputError, one_line_errors
 
 # what the published program imports
 LIBRARIES = ("accelerate", "cv2", "diffusers", "pandas", "timm", "torchmetrics", "torchvision", "transformers")
@@ -122,6 +122,7 @@ def published_model(cfg: CfgNode) -> CFLD:
     return model
 
 
+@one_line_errors
 def main() -> None:
     """Make the first training step in the published way."""
     arguments = parse_arguments(__doc__)

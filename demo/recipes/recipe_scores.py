@@ -1,6 +1,6 @@
 """Score a finished run of a recipe, image by image.
 
-    python -m demo.recipes.scores outputs/recipes/no_app_seed0
+    python -m demo.recipes.recipe_scores outputs/recipes/no_app_seed0
 
 Reads the checkpoint and the test images of the run, and writes recipe_scores.csv: the scores of metrics_per_image.csv,
 the share of garments in the right cloth (`demo.cloth`), and the squared error of the velocity at `TIMESTEPS`.
@@ -82,7 +82,7 @@ def scored(run: RunFolder) -> pd.DataFrame:
 
 @one_line_errors
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = Parser(__doc__, prog="python -m demo.recipes.scores")
+    parser = Parser(__doc__, prog="python -m demo.recipes.recipe_scores")
     parser.add_argument("run", type=Path, help="folder of the run")
     run = RunFolder(parser.parse_args(arguments).run)
     with whole_file(run.root / SCORES) as partial:
