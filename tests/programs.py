@@ -14,6 +14,7 @@ COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] +
     "python -m benchmarks.gpu_checks",
     "python -m demo.cloth",
     "python -m demo.drawn_people",
+    "python -m demo.recipes",
     "python -m evaluation",
     "python -m models.checkpoints export",
     "python -m demo.demo_weights",

@@ -13,12 +13,12 @@ are kept, so recipes can be added.
 from collections.abc import Sequence
 from pathlib import Path
 
+from demo.recipes import BASELINE
 from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import check_writable
 from utils.imports import large_imports
 
-BASELINE = "baseline"
 FOLDERS = (Path("configs/recipes"), Path("configs/ablation_study"))  # a recipe in the first hides one in the second
 
 

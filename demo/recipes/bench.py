@@ -15,7 +15,8 @@ from tqdm import tqdm
 from configs import load_config
 from datasets.fashion_preparation import generate as prepare
 from demo.drawn_people import draw_dataset
-from demo.recipes.comparison import BASELINE, write_report
+from demo.recipes import BASELINE
+from demo.recipes.comparison import write_report
 from demo.recipes.recipe_scores import SCORES
 from models.checkpoints import read_progress
 from training.run_folder import RunFolder

@@ -7,16 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from demo.recipes import BASELINE
 from demo.recipes.recipe_scores import TIMESTEPS
 from utils.files import whole_file, write_text
 
-BASELINE = "baseline"
 LOSSES = [f"v{t}" for t in TIMESTEPS]
 DECIMALS = {"PSNR": 2, "SSIM": 4, "SSIM_256": 4, "PCKh": 3, "cloth": 3, **dict.fromkeys(LOSSES, 4)}
 RESAMPLES = 10_000
-Runs = Mapping[
-    str, list[pd.DataFrame]
-]  # by recipe: the scores of its runs, one of each seed, see `recipe_scores.scored`
+Runs = Mapping[str, list[pd.DataFrame]]  # by recipe: `recipe_scores.scored` of its runs, one of each seed
 
 
 def mean_interval(values: np.ndarray, people: np.ndarray) -> tuple[float, float]:

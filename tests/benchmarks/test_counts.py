@@ -16,7 +16,7 @@ COUNT = """
 import sys
 from pathlib import Path
 import torch
-from benchmarks import __main__ as benchmarks, counts, timing
+from benchmarks import __main__ as benchmarks, counts, measuring, timing
 from benchmarks.presets import Preset
 from tests.benchmarks.test_main import Here
 
@@ -25,10 +25,10 @@ works = (lambda: x + 1), (lambda: torch.ones(4).to("cuda")), (lambda: x.cpu())
 print(" | ".join(" ".join(f"{n:g}" for n in counts.counted(work)[:4]) for work in works))
 timing.STATE = {"call": lambda steps: [x + 1 for _ in range(3 + 2 * steps)]}
 print(*(f"{n:g}" for n in counts.one_step()[:4]))
-benchmarks.Workers, benchmarks.PAIRS, benchmarks.IMAGES = Here, (1,), (2,)
-benchmarks.COUNTED.pop("ours, compiled")
+measuring.Workers, measuring.PAIRS, measuring.IMAGES = Here, (1,), (2,)
+measuring.COUNTED.pop("ours, compiled")
 opts = "INPUT.NUM_WORKERS", "0", "TEST.FULL_GUIDANCE_SCALE", "2.0", "ACCELERATE.MIXED_PRECISION", "fp16"
-benchmarks.PRESETS["full"] = Preset(sys.argv[1], opts)
+measuring.PRESETS["full"] = Preset(sys.argv[1], opts)
 benchmarks.main(["counts", "--json", sys.argv[2]])
 """
 

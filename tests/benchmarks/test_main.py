@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import timing
+from benchmarks import measuring, startup, timing
 from benchmarks.presets import Preset
+from configs import load_config
 from tests.shared import REPOSITORY
 from tests.tiny import run_main, write_tiny
 from utils.errors import InputError
@@ -35,28 +36,29 @@ def preset(tmp_path, monkeypatch) -> Preset:
     monkeypatch.setattr(timing, "STATE", {})
     monkeypatch.setattr(timing, "Workers", Here)
     monkeypatch.setitem(timing.MATRIX_SIDE, "cpu", 64)
-    monkeypatch.setattr(
-        benchmarks, "counted", lambda *_: {"published": 3e-4, "ours": 2e-4}
-    )  # these have their own tests
+    # these have their own tests
+    monkeypatch.setattr(measuring, "counted", lambda *_: {"published": 3e-4, "ours": 2e-4})
+    monkeypatch.setattr(measuring, "first_step", lambda *_: lambda: torch.ones(1))
     for name in ("training_memory", "sampling_memory"):
-        monkeypatch.setattr(benchmarks, name, lambda cfg: pd.DataFrame({"weights": [1.0]}))
+        monkeypatch.setattr(measuring, name, lambda cfg: pd.DataFrame({"weights": [1.0]}))
     opts = ("INPUT.NUM_WORKERS", "0", "TEST.FULL_GUIDANCE_SCALE", "2.0")
     small = {"pairs": 1, "dataset": 2, "images": (2,), "rounds": 1, "loader_pairs": 2, "scored_images": 1}
     result = Preset(config, opts, **small, batches=(2,), datasets=(3,), processes=(1,))
-    monkeypatch.setattr(benchmarks, "PRESETS", {"tiny": result, "cpu": result, "full": result})
+    monkeypatch.setattr(measuring, "PRESETS", {"cpu": result, "full": result})
     return result
 
 
 def test_all_benchmarks_are_shown_and_kept_and_too_much_work_is_an_error(preset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmarks, "FEWER", {"train": 1.2, "sample": 100.0})
-    assert run_main(benchmarks, "all", "--preset", "tiny", "--json", tmp_path / "new" / "all.json") == 1
+    monkeypatch.setattr(measuring, "FEWER", {"train": 1.2, "sample": 100.0})
+    assert run_main(benchmarks, "all", "--preset", "cpu", "--json", tmp_path / "new" / "all.json") == 1
     out, err = capsys.readouterr()
     assert "sample: ours needs 1.50 times fewer FLOP at full size, expected 100" in err
     results = json.loads((tmp_path / "new" / "all.json").read_text())
-    assert list(results) == ["machine", "train", "sample", "loader", "evaluate", "memory"]
+    assert list(results) == ["machine", "train", "sample", "loader", "start", "evaluate", "memory"]
     for step in results["train"]["a step of 1 pairs"], results["sample"]["batch of 2"]:
-        published, ours = step
-        assert (published["way"], ours["way"]) == ("published", "ours") and ours["difference"] < 1e-3
+        published, ours, best = step
+        assert [row["way"] for row in step] == ["published", "ours", "ours, best settings"]
+        assert max(ours["difference"], best["difference"]) < 1e-3
         assert ours["utilization"] / published["utilization"] == pytest.approx(
             ours["times as fast"]
         )  # useful work only
@@ -99,3 +101,17 @@ def test_settings_of_a_preset_differ_by_way(preset):
     assert published.INPUT.CACHE == "off" != ours.INPUT.CACHE and published.INPUT.BATCH_SIZE == 3
     with pytest.raises(InputError):
         preset.settings("ours", "INPUT.NOTHING", "1")
+
+
+@pytest.mark.parametrize("way", ["published", "ours"])
+def test_a_process_starts_and_makes_one_step(tmp_path, way):
+    config, data = write_tiny(tmp_path), startup.write_dataset(tmp_path / "own", 2)
+    opts = [*startup.write_weights(tmp_path, load_config(config)), *data, "INPUT.BATCH_SIZE", "2"]
+    assert startup.first_step(way, str(config), opts, tmp_path / "outputs")() == 1
+    with pytest.raises(InputError, match=f"{way}: error: .*nowhere"):
+        startup.first_step(way, str(config), [*opts, "INPUT.ROOT_DIR", "nowhere"], tmp_path / "outputs")()
+
+
+def test_counts_need_a_gpu(capsys):
+    assert run_main(benchmarks, "counts") == 1
+    assert "error: counts needs a GPU" in capsys.readouterr().err

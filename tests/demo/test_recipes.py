@@ -14,7 +14,7 @@ import pose_transfer_test
 import pose_transfer_train
 from configs import load_config
 from demo.recipes import __main__ as program
-from demo.recipes import report, scores
+from demo.recipes import bench, comparison, recipe_scores
 from diffusion.objective import diffuse
 from models import build_model
 from tests.tiny import run_main, write_tiny
@@ -31,21 +31,21 @@ def test_intervals_resample_people():
     """Copies of an image say nothing new, so they leave the interval as it is."""
     rng = np.random.default_rng(0)
     values, people = rng.normal(1, 1, 60), np.arange(60)
-    low, high = report.mean_interval(values, people)
+    low, high = comparison.mean_interval(values, people)
     assert np.allclose((low, high), values.mean() + np.array([-1.96, 1.96]) * values.std() / np.sqrt(60), atol=0.03)
-    assert np.allclose(report.mean_interval(np.repeat(values, 5), np.repeat(people, 5)), (low, high))
+    assert np.allclose(comparison.mean_interval(np.repeat(values, 5), np.repeat(people, 5)), (low, high))
 
 
 def test_differences_are_paired_by_image_and_seed(tmp_path):
     people = [0, 0, 1, 1, 2, 2]
     base = [table(people, PSNR=list(np.arange(6.0) + seed), v50=[1.0] * 6, v950=[2.0] * 6) for seed in range(2)]
     better = [run.assign(PSNR=run["PSNR"] + 0.5, v50=0.5) for run in base]
-    rows = report.compare({"baseline": base, "better": better}).set_index(["recipe", "score"])
+    rows = comparison.compare({"baseline": base, "better": better}).set_index(["recipe", "score"])
     assert rows.loc[("better", "PSNR"), ["difference", "low", "high"]].tolist() == [0.5, 0.5, 0.5]
     assert rows.loc[("baseline", "PSNR"), "mean"] == 3.0 and rows.loc[("better", "PSNR"), "mean"] == 3.5
     for run in (*base, *better):
-        run[report.LOSSES] = 1.0
-    text = report.write_report(tmp_path, {"baseline": base, "better": better})
+        run[comparison.LOSSES] = 1.0
+    text = comparison.write_report(tmp_path, {"baseline": base, "better": better})
     assert "+0.50 (+0.50 to +0.50)*" in text and "3.00" in text
     assert {path.name for path in tmp_path.iterdir()} == {"recipes.txt", "recipes.csv", "recipes.png"}
 
@@ -65,10 +65,10 @@ def test_velocity_errors_of_a_perfect_and_of_a_blind_model(tmp_path, prediction_
             )[1]
 
         model.denoise = denoise
-        return scores.velocity_errors(model, {})
+        return recipe_scores.velocity_errors(model, {})
 
     assert errors(blind=False).abs().max() < 1e-6
-    sigma = (1 - model.alphas_cumprod[list(scores.TIMESTEPS)]).sqrt()
+    sigma = (1 - model.alphas_cumprod[list(recipe_scores.TIMESTEPS)]).sqrt()
     if prediction_type == "v_prediction":  # v is sqrt(a) eps - sqrt(1 - a) x_0
         expected = sigma.square() * clean.square().mean(dim=(1, 2, 3))[:, None]
         torch.testing.assert_close(errors(blind=True), expected)
@@ -78,7 +78,7 @@ def test_every_recipe_is_a_config_of_the_demo():
     files = program.recipes()
     assert next(iter(files)) == "baseline" and {"no_app", "no_app_trainq", "ape", "swin", "clip_model"} <= files.keys()
     for path in files.values():
-        load_config((program.CONFIG, str(path)))
+        load_config((bench.CONFIG, str(path)))
 
 
 def test_work_is_counted(tmp_path):
@@ -100,7 +100,9 @@ PROGRAMS = {module.__file__.rpartition("/")[2]: module for module in (pose_trans
 
 def call_here(self, run, *arguments) -> None:
     """Run a program in this process."""
-    module, *arguments = (scores, *arguments[2:]) if arguments[0] == "-m" else (PROGRAMS[arguments[0]], *arguments[1:])
+    module, *arguments = (
+        (recipe_scores, *arguments[2:]) if arguments[0] == "-m" else (PROGRAMS[arguments[0]], *arguments[1:])
+    )
     if run_main(module, *arguments):
         raise InputError(f"{run.root.name}: failed")
 
@@ -124,10 +126,10 @@ class Here(Executor):
 def small(monkeypatch, tmp_path) -> Path:
     """The program on few people, with a tiny model, in this process."""
     config = write_tiny(tmp_path)
-    monkeypatch.setattr(program, "CONFIG", str(config))
-    monkeypatch.setattr(program, "PEOPLE", {"train_people": 2, "test_people": 2, "photos_per_person": 2, "seed": 1})
-    monkeypatch.setattr(program, "TEST_PAIRS", 4)
-    monkeypatch.setattr(program, "CALIBRATION_MINUTES", 0.01)
+    monkeypatch.setattr(bench, "CONFIG", str(config))
+    monkeypatch.setattr(bench, "PEOPLE", {"train_people": 2, "test_people": 2, "photos_per_person": 2, "seed": 1})
+    monkeypatch.setattr(bench, "TEST_PAIRS", 4)
+    monkeypatch.setattr(bench, "CALIBRATION_MINUTES", 0.01)
     for name, text in {
         "baseline": "INPUT: {BATCH_SIZE: 2}",
         "short": "INPUT: {BATCH_SIZE: 1}",
@@ -136,8 +138,8 @@ def small(monkeypatch, tmp_path) -> Path:
         (tmp_path / "recipes").mkdir(exist_ok=True)
         (tmp_path / "recipes" / f"{name}.yaml").write_text(text)
     monkeypatch.setattr(program, "FOLDERS", (tmp_path / "recipes",))
-    monkeypatch.setattr(program.Bench, "_call", call_here)
-    monkeypatch.setattr(program, "ThreadPoolExecutor", Here)
+    monkeypatch.setattr(bench.Bench, "_call", call_here)
+    monkeypatch.setattr(bench, "ThreadPoolExecutor", Here)
     return tmp_path
 
 
@@ -149,12 +151,13 @@ def test_the_whole_program(small, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert f"baseline: {plan['steps']:,} steps of" in text and f"short: {2 * plan['steps']:,} steps of" in text
     runs = [
-        scores.SCORES in {path.name for path in (output / f"{name}_seed0").iterdir()} for name in ("baseline", "short")
+        recipe_scores.SCORES in {path.name for path in (output / f"{name}_seed0").iterdir()}
+        for name in ("baseline", "short")
     ]
     assert all(runs)
     found = pd.read_csv(output / "recipes.csv")
     assert set(found["recipe"]) == {"baseline", "short"} and {"PSNR", "SSIM", "cloth", "v950"} <= set(found["score"])
-    monkeypatch.delattr(program.Bench, "_train")  # finished runs are kept
+    monkeypatch.delattr(bench.Bench, "_train")  # finished runs are kept
     assert run_main(program, *arguments) == 0
     assert run_main(program, "short", "--minutes", "1", "--output", output) == 1
     assert "plan.json: planned for 0.02 minutes, not 1" in capsys.readouterr().err
@@ -163,9 +166,9 @@ def test_the_whole_program(small, capsys, monkeypatch):
 
 
 def test_a_failed_program_is_a_line(tmp_path, monkeypatch):
-    bench = program.Bench.__new__(program.Bench)
-    bench.output, bench.jobs, bench.slots = tmp_path, 1, SimpleQueue()
-    bench.slots.put(0)
+    runs = bench.Bench.__new__(bench.Bench)
+    runs.output, runs.jobs, runs.slots = tmp_path, 1, SimpleQueue()
+    runs.slots.put(0)
     with pytest.raises(InputError, match=r"run: unknown setting 'A.B'.*\(log: .*/logs/run.txt\)"):
-        bench._call(RunFolder(tmp_path / "run"), "pose_transfer_train.py", "A.B", "1")
-    assert bench.slots.get_nowait() == 0
+        runs._call(RunFolder(tmp_path / "run"), "pose_transfer_train.py", "A.B", "1")
+    assert runs.slots.get_nowait() == 0
