@@ -1,10 +1,4 @@
-"""What `benchmarks.check_gpu` checks. Each check runs in a process of its own, returns an `Outcome`, or raises.
-
-    python -m benchmarks.gpu_checks outputs/demo/fashion
-
-writes `REFERENCE` from the first training pair of a prepared dataset: inputs of the demo checkpoint, and its tensors on
-the CPU in float32. Write it again after the demo checkpoint has changed.
-"""
+"""What `benchmarks.check_gpu` checks. Each check runs in a process of its own, returns an `Outcome`, or raises."""
 
 import ctypes
 import gc
@@ -43,9 +37,8 @@ from models.checkpoints import checkpoint_config, trained_parameters
 from models.conditions import PROMPT_SITE
 from training.memory import BYTES_A_PARAMETER, activation_bytes, free_bytes
 from training.work import tera_flop, zero_batch
-from utils.command_line import Parser
 from utils.entrypoints import PR_SET_PDEATHSIG
-from utils.errors import InputError, one_line_errors
+from utils.errors import InputError
 from utils.files import in_checkout
 from utils.gpu import DRIVERS, driver_problem, driver_version
 from utils.processes import make_accelerator, on_main
@@ -383,16 +376,10 @@ def gradient_difference(accelerator: Accelerator) -> float:
     return difference(synchronized, accelerator.reduce(own, "mean")) if same else math.inf
 
 
-@one_line_errors
-def main() -> None:
-    parser = Parser(__doc__, prog="python -m benchmarks.gpu_checks")
-    parser.add_argument("root", help="folder of a prepared dataset")
-    cfg = checkpoint_config([], ["MODEL.PRETRAINED_PATH", DEMO, "INPUT.ROOT_DIR", parser.parse_args().root])
+def write_reference(root: str) -> None:
+    """Write `REFERENCE` from the first training pair of the prepared dataset in `root`."""
+    cfg = checkpoint_config([], ["MODEL.PRETRAINED_PATH", DEMO, "INPUT.ROOT_DIR", root])
     item = default_collate([training_pairs(cfg)[0]])
     item.pop("index")
     stored = demo_tensors(item, "no") | {f"input.{name}": x for name, x in item.items()}
     save_file({name: x.cpu().contiguous() for name, x in stored.items()}, in_checkout(REFERENCE))
-
-
-if __name__ == "__main__":
-    main()

@@ -57,5 +57,5 @@ train weights start_with_branches 8 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVE
 train weights start_with_branches 5 OPTIMIZER.OVERRIDE_LR 3e-5
 python -m demo.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
 python -m demo.demo_weights clip --parts "$PARTS" --images "$DATA/MEN" --minutes 2
-echo "then write benchmarks/gpu_reference.safetensors again: python -m benchmarks.gpu_checks $DATA"
+echo "then write benchmarks/gpu_reference.safetensors again: python -m benchmarks.gpu_reference $DATA"
 echo "the parts and the finished checkpoint are in $PARTS"

@@ -11,7 +11,7 @@ from utils.command_line import Parser
 COMMANDS = [f"python {path.name}" for path in sorted(REPOSITORY.glob("*.py"))] + [
     "python -m benchmarks",
     "python -m benchmarks.check_gpu",
-    "python -m benchmarks.gpu_checks",
+    "python -m benchmarks.gpu_reference",
     "python -m demo.cloth",
     "python -m demo.drawn_people",
     "python -m demo.recipes",

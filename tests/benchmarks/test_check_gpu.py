@@ -11,9 +11,9 @@ import time
 import pytest
 import torch
 
-from benchmarks import check_gpu, gpu_checks
-from benchmarks.check_gpu import Check
+from benchmarks import check_gpu, gpu_checks, gpu_report
 from benchmarks.gpu_checks import Outcome
+from benchmarks.gpu_report import Check
 from tests.scripts.repository import run_bash
 from tests.shared import REPOSITORY, SHARED, needs_shared
 from tests.tiny import run_main
@@ -44,7 +44,7 @@ def check(tmp_path, monkeypatch):
 
     def run(*checks: Check, arguments: tuple = ()) -> tuple[int, dict]:
         if checks:
-            monkeypatch.setattr(check_gpu, "table", lambda *_: [*checks])
+            monkeypatch.setattr(gpu_report, "table", lambda *_: [*checks])
         status = run_main(check_gpu, "--output", tmp_path / "new" / "report", *arguments)
         return status, json.loads((tmp_path / "new" / "report" / "gpu_report.json").read_text())
 
@@ -70,7 +70,7 @@ def test_the_script_checks_a_cpu(tmp_path):
 
 
 def test_what_fails_is_a_line_the_others_run_and_an_interrupt_keeps_the_report(check, monkeypatch, capfd):
-    runner = check_gpu.Runner.__call__
+    runner = gpu_report.Runner.__call__
 
     fork = multiprocessing.get_context("fork")  # imports nothing again, as `spawn` does in every process
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
@@ -80,7 +80,7 @@ def test_what_fails_is_a_line_the_others_run_and_an_interrupt_keeps_the_report(c
             raise KeyboardInterrupt
         return runner(self, check, seconds)
 
-    monkeypatch.setattr(check_gpu.Runner, "__call__", interrupted)
+    monkeypatch.setattr(gpu_report.Runner, "__call__", interrupted)
     limits = {
         "memory": (failing, 60),
         "crash": (killed, 60),
@@ -113,11 +113,11 @@ def test_speed_is_compared_with_matrix_products_and_the_card_and_gives_hours(mon
         "step fp16": passing().figures,
     }
     results = [{"name": name, "figures": each} for name, each in figures.items()]
-    [row] = check_gpu.speed_table(results, "full")
+    [row] = gpu_report.speed_table(results, "full")
     assert row["per second"] == 8 and row["TFLOP/s of a device"] == 16 and row["% of matrix products"] == 50
     assert row["% of the known peak"] == pytest.approx(100 * 16 / 756)
     assert row["hours of published training"] == pytest.approx(100 * 101_966 / 8 / 3600)
-    assert check_gpu.speed_table(results, "cpu")[0]["hours of published training"] is None
+    assert gpu_report.speed_table(results, "cpu")[0]["hours of published training"] is None
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,6 @@ def test_a_failed_program_is_a_line(tmp_path, monkeypatch):
     runs = bench.Bench.__new__(bench.Bench)
     runs.output, runs.jobs, runs.slots = tmp_path, 1, SimpleQueue()
     runs.slots.put(0)
-    with pytest.raises(InputError, match=r"run: unknown setting 'A.B'.*\(log: .*/logs/run.txt\)"):
+    with pytest.raises(InputError, match=r"run: command line: unknown setting 'A.B'.*\(log: .*/logs/run.txt\)"):
         runs._call(RunFolder(tmp_path / "run"), "pose_transfer_train.py", "A.B", "1")
     assert runs.slots.get_nowait() == 0
