@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPVisionModel
@@ -31,11 +32,12 @@ from .vae import downscale_factor, load_small_decoder, load_vae
 DROPPED_WITH_PROMPT = {"pose": "U_COND_DOWN_BLOCK_GUIDANCE", "appearance": "U_COND_UP_BLOCK_GUIDANCE"}
 
 
-def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
+def build_model(cfg: CfgNode, device: str | torch.device | None = None, for_checkpoint: bool = False) -> CFLD:
     """Build the model of a checked config with its pretrained parts.
 
-    The `device` is that of the parameters; `meta` allocates no memory (with MODEL.RANDOM_WEIGHTS). Raise `InputError`
-    if a pretrained file is missing or damaged, or sizes do not match.
+    The `device` is that of the parameters; `meta` allocates no memory (with MODEL.RANDOM_WEIGHTS). What every
+    checkpoint contains stays on the meta device with `for_checkpoint`, without initial weights. Raise `InputError` if a
+    pretrained file is missing or damaged, or sizes do not match.
     """
     m = cfg.MODEL
     with torch.device(device) if device is not None else nullcontext():
@@ -52,7 +54,7 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None) -> CFLD:
             where = f"{m.SCHEDULER_CONFIG.PRETRAINED_PATH}/scheduler_config.json"
             raise InputError(f"{where}: prediction_type is {prediction_type!r}, expected one of {', '.join(TARGETS)}")
         model = CFLD(
-            **conditioning_parts(cfg),
+            **conditioning_parts(cfg, for_checkpoint),
             unet=unet,
             vae=vae,
             alphas_cumprod=scheduler.alphas_cumprod,
@@ -78,17 +80,22 @@ def use_small_decoder(model: CFLD, cfg: CfgNode) -> None:
         model.vae = load_small_decoder(folder, model.vae, cfg.MODEL.RANDOM_WEIGHTS)
 
 
-def conditioning_parts(cfg: CfgNode) -> dict[str, Any]:
-    """Build the arguments of `Conditioner`: everything between source image, pose map and U-Net."""
+def conditioning_parts(cfg: CfgNode, for_checkpoint: bool = False) -> dict[str, Any]:
+    """Build the arguments of `Conditioner`: everything between source image, pose map and U-Net; see `build_model`."""
     decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
     branches = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
+    clip = _load_clip(cfg) if decoder.DEPTH == 0 else None  # no checkpoint contains it
+    with init_empty_weights(include_buffers=False) if for_checkpoint else nullcontext():
+        parts = {
+            "appearance_encoder": _build_encoder(cfg, with_weights=not for_checkpoint),
+            "prompt_decoder": CLIPPrompt(clip, decoder.CTX_DIM) if clip else _build_prompt_decoder(cfg),
+            "hybrid_granularity_adapter": HybridGranularityAdapter(
+                _branches(cfg), branches.DEPTH, _site(branches), branches.DETACH_INPUT
+            ),
+            "pose_adapter": PoseAdapter(pose.DOWNSCALE_FACTOR, pose.POSE_CHANNELS, pose.IN_CHANNELS, pose.CHANNELS),
+        }
     return {
-        "appearance_encoder": _build_encoder(cfg),
-        "prompt_decoder": _build_prompt_decoder(cfg),
-        "hybrid_granularity_adapter": HybridGranularityAdapter(
-            _branches(cfg), branches.DEPTH, _site(branches), branches.DETACH_INPUT
-        ),
-        "pose_adapter": PoseAdapter(pose.DOWNSCALE_FACTOR, pose.POSE_CHANNELS, pose.IN_CHANNELS, pose.CHANNELS),
+        **parts,
         "prompt_shape": (decoder.N_CTX, decoder.CTX_DIM),
         "pose_query": decoder.POSE_QUERY and decoder.DEPTH > 0,
     }
@@ -112,7 +119,7 @@ def select_trainable(unet: UNet2DConditionModel, config: CfgNode) -> None:
                 transformer_block.get_submodule(projection).requires_grad_(True)
 
 
-def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
+def _build_encoder(cfg: CfgNode, with_weights: bool = True) -> AppearanceEncoder | None:
     config = cfg.MODEL.COND_STAGE_CONFIG
     if not config.DEPTHS:
         return None
@@ -126,7 +133,7 @@ def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
         masked=bool(cfg.INPUT.COND.PRED_RATIO),
         pooled=config.LAST_NORM,
     )
-    if config.PRETRAINED_PATH and not cfg.MODEL.RANDOM_WEIGHTS:
+    if with_weights and config.PRETRAINED_PATH and not cfg.MODEL.RANDOM_WEIGHTS:
         weights = read_weights(config.PRETRAINED_PATH, "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH")
         try:
             encoder.swin.load_state_dict(adapt_swin_weights(weights, encoder.swin))
@@ -136,15 +143,17 @@ def _build_encoder(cfg: CfgNode) -> AppearanceEncoder | None:
     return encoder
 
 
+def _load_clip(cfg: CfgNode) -> CLIPVisionModel:
+    clip = load_part(CLIPVisionModel, cfg.MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH, cfg.MODEL.RANDOM_WEIGHTS)
+    if set(cfg.INPUT.COND.IMG_SIZE) != {clip.config.image_size}:
+        expected = f"the CLIP model expects {clip.config.image_size} x {clip.config.image_size}"
+        raise InputError(f"INPUT.COND.IMG_SIZE is {cfg.INPUT.COND.IMG_SIZE}, {expected}")
+    return clip
+
+
 def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
     config, encoder = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.COND_STAGE_CONFIG
     feature_dim = encoder.EMBED_DIM * 8
-    if config.DEPTH == 0:
-        clip = load_part(CLIPVisionModel, config.CLIP_PRETRAINED_PATH, cfg.MODEL.RANDOM_WEIGHTS)
-        if set(cfg.INPUT.COND.IMG_SIZE) != {clip.config.image_size}:
-            expected = f"the CLIP model expects {clip.config.image_size} x {clip.config.image_size}"
-            raise InputError(f"INPUT.COND.IMG_SIZE is {cfg.INPUT.COND.IMG_SIZE}, {expected}")
-        return CLIPPrompt(clip, config.CTX_DIM)
     if config.DEPTH == -1:
         return ZeroPrompt(config.CTX_DIM)
     if config.DEPTH == -2:

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, chain
 from pathlib import Path
 
@@ -151,17 +152,23 @@ def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
     Log a warning for frozen parts that differ from those of training. Raise `InputError` as `build_model` and
     `load_checkpoint`.
     """
-    model = build_model(cfg)
-    progress = load_checkpoint(model, cfg.MODEL.PRETRAINED_PATH)
-    for line in other_parts(progress, cfg):
-        LOGGER.warning(line)
+    folder = in_checkout(cfg.MODEL.PRETRAINED_PATH)
+    with ThreadPoolExecutor() as pool:  # reads the files of the frozen parts while the model is built
+        digests = pool.submit(part_digests, cfg) if (folder / PROGRESS).is_file() else None
+        model = build_model(cfg, for_checkpoint=True)
+        progress = load_checkpoint(model, folder)
+        for line in other_parts(progress, cfg, digests.result() if digests else {}):
+            LOGGER.warning(line)
     return model, progress
 
 
-def other_parts(progress: Mapping, cfg: CfgNode) -> list[str]:
-    """Return a line for each frozen part whose files differ from those in `progress` of a checkpoint."""
+def other_parts(progress: Mapping, cfg: CfgNode, digests: Mapping[str, str] | None = None) -> list[str]:
+    """Return a line for each frozen part whose files differ from those in `progress` of a checkpoint.
+
+    The `digests` are those of `part_digests`, by default computed here.
+    """
     before = progress.get("parts") or {}
-    now = part_digests(cfg) if before else {}
+    now = (part_digests(cfg) if digests is None else digests) if before else {}
     return [
         f"{setting} {value_at(cfg, setting)}: the files differ from those the checkpoint was trained with; "
         "if the weights differ, its images will be wrong"
@@ -187,7 +194,6 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
         check_files(folder, {name: record for name, record in files.items() if name == WEIGHTS})
         optional = {name for name in model.inherited if name.startswith("unet.")}  # also in the U-Net's own file
         _load(model, weights, (trained_parameters(model).keys() | model.inherited.keys()) - optional, folder)
-        model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())
         return progress
     pairs = ", or ".join(" and ".join(names) for names in PUBLISHED)
     raise InputError(f"{folder}: no checkpoint; expected {WEIGHTS} and {PROGRESS} (ours), or {pairs} (published)")
@@ -214,7 +220,7 @@ def read_progress(folder: Path) -> dict:
         raise InputError(f"{folder / PROGRESS}: unreadable ({error}); the checkpoint is incomplete") from None
 
 
-def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:
+def _load(model: CFLD, weights: dict[str, Tensor], expected: set[str], where: str | Path) -> None:
     own = dict(model.named_parameters())
     shapes = {name: (tuple(value.shape), tuple(own[name].shape)) for name, value in weights.items() if name in own}
     mismatches = {
@@ -226,5 +232,6 @@ def _load(model: nn.Module, weights: dict[str, Tensor], expected: set[str], wher
     if found:
         problem = f"the checkpoint does not match this config: {'; '.join(found)} parameters"
         raise InputError(f"{where}: {problem}; pass the --config_file it was trained with")
-    placed = {name: sharded_like(value, own[name]) for name, value in weights.items()}
-    model.load_state_dict(placed, strict=False, assign=next(iter(own.values())).is_meta)
+    placed = {name: sharded_like(value.to(own[name].dtype), own[name]) for name, value in weights.items()}
+    model.load_state_dict(placed, strict=False, assign=any(parameter.is_meta for parameter in own.values()))
+    model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())
