@@ -59,7 +59,7 @@ def test_a_checkpoint_holds_the_student_whole_and_no_teacher(taught, student):
     assert {name.partition(".")[0] for name in after.keys() - conditioner} == {"unet"}
 
 
-def test_going_on_is_the_same_to_the_last_bit(taught, student, monkeypatch):
+def test_going_on_is_the_same_to_the_last_bit(taught, student, monkeypatch, on_cpu):
     with monkeypatch.context() as patch:
         stop_at(patch, 3)
         assert distil(taught, "parts") == 128 + signal.SIGTERM
@@ -81,7 +81,7 @@ def images(taught, student, name: str, *more) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_the_same_program_samples_in_few_steps_with_one_branch(taught, student, steps, monkeypatch):
+def test_the_same_program_samples_in_few_steps_with_one_branch(taught, student, steps, monkeypatch, on_cpu):
     rows, denoise = [], torch.nn.Module.__call__
 
     def counted(module, *args, **kwargs):
