@@ -26,7 +26,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config_file", default="", help="YAML config of a checkpoint that has none")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, or cuda:N")
     parser.add_argument("--half", action="store_true", help="compute in float16 on a GPU")
-    parser.add_argument("--batch-size", type=int, default=8, help="images generated at once on a GPU (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images generated at once (default: 8)")
     parser.add_argument("--offload", action="store_true", help="keep only the running part on the GPU to save memory")
 
 

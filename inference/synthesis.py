@@ -25,7 +25,7 @@ PRESETS = Path(__file__).with_name("presets.yaml")
 
 @dataclass(frozen=True)
 class Choices:
-    """Sampling choices of a user; None uses the setting of the pipeline. `batch_size` applies to GPUs."""
+    """Sampling choices of a user; None uses the setting of the pipeline."""
 
     seed: int = 0
     steps: int | None = None
