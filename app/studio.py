@@ -45,7 +45,7 @@ class Studio:
     Attributes:
         pipe: the pipeline on its device.
         outputs: folder of training runs.
-        batch_size: images generated at once on a GPU.
+        batch_size: images generated at once.
         weights: the checkpoint or exported folder, as the user gave it.
     """
 

@@ -57,7 +57,8 @@ SETTINGS = {
         ),
         # (ours) recompute U-Net activations; auto: only if memory is insufficient
         "GRADIENT_CHECKPOINTING": Setting("auto", one_of("off", "on", "auto", aliases=OFF | {"True": "on"}), NOTHING),
-        "CHANNELS_LAST": Setting(False, affects=ROUNDING),  # (ours) memory layout preferred by convolutions on GPUs
+        # (ours) memory layout of convolutions; auto: on a GPU in 16 bit, where they would convert other layouts
+        "CHANNELS_LAST": Setting("auto", one_of("off", "on", "auto", aliases=OFF | {"True": "on"}), ROUNDING),
         # (ours) compile repeated blocks; reduce-overhead uses CUDA graphs
         "COMPILE": Setting(
             "off", one_of("off", "default", "reduce-overhead", aliases=OFF | {"True": "default"}), ROUNDING

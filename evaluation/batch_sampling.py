@@ -1,9 +1,9 @@
 """Sample images of test pairs so that an image depends only on the seed and on the index of its pair.
 
-On the CPU, every image is sampled alone by a single thread, with several threads at once. Images are therefore
-bit-identical for any batch size, number of processes, and number of threads. On a GPU, every call has
-TEST.MICRO_BATCH_SIZE rows because the last batch is padded. Images are therefore the same for any number of processes;
-between batch sizes, kernels may round differently.
+On the CPU, each thread samples a part of the batch, and operations whose rounding depends on the number of rows run on
+parts of it (`independent_images`). Images are therefore bit-identical for any batch size, number of processes, and
+number of threads. On a GPU, every call has TEST.MICRO_BATCH_SIZE rows because the last batch is padded. Images are
+therefore the same for any number of processes; between batch sizes, kernels may round differently.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +21,7 @@ from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators
 from diffusion.sampling import OnStep, invert
 from diffusion.schedulers import configured_scheduler
+from inference.execution import independent_images
 from inference.generation import generate, guided_denoiser, starting_noise
 from inference.sampling_settings import SamplingSettings
 from models import CFLD
@@ -50,13 +51,14 @@ def sample_batch(
     Returns:
         (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model output is not finite.
     """
-    generators = pair_generators(seeds)
-    if cfg.TEST.DDIM_INVERSION_STEPS > 0:
-        latents = _inverted_source(model, batch, cfg)
-    else:
-        device = batch["img_cond"].device
-        latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
-    conditions = model.encode_batch(batch, batch["pose_img_tgt"])  # after the inversion, whose CUDA graphs reuse memory
+    generators, device = pair_generators(seeds), batch["img_cond"].device
+    with independent_images(batch["img_cond"]):
+        if cfg.TEST.DDIM_INVERSION_STEPS > 0:
+            latents = _inverted_source(model, batch, cfg)
+        else:
+            latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
+        # after the inversion, whose CUDA graphs reuse memory
+        conditions = model.encode_batch(batch, batch["pose_img_tgt"])
     settings = SamplingSettings.of(cfg)
     return generate(model, model.unet, model.vae, scheduler, conditions, latents, settings, generators, on_step)
 
@@ -93,18 +95,24 @@ def reproducible(
         bar.update(count)
         return images[:count]
 
-    def single(batch: Batch, row: int) -> Tensor:
-        image = sample(select_rows(batch, [row]))
-        bar.update()
-        return image
+    def part(batch: Batch, rows: Tensor) -> Tensor:
+        images = sample(select_rows(batch, rows.tolist()))
+        bar.update(len(rows))
+        return images
 
     if device.type != "cpu":
         yield padded
         return
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(min(threads, batch_size), initializer=torch.set_num_threads, initargs=(1,))
+    workers = min(threads, batch_size)
+
+    def in_parts(batch: Batch) -> Tensor:
+        rows = torch.arange(len(batch["index"]))
+        return torch.cat(list(pool.map(partial(part, batch), rows.tensor_split(min(workers, len(rows))))))
+
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield lambda batch: torch.cat(list(pool.map(partial(single, batch), range(len(batch["index"])))))
+        yield in_parts
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

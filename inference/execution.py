@@ -1,14 +1,19 @@
 """Prepare a model for fast execution: precision of frozen weights, memory layout, and compilation."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from models.cfld import CFLD
 from models.unet_blocks import ResidualBlock
@@ -18,20 +23,25 @@ RECOMPILE_LIMIT = 256  # per block class: level shapes, with and without gradien
 REGIONS = (BasicTransformerBlock, Downsample2D, ResnetBlock2D, Upsample2D)
 
 
-def prepare_execution(model: CFLD, precision: str, channels_last: bool, compiled: str) -> None:
+def prepare_execution(model: CFLD, precision: str, channels_last: str, compiled: str) -> None:
     """Prepare a model for fast execution.
 
     Args:
         model: on its device; trained parameters have `requires_grad` set.
         precision: the autocast precision: no, fp16, or bf16.
-        channels_last: use the channels-last memory format for convolution weights; activations follow.
+        channels_last: use the channels-last memory format for convolution weights, and activations follow: on, off, or
+            auto, which is on in 16 bit on a GPU.
         compiled: off, or the mode of `torch.compile`, see `compile_regions`; reduce-overhead uses CUDA graphs on a GPU.
     """
     if precision in AUTOCAST:
         cast_frozen(model, AUTOCAST[precision])
-    if channels_last:
+    on_gpu = model.alphas_cumprod.device.type != "cpu"
+    if channels_last == "on" or (channels_last == "auto" and on_gpu and precision in AUTOCAST):
         model.to(memory_format=torch.channels_last)
     if compiled != "off":
+        if not on_gpu and os.environ.get("RANK", "0") == "0":
+            message = f"MODEL.COMPILE {compiled}: compiling takes minutes on a CPU and saves no time; off is faster"
+            print(f"warning: {message}", file=sys.stderr)
         compile_regions(model, mode=compiled)
     if compiled == "reduce-overhead":
         mark_graph_steps(model)
@@ -78,6 +88,35 @@ def own_precision(unet: nn.Module, *parts: nn.Module, device: torch.device) -> I
     mixed = any(parameter.dtype != dtype for part in (unet, *parts) for parameter in part.parameters())
     with torch.autocast(kind, dtype, enabled=mixed):
         yield dtype
+
+
+class _SplitBatches(TorchFunctionMode):
+    """Splits a batch for the operations of which PyTorch has several on a CPU and chooses by the number of rows.
+
+    These are convolutions, with limits at 2 and 16 rows, and products of few vectors with a matrix.
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.sizes = {F.conv2d: rows if rows == 1 else max(15 // rows, 1) * rows, F.linear: rows}
+
+    def __torch_function__(
+        self, function: Callable, types: Sequence[type], args: Sequence = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        size = self.sizes.get(function)
+        if size and len(args[0]) > size and args[0].ndim != 3:
+            return torch.cat([function(part, *args[1:], **(kwargs or {})) for part in args[0].split(size)])
+        return function(*args, **(kwargs or {}))
+
+
+def independent_images(batch: Tensor, rows: int = 1) -> AbstractContextManager:
+    """Return a context in which an image on the CPU is bit-identical for any batch size; on a GPU it does nothing.
+
+    Args:
+        batch: its length and device are those of the computation.
+        rows: number of rows that belong to one image, such as its guidance branches.
+    """
+    return _SplitBatches(rows) if batch.device.type == "cpu" and len(batch) > rows else nullcontext()
 
 
 def compile_regions(model: nn.Module, **options: object) -> None:

@@ -16,7 +16,7 @@ from models.conditions import Conditions
 from models.unet import predict_noise
 from models.vae import Decoder, decode_latents, downscale_factor
 
-from .execution import own_precision
+from .execution import independent_images, own_precision
 from .sampling_settings import SamplingSettings
 
 
@@ -42,7 +42,12 @@ def guided_denoiser(
     """
     branches, coefficients = zip(*table)
     stacked = conditioner.branches(conditions, branches)
-    return guided(lambda x, t: predict_noise(unet, x, t, stacked), list(coefficients))
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        with independent_images(x, rows=len(branches)):
+            return predict_noise(unet, x, t, stacked)
+
+    return guided(denoise, list(coefficients))
 
 
 def starting_noise(
@@ -96,5 +101,6 @@ def generate(
             denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
         latents = latents * scheduler.init_noise_sigma
         latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
-        images = decode_latents(vae, latents).float() / 2 + 0.5
+        with independent_images(latents):
+            images = decode_latents(vae, latents).float() / 2 + 0.5
     return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)

@@ -27,7 +27,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config_file", default="", help="YAML config of a checkpoint that has none")
     parser.add_argument("--device", help="cpu, cuda, or cuda:N (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--half", action="store_true", help="compute in float16 on a GPU")
-    parser.add_argument("--batch-size", type=int, default=8, help="images generated at once on a GPU (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images generated at once (default: 8)")
     parser.add_argument("--offload", action="store_true", help="keep only the running part on the GPU to save memory")
 
 

@@ -113,7 +113,7 @@ class CFLDPipeline(DiffusionPipeline):
         """Generate images of the persons in `image` in the poses of `pose`.
 
         Pass as many images as poses, one image for all poses, or one pose for all images. Each source image is encoded
-        once. On the CPU, images are generated one at a time, so that an image does not depend on its batch.
+        once. On the CPU, an image does not depend on its batch.
 
         Args:
             image: source images of any mode with the aspect ratio of `pose_frame`. They are rotated upright, converted
@@ -123,7 +123,7 @@ class CFLDPipeline(DiffusionPipeline):
             scheduler: a name in `diffusion.schedulers`; None uses the scheduler of the pipeline.
             generator: one per image, or one that seeds a generator per image; None draws seeds from the global
                 generator. A GPU generator seeds a CPU generator.
-            batch_size: number of images generated at once on a GPU.
+            batch_size: number of images generated at once.
             output_type: `pil`, `np` (B, H, W, 3), or `pt` (B, 3, H, W); arrays are 8-bit values as float32 in [0, 1].
             callback_on_step_end: called after each denoising step of each batch with the pipeline, the index
                 of the step, the timestep, and {"latents"}. It may return new latents. An exception ends the call.
@@ -144,7 +144,7 @@ class CFLDPipeline(DiffusionPipeline):
         sampler = scheduler_like(scheduler, self.scheduler.config) if scheduler else self.scheduler
         for number, keypoints in enumerate(poses, start=1):
             check_skeleton(keypoints, settings.pose_frame, f"pose {number}")
-        batches = split(rows, 1 if device.type == "cpu" else batch_size)
+        batches = split(rows, batch_size)
         finished = []
         self._num_timesteps = len(batches) * settings.num_inference_steps
         try:

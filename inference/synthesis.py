@@ -20,7 +20,7 @@ from utils.errors import InputError
 
 @dataclass(frozen=True)
 class Choices:
-    """Sampling choices of a user; None uses the setting of the pipeline. `batch_size` applies to GPUs."""
+    """Sampling choices of a user; None uses the setting of the pipeline."""
 
     seed: int = 0
     steps: int | None = None

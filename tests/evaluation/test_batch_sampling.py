@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
 
 from configs import load_config
-from evaluation.batch_sampling import reproducible, sample_batch
+from evaluation.batch_sampling import reproducible, sample_batch, select_rows
 from inference.execution import prepare_execution
 from inference.generation import sampling_scheduler
 from models import build_model
@@ -19,8 +19,16 @@ from tests.models.test_cfld import batch_of
 from tests.tiny import write_tiny
 
 
-@pytest.mark.parametrize("device, batches", [("cuda", [[5, 6, 7, 7]]), ("cpu", [[5], [6], [7]])])
-def test_batches_are_padded_on_a_gpu_and_single_rows_on_the_cpu(device, batches):
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("device, batches", [("cuda", [[5, 6, 7, 7]]), ("cpu", [[5, 6], [7]])])
+def test_batches_are_padded_on_a_gpu_and_divided_over_threads_on_the_cpu(device, batches, two_threads):
     sampled, bar = [], tqdm(total=3, file=io.StringIO())
 
     def sample(batch):
@@ -30,6 +38,21 @@ def test_batches_are_padded_on_a_gpu_and_single_rows_on_the_cpu(device, batches)
     with reproducible(sample, 4, torch.device(device), bar) as sampler:
         assert sampler({"index": torch.tensor([5, 6, 7])}).tolist() == [50, 60, 70]
     assert sorted(sampled) == batches and bar.n == 3
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["TEST.FULL_GUIDANCE_SCALE", "1.0", "TEST.DOWN_BLOCK_GUIDANCE_SCALE", "1.0"]], ids=["guided", "not"]
+)
+def test_an_image_does_not_depend_on_its_batch_on_the_cpu(options, tmp_path):
+    """17 rows: PyTorch chooses other convolutions for 1 row, for up to 15 and for more."""
+    cfg = load_config(write_tiny(tmp_path), ["TEST.NUM_INFERENCE_STEPS", "2", *options])
+    torch.manual_seed(0)
+    model, batch, seeds = build_model(cfg).eval(), batch_of(cfg, 17), range(17)
+    scheduler = sampling_scheduler(cfg)
+    together = sample_batch(model, batch, scheduler, cfg, seeds)
+    for row in (0, 16):
+        alone = sample_batch(model, select_rows(batch, [row]), scheduler, cfg, [seeds[row]])
+        assert torch.equal(alone[0], together[row])
 
 
 class OverwrittenReads(TorchDispatchMode):
@@ -64,7 +87,7 @@ class OverwrittenReads(TorchDispatchMode):
 def test_no_output_of_a_cuda_graph_is_read_too_late(options, tmp_path, monkeypatch):
     cfg = load_config(write_tiny(tmp_path), ["TEST.NUM_INFERENCE_STEPS", "3", *options])
     model, reads = build_model(cfg).eval(), OverwrittenReads(monkeypatch)
-    prepare_execution(model, "no", channels_last=False, compiled="reduce-overhead")
+    prepare_execution(model, "no", channels_last="off", compiled="reduce-overhead")
     with reads:
         sample_batch(model, batch_of(cfg), sampling_scheduler(cfg), cfg, [1, 2])
     assert reads.step > 3 and reads.made and not reads.late

@@ -10,6 +10,7 @@ from evaluation.batch_sampling import sample_batch
 from inference import execution
 from inference.execution import compile_regions, fold_biases, prepare_execution
 from inference.generation import sampling_scheduler
+from models import build_model
 from models.unet_blocks import ResidualBlock
 from tests.models.test_cfld import batch_of, build
 from tests.models.variants import variant_config
@@ -26,7 +27,7 @@ def test_frozen_weights_in_16_bit_give_the_same_loss_under_autocast(trained, tmp
             return model(batch)
 
     before = loss()
-    prepare_execution(model, "bf16", channels_last=False, compiled="off")
+    prepare_execution(model, "bf16", channels_last="off", compiled="off")
     assert model.unet.conv_in.weight.dtype == (torch.float32 if trained else torch.bfloat16)
     assert model.vae.encoder.conv_in.weight.dtype == torch.bfloat16
     assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
@@ -38,9 +39,18 @@ def test_channels_last_changes_the_layout_alone(tmp_path):
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg), batch_of(cfg)
     before = model(batch)
-    prepare_execution(model, "no", channels_last=True, compiled="off")
+    prepare_execution(model, "no", channels_last="on", compiled="off")
     assert model.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(model(batch), before)
+
+
+@pytest.mark.parametrize(
+    "device, precision, expected", [("meta", "fp16", True), ("meta", "no", False), ("cpu", "bf16", False)]
+)
+def test_channels_last_is_chosen_by_device_and_precision(tmp_path, device, precision, expected):
+    model = build_model(variant_config("default", tmp_path)).to(device)
+    prepare_execution(model, precision, channels_last="auto", compiled="off")
+    assert model.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last) is expected
 
 
 def test_compiled_blocks_of_one_shape_are_translated_once_and_give_the_same(tmp_path):
@@ -74,14 +84,16 @@ def test_a_kind_of_block_may_have_as_many_shapes_as_runs_have(monkeypatch):
     assert counters["stats"]["unique_graphs"] == len(sizes)
 
 
-def test_the_mode_reaches_every_block_and_graphs_end_with_a_step(tmp_path, monkeypatch):
+def test_the_mode_reaches_every_block_and_graphs_end_with_a_step(tmp_path, monkeypatch, capsys):
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg), batch_of(cfg)
     modes, marks = [], []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: modes.append(options["mode"]))
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
-    prepare_execution(model, "no", channels_last=False, compiled="reduce-overhead")
+    prepare_execution(model, "no", channels_last="off", compiled="reduce-overhead")
     assert len(modes) > 20 and set(modes) == {"reduce-overhead"}
+    [warning] = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: MODEL.COMPILE reduce-overhead") and "CPU" in warning
     model(batch).backward()
     assert not marks  # `Trainer` marks optimizer steps: the backward pass still reads what the encoder computed
     model.eval()
@@ -97,7 +109,7 @@ def test_no_graph_ends_between_the_passes_of_a_distillation_step(tmp_path, monke
     marks = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: None)
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
-    prepare_execution(student, "no", channels_last=False, compiled="reduce-overhead")
+    prepare_execution(student, "no", channels_last="off", compiled="reduce-overhead")
     student(batch).backward()  # reads what the student computed before it ran again without gradient
     assert not marks
 
@@ -147,7 +159,7 @@ def test_a_model_that_trains_nothing_samples_without_casts_of_autocast(tmp_path)
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg).eval().requires_grad_(False), batch_of(cfg)
     exact = sample_batch(model, batch, sampling_scheduler(cfg), cfg, [0, 1])
-    prepare_execution(model, "bf16", channels_last=False, compiled="off")
+    prepare_execution(model, "bf16", channels_last="off", compiled="off")
     casts, counts = Casts(), []
     with torch.autocast("cpu", torch.bfloat16), casts:
         scheduler = sampling_scheduler(cfg)
