@@ -13,7 +13,7 @@ from torchvision.transforms import functional as F
 
 from datasets import TrainPairs, skeleton_image
 from datasets.keypoints import FAR, SIGMA, gaussian_centres
-from datasets.pairs import ITEM_STREAM
+from datasets.pairs import ITEM_STREAM, unpack
 from diffusion.guidance import GUIDANCE, guided
 from diffusion.sampling import sample
 from inference.generation import generate
@@ -32,6 +32,8 @@ class Way(NamedTuple):
 
     settings: tuple[str, ...]  # KEY VALUE ...
     faster: bool  # frozen weights are stored in autocast's precision, Adam is fused
+    dataset: type[TrainPairs]
+    unpack: Callable[[Batch], Batch]  # expands a batch of the dataset to the input of the model
     inputs: Callable[[CFLD, Batch], Batch]  # changes a training batch before the model takes it
     generate: Callable[..., Tensor]  # arguments as of `inference.generation.generate`
 
@@ -110,10 +112,17 @@ WAYS = {
     "published": Way(
         ("INPUT.CACHE", "off", "MODEL.GRADIENT_CHECKPOINTING", "on"),
         False,
+        PublishedPairs,
+        dict,
         encode_one_by_one,
         generate_with_every_branch,
     ),
     "ours": Way(
-        ("INPUT.CACHE", "latents", "MODEL.GRADIENT_CHECKPOINTING", "auto"), True, lambda _, batch: batch, generate
+        ("INPUT.CACHE", "latents", "MODEL.GRADIENT_CHECKPOINTING", "auto"),
+        True,
+        TrainPairs,
+        unpack,
+        lambda _, batch: batch,
+        generate,
     ),
 }

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from benchmarks.published_way import WAYS, Batch, PublishedPairs
-from datasets import Pair, TrainPairs
+from benchmarks.published_way import WAYS, Batch
+from datasets import Pair
 from datasets.keypoints import FRAME
 from datasets.loaders import loader, pair_sizes, to_device
-from datasets.pairs import GlobalBatchSampler, unpack
+from datasets.pairs import GlobalBatchSampler
 from diffusion.randomness import pair_generators
 from inference.execution import prepare_execution
 from inference.generation import sampling_scheduler, starting_noise
@@ -69,7 +69,7 @@ def training(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
     """A training step from the loader to the optimizer; returns its loss. INPUT.BATCH_SIZE is that of all processes."""
     accelerator = make_accelerator(cfg)
     model = random_model(cfg, accelerator).train()
-    dataset = TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
+    dataset = WAYS[way].dataset(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
     if cfg.INPUT.CACHE != "off":
         dataset.inputs = cached_inputs(cfg, accelerator, dataset, model.vae)
     prepare(model, cfg, way, accelerator)
@@ -79,7 +79,7 @@ def training(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
 
     def on_device(batch: Batch) -> Batch:
         seeds = batch.pop("index").numpy()  # stay on the CPU, where they are read
-        batch = unpack(to_device(batch, accelerator.device)) | {"seed": seeds}
+        batch = WAYS[way].unpack(to_device(batch, accelerator.device)) | {"seed": seeds}
         with accelerator.autocast():
             return WAYS[way].inputs(model, batch)
 
@@ -131,8 +131,7 @@ def loading(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
     Returns the condition images and pose maps (B, 3 + 21, h, w) of the last batch.
     """
     cv2.setNumThreads(0)
-    kind, finish = (PublishedPairs, dict) if way == "published" else (TrainPairs, unpack)
-    dataset = kind(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
+    dataset = WAYS[way].dataset(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED)
     if cfg.INPUT.CACHE != "off":
         # a VAE with few channels fills it soon, and its posteriors have the size of the config's
         config = AutoencoderKL.load_config(cfg.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH)
@@ -143,7 +142,7 @@ def loading(cfg: CfgNode, way: str, pairs: Sequence[Pair]) -> Workload:
 
     def call() -> Tensor:
         for batch in batches:
-            last = finish(batch)
+            last = WAYS[way].unpack(batch)
         return torch.cat([last["img_cond"], last["pose_img_tgt"]], dim=1)
 
     return call
