@@ -27,7 +27,7 @@ class PairSizes:
 
 @dataclass(frozen=True)
 class FileImage:
-    """The inputs from one image that do not change between epochs; its file is decoded at most once."""
+    """The inputs from one image that do not change between epochs; it is decoded and resized to a size at most once."""
 
     path: Path
     keypoints: np.ndarray  # (18, 2) of its person
@@ -38,7 +38,7 @@ class FileImage:
         """The whole image at its own size."""
         return open_image(self.path)
 
-    @property
+    @cached_property
     def photo(self) -> torch.Tensor:
         """The whole source image (3, h, w) uint8."""
         return resize_to_bytes(self.pixels, self.sizes.cond)
@@ -51,7 +51,7 @@ class FileImage:
     @property
     def truth(self) -> torch.Tensor:
         """The ground truth (3, H, W) uint8."""
-        return resize_to_bytes(self.pixels, self.sizes.gt)
+        return self.photo if self.sizes.gt == self.sizes.cond else resize_to_bytes(self.pixels, self.sizes.gt)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ class RowCache:
         with whole_file(self.shards[shard], synced=True) as partial:
             save_file({ROWS: rows}, partial, metadata={CHECKSUM: _checksum(rows)})
 
+    def exists(self, shard: int) -> bool:
+        """Whether a shard has been stored."""
+        return self.shards[shard].is_file()
+
     def is_whole(self, shard: int) -> bool:
         """Whether a shard exists and matches its checksum; reads all of it."""
         try:

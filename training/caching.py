@@ -32,6 +32,7 @@ from utils.processes import on_main
 
 BATCH_SIZE = 4  # of images that the VAE encodes; divides datasets.row_cache.SHARD_ROWS
 INDEX = "files.json"
+QUIET_SECONDS = 5  # before a progress bar is shown
 SPARED = 2  # INPUT.CACHE auto takes at most 1 / SPARED of the free space
 Missing = Mapping[int, Sequence[str]]  # names of the caches that lack a shard, by its number
 
@@ -161,22 +162,24 @@ class Builder:
         return sum(
             row[name] * len(cache.rows(shard))
             for name, cache in self.caches.items()
-            for shard, path in enumerate(cache.shards)
-            if not path.is_file()
+            for shard in range(len(cache.shards))
+            if not cache.exists(shard)
         )
 
     def build(self, keep: bool) -> None:
-        """Build the caches on all processes, then what is missing on this machine.
+        """Build the caches on all processes, then what is missing on this machine, then what this process lacks.
 
         Raises:
             InputError: an image cannot be read.
             CacheError: a shard cannot be written. Unless `keep`, what this call has written is removed.
         """
         world, written = self.accelerator.num_processes, []
+        every = self.accelerator.process_index, world
         local = self.accelerator.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", world))
         for is_there, (part, parts) in (
-            (RowCache.is_whole, (self.accelerator.process_index, world)),
-            (lambda cache, shard: cache.shards[shard].is_file(), local),
+            (RowCache.is_whole, every),
+            (RowCache.exists, local),
+            (RowCache.exists, (0, 1)),  # processes of a machine may have folders of their own
         ):
             error = None
             try:
@@ -209,7 +212,7 @@ class Builder:
         batches = iter(loader(_Rows(self.images), self.workers, device, sampler=order, batch_size=BATCH_SIZE))
         hidden = not (order and self.accelerator.is_main_process)
         desc = f"INPUT.CACHE: writing {self._needed() / 2**30:.2f} GiB to {self.folder}"
-        with tqdm(total=len(order), desc=desc, unit="image", disable=hidden) as bar:
+        with tqdm(total=len(order), desc=desc, unit="image", disable=hidden, delay=QUIET_SECONDS) as bar:
             for shard, names in missing.items():
                 rows: dict[str, list[Tensor]] = {name: [] for name in names}
                 for _ in range(0, len(first.rows(shard)), BATCH_SIZE):

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from torch.utils.data import default_collate
 
 from benchmarks import published_way, workloads
 from configs import load_config
+from datasets.loaders import pair_sizes
 from models.unet import predict_noise
 from models.vae import posterior
 from tests.tiny import write_tiny
@@ -60,3 +62,15 @@ def test_loaded_caches_have_the_posteriors_of_the_configs_size(cfg, tmp_path, mo
     workloads.loading(cfg, "ours", workloads.write_pairs(tmp_path, 1))()
     height, width = cfg.INPUT.GT.IMG_SIZE
     assert shapes == [(2, 4, height // 8, width // 8)]
+
+
+def test_the_published_loader_yields_what_ours_does_after_unpacking(cfg, tmp_path):
+    pairs = workloads.write_pairs(tmp_path, 2)
+    batches = []
+    for way in published_way.WAYS.values():
+        dataset = way.dataset(pairs, pair_sizes(cfg), 0)
+        batches.append(way.unpack(default_collate([dataset[0], dataset[1]])))
+    published, ours = batches
+    assert published.keys() == ours.keys() and published["pose_img_src"].shape[1] == 21
+    for name, value in ours.items():
+        torch.testing.assert_close(published[name], value, rtol=1e-6, atol=1e-6)

@@ -66,6 +66,8 @@ def main() -> None:
         folder,
         "INPUT.NUM_WORKERS",
         0,
+        "INPUT.CACHE",
+        "off",
     ]
     cfg = load_config("configs/fashion_256.yaml", list(map(str, options)))
     accelerator = make_accelerator(cfg)

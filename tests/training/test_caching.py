@@ -88,6 +88,7 @@ def test_cached_latents_have_the_same_posterior_and_loss(tiny, model):
 
 def test_built_once_mended_and_made_anew(tiny, model, monkeypatch, capsys):
     folder, place = tiny[0], "once"
+    monkeypatch.setattr(caching, "QUIET_SECONDS", 0)
     expected = batch_of(dataset(tiny, model.vae, "latents", place))
     shards = sorted((folder / place).rglob("*.safetensors"))
     assert len(shards) == 3 and "INPUT.CACHE: writing 0.00 GiB" in capsys.readouterr().err
