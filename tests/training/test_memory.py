@@ -30,6 +30,7 @@ def test_saved_bytes_of_a_known_graph():
 
 
 def test_checkpointing_is_chosen_by_what_is_free(tmp_path, monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)  # another test's precision
     accelerator = Accelerator(cpu=True)
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg), batch_of(cfg, 5)
