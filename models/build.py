@@ -85,9 +85,10 @@ def conditioning_parts(cfg: CfgNode, for_checkpoint: bool = False) -> dict[str, 
     decoder, pose = cfg.MODEL.DECODER_CONFIG, cfg.MODEL.POSE_GUIDANCE_CONFIG
     branches = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
     clip = _load_clip(cfg) if decoder.DEPTH == 0 else None  # no checkpoint contains it
+    encoder = _build_encoder(cfg, with_weights=not for_checkpoint)  # on the meta device, timm loses its buffers
     with init_empty_weights(include_buffers=False) if for_checkpoint else nullcontext():
         parts = {
-            "appearance_encoder": _build_encoder(cfg, with_weights=not for_checkpoint),
+            "appearance_encoder": encoder,
             "prompt_decoder": CLIPPrompt(clip, decoder.CTX_DIM) if clip else _build_prompt_decoder(cfg),
             "hybrid_granularity_adapter": HybridGranularityAdapter(
                 _branches(cfg), branches.DEPTH, _site(branches), branches.DETACH_INPUT
