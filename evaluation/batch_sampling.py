@@ -21,7 +21,7 @@ from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators
 from diffusion.sampling import OnStep, invert
 from diffusion.schedulers import configured_scheduler
-from inference.execution import independent_images
+from inference.execution import independent_images, one_by_one
 from inference.generation import generate, guided_denoiser, starting_noise
 from inference.sampling_settings import SamplingSettings
 from models import CFLD
@@ -74,7 +74,7 @@ def _inverted_source(model: CFLD, batch: Batch, cfg: CfgNode) -> Tensor:
     branch = Branch(kind for kind, on in switches.items() if on)
     conditions = model.encode_batch(batch, batch["pose_img_src"])
     inverse = configured_scheduler(cfg.MODEL.SCHEDULER_CONFIG, "ddim_inverse")
-    latents = encode_image(model.vae, batch["img_src"]).float()
+    latents = one_by_one(partial(encode_image, model.vae), batch["img_src"]).float()
     denoise = guided_denoiser(model, model.unet, conditions, [(branch, 1.0)])
     return invert(denoise, inverse, latents, test.DDIM_INVERSION_STEPS)
 

@@ -1,5 +1,6 @@
 """Prepare a model for fast execution: precision of frozen weights, memory layout, and compilation."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from models.cfld import CFLD
 from models.unet_blocks import ResidualBlock
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
+FEW_VECTORS = 8
 RECOMPILE_LIMIT = 256  # per block class: level shapes, with and without gradients, at every batch size
 REGIONS = (BasicTransformerBlock, Downsample2D, ResnetBlock2D, Upsample2D)
 
@@ -91,22 +93,28 @@ def own_precision(unet: nn.Module, *parts: nn.Module, device: torch.device) -> I
 
 
 class _SplitBatches(TorchFunctionMode):
-    """Splits a batch for the operations of which PyTorch has several on a CPU and chooses by the number of rows.
+    """Splits a batch for operations whose rounding on a CPU depends on the number of rows.
 
-    These are convolutions, with limits at 2 and 16 rows, and products of few vectors with a matrix.
+    PyTorch chooses among several convolutions, with limits at 2 and 16 rows. For few vectors, it also computes products
+    with a matrix and GELU in other ways.
     """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
-        self.sizes = {F.conv2d: rows if rows == 1 else max(15 // rows, 1) * rows, F.linear: rows}
+        self.rows = rows
+        self.sizes = {F.conv2d: rows if rows == 1 else max(15 // rows, 1) * rows, F.linear: rows, F.gelu: rows}
 
     def __torch_function__(
         self, function: Callable, types: Sequence[type], args: Sequence = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         size = self.sizes.get(function)
-        if size and len(args[0]) > size and args[0].ndim != 3:
+        if size and len(args[0]) > size and (function is F.conv2d or self._few(args[0])):
             return torch.cat([function(part, *args[1:], **(kwargs or {})) for part in args[0].split(size)])
         return function(*args, **(kwargs or {}))
+
+    def _few(self, vectors: Tensor) -> bool:
+        """Return whether one image has few of the vectors (B, ..., C)."""
+        return self.rows * math.prod(vectors.shape[1:-1]) < FEW_VECTORS
 
 
 def independent_images(batch: Tensor, rows: int = 1) -> AbstractContextManager:
@@ -117,6 +125,11 @@ def independent_images(batch: Tensor, rows: int = 1) -> AbstractContextManager:
         rows: number of rows that belong to one image, such as its guidance branches.
     """
     return _SplitBatches(rows) if batch.device.type == "cpu" and len(batch) > rows else nullcontext()
+
+
+def one_by_one(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Apply a VAE to a batch, on the CPU image by image: its attention leaves a layout that depends on the batch."""
+    return torch.cat([function(image) for image in batch.split(1 if batch.device.type == "cpu" else len(batch))])
 
 
 def compile_regions(model: nn.Module, **options: object) -> None:

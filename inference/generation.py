@@ -1,6 +1,7 @@
 """Generate images from conditions and noise; shared by the pipeline and by testing."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
@@ -16,7 +17,7 @@ from models.conditions import Conditions
 from models.unet import predict_noise
 from models.vae import Decoder, decode_latents, downscale_factor
 
-from .execution import independent_images, own_precision
+from .execution import independent_images, one_by_one, own_precision
 from .sampling_settings import SamplingSettings
 
 
@@ -101,6 +102,5 @@ def generate(
             denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])
         latents = latents * scheduler.init_noise_sigma
         latents = sample(denoise, scheduler, latents, settings.num_inference_steps, generators, on_step)
-        with independent_images(latents):
-            images = decode_latents(vae, latents).float() / 2 + 0.5
+        images = one_by_one(partial(decode_latents, vae), latents).float() / 2 + 0.5
     return torch.where(torch.isfinite(images), images.clamp(0, 1), torch.nan)
