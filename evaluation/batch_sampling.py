@@ -1,9 +1,10 @@
 """Sample images of test pairs so that an image depends only on the seed and on the index of its pair.
 
-On the CPU, each thread samples a part of the batch, and operations whose rounding depends on the number of rows run on
-parts of it (`independent_images`). Images are therefore bit-identical for any batch size, number of processes, and
-number of threads. On a GPU, every call has TEST.MICRO_BATCH_SIZE rows because the last batch is padded. Images are
-therefore the same for any number of processes; between batch sizes, kernels may round differently.
+On the CPU, each thread samples a part of the batch, encoders and VAE run image by image, and operations of the U-Net
+whose rounding depends on the number of rows run on parts of the batch (`independent_images`). Images are therefore
+bit-identical for any batch size, number of processes, and number of threads. On a GPU, every call has
+TEST.MICRO_BATCH_SIZE rows because the last batch is padded. Images are therefore the same for any number of processes;
+between batch sizes, kernels may round differently.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +22,11 @@ from diffusion.guidance import Branch
 from diffusion.randomness import pair_generators
 from diffusion.sampling import OnStep, invert
 from diffusion.schedulers import configured_scheduler
-from inference.execution import independent_images, one_by_one
+from inference.execution import one_by_one
 from inference.generation import generate, guided_denoiser, starting_noise
 from inference.sampling_settings import SamplingSettings
 from models import CFLD
+from models.conditions import Conditions
 from models.vae import encode_image
 
 Batch = dict[str, Tensor]
@@ -52,13 +54,11 @@ def sample_batch(
         (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model output is not finite.
     """
     generators, device = pair_generators(seeds), batch["img_cond"].device
-    with independent_images(batch["img_cond"]):
-        if cfg.TEST.DDIM_INVERSION_STEPS > 0:
-            latents = _inverted_source(model, batch, cfg)
-        else:
-            latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
-        # after the inversion, whose CUDA graphs reuse memory
-        conditions = model.encode_batch(batch, batch["pose_img_tgt"])
+    if cfg.TEST.DDIM_INVERSION_STEPS > 0:
+        latents = _inverted_source(model, batch, cfg)
+    else:
+        latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
+    conditions = _encoded(model, batch, "tgt")  # after the inversion, whose CUDA graphs reuse memory
     settings = SamplingSettings.of(cfg)
     return generate(model, model.unet, model.vae, scheduler, conditions, latents, settings, generators, on_step)
 
@@ -72,11 +72,19 @@ def _inverted_source(model: CFLD, batch: Batch, cfg: CfgNode) -> Tensor:
         "appearance": test.DDIM_INVERSION_UP_BLOCK_GUIDANCE,
     }
     branch = Branch(kind for kind, on in switches.items() if on)
-    conditions = model.encode_batch(batch, batch["pose_img_src"])
+    conditions = _encoded(model, batch, "src")
     inverse = configured_scheduler(cfg.MODEL.SCHEDULER_CONFIG, "ddim_inverse")
     latents = one_by_one(partial(encode_image, model.vae), batch["img_src"]).float()
     denoise = guided_denoiser(model, model.unet, conditions, [(branch, 1.0)])
     return invert(denoise, inverse, latents, test.DDIM_INVERSION_STEPS)
+
+
+def _encoded(model: CFLD, batch: Batch, side: str) -> Conditions:
+    """Encode a batch with the poses of a side, on the CPU image by image."""
+    count = len(batch["img_cond"])
+    rows = torch.arange(count).split(1 if batch["img_cond"].device.type == "cpu" else count)
+    parts = [select_rows(batch, part.tolist()) for part in rows]
+    return Conditions.cat([model.encode_batch(part, part[f"pose_img_{side}"]) for part in parts])
 
 
 def select_rows(batch: Batch, rows: list[int]) -> Batch:

@@ -170,7 +170,7 @@ def test_a_callback_sees_and_changes_every_step(pairs, pipe):
         seen.append((step, timestep, tuple(tensors["latents"].shape)))
         return {"latents": tensors["latents"] * 0}
 
-    call = dict(num_inference_steps=STEPS, callback_on_step_end=callback, output_type="np")
+    call = dict(num_inference_steps=STEPS, callback_on_step_end=callback, output_type="np", batch_size=1)
     first, second = pipe(photo, [pose] * 2, generator=generators(2), **call).images
     assert [step for step, _, _ in seen] == [0, 1, 2, 3]
     assert seen[0][1] > seen[1][1] and seen[0][1] == seen[2][1]
