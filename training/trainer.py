@@ -98,7 +98,8 @@ class Trainer:
             dataset, cfg.INPUT.NUM_WORKERS, accelerator.device, keep_workers=True, batch_sampler=self.sampler
         )
         self.model = model.to(accelerator.device).train()
-        prepare_execution(model, accelerator.mixed_precision, cfg.MODEL.CHANNELS_LAST, cfg.MODEL.COMPILE)
+        layout = "off" if accelerator.is_fsdp2 else cfg.MODEL.CHANNELS_LAST  # FSDP shards contiguous weights only
+        prepare_execution(model, accelerator.mixed_precision, layout, cfg.MODEL.COMPILE)
         if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
             self.notes.append(self._choose_checkpointing())
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)

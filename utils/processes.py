@@ -57,6 +57,8 @@ def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerato
         raise InputError(f"ACCELERATE.MIXED_PRECISION {precision}: {reason_of(error)}") from None
     if accelerator.distributed_type not in DATA_PARALLEL:
         raise InputError(f"Accelerate is configured for {accelerator.distributed_type.value}; {SUPPORTED}")
+    if accelerator.is_fsdp2 and cfg.MODEL.CHANNELS_LAST == "on":
+        raise InputError("MODEL.CHANNELS_LAST is on, but FSDP shards contiguous weights only; set it to auto")
     if accelerator.is_fsdp2:  # autocast chooses the 16-bit operations, as without sharding
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     allow_tf32(config.ALLOW_TF32)

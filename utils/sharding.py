@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -19,9 +20,15 @@ def to_cpu(tensor: Tensor) -> Tensor:
 
 
 def sharded_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """Shard a whole tensor like its parameter; return it unchanged if the parameter is not sharded."""
-    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+    """Shard a whole tensor like its parameter, or lay it out in memory like an unsharded one, as fused Adam requires.
+
+    A value of another shape is returned unchanged.
+    """
+    if value.shape != parameter.shape:
         return value
+    if not isinstance(parameter, DTensor):
+        same = value.stride() == parameter.stride()
+        return value if same else torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
 
 

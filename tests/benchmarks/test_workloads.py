@@ -68,9 +68,9 @@ def test_the_published_loader_yields_what_ours_does_after_unpacking(cfg, tmp_pat
     pairs = workloads.write_pairs(tmp_path, 2)
     batches = []
     for way in published_way.WAYS.values():
-        dataset = way.dataset(pairs, pair_sizes(cfg), 0)
+        dataset = way.pairs(pairs, pair_sizes(cfg), 0)
         batches.append(way.unpack(default_collate([dataset[0], dataset[1]])))
-    published, ours = batches
+    published, ours, _ = batches
     assert published.keys() == ours.keys() and published["pose_img_src"].shape[1] == 21
     for name, value in ours.items():
         torch.testing.assert_close(published[name], value, rtol=1e-6, atol=1e-6)

@@ -118,5 +118,5 @@ def test_without_its_system_libraries(monkeypatch):
 
 
 def test_blazepose_is_the_default_without_a_download(monkeypatch):
-    monkeypatch.setattr("inference.estimators.dwpose_available", lambda: False)
+    monkeypatch.setattr("inference.dwpose.dwpose_available", lambda: False)
     assert isinstance(create_estimator(), BlazePose)

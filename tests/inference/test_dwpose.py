@@ -102,5 +102,5 @@ def test_dwpose_is_the_default_where_its_networks_are(folder, tmp_path, monkeypa
     assert not dwpose_available(tmp_path)
     write_detector(folder, [])
     assert dwpose_available(folder)
-    monkeypatch.setattr("inference.estimators.dwpose_available", lambda: True)
+    monkeypatch.setattr("inference.dwpose.dwpose_available", lambda: True)
     assert isinstance(create_estimator(), DWPose) and not isinstance(create_estimator("blazepose"), DWPose)
