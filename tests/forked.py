@@ -13,9 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
+import evaluation.checkpoint_evaluation  # noqa: F401  which the programs import when they run
+import evaluation.folder_evaluation  # noqa: F401
 import pose_transfer_evaluate
 import pose_transfer_test
 import pose_transfer_train
+import training.distillation
+import training.run  # noqa: F401
 from tests.inference.estimators import turn_off_estimator
 from tests.tiny import run_main
 

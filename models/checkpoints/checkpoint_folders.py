@@ -232,6 +232,9 @@ def _load(model: CFLD, weights: dict[str, Tensor], expected: set[str], where: st
     if found:
         problem = f"the checkpoint does not match this config: {'; '.join(found)} parameters"
         raise InputError(f"{where}: {problem}; pass the --config_file it was trained with")
-    placed = {name: sharded_like(value.to(own[name].dtype), own[name]) for name, value in weights.items()}
-    model.load_state_dict(placed, strict=False, assign=any(parameter.is_meta for parameter in own.values()))
+    assign = any(parameter.is_meta for parameter in own.values())
+    if assign:  # copies: tensors in a mapped file are not aligned, and products with them round by the batch size
+        weights = {name: value.to(own[name].dtype, copy=True) for name, value in weights.items()}
+    placed = {name: sharded_like(value, own[name]) for name, value in weights.items()}
+    model.load_state_dict(placed, strict=False, assign=assign)
     model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())
