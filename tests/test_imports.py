@@ -12,7 +12,6 @@ from tests.shared import REPOSITORY
 MODELS = {"accelerate", "diffusers", "scipy", "timm", "torch", "torchvision", "transformers"}
 LARGE = MODELS | {"av", "cv2", "gradio", "matplotlib", "mediapipe", "onnxruntime", "pandas", "sklearn", "torchmetrics"}
 DRAWING = {"demo.cloth", "demo.drawn_people"}  # they import OpenCV, which takes a tenth of a second
-LATE = {"benchmarks", "benchmarks.check_gpu", "benchmarks.gpu_checks"}  # their tables hold functions that need PyTorch
 # runs programs one after another, and prints which modules are imported after each
 RUN = """
 import json, runpy, sys
@@ -39,7 +38,7 @@ def imported_by(commands: list[list[str]], code: str = RUN) -> dict[str, set[str
 
 def test_help_imports_nothing_large():
     words = [command.removeprefix("python ").removeprefix("-m ").split() for command in COMMANDS]
-    found = imported_by([[name, *rest, "--help"] for name, *rest in words if name not in DRAWING | LATE])
+    found = imported_by([[name, *rest, "--help"] for name, *rest in words if name not in DRAWING])
     assert len(found) > 10
     assert {command: packages & LARGE for command, packages in found.items() if packages & LARGE} == {}
 
