@@ -44,7 +44,11 @@ class Preset:
 
 PRESETS = {
     # with the scales of the published system, with which it runs a branch of coefficient 0
-    "cpu": Preset("configs/demo.yaml", ("TEST.DOWN_BLOCK_GUIDANCE_SCALE", "2.0", "TEST.FULL_GUIDANCE_SCALE", "2.0")),
+    "cpu": Preset(
+        "configs/demo.yaml",
+        ("TEST.DOWN_BLOCK_GUIDANCE_SCALE", "2.0", "TEST.FULL_GUIDANCE_SCALE", "2.0"),
+        images=(1, 4),
+    ),
     "full": Preset(
         FULL_SIZE,
         opts=("MODEL.SCHEDULER_CONFIG.NAME", "ddim"),

@@ -155,12 +155,13 @@ def test_an_unreadable_image(trained, capsys):
     whole = path.read_bytes()
     path.write_bytes(whole[:300])
     capsys.readouterr()
+    others = set(multiprocessing.active_children())
     assert run_test(trained, "ACCELERATE.RUN_NAME", "broken", "TEST.NUM_WORKERS", "1") == 1
     path.write_bytes(whole)
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and str(path) in error[0]
     assert not list(generated(trained, "broken").glob("*.png"))
-    assert not multiprocessing.active_children()
+    assert others >= set(multiprocessing.active_children())
 
 
 def wait_to_sample(folder, rank):
