@@ -66,7 +66,7 @@ def draw(comparison: pd.DataFrame) -> Figure:
     """Plot the differences of each score with their intervals, and the relative velocity error over timesteps."""
     others = comparison[comparison["recipe"] != BASELINE]
     names, recipes = [name for name in DECIMALS if name not in LOSSES], list(others["recipe"].unique())
-    figure = Figure(figsize=(3 * len(names) + 4, 1.5 + 0.4 * len(recipes)), layout="constrained")
+    figure = Figure(figsize=(3 * len(names) + 4, 2.5 + 0.4 * len(recipes)), layout="constrained")
     axes = figure.subplots(1, len(names) + 1, width_ratios=[1] * len(names) + [1.5])
     for axis, name in zip(axes, names):
         rows = others[others["score"] == name].set_index("recipe").reindex(recipes)
