@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from utils.errors import InputError
 
-TOLERANCE = {"no": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of relative differences, by precision; caches are in 16 bit
+TOLERANCE = {"no": 1e-3, "fp16": 2e-2, "bf16": 5e-2}  # of relative differences, by precision
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
 STATE: dict = {}  # of a worker: its workload, and the result of the last run

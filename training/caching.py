@@ -143,12 +143,13 @@ class Builder:
 
     def check_room(self, spared: int) -> None:
         """Raise `CacheError` if what is missing on this machine takes more than 1 / `spared` of the free space."""
-        needed, there = spared * self._needed(), self.folder.absolute()
+        needed, there = self._needed(), self.folder.absolute()
         free = shutil.disk_usage(next(parent for parent in (there, *there.parents) if parent.exists())).free
-        if free < needed:
+        if free < spared * needed:
+            most = f" and may take {free // spared >> 20} MiB" if spared > 1 else ""
             raise CacheError(
-                f"{self.folder}: {free >> 20} MiB free on the disk, the caches need {needed >> 20} MiB; make room, "
-                "set INPUT.CACHE_DIR to a folder on another disk, or INPUT.CACHE off"
+                f"{self.folder}: {free >> 20} MiB free on the disk, the caches need {needed >> 20} MiB{most}; make "
+                "room, set INPUT.CACHE_DIR to a folder on another disk, or INPUT.CACHE off"
             )
 
     def _needed(self) -> int:
@@ -199,9 +200,12 @@ class Builder:
         shards = range(part, len(next(iter(self.caches.values())).shards), parts)
         wanted = [(shard, name) for shard in shards for name in self.caches]
         with ThreadPoolExecutor() as pool:
-            found = pool.map(lambda entry: is_there(self.caches[entry[1]], entry[0]), wanted)
-            lacking = [entry for entry, there in zip(wanted, found) if not there]
-        return {shard: [name for other, name in lacking if other == shard] for shard, _ in lacking}
+            found = list(pool.map(lambda entry: is_there(self.caches[entry[1]], entry[0]), wanted))
+        missing: dict[int, list[str]] = {}
+        for (shard, name), there in zip(wanted, found):
+            if not there:
+                missing.setdefault(shard, []).append(name)
+        return missing
 
     @torch.no_grad()
     def _write(self, missing: Missing, written: list[Path]) -> None:

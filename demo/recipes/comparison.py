@@ -36,11 +36,9 @@ def compare(runs: Runs) -> pd.DataFrame:
     Scores are means over the seeds first. Seeds are paired with those of the baseline, and so are images.
     """
     rows = []
-    baseline = {seed: table for seed, table in enumerate(runs[BASELINE])}
     for recipe, tables in runs.items():
         for name in (name for name in DECIMALS if name in tables[0]):
-            own = sum(table[name] for table in tables) / len(tables)
-            reference = sum(baseline[seed][name] for seed in range(len(tables))) / len(tables)
+            own, reference = (sum(table[name] for table in each) / len(each) for each in (tables, runs[BASELINE]))
             difference = (own - reference).dropna()
             people = tables[0]["person"][difference.index]
             low, high = mean_interval(difference.to_numpy(), people.to_numpy())

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from configs import load_config
 from datasets import TrainPairs, load_pairs
-from datasets.loaders import loader, pair_sizes
+from datasets.loaders import loader, pair_sizes, to_device
 from datasets.pair_lists import file_name
 from datasets.pairs import unpack
 from demo.cloth import choices
@@ -61,8 +61,8 @@ def velocity_table(cfg: CfgNode, files: Sequence[str]) -> pd.DataFrame:
     def rows() -> Iterator[torch.Tensor]:
         for batch in tqdm(loader(dataset, 0, device, batch_size=BATCH), desc="velocity", leave=False):
             seeds = batch.pop("index").numpy()
-            batch = unpack({name: value.to(device) for name, value in batch.items()})
-            yield velocity_errors(model, batch | {"seed": seeds}).cpu()
+            batch = unpack(to_device(batch, device)) | {"seed": seeds}
+            yield velocity_errors(model, batch).cpu()
 
     return pd.DataFrame(torch.cat(list(rows())).numpy(), files, [f"v{t}" for t in TIMESTEPS])
 

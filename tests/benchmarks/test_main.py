@@ -113,5 +113,6 @@ def test_a_process_starts_and_makes_one_step(tmp_path, way):
 
 
 def test_counts_need_a_gpu(capsys):
+    assert set(benchmarks.NAMES) == {*measuring.BENCHMARKS, "all"}
     assert run_main(benchmarks, "counts") == 1
     assert "error: counts needs a GPU" in capsys.readouterr().err
