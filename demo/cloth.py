@@ -34,16 +34,23 @@ def other_cloths(people: Sequence[Drawn], garment: str, right: Cloth, rng: np.ra
     return [list(cloths)[index] for index in rng.permutation(len(cloths))[: CLOTHS - 1]]
 
 
-def distance(image: np.ndarray, drawn: Drawn, number: int, garment: str, cloth: Cloth) -> float:
-    """Return the mean squared error of `image` (h, w, 3) to the person's image `number` with a garment in `cloth`."""
-    target, _ = draw(replace(drawn.person, **{GARMENTS[garment]: cloth}), drawn.poses[number])
-    size = image.shape[1::-1]
-    return float(np.square(np.asarray(Image.fromarray(target).resize(size, Image.Resampling.BICUBIC)) - image).mean())
+def distances_to_cloths(
+    images: Sequence[np.ndarray], drawn: Drawn, number: int, garment: str, cloths: Sequence[Cloth]
+) -> np.ndarray:
+    """Return mean squared errors (C, N) of N images (h, w, 3) to the person's image `number` in each of C cloths."""
+    errors = []
+    for cloth in cloths:
+        target, _ = draw(replace(drawn.person, **{GARMENTS[garment]: cloth}), drawn.poses[number])
+        sizes = {image.shape[1::-1] for image in images}
+        resized = {size: np.asarray(Image.fromarray(target).resize(size, Image.Resampling.BICUBIC)) for size in sizes}
+        errors.append([np.square(resized[image.shape[1::-1]] - image).mean() for image in images])
+    return np.array(errors)
 
 
 class Choice(NamedTuple):
     """Which cloth of a garment is nearest to a generated image."""
 
+    folder: Path  # of the image
     file: str  # name of the image
     person: int  # number of the person in the test split
     garment: str
@@ -51,25 +58,30 @@ class Choice(NamedTuple):
     right: bool  # whether the right cloth is the nearest one
 
 
-def choices(generated: Path, dataset: Path) -> Iterator[Choice]:
-    """Yield the choice of each garment of each image of a test pair.
+def choices(folders: Sequence[Path], dataset: Path) -> Iterator[Choice]:
+    """Yield the choice of each garment of each image of a test pair in folders of generated images.
+
+    Drawing takes the time, so each cloth is drawn once for the images of all folders.
 
     Raises:
-        InputError: no image belongs to a pair, or `dataset` was not drawn by `demo.drawn_people`.
+        InputError: no image of a folder belongs to a pair, or `dataset` was not drawn by `demo.drawn_people`.
     """
     from evaluation.generated_images import match_images
 
     people, pairs = people_in(dataset, "test"), load_pairs(dataset, "test", "fashion")
-    rng = np.random.default_rng(0)
-    for index, path in tqdm(match_images(generated, pairs).paths.items(), desc="drawing", unit="image", leave=False):
-        image = np.asarray(open_image(path), dtype=np.float32)
+    paths_of = defaultdict(list)
+    for folder in folders:
+        for index, path in match_images(folder, pairs).paths.items():
+            paths_of[index].append((folder, path))
+    for index, found in tqdm(sorted(paths_of.items()), desc="drawing", unit="image", leave=False):
+        images = [np.asarray(open_image(path), dtype=np.float32) for _, path in found]
         person, number = divmod(pairs.annotations.rows[pairs[index].target], len(people[0].poses))
-        drawn = people[person]
         for garment, name in GARMENTS.items():
-            right = getattr(drawn.person, name)
-            cloths = (right, *other_cloths(people, garment, right, rng))
-            distances = [distance(image, drawn, number, garment, cloth) for cloth in cloths]
-            yield Choice(path.name, person, garment, right.pattern, int(np.argmin(distances)) == 0)
+            right = getattr(people[person].person, name)
+            cloths = (right, *other_cloths(people, garment, right, np.random.default_rng(index)))
+            distances = distances_to_cloths(images, people[person], number, garment, cloths)
+            for (folder, path), nearest in zip(found, np.argmin(distances, axis=0), strict=True):
+                yield Choice(folder, path.name, person, garment, right.pattern, nearest == 0)
 
 
 @one_line_errors
@@ -79,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="root folder of the drawn dataset")
     options = parser.parse_args(arguments)
     groups = defaultdict(list)
-    for choice in choices(options.generated, options.dataset):
+    for choice in choices([options.generated], options.dataset):
         for kind in {choice.pattern, "plain" if choice.pattern == "plain" else "patterned"}:
             groups[choice.garment, kind].append(choice.right)
     for (garment, kind), right in sorted(groups.items()):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +18,7 @@ from datasets.fashion_preparation import generate as prepare
 from demo.drawn_people import draw_dataset
 from demo.recipes import BASELINE
 from demo.recipes.comparison import write_report
-from demo.recipes.recipe_scores import SCORES
+from demo.recipes.recipe_scores import CLOTH, SCORES, all_scores, score_cloth
 from models.checkpoints import read_progress
 from training.run_folder import RunFolder
 from training.state import POSITION_FORM, Position
@@ -73,15 +74,21 @@ class Bench:
         write_text(path, json.dumps({"minutes": minutes, "steps": steps}) + "\n")
         return steps
 
-    def run(self, name: str, recipe: Path, seed: int, steps: int) -> pd.DataFrame:
-        """Train, sample and score a recipe, or read the scores of a finished run."""
+    def run(self, name: str, recipe: Path, seed: int, steps: int) -> RunFolder:
+        """Train, sample and score a recipe, unless that is done."""
         run = RunFolder(self.output / f"{name}_seed{seed}")
         if not (run.root / SCORES).exists():
             self._train(run, recipe, seed, "OPTIMIZER.MAX_STEPS", str(steps))
             checkpoint = ("MODEL.PRETRAINED_PATH", str(run.newest()), "TEST.NUM_PAIRS", str(TEST_PAIRS))
             self._call(run, "pose_transfer_test.py", *checkpoint)
             self._call(run, "-m", "demo.recipes.recipe_scores", str(run.root))
-        return pd.read_csv(run.root / SCORES, index_col="file")
+        return run
+
+    def tables(self, runs: Sequence[RunFolder]) -> list[pd.DataFrame]:
+        """Return the scores of finished runs; those of cloth are computed first where they are missing."""
+        if unscored := [run for run in runs if not (run.root / CLOTH).exists()]:
+            score_cloth(unscored, load_config(CONFIG).TEST.IMG_SIZE, self.output / "fashion")
+        return [all_scores(run) for run in runs]
 
     def _train(self, run: RunFolder, recipe: Path, seed: int, *opts: str) -> None:
         settings = {
@@ -124,7 +131,7 @@ def run_all(bench: Bench, files: dict[str, Path], seeds: int) -> dict[str, list[
     """Run recipes side by side, seed by seed; print a line for each that fails."""
     work = {name: work_of_step(path) for name, path in files.items()}
     steps = {name: max(1, round(bench.steps * work[BASELINE] / work[name])) for name in files}
-    tables: dict[str, dict[int, pd.DataFrame]] = {name: {} for name in files}
+    runs: dict[tuple[str, int], RunFolder] = {}
     pool = ThreadPoolExecutor(bench.jobs)
     try:
         waiting = {
@@ -133,16 +140,17 @@ def run_all(bench: Bench, files: dict[str, Path], seeds: int) -> dict[str, list[
             for name, path in files.items()
         }
         for future in tqdm(as_completed(waiting), desc="recipes", unit="run", total=len(waiting)):
-            name, seed = waiting[future]
             try:
-                tables[name][seed] = future.result()
+                runs[waiting[future]] = future.result()
             except InputError as error:
                 tqdm.write(f"failed: {error}", file=sys.stderr)
     finally:
         pool.shutdown(cancel_futures=True)
     for name, count in steps.items():
         print(f"{name}: {count:,} steps of {1000 * work[name]:.1f} GFLOP")
-    return {name: [found[seed] for seed in range(seeds)] for name, found in tables.items() if len(found) == seeds}
+    tables = dict(zip(runs, bench.tables(list(runs.values())), strict=True))
+    complete = [name for name in files if all((name, seed) in tables for seed in range(seeds))]
+    return {name: [tables[name, seed] for seed in range(seeds)] for name in complete}
 
 
 def compare_recipes(files: dict[str, Path], minutes: float, seeds: int, jobs: int | None, output: Path) -> None:

@@ -14,7 +14,7 @@ from utils.files import whole_file, write_text
 LOSSES = [f"v{t}" for t in TIMESTEPS]
 DECIMALS = {"PSNR": 2, "SSIM": 4, "SSIM_256": 4, "PCKh": 3, "cloth": 3, **dict.fromkeys(LOSSES, 4)}
 RESAMPLES = 10_000
-Runs = Mapping[str, list[pd.DataFrame]]  # by recipe: `recipe_scores.scored` of its runs, one of each seed
+Runs = Mapping[str, list[pd.DataFrame]]  # by recipe: `recipe_scores.all_scores` of its runs, one of each seed
 
 
 def mean_interval(values: np.ndarray, people: np.ndarray) -> tuple[float, float]:

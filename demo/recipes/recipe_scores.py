@@ -2,8 +2,8 @@
 
     python -m demo.recipes.recipe_scores outputs/recipes/no_app_seed0
 
-Reads the checkpoint and the test images of the run, and writes recipe_scores.csv: the scores of metrics_per_image.csv,
-the share of garments in the right cloth (`demo.cloth`), and the squared error of the velocity at `TIMESTEPS`.
+Reads the checkpoint and the test images of the run, and writes recipe_scores.csv: the scores of metrics_per_image.csv
+and the squared error of the velocity at `TIMESTEPS`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from utils.command_line import Parser
 from utils.errors import InputError, one_line_errors
 from utils.files import whole_file
 
-SCORES = "recipe_scores.csv"
+SCORES, CLOTH = "recipe_scores.csv", "cloth.csv"
 TIMESTEPS = (50, 200, 400, 600, 800, 950)
 BATCH = 8
 
@@ -68,16 +68,31 @@ def velocity_table(cfg: CfgNode, files: Sequence[str]) -> pd.DataFrame:
 
 
 def scored(run: RunFolder) -> pd.DataFrame:
-    """Return all scores of the images of a run, by name of the image; `person` is the number of the person."""
+    """Return the scores of the images of a run, by name of the image, without those of `score_cloth`."""
     checkpoint = run.newest()
     if checkpoint is None:
         raise InputError(f"{run.root}: no checkpoint; `python -m demo.recipes` trains it")
     cfg = load_config(checkpoint / "config.yaml", ["MODEL.PRETRAINED_PATH", str(checkpoint)])
-    images = run.generated(cfg.TEST.IMG_SIZE)
-    table = pd.read_csv(images / "metrics_per_image.csv", index_col="file")
-    cloth = pd.DataFrame(choices(images, Path(cfg.INPUT.ROOT_DIR))).groupby("file")
-    table = table.join(cloth["person"].first()).join(cloth["right"].mean().rename("cloth"))
+    table = pd.read_csv(run.generated(cfg.TEST.IMG_SIZE) / "metrics_per_image.csv", index_col="file")
     return table.join(velocity_table(cfg, list(table.index)))
+
+
+def score_cloth(runs: Sequence[RunFolder], size: Sequence[int], dataset: Path) -> None:
+    """Write cloth.csv to runs: the share of garments in the right cloth (`demo.cloth`) and the number of the person.
+
+    `size` is the (height, width) of the generated images.
+    """
+    run_of = {run.generated(size): run for run in runs}
+    table = pd.DataFrame(choices(list(run_of), dataset))
+    for folder, found in table.groupby("folder"):
+        images = found.groupby("file")
+        with whole_file(run_of[folder].root / CLOTH) as partial:
+            pd.DataFrame({"person": images["person"].first(), "cloth": images["right"].mean()}).to_csv(partial)
+
+
+def all_scores(run: RunFolder) -> pd.DataFrame:
+    """Return the scores of a finished run by name of the image; `person` is the number of the person."""
+    return pd.read_csv(run.root / SCORES, index_col="file").join(pd.read_csv(run.root / CLOTH, index_col="file"))
 
 
 @one_line_errors
