@@ -27,14 +27,15 @@ def generate(dataset, tmp_path):
     """A function that writes the target of every pair, its people's tops changed by a function."""
     people, pairs = people_in(dataset, "test"), load_pairs(dataset, "test", "fashion")
 
-    def write(change):
+    def write(change, folder=tmp_path):
+        folder.mkdir(exist_ok=True)
         for pair in pairs:
             person, number = divmod(pairs.annotations.rows[pair.target], 2)
             drawn = people[person]
             other = people[person - 1].person.top_cloth
             image, _ = draw(change(drawn.person, other), drawn.poses[number])
-            Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC).save(tmp_path / file_name(pair))
-        return tmp_path
+            Image.fromarray(image).resize((64, 64), Image.Resampling.BICUBIC).save(folder / file_name(pair))
+        return folder
 
     return write
 
@@ -58,6 +59,14 @@ def test_cloth_of_others_is_wrong(dataset, generate, capsys):
     assert run_main(cloth, folder, "--dataset", dataset) == 0
     found = shares(capsys.readouterr().out)
     assert {share for (garment, _), share in found.items() if garment == "top"} == {0.0}
+
+
+def test_each_folder_has_its_own_choices(dataset, generate, tmp_path):
+    right = generate(lambda person, other: person, tmp_path / "right")
+    wrong = generate(lambda person, other: replace(person, top_cloth=other), tmp_path / "wrong")
+    found = list(cloth.choices([right, wrong], dataset))
+    assert {choice.right for choice in found if choice.folder == right} == {True}
+    assert {choice.right for choice in found if choice.folder == wrong and choice.garment == "top"} == {False}
 
 
 @pytest.mark.parametrize("version, message", [(None, "No such file"), (1, "drawn by version 1")])
