@@ -37,6 +37,7 @@ from .studio import (
 
 JOB = "image"  # name of the jobs of this tab
 FIRST_POSE = "standing_front"
+FIRST_LOOK = "fast"  # preset of the first look
 HISTORY = 24  # images in the history
 START = "Drop a photo that shows a person from head to hip or more."
 FRAMING_CHOICES = [("Person", "person"), ("Whole photo", "photo")]
@@ -105,12 +106,14 @@ def image_tab(studio: Studio) -> None:
                 keep = background == "keep"
                 person = studio.person(path, number, framing, needed=fit or keep)
                 pose = studio.pose_for(person, from_editor(skeleton, frame), fit)
-                choices = Choices(int(seed or 0), int(steps) or None, guidance, preset)
-                job = partial(generate_image, person, pose, choices, path if keep else None)
-                image = yield from run_job(job, stop, status)
+                choices = Choices(int(seed or 0), int(steps) or None, None if guidance == own else guidance, preset)
                 file = Path(folder) / f"{person.name}_posed.png"
-                save_image(image, file)
-                kept = result.move_resource_to_block_cache(file)
+                for look in looks(choices):
+                    job = partial(generate_image, person, pose, look, path if keep else None)
+                    save_image((yield from run_job(job, stop, status)), file)
+                    kept = result.move_resource_to_block_cache(file)
+                    if look is not choices:
+                        yield {result: kept, status: note("A first look. The image follows …")}
             except Exception as error:
                 yield {status: problem(error), generate: gr.Button(interactive=True)}
                 return
@@ -124,11 +127,16 @@ def image_tab(studio: Studio) -> None:
                 generate: gr.Button(interactive=True),
             }
 
+    def looks(choices: Choices) -> list[Choices]:
+        """Return the choices, after those of a first look by the student, if there is one and they are others."""
+        first = Choices(choices.seed, preset=FIRST_LOOK)
+        return [first, choices] if studio.pipe_for(first) is not studio.pipe_for(choices) else [choices]
+
     def generate_image(
         person: Person, pose: NamedPose, choices: Choices, original: str | None, on_step: OnStep
     ) -> Image.Image:
         """Generate an image; with the path of the original photo, put the person before its background."""
-        images = generate_images(studio.pipe, person, [pose], choices, on_step)
+        images = generate_images(studio.pipe_for(choices), person, [pose], choices, on_step)
         if original:
             images = in_photo(person, open_image(original), images, [pose.keypoints], studio.estimator, keep=True)
         return images[0]

@@ -4,7 +4,7 @@ import re
 from argparse import Namespace
 
 from app.network import without_proxies
-from inference.pipeline_options import pipeline_of
+from inference.pipeline_options import pipeline_of, student_of
 from utils.errors import InputError
 from utils.files import check_writable
 
@@ -31,9 +31,11 @@ def launch(options: Namespace) -> None:
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed; pip install -r requirements-app.txt") from None
     check_writable(UPLOADS, "GRADIO_TEMP_DIR")
-    pipe = pipeline_of(options)
-    pipe.set_progress_bar_config(disable=True)
-    studio = Studio(pipe, options.outputs.resolve(), options.batch_size, options.checkpoint)
+    pipe, folder = pipeline_of(options), student_of(options)
+    student = pipeline_of(options, folder) if folder else None
+    for each in filter(None, (pipe, student)):
+        each.set_progress_bar_config(disable=True)
+    studio = Studio(pipe, options.outputs.resolve(), options.batch_size, options.checkpoint, student)
     try:
         serve(build_page(studio), options.host, options.port, options.root_path)
     except OSError as error:

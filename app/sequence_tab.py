@@ -70,7 +70,7 @@ def sequence_tab(studio: Studio) -> None:
                 poses = [studio.pose_for(person, points, fit) for points in keypoints]
                 yield {skeletons: [thumbnail(pose.keypoints, frame) for pose in poses]}
                 choices = Choices(int(seed or 0), preset=preset, batch_size=studio.batch_size)
-                job = partial(generate_images, studio.pipe, person, poses, choices)
+                job = partial(generate_images, studio.pipe_for(choices), person, poses, choices)
                 images = yield from run_job(job, stop, status)
                 problems = save_videos(images, Path(folder), person.name, fps)
             except Exception as error:

@@ -17,7 +17,7 @@ from inference.people import Estimator
 from inference.pipeline import CFLDPipeline
 from inference.pose_library import NamedPose
 from inference.pose_sources import MOST_POSES, PoseReader
-from inference.synthesis import fitted
+from inference.synthesis import Choices, fitted, prefers_student
 from utils.errors import InputError
 
 from .jobs import Jobs
@@ -47,17 +47,23 @@ class Studio:
         outputs: folder of training runs.
         batch_size: images generated at once.
         weights: the checkpoint or exported folder, as the user gave it.
+        student: the pipeline of the few-step student of `pipe`, if there is one.
     """
 
     pipe: CFLDPipeline
     outputs: Path
     batch_size: int = 8
     weights: str = ""
+    student: CFLDPipeline | None = None
     estimator: Estimator = field(default_factory=create_estimator)
     jobs: Jobs = field(default_factory=Jobs)
 
     def __post_init__(self) -> None:
         self._photos = Photos(self.estimator)
+
+    def pipe_for(self, choices: Choices) -> CFLDPipeline:
+        """Return the pipeline that generates the images: the student where it is preferred."""
+        return self.student if self.student and prefers_student(choices) else self.pipe
 
     def photo(self, path: str | None) -> Photo:
         """Read an uploaded photo and find its people.

@@ -23,10 +23,10 @@ from inference.framing import Framing, read_photo
 from inference.people import Estimator
 from inference.photo_result import in_photo
 from inference.pipeline import CFLDPipeline
-from inference.pipeline_options import check_model_options, pipeline_of
+from inference.pipeline_options import check_model_options, pipeline_of, student_of
 from inference.pose_library import Clip, NamedPose
 from inference.pose_sources import PoseReader, files_in
-from inference.synthesis import Choices, fitted, generate_images, shown_size
+from inference.synthesis import Choices, fitted, generate_images, prefers_student, shown_size
 from utils.errors import InputError
 from utils.files import check_writable
 from utils.image_files import IMAGE_EXTENSIONS, image_size, open_image
@@ -67,7 +67,7 @@ def generate_batch(options: Namespace) -> None:
     """
     check_options(options)
     files = source_files(options.source)
-    pipe = pipeline_of(options)
+    pipe = pipeline_of(options, student_of(options) if prefers_student(choices_of(options)) else None)
     framer = Framer(create_estimator(options.estimator), pipe.placement, options.framing, options.person)
     poses = with_unique_names(PoseReader(framer, fps=options.fps).read(options.pose))
     if wrong := [pose.name for pose in poses if is_back_with_face(pose.keypoints)]:
@@ -202,11 +202,15 @@ def write_images(
     save_image(grid, folder / "grid.png")
 
 
+def choices_of(options: Namespace) -> Choices:
+    return Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
+
+
 def generated(
     pipe: CFLDPipeline, estimator: Estimator, source: Source, person: Person, options: Namespace
 ) -> Iterator[Image.Image]:
     """Generate the image of a person in each pose of its source."""
-    choices = Choices(options.seed, options.steps, options.guidance, options.preset, options.batch_size)
+    choices = choices_of(options)
     keep = options.background == "keep"
     original = open_image(source.path) if options.photo_shape or keep else None
     count = max(AT_ONCE // options.batch_size, 1) * options.batch_size

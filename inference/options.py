@@ -17,7 +17,7 @@ FRAMINGS = ("person", "photo")
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
-    """Return the quality presets by name: a factor for the number of steps, and optionally a scheduler."""
+    """Return the quality presets by name: a factor for the number of steps, and `scheduler` and `student`."""
     return yaml.safe_load(PRESETS.read_text())
 
 

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,10 @@ from inference.export import load_pipeline
 from inference.pipeline import CFLDPipeline
 from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError
+from utils.files import in_checkout
 from utils.gpu import allow_tf32, driver_problem
+
+STUDENT = "student"  # folder of a checkpoint with its few-step student
 
 
 def check_model_options(options: argparse.Namespace) -> None:
@@ -44,9 +48,15 @@ def enough_memory() -> Iterator[None]:
         raise InputError("not enough GPU memory; use --half, --offload, or a smaller --batch-size") from None
 
 
+def student_of(options: argparse.Namespace) -> Path | None:
+    """Return the folder of the few-step student of the checkpoint that the options select, None if it has none."""
+    folder = in_checkout(options.checkpoint) / STUDENT
+    return folder if folder.is_dir() else None
+
+
 @enough_memory()
-def pipeline_of(options: argparse.Namespace) -> CFLDPipeline:
-    """Load the pipeline that the options select, on its device.
+def pipeline_of(options: argparse.Namespace, student: Path | None = None) -> CFLDPipeline:
+    """Load the pipeline that the options select, or its student, on its device.
 
     Raises:
         InputError: see `check_model_options` and `load_pipeline`, or the GPU memory is too small.
@@ -55,7 +65,7 @@ def pipeline_of(options: argparse.Namespace) -> CFLDPipeline:
     if options.device == "cpu" and (problem := driver_problem()):
         print(f"warning: using the CPU, because {problem}", file=sys.stderr)
     allow_tf32(default_config().ACCELERATE.ALLOW_TF32)
-    pipe = load_pipeline(options.checkpoint, options.config_file)
+    pipe = load_pipeline(student or options.checkpoint, options.config_file)
     if options.half:
         with quiet_libraries():  # diffusers warns of parts to keep in float32, even if there are none
             pipe.to(torch.float16)

@@ -29,6 +29,11 @@ class Choices:
     batch_size: int = 8
 
 
+def prefers_student(choices: Choices) -> bool:
+    """Return whether a few-step student, if there is one, generates the images; it has no guidance to choose."""
+    return presets()[choices.preset].get("student", False) and choices.steps is None and choices.guidance is None
+
+
 def steps_of(pipe: CFLDPipeline, choices: Choices) -> int:
     """Return the number of denoising steps."""
     if choices.steps is not None:

@@ -229,7 +229,7 @@ class Pipe:
 @pytest.fixture
 def generate(tmp_path, monkeypatch, capsys):
     """A function that calls the generator on the files written to a folder: whole, or one line."""
-    monkeypatch.setattr(batch_generation, "pipeline_of", lambda options: Pipe())
+    monkeypatch.setattr(batch_generation, "pipeline_of", lambda *_: Pipe())
     Image.linear_gradient("L").resize((60, 90)).convert("RGB").save(tmp_path / "me.jpg")
     pose = np.column_stack([library()["standing_front"][:, ::-1], np.ones(NUM_KEYPOINTS)])  # x, y, confidence
     document = {"people": [{"pose_keypoints_2d": pose.ravel().tolist()}], "canvas_height": 256, "canvas_width": 176}

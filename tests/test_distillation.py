@@ -1,6 +1,7 @@
 """Distilling a checkpoint, and what samples from its student."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from diffusers import LCMScheduler
 from PIL import Image
 from safetensors.torch import load_file
 
+import pose_transfer_generate
 import pose_transfer_test
 import pose_transfer_train
 from configs import load_config
@@ -107,6 +109,25 @@ def test_a_pipeline_of_it_keeps_its_scheduler_at_every_care(student):
     assert scheduler_of(pipe, Choices(preset="fast")) is None
     demo = load_pipeline(REPOSITORY / "pretrained_models" / "demo" / "checkpoint")
     assert scheduler_of(demo, Choices(preset="fast")) == "unipc"
+
+
+def test_the_fast_preset_uses_the_student_in_the_folder_of_its_teacher(taught, student, tmp_path):
+    both = tmp_path / "both"
+    shutil.copytree(taught[1], both)
+    shutil.copytree(student, both / "student")
+    Image.new("RGB", (88, 128), "gray").save(tmp_path / "me.png")
+
+    def generated(checkpoint: Path, *more: str) -> np.ndarray:
+        torch.manual_seed(0)  # the tiny VAE is random
+        options = ("--source", tmp_path / "me.png", "--pose", "standing_front", "--output", tmp_path / "out", *more)
+        assert run_main(pose_transfer_generate, *options, "--checkpoint", checkpoint) == 0
+        return np.asarray(Image.open(tmp_path / "out" / "me_to_standing_front.png"))
+
+    fast = generated(both, "--preset", "fast")
+    assert np.array_equal(fast, generated(student, "--preset", "fast"))
+    few = ("--preset", "fast", "--steps", "2")  # a chosen number of steps is that of the teacher
+    assert np.array_equal(generated(both, *few), generated(taught[1], *few))
+    assert not np.array_equal(fast, generated(taught[1], *few))
 
 
 @pytest.mark.parametrize(

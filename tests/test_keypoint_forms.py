@@ -24,7 +24,7 @@ WHOLE = scaled(POSE, 1).round()
 
 @pytest.fixture
 def photo(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_generation, "pipeline_of", lambda options: Pipe())
+    monkeypatch.setattr(batch_generation, "pipeline_of", lambda *_: Pipe())
     Image.new("RGB", FRAME[::-1]).save(tmp_path / "me.jpg")
     return tmp_path / "me.jpg"
 

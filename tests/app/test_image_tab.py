@@ -26,11 +26,11 @@ LARGE, SMALL = STANDING + (20, 0), STANDING * 0.5 + (100, 300)
 class Tab:
     """The event handlers of the tab; the values of components by their element id."""
 
-    def __init__(self, finder: Finder, folder) -> None:
+    def __init__(self, finder: Finder, folder, student: object = None) -> None:
         pipe = Namespace(
             pose_frame=FRAME, placement=Placement.default(FRAME), sampling=SamplingSettings(50), config=Namespace()
         )
-        self.studio = Studio(pipe, folder, estimator=finder)
+        self.studio = Studio(pipe, folder, estimator=finder, student=student)
         with gr.Blocks() as page:
             image_tab.image_tab(self.studio)
         self.handlers = {fn.name: fn.fn for fn in page.fns.values()}
@@ -152,6 +152,29 @@ def test_with_the_background_kept_all_images_have_the_size_of_the_photo(generate
     assert shown["download"].size == Image.open(shown["history"][0]).size == (500, 300)
     y, x = SMALL[[8, 11]].mean(axis=0).astype(int)  # between the hips
     assert image[y, x, 0] > 200 and image[20, 20].tolist() == [30, 120, 200]
+
+
+def test_a_student_gives_a_first_look(tmp_path, photo, monkeypatch):
+    tab = Tab(Finder(LARGE), tmp_path, student="student")
+    own = tab.studio.pipe.sampling.guidance_scales.full
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+
+    def models(preset: str, steps: int = 0, guidance: float = own) -> list:
+        used = []
+        monkeypatch.setattr(
+            image_tab, "generate_images", lambda pipe, *_: used.append(pipe) or [Image.new("RGB", (88, 128))]
+        )
+        more = (steps, guidance, [], Namespace(session_hash="me"))
+        updates = tab.follow(
+            "make", photo, 1, "person", "generated", to_editor(STANDING, FRAME), preset, False, 0, *more
+        )
+        assert sum("result" in update for update in updates) == len(used)
+        assert "Done" in updates[-1]["status"] and "history" in updates[-1]
+        return used
+
+    assert models("standard") == ["student", tab.studio.pipe]
+    assert models("fast") == ["student"]
+    assert models("fast", steps=3) == models("fast", guidance=own + 1) == ["student", tab.studio.pipe]
 
 
 def test_the_history_forgets_deleted_files(generate, photo):
