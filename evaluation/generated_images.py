@@ -16,7 +16,7 @@ from tqdm.contrib.concurrent import thread_map
 from datasets import Pair
 from datasets.pair_lists import file_name
 from datasets.pose_maps import person_keypoints
-from inference.drawing import image_grid
+from inference.drawing import GAP, HEADER, image_grid
 from utils.errors import InputError
 from utils.image_files import IMAGE_EXTENSIONS, Size, few, images_below, open_image, opened
 from utils.image_tensors import resize_to_bytes, resize_to_tensor, unit_range
@@ -194,6 +194,30 @@ def read_png(path: Path, size: Size) -> Tensor | None:
 def comparison_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] = ()) -> Image.Image:
     """Draw rows of images (3, H, W) uint8, one per column of `GRID_COLUMNS`, with optional row titles."""
     return image_grid(GRID_COLUMNS, [[to_pil_image(image) for image in row] for row in rows], titles)
+
+
+def joined_grids(paths: Mapping[str, Path]) -> Image.Image:
+    """Join grids of the same pairs, given by label: source, pose and target once, and each label's generated images.
+
+    Raises:
+        InputError: a file is no image, or the grids differ in size.
+    """
+    grids = {label: open_image(path) for label, path in paths.items()}
+    sizes = {grid.size for grid in grids.values()}
+    if len(sizes) > 1:
+        raise InputError(
+            f"{', '.join(map(str, paths.values()))}: the grids differ in size; expected grids of the same test"
+        )
+    [(width, height)] = sizes
+    pitch = (width + GAP) // len(GRID_COLUMNS)
+
+    def strip(grid: Image.Image, column: int) -> Image.Image:
+        return grid.crop((column * pitch, HEADER, (column + 1) * pitch - GAP, height))
+
+    *shared, last = range(len(GRID_COLUMNS))
+    strips = [strip(next(iter(grids.values())), column) for column in shared]
+    strips += [strip(grid, last) for grid in grids.values()]
+    return image_grid([*GRID_COLUMNS[:last], *grids], [strips])
 
 
 def _is_strip(width: int, height: int) -> bool:

@@ -56,7 +56,9 @@ on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_fin
 step "done: $TEST_PAIRS pairs of people that neither model has seen"
 here=outputs/demo/$RUN/generated/128x128
 finished=outputs/demo/${RUN}_finished/generated/128x128
-python -m evaluation "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json"
-echo "images, comparison grid (grid.png) and scores (metrics.json):"
+python -m evaluation "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json" \
+    --grid outputs/demo/quickstart.png
+echo "the images of both side by side: outputs/demo/quickstart.png"
+echo "images and scores (metrics.json):"
 echo "  $here      after a few minutes of training"
 echo "  $finished      with the finished checkpoint"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,11 +13,12 @@ from evaluation.generated_images import (
     check_images,
     comparison_grid,
     first_of_each_name,
+    joined_grids,
     match_images,
     open_generated,
     read_png,
 )
-from inference.drawing import save_image
+from inference.drawing import GAP, HEADER, save_image
 from utils.errors import InputError
 
 
@@ -136,3 +138,22 @@ def test_grid():
     grid = comparison_grid(rows)
     assert grid.size == (4 * 34 - 4, 24 + 2 * 24 - 4)
     assert grid.getpixel((0, 24)) == (0, 0, 0) and grid.getpixel((34 * 3, 24 + 24)) == (30, 30, 30)
+
+
+def test_grids_are_joined_with_source_pose_and_target_once(tmp_path):
+    def grid(value: int) -> Path:
+        """A grid of two rows; every image has its own brightness, that of the generated ones `value` or one more."""
+        rows = [
+            [torch.full((3, 16, 11), 10 * column + row, dtype=torch.uint8) for column in range(3)] for row in (0, 1)
+        ]
+        rows = [[*tiles, torch.full((3, 16, 11), value + row, dtype=torch.uint8)] for row, tiles in enumerate(rows)]
+        comparison_grid(rows).save(tmp_path / f"{value}.png")
+        return tmp_path / f"{value}.png"
+
+    joined = joined_grids({"first": grid(100), "second": grid(200)})
+    assert joined.size == (5 * (11 + GAP) - GAP, HEADER + 2 * (16 + GAP) - GAP)
+    pixels = np.asarray(joined)[HEADER + 8 :: 16 + GAP, 5 :: 11 + GAP, 0]
+    assert pixels.tolist() == [[0, 10, 20, 100, 200], [1, 11, 21, 101, 201]]
+    Image.new("RGB", (30, 30)).save(tmp_path / "other.png")
+    with pytest.raises(InputError, match=r"100.png, .*other.png: the grids differ in size"):
+        joined_grids({"first": tmp_path / "100.png", "other": tmp_path / "other.png"})

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluation import __main__ as command
 from evaluation.tables import (
@@ -67,7 +68,10 @@ def test_several_tests_in_one_table(tmp_path, monkeypatch, capsys):
     write_scores(tmp_path / "a", {"PSNR": 20.0}, {"images": 3, "baseline_PSNR": 16.0})
     write_scores(tmp_path / "b", {"PSNR": 21.5}, {"baseline_PSNR": 16.0})
     rows = [f"{name}={tmp_path / name / 'metrics.json'}" for name in ("a", "b")]
-    assert run_report(monkeypatch, *rows) == 0
+    for name in ("a", "b"):
+        Image.new("RGB", (4 * 36 - 4, 60)).save(tmp_path / name / "grid.png")
+    assert run_report(monkeypatch, *rows, "--grid", str(tmp_path / "new" / "both.png")) == 0
+    assert Image.open(tmp_path / "new" / "both.png").size == (5 * 36 - 4, 60)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["PSNR", "↑"], ["a", "20.000"], ["b", "21.500"], ["copy", "of", "the", "source", "16.000"]]
 
