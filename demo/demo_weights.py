@@ -1,6 +1,6 @@
 """Make the demo weights from drawn people: the parts that replace public weights, and the finished checkpoint.
 
-    python -m demo.demo_weights vae      --images DIR --minutes 20
+    python -m demo.demo_weights vae      --people 24000 --minutes 50
     python -m demo.demo_weights clip     --images DIR --minutes 5
     python -m demo.demo_weights init
     python -m demo.demo_weights encoder  --people 24000 --minutes 40
@@ -20,7 +20,7 @@ from utils.files import check_writable
 from utils.imports import large_imports
 
 REQUIRED = {  # by command, the option that it requires
-    "vae": "images",
+    "vae": "people",
     "clip": "images",
     "init": "parts",
     "encoder": "people",
@@ -32,8 +32,10 @@ REQUIRED = {  # by command, the option that it requires
 def parsed(arguments: Sequence[str] | None) -> Namespace:
     parser = Parser(__doc__, prog="python -m demo.demo_weights")
     parser.add_argument("part", choices=list(REQUIRED), help="what to make")
-    parser.add_argument("--images", type=Path, help="folder with drawn images (vae, clip)")
-    parser.add_argument("--people", type=int, default=24_000, help="number of people to draw for training (encoder)")
+    parser.add_argument("--images", type=Path, help="folder with drawn images (clip)")
+    parser.add_argument(
+        "--people", type=int, default=24_000, help="number of people to draw for training (vae, encoder)"
+    )
     parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock training time (vae, clip, encoder)")
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (branches, split)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from datasets.keypoints import EARS, EYES, NECK, NOSE
 from demo import appearance
 from demo.appearance import CLOTH_COLORS, Person, sample_person
 from demo.body_painter import draw
@@ -67,21 +68,25 @@ def attribute_labels(people: Sequence[Person]) -> Tensor:
     return torch.tensor([[attribute.label(person) for attribute in ATTRIBUTES] for person in people])
 
 
-def _draw(index: int, size: int) -> tuple[np.ndarray, Person]:
+def _draw(index: int, size: int) -> tuple[np.ndarray, Person, np.ndarray]:
     rng = np.random.default_rng([SEED, index])
     person = sample_person(rng)
-    image, _ = draw(person, sample_pose(rng, person))
-    return resize_to_bytes(Image.fromarray(image), (size, size)).numpy(), person
+    image, points = draw(person, sample_pose(rng, person))
+    face = points[[NOSE, *EYES, *EARS]]
+    x, y = points[NECK] if np.isnan(face).all() else np.nanmean(face, axis=0)
+    head = np.array([y, x]) * size / image.shape[:2]
+    return resize_to_bytes(Image.fromarray(image), (size, size)).numpy(), person, head
 
 
-def labeled_images(people: int, size: int) -> tuple[Tensor, Tensor]:
+def labeled_images(people: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Draw one image of each of `people` people that are in no drawn dataset, and label them.
 
     Returns:
-        images (people, 3, size, size) uint8, and labels (people, len(ATTRIBUTES)) int64.
+        images (people, 3, size, size) uint8, labels (people, len(ATTRIBUTES)) int64, and the heads' centers (people, 2)
+        (y, x) in pixels, float32.
     """
-    images, persons = zip(*in_processes(partial(_draw, size=size), range(people)))
-    return torch.from_numpy(np.stack(images)), attribute_labels(persons)
+    images, persons, heads = zip(*in_processes(partial(_draw, size=size), range(people)))
+    return torch.from_numpy(np.stack(images)), attribute_labels(persons), torch.tensor(np.stack(heads)).float()
 
 
 class AttributeClassifier(nn.Module):

@@ -44,7 +44,7 @@ cp -r pretrained_models/demo/scheduler "$PARTS/"
 # seed 1000: other people than in the quick start's dataset, which has seed 0
 python -m demo.drawn_people --root "$DATA" --train_people 1500 --test_people 50 --photos_per_person 6 --seed 1000
 python generate_fashion_datasets.py --root_dir "$DATA" --link
-python -m demo.demo_weights vae --parts "$PARTS" --images "$DATA/WOMEN" --minutes 35
+python -m demo.demo_weights vae --parts "$PARTS" --people 24000 --minutes 50
 python -m demo.demo_weights init --parts "$PARTS"
 python -m demo.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
 train prompt start 60 --config_file configs/ablation_study/no_app.yaml # otherwise the U-Net ignores the prompt

@@ -1,5 +1,6 @@
 """Making the demo weights, for seconds instead of minutes: every command leaves parts that load."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from configs.relations import BRANCH_LISTS
 from demo import weight_making
 from demo.demo_weights import main
-from demo.weight_making import TRAIN_ALL, load_images
+from demo.weight_making import CROP, HEAD, SIZE, TRAIN_ALL, crops_with_heads, head_masks, load_images
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import other_parts
 
@@ -28,7 +29,7 @@ def parts(tmp_path_factory) -> Path:
             pixels = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8).numpy()
             Image.fromarray(pixels).resize((75, 110)).save(folder / "images" / f"id_{person}" / f"{photo}.jpg")
     for command in ("vae", "init", "clip"):
-        options = ["--parts", folder / "parts", "--images", folder / "images", "--minutes", "0.01"]
+        options = ["--parts", folder / "parts", "--images", folder / "images", "--people", 4, "--minutes", "0.01"]
         main([command, *map(str, options)])
     return folder / "parts"
 
@@ -41,6 +42,19 @@ def test_images_are_read_with_their_people(parts: Path):
     images, people = load_images(parts.parent / "images")
     assert images.shape == (8, 3, 128, 128) and images.dtype == torch.uint8
     assert people == [f"id_{i // 2}" for i in range(8)]
+
+
+def test_heads_are_in_most_crops_and_weigh_more():
+    heads = torch.tensor([[20.0, 60.0], [30.0, 64.0]]).repeat(150, 1)
+    top, left = crops_with_heads(heads)
+    assert min(top.min(), left.min()) >= 0 and max(top.max(), left.max()) <= SIZE - CROP
+    inside = (torch.stack((top, left), 1) <= heads).all(1) & (heads < torch.stack((top, left), 1) + CROP).all(1)
+    assert inside[:200].all() and not inside[200:].all()
+    masks = head_masks(heads[:2], SIZE)
+    assert masks.shape == (2, 1, SIZE, SIZE) and masks[0, 0, 20, 60] == masks[1, 0, 30, 64] == masks.max() == 1
+    assert (
+        masks[0, 0, 20, 60 + round(HEAD * SIZE)] == pytest.approx(1 / math.e, rel=0.1) and masks[0, 0, 70:].max() < 1e-6
+    )
 
 
 def test_configs_do_not_say_where_parts_came_from(parts: Path):
@@ -99,13 +113,13 @@ def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
 
 def test_no_images_is_one_line(tmp_path: Path, capsys):
     with pytest.raises(SystemExit) as status:
-        main(["vae", "--images", str(tmp_path)])
+        main(["clip", "--images", str(tmp_path)])
     assert status.value.code == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}: no .jpg")
 
 
 @pytest.mark.parametrize(
-    ("part", "option"), [("vae", "--images"), ("branches", "--checkpoint"), ("split", "--checkpoint")]
+    ("part", "option"), [("clip", "--images"), ("branches", "--checkpoint"), ("split", "--checkpoint")]
 )
 def test_a_missing_option_is_one_line(part: str, option: str, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from configs import load_config
+from datasets.keypoints import HIPS, NECK
 from demo.appearance import BACKDROPS, CLOTH_COLORS, sample_person
 from demo.encoder_pretraining import (
     ATTRIBUTES,
     CLASSES,
+    SEED,
     UNKNOWN,
     AttributeClassifier,
     EncoderPretraining,
@@ -18,6 +20,7 @@ from demo.encoder_pretraining import (
     labeled_images,
 )
 from demo.painting import MOTIFS, PATTERNS, Cloth
+from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, keypoints, sample_pose
 from models import build_model
 
 RED, GRAY = 0, 12  # places in CLOTH_COLORS
@@ -55,9 +58,15 @@ def test_labels_are_below_the_number_of_classes():
 
 
 def test_images_match_the_labels():
-    images, labels = labeled_images(3, 64)
+    images, labels, heads = labeled_images(3, 64)
     assert images.shape == (3, 3, 64, 64) and labels.shape == (3, len(ATTRIBUTES))
-    again, _ = labeled_images(1, 64)  # in this process
+    for person, (y, x) in enumerate(heads):
+        rng = np.random.default_rng([SEED, person])
+        drawn = sample_person(rng)
+        points = keypoints(drawn, sample_pose(rng, drawn))
+        neck, hip = (points[joint] / (IMAGE_WIDTH, IMAGE_HEIGHT) * 64 for joint in (NECK, HIPS[0]))
+        assert y < neck[1] < hip[1] and abs(x - neck[0]) < 8
+    again, *_ = labeled_images(1, 64)  # in this process
     assert torch.equal(again, images[:1])
     for image, backdrop in zip(images, labels[:, -1], strict=True):
         corner = image[:, 0, 0].float() - torch.tensor(BACKDROPS[backdrop]).float()
