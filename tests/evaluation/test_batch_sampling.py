@@ -16,7 +16,7 @@ from inference.execution import prepare_execution
 from inference.generation import sampling_scheduler
 from models import build_model
 from tests.models.test_cfld import batch_of
-from tests.tiny import write_tiny
+from tests.tiny import OWN_SHAPE, write_tiny
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def test_batches_are_padded_on_a_gpu_and_divided_over_threads_on_the_cpu(device,
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["TEST.FULL_GUIDANCE_SCALE", "1.0", "TEST.DOWN_BLOCK_GUIDANCE_SCALE", "1.0"]], ids=["guided", "not"]
+    "options",
+    [[], ["TEST.FULL_GUIDANCE_SCALE", "1.0", "TEST.DOWN_BLOCK_GUIDANCE_SCALE", "1.0"], OWN_SHAPE],
+    ids=["guided", "not", "own shape"],
 )
 def test_an_image_does_not_depend_on_its_batch_on_the_cpu(options, tmp_path):
     """17 rows: PyTorch chooses other convolutions for 1 row, for up to 15 and for more."""
