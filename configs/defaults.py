@@ -203,6 +203,9 @@ SETTINGS = {
         **GUIDANCE,
         "UP_BLOCK_GUIDANCE_SCALE": 2.0,  # unused; accepted for compatibility with published configs
         "GUIDANCE_INTERVAL": Setting([0.0, 1.0], INTERVAL),  # (ours) part of the steps that use guidance
+        # (ours) in evaluations: a weaker checkpoint to guide away from (arXiv 2406.02507), and how far; 1: off
+        "AUTOGUIDANCE_PATH": "",
+        "AUTOGUIDANCE_SCALE": 1.0,
     },
     # (ours) distillation; the guidance settings are those of the teacher
     "DISTILL": {

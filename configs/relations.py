@@ -49,6 +49,9 @@ def _of_parts(cfg: CfgNode) -> Iterator[str]:
     if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:
         unset = "unset MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
         yield f"TEST.DDIM_INVERSION_STEPS needs the encoder of the VAE; {unset}"
+    path, scale = cfg.TEST.AUTOGUIDANCE_PATH, cfg.TEST.AUTOGUIDANCE_SCALE
+    if bool(path) != (scale != 1):
+        yield f"TEST.AUTOGUIDANCE_PATH {path!r} and AUTOGUIDANCE_SCALE {scale} do not match; set both, or '' and 1"
 
 
 def _of_branches(cfg: CfgNode) -> Iterator[str]:

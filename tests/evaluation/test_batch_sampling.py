@@ -84,12 +84,21 @@ class OverwrittenReads(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["TEST.GUIDANCE_INTERVAL", "[0.25, 0.75]"], ["TEST.DDIM_INVERSION_STEPS", "3"]]
+    "options",
+    [
+        [],
+        ["TEST.GUIDANCE_INTERVAL", "[0.25, 0.75]"],
+        ["TEST.DDIM_INVERSION_STEPS", "3"],
+        ["TEST.AUTOGUIDANCE_PATH", "weak", "TEST.AUTOGUIDANCE_SCALE", "1.5"],
+    ],
 )
 def test_no_output_of_a_cuda_graph_is_read_too_late(options, tmp_path, monkeypatch):
     cfg = load_config(write_tiny(tmp_path), ["TEST.NUM_INFERENCE_STEPS", "3", *options])
     model, reads = build_model(cfg).eval(), OverwrittenReads(monkeypatch)
-    prepare_execution(model, "no", channels_last="off", compiled="reduce-overhead")
-    with reads:
-        sample_batch(model, batch_of(cfg, 1), sampling_scheduler(cfg), cfg, [1])  # as on a GPU: one call encodes all
+    weak = build_model(cfg).eval() if cfg.TEST.AUTOGUIDANCE_PATH else None
+    for each in filter(None, (model, weak)):
+        prepare_execution(each, "no", channels_last="off", compiled="reduce-overhead")
+    scheduler = sampling_scheduler(cfg)
+    with reads:  # as on a GPU: one call encodes all
+        sample_batch(model, batch_of(cfg, 1), scheduler, cfg, [1], weak=weak)
     assert reads.step > 3 and reads.made and not reads.late
