@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_leaves
 from yacs.config import CfgNode
 
 from configs import load_config
-from diffusion.guidance import GUIDANCE, Branch, guidance_branches
+from diffusion.guidance import EVERYTHING, GUIDANCE, Branch, autoguidance_branches, guidance_branches
+from evaluation.weak_model import weak_config
 from inference.execution import cast_frozen
 from inference.sampling_settings import SamplingSettings
 from models import CFLD, build_model
@@ -97,11 +98,24 @@ def sampling_flop(cfg: CfgNode, model: CFLD) -> dict[str, float]:
     settings, counts = SamplingSettings.of(cfg), {}
     model.eval().requires_grad_(False)
     kind, scales = settings.guidance_type, settings.guidance_scales
-    for way, table in {"published": GUIDANCE[kind](scales), "ours": guidance_branches(kind, scales)}.items():
+    ours, weak = guidance_branches(kind, scales), 0.0
+    if cfg.TEST.AUTOGUIDANCE_PATH:
+        ours, weak = autoguidance_branches(ours, cfg.TEST.AUTOGUIDANCE_SCALE), weak_flop(cfg)
+    for way, table in {"published": GUIDANCE[kind](scales), "ours": ours}.items():
         stages, _ = sampling_stages(cfg, model, 1, [branch for branch, _ in table])
         stage = {name: tera_flop(work) for name, work in stages.items()}
         counts[way] = stage["encode"] + settings.num_inference_steps * stage["U-Net"] + stage["VAE decode"]
-    return counts
+    return {**counts, "ours": counts["ours"] + weak}
+
+
+def weak_flop(cfg: CfgNode) -> float:
+    """Of the weak model of autoguidance for one image: it encodes and denoises with all conditions."""
+    weak = weak_config(cfg).clone()
+    weak.defrost()
+    weak.MODEL.RANDOM_WEIGHTS = True
+    model = build_model(weak, device="meta").eval().requires_grad_(False)
+    stages, _ = sampling_stages(weak, model, 1, [EVERYTHING])
+    return tera_flop(stages["encode"]) + cfg.TEST.NUM_INFERENCE_STEPS * tera_flop(stages["U-Net"])
 
 
 def counted(name: str, config: str, opts: tuple[str, ...] = ()) -> dict[str, float]:

@@ -171,10 +171,11 @@ SETTINGS = {
         "CACHE": Setting("auto", one_of("off", "photos", "latents", "auto", aliases=OFF), NOTHING),
         "CACHE_DIR": Setting("", affects=NOTHING),  # (ours) folder of the caches; "": OUTPUT_DIR/cache
         "GT": {
-            "IMG_SIZE": Setting([512, 512], SIZE),  # size of the images that the VAE encodes and decodes
+            # size of the images that the VAE encodes and decodes, multiples of its stride, 8
+            "IMG_SIZE": Setting([512, 512], SIZE),
         },
         "COND": {
-            "IMG_SIZE": Setting([256, 256], SIZE),
+            "IMG_SIZE": Setting([256, 256], SIZE),  # of the source image, multiples of 4
             "PRED_ASPECT_RATIO": [0.3, 1 / 0.3],  # range of height / width of the blocks of the mask
             "PRED_RATIO": [],  # masked shares of the source image, one is drawn; [] disables masking
             "PRED_RATIO_VAR": [],  # +- deviation of each PRED_RATIO
@@ -183,7 +184,7 @@ SETTINGS = {
             "MIN_SCALE": Setting(1.0, above(0, most=1)),
         },
         "POSE": {
-            "IMG_SIZE": Setting([256, 256], SIZE),
+            "IMG_SIZE": Setting([256, 256], SIZE),  # of the pose map, multiples of DOWNSCALE_FACTOR
         },
     },
     "TEST": {
@@ -202,6 +203,9 @@ SETTINGS = {
         **GUIDANCE,
         "UP_BLOCK_GUIDANCE_SCALE": 2.0,  # unused; accepted for compatibility with published configs
         "GUIDANCE_INTERVAL": Setting([0.0, 1.0], INTERVAL),  # (ours) part of the steps that use guidance
+        # (ours) in evaluations: a weaker checkpoint to guide away from (arXiv 2406.02507), and how far; 1: off
+        "AUTOGUIDANCE_PATH": "",
+        "AUTOGUIDANCE_SCALE": 1.0,
     },
     # (ours) distillation; the guidance settings are those of the teacher
     "DISTILL": {

@@ -1,7 +1,7 @@
 """Rules that relate settings, checked before anything is built; `defaults.py` has the rules of single settings."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from yacs.config import CfgNode
 
@@ -20,6 +20,7 @@ BRANCH_LISTS = (
     "CONVIN_PADDING",
 )
 BLOCK_SETTINGS = ("MODEL.APPEARANCE_GUIDANCE_CONFIG.ATTN_RESIDUAL_BLOCK_IDX", "MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX")
+PATCH = 4  # pixels along a side of the encoder's patches
 POSE_CHANNELS = 21  # of a pose map: RGB skeleton and 18 Gaussians
 
 
@@ -48,6 +49,9 @@ def _of_parts(cfg: CfgNode) -> Iterator[str]:
     if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:
         unset = "unset MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
         yield f"TEST.DDIM_INVERSION_STEPS needs the encoder of the VAE; {unset}"
+    path, scale = cfg.TEST.AUTOGUIDANCE_PATH, cfg.TEST.AUTOGUIDANCE_SCALE
+    if bool(path) != (scale != 1):
+        yield f"TEST.AUTOGUIDANCE_PATH {path!r} and AUTOGUIDANCE_SCALE {scale} do not match; set both, or '' and 1"
 
 
 def _of_branches(cfg: CfgNode) -> Iterator[str]:
@@ -82,8 +86,8 @@ def _of_encoder(cfg: CfgNode) -> Iterator[str]:
         yield f"{where}: DEPTHS {encoder.DEPTHS} and NUM_HEADS {encoder.NUM_HEADS} need four stages"
     if encoder.LAST_NORM and depth < 0:
         yield f"{where}.LAST_NORM needs a decoder; set DECODER_CONFIG.DEPTH above 0"
-    if size[0] % 32 or size[1] % 32:
-        yield f"INPUT.COND.IMG_SIZE is {size}, the encoder needs multiples of 32 (strides 4 to 32)"
+    if any(side % PATCH for side in size):
+        yield f"INPUT.COND.IMG_SIZE is {size}, expected multiples of {PATCH}, the encoder's patches"
     dims = [encoder.EMBED_DIM * 2**stage for stage in range(4)]
     if any(blocks <= 0 for blocks in encoder.DEPTHS):
         yield f"{where}.DEPTHS is {encoder.DEPTHS}, expected numbers above 0"
@@ -101,10 +105,9 @@ def _of_pose(cfg: CfgNode) -> Iterator[str]:
         yield f"{where}.CHANNELS is [], expected a width for each of the U-Net's down blocks"
     if any(width % 32 for width in (pose.IN_CHANNELS, *pose.CHANNELS)):
         yield f"{where}: IN_CHANNELS and CHANNELS must be multiples of 32, the groups of the adapter's normalization"
-    stride = pose_stride(pose)
-    if any(side % stride for side in cfg.INPUT.POSE.IMG_SIZE):
-        halvings = f"DOWNSCALE_FACTOR {pose.DOWNSCALE_FACTOR} and {len(pose.CHANNELS) - 1} halvings"
-        yield f"INPUT.POSE.IMG_SIZE is {cfg.INPUT.POSE.IMG_SIZE}, expected multiples of {stride}: {halvings}"
+    if any(side % pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE):
+        stride = f"multiples of {pose.DOWNSCALE_FACTOR}, {where}.DOWNSCALE_FACTOR"
+        yield f"INPUT.POSE.IMG_SIZE is {cfg.INPUT.POSE.IMG_SIZE}, expected {stride}"
 
 
 def _of_prompt(cfg: CfgNode) -> Iterator[str]:
@@ -115,13 +118,12 @@ def _of_prompt(cfg: CfgNode) -> Iterator[str]:
         yield f"{where}: CTX_DIM {decoder.CTX_DIM} is not divisible by HEADS {decoder.HEADS}"
     tokens, source = decoder.N_CTX, ""
     if decoder.DEPTH < 0:
-        tokens = math.prod(side // 32 for side in cfg.INPUT.COND.IMG_SIZE)
+        tokens = math.prod(cells(cfg.INPUT.COND.IMG_SIZE, stage_stride(3)))
         source = f"the cells of the encoder's last map for INPUT.COND.IMG_SIZE {cfg.INPUT.COND.IMG_SIZE}"
     elif decoder.DEPTH == 0:
         tokens, source = 1, "the single token of the CLIP embedder"
     elif decoder.POSE_QUERY:
-        stride = pose_stride(cfg.MODEL.POSE_GUIDANCE_CONFIG)
-        tokens = math.prod(side // stride for side in cfg.INPUT.POSE.IMG_SIZE)
+        tokens = math.prod(cells(cfg.INPUT.POSE.IMG_SIZE, pose_stride(cfg.MODEL.POSE_GUIDANCE_CONFIG)))
         source = "the cells of the pose adapter's last map"
     if tokens != decoder.N_CTX:
         yield f"{where}.N_CTX is {decoder.N_CTX}, expected {tokens} to match {source}"
@@ -140,6 +142,16 @@ def _of_mask(cfg: CfgNode) -> Iterator[str]:
     patch, size = cond.MASK_PATCH_SIZE, cond.IMG_SIZE
     if cond.PRED_RATIO and (patch % 4 or size[0] % patch or size[1] % patch):
         yield f"INPUT.COND.MASK_PATCH_SIZE is {patch}, expected a multiple of 4 that divides IMG_SIZE {size}"
+
+
+def cells(size: Sequence[int], stride: int) -> list[int]:
+    """Return (height, width) of a map with `stride` pixels per cell along a side; every part rounds odd sizes up."""
+    return [-(-side // stride) for side in size]
+
+
+def stage_stride(stage: int) -> int:
+    """Return the number of source image pixels per cell of the encoder's map of a stage, 0 to 3, along a side."""
+    return PATCH * 2**stage
 
 
 def pose_stride(pose: CfgNode) -> int:

@@ -54,6 +54,22 @@ def guidance_branches(guidance_type: str, scales: Scales) -> list[tuple[Branch, 
     return [(branch, c) for branch, c in GUIDANCE[guidance_type](scales) if c != 0]
 
 
+def autoguidance_branches(table: list[tuple[Branch, float]], scale: float) -> list[tuple[Branch, float]]:
+    """Return the strong model's branches of autoguidance (Karras et al. 2024, arXiv 2406.02507).
+
+    The prediction is guided + (scale - 1) (strong - weak), where `guided` is that of `table`, and both models have all
+    conditions. Without other guidance, this is weak + scale (strong - weak). The weak model's part is for `added`.
+    """
+    coefficients = dict(table)
+    coefficients[EVERYTHING] = coefficients.get(EVERYTHING, 0.0) + scale - 1
+    return [(branch, c) for branch, c in coefficients.items() if c != 0]
+
+
+def added(denoise: Denoiser, other: Denoiser, coefficient: float) -> Denoiser:
+    """Return a denoiser that adds `coefficient` times the prediction of another one."""
+    return lambda latents, timestep: denoise(latents, timestep) + coefficient * other(latents, timestep)
+
+
 def within(inside: Denoiser, outside: Denoiser, timesteps: Tensor) -> Denoiser:
     """Return a denoiser that is `inside` at `timesteps` and `outside` at all others (arXiv 2404.07724)."""
     selected = set(timesteps.tolist())

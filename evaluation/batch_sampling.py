@@ -23,7 +23,7 @@ from diffusion.randomness import pair_generators
 from diffusion.sampling import OnStep, invert
 from diffusion.schedulers import configured_scheduler
 from inference.execution import one_by_one
-from inference.generation import generate, guided_denoiser, starting_noise
+from inference.generation import WeakModel, generate, guided_denoiser, starting_noise
 from inference.sampling_settings import SamplingSettings
 from models import CFLD
 from models.conditions import Conditions
@@ -40,6 +40,7 @@ def sample_batch(
     cfg: CfgNode,
     seeds: Sequence[int],
     on_step: OnStep | None = None,
+    weak: CFLD | None = None,
 ) -> Tensor:
     """Sample images of the source persons in the target poses.
 
@@ -49,6 +50,7 @@ def sample_batch(
         scheduler: modified in place.
         seeds: B seeds of the noise.
         on_step: see `diffusion.sampling.sample`.
+        weak: the model of TEST.AUTOGUIDANCE_PATH.
 
     Returns:
         (B, 3, H, W) in [0, 1], of INPUT.GT.IMG_SIZE; NaN where the model output is not finite.
@@ -60,7 +62,9 @@ def sample_batch(
         latents = starting_noise(model.unet, model.vae, cfg.INPUT.GT.IMG_SIZE, generators, device)
     conditions = _encoded(model, batch, "tgt")  # after the inversion, whose CUDA graphs reuse memory
     settings = SamplingSettings.of(cfg)
-    return generate(model, model.unet, model.vae, scheduler, conditions, latents, settings, generators, on_step)
+    if weak:
+        weak = WeakModel(weak, weak.unet, _encoded(weak, batch, "tgt"), cfg.TEST.AUTOGUIDANCE_SCALE)
+    return generate(model, model.unet, model.vae, scheduler, conditions, latents, settings, generators, on_step, weak)
 
 
 def _inverted_source(model: CFLD, batch: Batch, cfg: CfgNode) -> Tensor:

@@ -26,6 +26,7 @@ from utils.files import PARTIAL, in_checkout, lock_folder, read_record, sha256, 
 from utils.processes import make_accelerator, on_main
 
 from .test_set import Evaluator
+from .weak_model import weak_config
 
 RECORD = "made_with.json"
 ADVICE = "set TEST.OVERWRITE True to replace the images, or choose another RUN_NAME"
@@ -65,14 +66,18 @@ def evaluate_checkpoint(cfg: CfgNode, folder: Path) -> None:
 
 def sampling_facts(cfg: CfgNode, precision: str) -> dict:
     """Return everything that determines the test images: settings, seed, precision, and digests of the weights."""
+    facts = {**flat_settings(cfg, Affects.IMAGES), "precision": precision, **_files(cfg)}
+    if cfg.TEST.AUTOGUIDANCE_PATH:
+        facts |= {f"{name} of the weak model": digest for name, digest in _files(weak_config(cfg)).items()}
+    return facts
+
+
+def _files(cfg: CfgNode) -> dict[str, str]:
+    """Return digests of the weights of a checkpoint and of the files of its frozen parts."""
     checkpoint = in_checkout(cfg.MODEL.PRETRAINED_PATH)
     digests = [sha256(path) for path in published_files(checkpoint) or [checkpoint / WEIGHTS]]
-    return {
-        **flat_settings(cfg, Affects.IMAGES),
-        "precision": precision,
-        "weights": hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest(),
-        **{f"files of {setting}": digest for setting, digest in part_digests(cfg).items()},
-    }
+    weights = hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest()
+    return {"weights": weights, **{f"files of {setting}": digest for setting, digest in part_digests(cfg).items()}}
 
 
 def claim_folder(folder: Path, facts: dict, overwrite: bool) -> None:

@@ -46,6 +46,7 @@ from .tables import (
     write_per_image,
     write_scores,
 )
+from .weak_model import load_weak_model
 
 GRID_PAIRS = 8  # rows of the grid
 
@@ -91,7 +92,8 @@ class Evaluator:
         dataset: the test pairs; TEST.NUM_PAIRS of them, evenly spaced, are used.
 
     Raises:
-        InputError: the scheduler has fewer steps than the config requests, or two pairs share a file name.
+        InputError: the scheduler has fewer steps than the config requests, two pairs share a file name, or the weak
+            model does not load.
     """
 
     def __init__(self, cfg: CfgNode, accelerator: Accelerator, dataset: TestPairs) -> None:
@@ -114,6 +116,8 @@ class Evaluator:
             if value_at(cfg, name) > most:
                 raise InputError(f"{name} is {value_at(cfg, name)}; the scheduler has {most} timesteps")
         self.references: Rows | None = None  # computed once
+        guide, precision = cfg.TEST.AUTOGUIDANCE_PATH, accelerator.mixed_precision
+        self.weak = load_weak_model(cfg, precision, accelerator.device) if guide else None
 
     def _scorer(self, only: str | None = None) -> Scorer:
         return Scorer(self.accelerator.device, self.cfg.TEST.METRICS_PATH, frame=self.dataset.sizes.frame, only=only)
@@ -188,7 +192,7 @@ class Evaluator:
         seeds = [pair_seed(self.cfg.ACCELERATE.SEED, self.first[index]) for index in indices]
         with self.accelerator.autocast():
             on_device = to_device(batch, self.accelerator.device)
-            images = sample_batch(model, on_device, deepcopy(self.scheduler), self.cfg, seeds, check)
+            images = sample_batch(model, on_device, deepcopy(self.scheduler), self.cfg, seeds, check, self.weak)
         if not torch.isfinite(images).all():
             problem = f"the samples of pairs {indices} are not finite"
             raise InputError(f"{problem}; use ACCELERATE.MIXED_PRECISION no or another checkpoint")

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from yacs.config import CfgNode
 
-from diffusion.guidance import EVERYTHING, Branch, guidance_branches, guided, within
+from diffusion.guidance import EVERYTHING, Branch, added, autoguidance_branches, guidance_branches, guided, within
 from diffusion.randomness import normal
 from diffusion.sampling import Denoiser, OnStep, sample
 from diffusion.schedulers import configured_scheduler
@@ -19,6 +20,15 @@ from models.vae import Decoder, decode_latents, downscale_factor
 
 from .execution import independent_images, one_by_one, own_precision
 from .sampling_settings import SamplingSettings
+
+
+class WeakModel(NamedTuple):
+    """A weak model for autoguidance, with its own conditions of the images, and the scale."""
+
+    conditioner: Conditioner
+    unet: UNet2DConditionModel
+    conditions: Conditions
+    scale: float
 
 
 def sampling_scheduler(cfg: CfgNode) -> SchedulerMixin:
@@ -74,6 +84,7 @@ def generate(
     settings: SamplingSettings,
     generators: list[torch.Generator],
     on_step: OnStep | None = None,
+    weak: WeakModel | None = None,
 ) -> Tensor:
     """Generate images from conditions and noise.
 
@@ -85,6 +96,7 @@ def generate(
         latents: (B, C, h, w) of unit variance.
         generators: B generators, for schedulers that draw noise.
         on_step: see `sample`.
+        weak: for autoguidance, see `autoguidance_branches`.
 
     Returns:
         (B, 3, H, W) in [0, 1]; NaN where the model output is not finite.
@@ -93,10 +105,15 @@ def generate(
     def denoiser(table: list[tuple[Branch, float]]) -> Denoiser:
         return guided_denoiser(conditioner, unet, conditions, table)
 
+    table = guidance_branches(settings.guidance_type, settings.guidance_scales)
     scheduler.set_timesteps(settings.num_inference_steps)  # Euler's initial sigma depends on the number of steps
     with own_precision(unet, vae, device=latents.device) as dtype:
         conditions = conditions.map(lambda _, x: x.to(dtype))  # once, instead of in every layer of every step
-        denoise = denoiser(guidance_branches(settings.guidance_type, settings.guidance_scales))
+        denoise = denoiser(autoguidance_branches(table, weak.scale) if weak else table)
+        if weak:
+            own = weak.conditions.map(lambda _, x: x.to(dtype))
+            weakly = guided_denoiser(weak.conditioner, weak.unet, own, [(EVERYTHING, 1.0)])
+            denoise = added(denoise, weakly, 1 - weak.scale)
         if settings.guidance_interval != (0.0, 1.0):
             first, last = (round(share * len(scheduler.timesteps)) for share in settings.guidance_interval)
             denoise = within(denoise, denoiser([(EVERYTHING, 1.0)]), scheduler.timesteps[first:last])

@@ -19,7 +19,7 @@ class AppearanceEncoder(nn.Module):
     """Swin transformer that returns the feature map of every stage, taken before downsampling.
 
     Args:
-        image_size: (height, width) of the image, multiples of 32.
+        image_size: (height, width) of the image, multiples of 4.
         embed_dim: channels C of the first stage.
         drop_path_rate: stochastic depth rate of the last block; it grows linearly.
         masked: learn an embedding that replaces masked patches.
@@ -56,6 +56,8 @@ class AppearanceEncoder(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
         """Return maps (B, C * 2**s, H / 2**(s+2), W / 2**(s+2)) of stages s = 0..3, and (B, 8C) with `pooled`.
+
+        Odd sides are halved and rounded up.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].

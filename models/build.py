@@ -13,7 +13,7 @@ from transformers import CLIPVisionModel
 from yacs.config import CfgNode
 
 from configs.defaults import value_at
-from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS
+from configs.relations import BLOCK_SETTINGS, BRANCH_LISTS, cells, stage_stride
 from diffusion.objective import TARGETS, TrainingSettings
 from diffusion.schedulers import configured_scheduler
 from utils.errors import InputError, reason_of
@@ -165,7 +165,7 @@ def _build_prompt_decoder(cfg: CfgNode) -> nn.Module:
         config.HEADS,
         config.DEPTH,
         feature_dim,
-        feature_cells=0 if encoder.LAST_NORM else math.prod(side // 32 for side in cfg.INPUT.COND.IMG_SIZE),
+        feature_cells=0 if encoder.LAST_NORM else math.prod(cells(cfg.INPUT.COND.IMG_SIZE, stage_stride(3))),
         pose_dim=cfg.MODEL.POSE_GUIDANCE_CONFIG.CHANNELS[-1] if config.POSE_QUERY else 0,
     )
 
@@ -201,28 +201,25 @@ def _size_problems(cfg: CfgNode, unet: UNet2DConditionModel, vae: AutoencoderKL)
     widths = [level.width for level in down]
     if widths != pose.CHANNELS:
         yield f"MODEL.POSE_GUIDANCE_CONFIG.CHANNELS is {pose.CHANNELS}, the U-Net's down blocks have widths {widths}"
-    factor, halvings = downscale_factor(vae), max(level.depth for level in down)
-    stride = factor * 2**halvings
-    if any(side % stride for side in size):
-        reason = f"VAE stride {factor} and {halvings} halvings to the U-Net's last level with attention"
-        yield f"INPUT.GT.IMG_SIZE is {size}, expected multiples of {stride} ({reason})"
-    latent = [side // factor for side in size]
-    first = [side // 2 ** down[0].depth for side in latent]
-    residual = [side // pose.DOWNSCALE_FACTOR for side in cfg.INPUT.POSE.IMG_SIZE]
+    factor = downscale_factor(vae)
+    if any(side % factor for side in size):
+        yield f"INPUT.GT.IMG_SIZE is {size}, expected multiples of {factor}, the pixels per latent along a side"
+    first = cells(size, factor * 2 ** down[0].depth)
+    residual = cells(cfg.INPUT.POSE.IMG_SIZE, pose.DOWNSCALE_FACTOR)
     if first != residual:
         where = f"INPUT.POSE.IMG_SIZE {cfg.INPUT.POSE.IMG_SIZE} / {pose.DOWNSCALE_FACTOR} gives residuals of {residual}"
         yield f"{where}, the U-Net's first cross-attention block has {first} for INPUT.GT.IMG_SIZE {size}"
     site = _site(cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG)
     for spec in _branches(cfg):
-        cells = spec.cells(cfg.INPUT.COND.IMG_SIZE)
+        found = spec.cells(cfg.INPUT.COND.IMG_SIZE)
         level = blocks.up_attentions[spec.block]
-        queries = [side // 2**level.depth for side in latent]
+        queries = cells(size, factor * 2**level.depth)
         width = prompt.CTX_DIM if site.endswith("c") else level.width
         # biases of queries match the latent grid, biases of the prompt's keys and values only its number of tokens
         on_grid = site.startswith("self") or site.endswith("q")
-        fits = cells == queries if on_grid else math.prod(cells) == prompt.N_CTX
+        fits = found == queries if on_grid else math.prod(found) == prompt.N_CTX
         if not fits or spec.out_dim != width:
-            found = f"the branch of block {spec.block} gives {cells[0]} x {cells[1]} tokens of {spec.out_dim}"
+            branch = f"the branch of block {spec.block} gives {found[0]} x {found[1]} tokens of {spec.out_dim}"
             expected = f"{queries[0]} x {queries[1]}" if on_grid else prompt.N_CTX
             check = "check CONVIN_*, CTX_DIMS, INPUT.COND.IMG_SIZE and INPUT.GT.IMG_SIZE"
-            yield f"MODEL.APPEARANCE_GUIDANCE_CONFIG: {found}, its {site} expects {expected} of {width}; {check}"
+            yield f"MODEL.APPEARANCE_GUIDANCE_CONFIG: {branch}, its {site} expects {expected} of {width}; {check}"

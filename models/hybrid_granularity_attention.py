@@ -12,6 +12,8 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from configs.relations import cells, stage_stride
+
 EMPTY_CONTEXT = 1e-4  # a context whose mean absolute value is below this is empty and takes the bias
 
 
@@ -31,7 +33,7 @@ class BranchSpec:
 
     def cells(self, image_size: Sequence[int]) -> list[int]:
         """Return (height, width) of the branch's map for a source image of (height, width)."""
-        sides = (side // (4 * 2**self.stage) for side in image_size)
+        sides = (self.stride * side for side in cells(image_size, stage_stride(self.stage) * self.stride))
         return [(side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in sides]
 
 
@@ -59,7 +61,8 @@ class AppearanceBranch(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, h*w, out_dim)."""
-        x = self.conv_in(feature)  # (B, E, h, w)
+        bottom, right = (-side % self.conv_in.stride[0] for side in feature.shape[2:])
+        x = self.conv_in(F.pad(feature, (0, right, 0, bottom)) if bottom or right else feature)  # (B, E, h, w)
         height, width = x.shape[2:]
         x = self.blocks(x.flatten(2).mT)  # (B, h*w, E)
         x = self.conv_out(x.mT.unflatten(2, (height, width)))  # (B, out_dim, h, w)

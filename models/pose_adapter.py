@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from diffusers.models.resnet import Downsample2D, ResnetBlock2D
+import torch.nn.functional as F
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 
@@ -20,14 +21,16 @@ class PoseAdapter(nn.Module):
         self.resnets = nn.ModuleList(
             ResnetBlock2D(in_channels=a, out_channels=b, temb_channels=None) for a, b in zip(widths, channels)
         )
-        self.downsamplers = nn.ModuleList(Downsample2D(c, use_conv=False) for c in channels[:-1])
 
     def forward(self, pose: Tensor) -> list[Tensor]:
-        """(B, pose_channels, H, W) -> residuals (B, channels[i], H / f / 2**i, W / f / 2**i)."""
+        """(B, pose_channels, H, W) -> residuals (B, channels[i], H / f / 2**i, W / f / 2**i).
+
+        Odd sides are halved and rounded up, as in the U-Net.
+        """
         x = self.conv_in(self.unshuffle(pose))
         residuals = []
         for level, resnet in enumerate(self.resnets):
-            x = self.downsamplers[level - 1](x) if level else x
+            x = F.avg_pool2d(x, 2, ceil_mode=True) if level else x
             x = resnet(x, temb=None)
             residuals.append(x)
         return residuals

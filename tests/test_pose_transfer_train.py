@@ -26,7 +26,7 @@ from models import CFLD, build_model
 from tests import forked
 from tests.inference.estimators import Finds, NobodyFound
 from tests.parity import published_parameters
-from tests.tiny import folder_of_run, run_main, write_tiny
+from tests.tiny import OWN_SHAPE, folder_of_run, run_main, write_tiny
 from training import signals, trainer
 from training.checkpointing import Checkpoints
 from training.run_folder import RunFolder
@@ -115,7 +115,7 @@ def stop_at(monkeypatch, number):
             "INPUT.NUM_WORKERS",
             "1",
         ],
-        [*RECIPE, "OPTIMIZER.EMA_WIDTH", "0.1"],
+        [*RECIPE, "OPTIMIZER.EMA_WIDTH", "0.1", *OWN_SHAPE],
     ],
 )
 def test_going_on_is_the_same_to_the_last_bit(tiny, on_cpu, monkeypatch, opts):

@@ -133,6 +133,10 @@ def tiny_settings(folder: Path) -> dict:
     }
 
 
+# images in a shape of their own: latents of 8 x 5, then 4 x 3, 2 x 2 and 1 x 1
+OWN_SHAPE = ["INPUT.GT.IMG_SIZE", "[64, 40]", "INPUT.COND.IMG_SIZE", "[32, 20]", "INPUT.POSE.IMG_SIZE", "[32, 20]"]
+
+
 def write_tiny(folder: Path) -> Path:
     """Write parts, dataset and config under `folder`; return the path of the config."""
     write_parts(folder / "parts")

@@ -11,6 +11,8 @@ from diffusion.guidance import (
     POSE_APPEARANCE,
     PROMPT_POSE,
     Scales,
+    added,
+    autoguidance_branches,
     guidance_branches,
     guided,
     within,
@@ -39,6 +41,22 @@ def test_table_equals_the_published_formula(name: str):
 def test_branches_with_coefficient_zero_are_left_out():
     assert len(guidance_branches("uc_down_full", Scales())) == 2
     assert guidance_branches("uc_down_full", Scales(down=1.0, full=1.0)) == [(EVERYTHING, 1.0)]
+
+
+@pytest.mark.parametrize("name", GUIDANCE)
+def test_autoguidance_adds_the_difference_of_both_models(name: str):
+    weak, scale, branches = torch.randn(2, 3), 1.75, autoguidance_branches(guidance_branches(name, S), 1.75)
+    strong = sum(c * NOISE[branch] for branch, c in branches)
+    found = added(lambda x, t: strong, lambda x, t: weak, 1 - scale)(torch.zeros(1), torch.tensor(3))
+    torch.testing.assert_close(found, FORMULAS[name] + (scale - 1) * (E - weak))
+    assert len(branches) == len({branch for branch, _ in branches})
+
+
+def test_autoguidance_alone_is_the_papers():
+    """strong 4, weak 1, scale 1.5: 1 + 1.5 (4 - 1)."""
+    assert autoguidance_branches([(EVERYTHING, 1.0)], 1.5) == [(EVERYTHING, 1.5)]
+    denoise = added(guided(lambda x, t: torch.full_like(x, 4.0), [1.5]), lambda x, t: torch.ones_like(x), -0.5)
+    assert denoise(torch.zeros(1, 1, 1, 1), torch.tensor(3)).item() == 5.5
 
 
 def test_guided_runs_the_branches_as_one_batch():

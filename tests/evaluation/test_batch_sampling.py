@@ -16,7 +16,7 @@ from inference.execution import prepare_execution
 from inference.generation import sampling_scheduler
 from models import build_model
 from tests.models.test_cfld import batch_of
-from tests.tiny import write_tiny
+from tests.tiny import OWN_SHAPE, write_tiny
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def test_batches_are_padded_on_a_gpu_and_divided_over_threads_on_the_cpu(device,
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["TEST.FULL_GUIDANCE_SCALE", "1.0", "TEST.DOWN_BLOCK_GUIDANCE_SCALE", "1.0"]], ids=["guided", "not"]
+    "options",
+    [[], ["TEST.FULL_GUIDANCE_SCALE", "1.0", "TEST.DOWN_BLOCK_GUIDANCE_SCALE", "1.0"], OWN_SHAPE],
+    ids=["guided", "not", "own shape"],
 )
 def test_an_image_does_not_depend_on_its_batch_on_the_cpu(options, tmp_path):
     """17 rows: PyTorch chooses other convolutions for 1 row, for up to 15 and for more."""
@@ -82,12 +84,21 @@ class OverwrittenReads(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["TEST.GUIDANCE_INTERVAL", "[0.25, 0.75]"], ["TEST.DDIM_INVERSION_STEPS", "3"]]
+    "options",
+    [
+        [],
+        ["TEST.GUIDANCE_INTERVAL", "[0.25, 0.75]"],
+        ["TEST.DDIM_INVERSION_STEPS", "3"],
+        ["TEST.AUTOGUIDANCE_PATH", "weak", "TEST.AUTOGUIDANCE_SCALE", "1.5"],
+    ],
 )
 def test_no_output_of_a_cuda_graph_is_read_too_late(options, tmp_path, monkeypatch):
     cfg = load_config(write_tiny(tmp_path), ["TEST.NUM_INFERENCE_STEPS", "3", *options])
     model, reads = build_model(cfg).eval(), OverwrittenReads(monkeypatch)
-    prepare_execution(model, "no", channels_last="off", compiled="reduce-overhead")
-    with reads:
-        sample_batch(model, batch_of(cfg, 1), sampling_scheduler(cfg), cfg, [1])  # as on a GPU: one call encodes all
+    weak = build_model(cfg).eval() if cfg.TEST.AUTOGUIDANCE_PATH else None
+    for each in filter(None, (model, weak)):
+        prepare_execution(each, "no", channels_last="off", compiled="reduce-overhead")
+    scheduler = sampling_scheduler(cfg)
+    with reads:  # as on a GPU: one call encodes all
+        sample_batch(model, batch_of(cfg, 1), scheduler, cfg, [1], weak=weak)
     assert reads.step > 3 and reads.made and not reads.late

@@ -201,7 +201,8 @@ def test_hidden_patches_change_the_features(tmp_path: Path):
     [
         ({"MODEL": {"DECODER_CONFIG": {"CTX_DIM": 32}}}, ("CTX_DIM", "16")),
         ({"MODEL": {"POSE_GUIDANCE_CONFIG": {"CHANNELS": [32, 32, 32]}}}, ("CHANNELS", "64")),
-        ({"INPUT": {"GT": {"IMG_SIZE": [80, 64]}}}, ("GT.IMG_SIZE", "multiples of 32")),
+        ({"INPUT": {"GT": {"IMG_SIZE": [64, 44]}}}, ("GT.IMG_SIZE", "multiples of 8")),
+        ({"INPUT": {"GT": {"IMG_SIZE": [64, 40]}}}, ("POSE.IMG_SIZE", "[8, 8]", "[8, 5]")),
         ({"INPUT": {"POSE": {"IMG_SIZE": [64, 64]}}}, ("POSE.IMG_SIZE", "first cross-attention block")),
         ({"INPUT": {"COND": {"IMG_SIZE": [64, 64]}}}, ("branch of block 11", "tokens")),
         (  # as many tokens, but lying the other way

@@ -77,6 +77,11 @@ VARIANTS = {
             "APPEARANCE_GUIDANCE_CONFIG": {"CONVIN_KERNEL_SIZE": [2] * 9, "CONVIN_STRIDE": [2] * 9},
         },
     },
+    "own_shape": {  # latents of 8 x 5, then 4 x 3, 2 x 2 and 1 x 1
+        "INPUT": {"GT": {"IMG_SIZE": [64, 40]}, "COND": {"IMG_SIZE": [64, 40]}, "POSE": {"IMG_SIZE": [32, 20]}},
+        "MODEL": {"APPEARANCE_GUIDANCE_CONFIG": {"CONVIN_KERNEL_SIZE": [2] * 9, "CONVIN_STRIDE": [2] * 9}},
+        "TEST": {"IMG_SIZE": [64, 40]},
+    },
     "not_square": {
         "INPUT": {
             "GT": {"IMG_SIZE": [128, 64]},
