@@ -143,6 +143,8 @@ SETTINGS = {
         "SCALE_LR": False,  # multiply LR by INPUT.BATCH_SIZE
         "WARMUP_RATE": Setting(0.1, at_least(0)),
         "DECAY_RATE": Setting(0.1, at_least(0)),
+        # (ours) > 0: Muon for the weights of linear layers, at this multiple of the learning rate (arXiv 2502.16982)
+        "MUON_RATE": Setting(0.0, at_least(0)),
         "OVERRIDE_LR": Setting(0.0, at_least(0)),  # > 0: learning rate after the warm-up, overrides the schedule
         "MAX_GRAD_NORM": Setting(0.0, at_least(0)),  # (ours) clip gradients to this norm; 0 disables it
         "MAX_BAD_STEPS": Setting(20, above(0), NOTHING),  # (ours) consecutive non-finite steps that end training

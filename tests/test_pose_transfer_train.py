@@ -44,6 +44,7 @@ def tiny(tmp_path):
 RECIPE = [
     *["OBJECTIVE.MIN_SNR_GAMMA", "5.0", "OBJECTIVE.LOG_SNR_SCALE", "0.5"],
     *["OBJECTIVE.PERSON_WEIGHT", "2.0", "OBJECTIVE.DETAIL_WEIGHT", "4.0"],
+    *["OPTIMIZER.MUON_RATE", "0.5"],
 ]
 
 
@@ -145,6 +146,15 @@ def momentum(run):
     """Norm of the mean gradient of a run. Unlike the weights, it tells gradients that differ by a factor."""
     state = load_file(run.newest() / "training_state.safetensors")
     return math.sqrt(sum(value.square().sum().item() for name, value in state.items() if name.endswith("/exp_avg")))
+
+
+def test_a_run_resumes_with_another_optimizer(tiny, capsys):
+    """Parameters whose optimizer changes start without moments."""
+    for epochs, rate, kinds in ((1, "0.0", {"adam"}), (2, "0.5", {"adam", "muon"}), (3, "0.0", {"adam"})):
+        status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", epochs, "OPTIMIZER.MUON_RATE", rate)
+        assert status == 0
+        assert {name.split("/")[0] for name in load_file(run.newest() / "training_state.safetensors")} == kinds
+    assert "OPTIMIZER.MUON_RATE 0.0 -> 0.5" in capsys.readouterr().err
 
 
 def test_accumulation_changes_nothing(tiny):

@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch.optim import Muon
 from torch.utils.flop_counter import FlopCounterMode
 from yacs.config import CfgNode
 
 from datasets.loaders import pair_sizes, trained_sides
 from models import CFLD, build_model
 from models.vae import downscale_factor
+
+from .optimizers import matrices
 
 
 def tera_flop(work: Callable[[], object]) -> float:
@@ -35,11 +38,13 @@ def zero_batch(cfg: CfgNode, model: CFLD, pairs: int = 1, posteriors: bool = Tru
     return batch
 
 
-def pair_flop(cfg: CfgNode) -> float:
-    """TFLOP of one pair of a training step from cached latents, forward and backward.
+def step_flop(cfg: CfgNode) -> float:
+    """TFLOP of an optimizer step from cached latents: forward, backward, and the matrix products of the optimizer.
 
     The config has MODEL.RANDOM_WEIGHTS.
     """
     model = build_model(cfg, device="meta").train()
     with torch.device("meta"):
-        return tera_flop(lambda: model(zero_batch(cfg, model)).backward())
+        pair = tera_flop(lambda: model(zero_batch(cfg, model)).backward())
+    optimizer = tera_flop(Muon(matrices(model)).step) if cfg.OPTIMIZER.MUON_RATE else 0.0
+    return cfg.INPUT.BATCH_SIZE * pair + optimizer

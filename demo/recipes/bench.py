@@ -21,7 +21,7 @@ from demo.recipes.recipe_scores import SCORES
 from models.checkpoints import read_progress
 from training.run_folder import RunFolder
 from training.state import POSITION_FORM, Position
-from training.work import pair_flop
+from training.work import step_flop
 from utils.errors import InputError
 from utils.files import read_record, write_text
 
@@ -34,8 +34,7 @@ PLAN, PLAN_FORM = "plan.json", {"minutes": float, "steps": int}
 
 def work_of_step(recipe: Path) -> float:
     """Return the counted TFLOP of an optimizer step of a recipe."""
-    cfg = load_config((CONFIG, str(recipe)), ["MODEL.RANDOM_WEIGHTS", "True"])
-    return cfg.INPUT.BATCH_SIZE * pair_flop(cfg)
+    return step_flop(load_config((CONFIG, str(recipe)), ["MODEL.RANDOM_WEIGHTS", "True"]))
 
 
 class Bench:

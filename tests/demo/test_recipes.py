@@ -19,7 +19,7 @@ from diffusion.objective import diffuse
 from models import build_model
 from tests.tiny import run_main, write_tiny
 from training.run_folder import RunFolder
-from training.work import pair_flop
+from training.work import step_flop
 from utils.errors import InputError
 
 
@@ -83,8 +83,9 @@ def test_every_recipe_is_a_config_of_the_demo():
 
 def test_work_is_counted(tmp_path):
     config = write_tiny(tmp_path)
-    both = pair_flop(load_config(config))
-    assert 0 < pair_flop(load_config(config, ["MODEL.RECONSTRUCT_SOURCE", "False"])) < both
+    both = step_flop(load_config(config))
+    assert 0 < step_flop(load_config(config, ["MODEL.RECONSTRUCT_SOURCE", "False"])) < both
+    assert step_flop(load_config(config, ["OPTIMIZER.MUON_RATE", "1.0"])) > both
 
 
 def test_unknown_recipes_and_counts_are_named(capsys, tmp_path):
