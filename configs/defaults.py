@@ -143,6 +143,8 @@ SETTINGS = {
         "SCALE_LR": False,  # multiply LR by INPUT.BATCH_SIZE
         "WARMUP_RATE": Setting(0.1, at_least(0)),
         "DECAY_RATE": Setting(0.1, at_least(0)),
+        # (ours) > 0: Muon for the weights of linear layers, at this multiple of the learning rate (arXiv 2502.16982)
+        "MUON_RATE": Setting(0.0, at_least(0)),
         "OVERRIDE_LR": Setting(0.0, at_least(0)),  # > 0: learning rate after the warm-up, overrides the schedule
         "MAX_GRAD_NORM": Setting(0.0, at_least(0)),  # (ours) clip gradients to this norm; 0 disables it
         "MAX_BAD_STEPS": Setting(20, above(0), NOTHING),  # (ours) consecutive non-finite steps that end training
@@ -160,6 +162,9 @@ SETTINGS = {
         "LOG_SNR_SCALE": Setting(0.0, at_least(0)),  # > 0: draws timesteps around log SNR 0 (arXiv 2407.03297)
         "PERSON_WEIGHT": Setting(1.0, above(0)),  # weight of the error at the person (cf. arXiv 2304.04269)
         "DETAIL_WEIGHT": Setting(1.0, above(0)),  # weight of the error at face and hands
+        # > 0: weight of the distance of the U-Net's middle to the pretrained encoder's features (arXiv 2503.18414)
+        "ALIGN_WEIGHT": Setting(0.0, at_least(0)),
+        "ALIGN_STEPS": Setting(0, at_least(0)),  # optimizer steps with this loss (arXiv 2505.16792); 0: all
     },
     "INPUT": {
         "ROOT_DIR": "./fashion",

@@ -3,7 +3,8 @@
 The learning rate depends on the step, and random numbers on (seed, epoch, step, micro-batch, process), so neither is
 saved. A run can be resumed at any optimizer step; on a CPU, it is bit-identical to an uninterrupted one.
 
-    training_state.safetensors    adam/<parameter>/<moment>; with EMA also weights/<parameter>, the raw weights
+    training_state.safetensors    adam/<parameter>/<moment>, muon/<parameter>/<moment>; weights/<parameter>: those that
+                                  the checkpoint lacks, and with EMA all, not averaged
     training_state.json           position, gradient scaler, number of processes, loss monitor
 """
 
@@ -23,17 +24,19 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from models import CFLD
-from models.checkpoints import published_files, published_names
+from models.checkpoints import TRAINING_ONLY, published_files, published_names
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 from utils.sharding import sharded_like, to_cpu
 from utils.weight_files import read_tensor_file
 
+from .optimizers import kinds
+
 TENSORS, FACTS = "training_state.safetensors", "training_state.json"
 POSITION_FORM = {"epoch": int, "step": int, "steps_per_epoch": int}
 PUBLISHED_OPTIMIZER = "optimizer.bin"  # Accelerate's name
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-Parameters = Mapping[str, nn.Parameter]  # the trained ones by name, in the order of the optimizer
+Parameters = Mapping[str, nn.Parameter]  # the trained ones by name
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,15 @@ class TrainingState(NamedTuple):
     def of(
         cls, parameters: Parameters, optimizer: Optimizer, scaler: GradScaler | None, ema: EMA | None, **facts
     ) -> "TrainingState":
-        """Copy the current state; with `ema`, it includes the raw weights. `facts` include `position`."""
-        moments = optimizer.state_dict()["state"]
+        """Copy the current state; with `ema`, it includes all raw weights. `facts` include `position`."""
+        names, state = {p: name for name, p in parameters.items()}, optimizer.state
         tensors = {
-            f"adam/{name}/{key}": to_cpu(value)
-            for index, name in enumerate(parameters)
-            for key, value in moments.get(index, {}).items()
+            f"{kind}/{names[p]}/{key}": to_cpu(value)
+            for p, kind in kinds(optimizer).items()
+            for key, value in state.get(p, {}).items()
         }
-        if ema:
-            tensors |= {f"weights/{name}": to_cpu(p) for name, p in parameters.items()}
+        raw = {name: p for name, p in parameters.items() if ema or name.startswith(TRAINING_ONLY)}
+        tensors |= {f"weights/{name}": to_cpu(p) for name, p in raw.items()}
         return cls(tensors, {"format": 1, **facts, "scaler": scaler.state_dict() if scaler else {}})
 
     def write(self, folder: Path) -> None:
@@ -143,13 +146,14 @@ def load_training_state(
     moments: dict[str, dict] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
-        if kind == "adam":
-            parameter, _, key = rest.rpartition("/")
-            moments.setdefault(parameter, {})[key] = tensor
+        if kind != "weights":
+            place, _, key = name.rpartition("/")
+            moments.setdefault(place, {})[key] = tensor
         elif rest in parameters:
             with torch.no_grad():
                 parameters[rest].copy_(sharded_like(tensor, parameters[rest]))
-    if unknown := sorted(moments.keys() - parameters.keys()):
+    places = {place.partition("/")[2] for place in moments}
+    if unknown := sorted(name for name in places - parameters.keys() if not name.startswith(TRAINING_ONLY)):
         raise InputError(f"{path}: holds parameters that this config does not train ({unknown[0]}, ...)")
     _load_moments(moments, parameters, optimizer)
     if scaler and facts.get("scaler"):
@@ -170,8 +174,8 @@ def load_first_moments(folder: Path, model: CFLD, parameters: Parameters, optimi
         moments = _published_moments(path, model, parameters)
     except InputError as reason:
         return f"Adam starts without moments: {reason}"
-    _load_moments(moments, parameters, optimizer)
-    return f"Adam starts with the moments of {path} ({len(moments)} parameters)"
+    count = _load_moments({f"adam/{name}": state for name, state in moments.items()}, parameters, optimizer)
+    return f"Adam starts with the moments of {path} ({count} parameters)"
 
 
 def _published_moments(path: Path, model: CFLD, parameters: Parameters) -> dict[str, dict[str, Tensor]]:
@@ -189,8 +193,8 @@ def _published_moments(path: Path, model: CFLD, parameters: Parameters) -> dict[
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
         raise InputError(f"{path}: does not hold the moments of every parameter of an Adam optimizer") from None
     published = {published: name for published, name in published_names(model).items() if name in parameters}
-    if len(states) != len(parameters):
-        raise InputError(f"{path}: holds {len(states)} parameters, but this run trains {len(parameters)}")
+    if len(states) != len(published):
+        raise InputError(f"{path}: holds {len(states)} parameters, but this run trains {len(published)}")
     for (name, own), state in zip(published.items(), states):
         for key in MOMENTS:
             found, expected = (tuple(x.shape) for x in (state[key], parameters[own]))
@@ -199,11 +203,16 @@ def _published_moments(path: Path, model: CFLD, parameters: Parameters) -> dict[
     return dict(zip(published.values(), states))
 
 
-def _load_moments(moments: Mapping[str, Mapping[str, Tensor]], parameters: Parameters, optimizer: Optimizer) -> None:
-    """Load moments by parameter name; the other parameters start without moments."""
+def _load_moments(moments: Mapping[str, Mapping[str, Tensor]], parameters: Parameters, optimizer: Optimizer) -> int:
+    """Load moments by `kinds` and parameter name, as in `adam/unet.conv_in.weight`; return their number.
+
+    The other parameters start without moments, also those of another kind.
+    """
+    names = {p: name for name, p in parameters.items()}
     state = {
-        index: {key: sharded_like(value, parameters[name]) for key, value in moments[name].items()}
-        for index, name in enumerate(parameters)
-        if name in moments
+        index: {key: sharded_like(value, p) for key, value in moments[f"{kind}/{names[p]}"].items()}
+        for index, (p, kind) in enumerate(kinds(optimizer).items())
+        if f"{kind}/{names[p]}" in moments
     }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return len(state)

@@ -27,7 +27,7 @@ from evaluation.test_set import Evaluator
 from inference.execution import prepare_execution
 from inference.placement import Placement, placement_of
 from models import CFLD, load_checkpoint
-from models.checkpoints import CONFIG, other_parts, read_progress, trained_parameters
+from models.checkpoints import CONFIG, TRAINING_ONLY, other_parts, read_progress, trained_parameters
 from utils.errors import InputError
 from utils.processes import on_main
 from utils.sharding import to_cpu, unsharded, whole
@@ -37,6 +37,7 @@ from .changed_settings import LATENTS, PROCESSES, changes_note, check_same_order
 from .checkpointing import Checkpoints
 from .log import LOGGER, open_log
 from .memory import needs_checkpointing
+from .optimizers import build_optimizer
 from .run_folder import RunFolder
 from .run_report import record_evaluation
 from .schedule import learning_rate_schedule
@@ -52,11 +53,6 @@ def placement_in(dataset: TrainPairs, cfg: CfgNode) -> Placement:
     step = len(dataset.pairs) // PLACEMENT_PAIRS + 1
     keypoints = [dataset.pairs[index].target_keypoints for index in range(0, len(dataset.pairs), step)]
     return placement_of(np.array(keypoints), tuple(keypoint_frame(cfg)))
-
-
-def skip_bad_step(adam: torch.optim.Adam, *_: object) -> None:
-    """Make fused Adam skip the step if the norm is not finite, with a gradient scaler, which sees no norm, too."""
-    adam.found_inf = adam.skip
 
 
 class Trainer:
@@ -103,11 +99,10 @@ class Trainer:
         if cfg.MODEL.GRADIENT_CHECKPOINTING == "auto":
             self.notes.append(self._choose_checkpointing())
         self.learning_rate = learning_rate_schedule(cfg.OPTIMIZER, cfg.INPUT.BATCH_SIZE, self.steps_per_epoch)
-        self.adam = torch.optim.Adam(trained_parameters(model).values(), fused=True)  # fused Adam can skip a step
-        self.adam.register_step_pre_hook(skip_bad_step)
+        self.optimizer = build_optimizer(cfg.OPTIMIZER, model)
         with warnings.catch_warnings():  # renamed in torch 2.15; torch 2.11 does not know the new name
             warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
-            self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+            self.wrapped, self.wrapped_optimizer = accelerator.prepare(model, self.optimizer)
         self.parameters = trained_parameters(model)  # now sharded if Accelerate is configured for FSDP
         averages = cfg.OPTIMIZER.EMA_DECAY, cfg.OPTIMIZER.EMA_WIDTH
         self.ema = EMA(self.parameters, *averages) if any(averages) else None
@@ -119,14 +114,16 @@ class Trainer:
         else:
             self.steps.go_to(self.position.total_steps, LossMonitor())
             if weights := cfg.MODEL.PRETRAINED_PATH:
-                self.notes.append(load_first_moments(Path(weights), model, self.parameters, self.adam))
+                self.notes.append(load_first_moments(Path(weights), model, self.parameters, self.optimizer))
         self.reports, self.stop, self.deadline = StepReports(accelerator), StopSignals(), math.inf
         self.ending: StepReport | None = None  # the report that ends training before all epochs are done
 
     def _restore(self, checkpoint: Path) -> None:
         """Restore weights, optimizer, position and loss monitor from a checkpoint."""
         self.notes += other_parts(load_checkpoint(self.model, checkpoint), self.cfg)
-        position, facts = load_training_state(checkpoint, self.parameters, self.adam, self.accelerator.scaler, self.ema)
+        position, facts = load_training_state(
+            checkpoint, self.parameters, self.optimizer, self.accelerator.scaler, self.ema
+        )
         order = {"the number of steps": position.steps_per_epoch, **facts.get("order", {})}  # older states lack "order"
         if position.step:
             check_same_order(order, self.order, checkpoint)
@@ -274,14 +271,14 @@ class Trainer:
         rank, losses = self.accelerator.process_index, []
         seed, number = self.cfg.ACCELERATE.SEED, epoch * self.steps_per_epoch + step
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(number)
+            group["lr"] = self._lr(number) * group["rate"]
         if self.cfg.MODEL.COMPILE == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()  # CUDA graphs may overwrite what earlier steps computed
         for micro_batch in range(self.accumulation):
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
             batch = unpack(to_device(batch, self.accelerator.device))
-            batch["seed"] = np.array(seeds)  # not a tensor: DDP would move it to the GPU
+            batch |= {"seed": np.array(seeds), "step": number}  # no tensors: DDP would move them to the GPU
             torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # for stochastic depth
             with self.accelerator.accumulate(self.wrapped):
                 with self.accelerator.autocast():  # Accelerate adds it only to some wrappers
@@ -289,9 +286,9 @@ class Trainer:
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     norm = self._clip_gradients()
-                    self.adam.skip = (~torch.isfinite(norm)).float()
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+                    self.optimizer.skip = (~torch.isfinite(norm)).float()
+                self.wrapped_optimizer.step()
+                self.wrapped_optimizer.zero_grad()
             losses.append(loss.detach().float())
         if self.ema:
             self.ema.update(number)
@@ -335,7 +332,7 @@ class Trainer:
             return
         state = TrainingState.of(
             self.parameters,
-            self.adam,
+            self.optimizer,
             self.accelerator.scaler,
             self.ema,
             position=asdict(self.position),
@@ -349,8 +346,8 @@ class Trainer:
             watch=asdict(self.steps.monitor),
         )
         weights = self.ema.average if self.ema else self.parameters
-        copied = {**self.model.inherited, **{name: to_cpu(value) for name, value in weights.items()}}
-        self.checkpoints.save(self.position, copied, state)
+        kept = {name: to_cpu(value) for name, value in weights.items() if not name.startswith(TRAINING_ONLY)}
+        self.checkpoints.save(self.position, {**self.model.inherited, **kept}, state)
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""
