@@ -99,7 +99,7 @@ def test_recipes_whose_work_changes_get_the_same_work():
 
 def test_unknown_recipes_and_counts_are_named(capsys, tmp_path):
     assert run_main(program, "no_ap", "--output", tmp_path) == 1
-    assert "error: no recipe no_ap; expected baseline, ape" in capsys.readouterr().err
+    assert "error: no recipe no_ap; expected baseline, align" in capsys.readouterr().err
     assert run_main(program, "--seeds", "0", "--output", tmp_path) == 1
     assert "expected --minutes above 0" in capsys.readouterr().err
     (tmp_path / "fashion").mkdir()
