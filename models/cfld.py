@@ -99,7 +99,7 @@ class CFLD(Conditioner):
                 pose_img_tgt (B, 21, h', w'); seed (B,), a tensor or array of integers for noise, timesteps and dropout
                 of each pair; optionally mask (B, h/p, w/p) bool. posterior_src, posterior_tgt (B, 2, C, H/f, W/f) may
                 replace img_src, img_tgt. With alignment also photo_src, photo_tgt (B, 3, h, w) in [-1, 1] and step, the
-                number of the optimizer step (0).
+                number of the optimizer step.
         """
         latents, noise, conditions, generators = self.denoising_samples(batch)
         timesteps = self._timesteps(uniform(generators, latents.device))
@@ -109,7 +109,7 @@ class CFLD(Conditioner):
         if self.alignment is None:
             return loss
         photos = torch.cat([batch[f"photo_{side}"] for side in self._sides(batch)])
-        return loss + self.alignment(photos, self.appearance_encoder, batch.get("step", 0))
+        return loss + self.alignment(photos, self.appearance_encoder, batch["step"])
 
     def _timesteps(self, u: Tensor) -> Tensor:
         if scale := self.settings.log_snr_scale:

@@ -14,13 +14,13 @@ from tests.models.variants import variant_config
 
 
 def aligned(folder: Path, changes: dict | None = None, weight: float = 0.5) -> tuple[CFLD, dict]:
-    """A model with alignment in the first two steps, and a batch for it."""
+    """A model with alignment in the first two steps, and a batch of step 0 for it."""
     cfg = variant_config("default", folder, {"OBJECTIVE": {"ALIGN_WEIGHT": weight, "ALIGN_STEPS": 2}} | (changes or {}))
     torch.manual_seed(0)
     model = build_model(cfg)
     add_alignment(model, cfg)
     photos = {f"photo_{side}": batch_of(cfg)["img_cond"].flip(0) for side in ("src", "tgt")}
-    return model.train(), batch_of(cfg) | photos
+    return model.train(), batch_of(cfg) | photos | {"step": 0}
 
 
 def gradients(model: CFLD, batch: dict) -> dict[str, torch.Tensor]:
