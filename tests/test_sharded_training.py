@@ -24,7 +24,7 @@ OPTS = [  # three steps
     *["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "INPUT.BATCH_SIZE", "6", "OPTIMIZER.EPOCHS", "1"],
     *["OPTIMIZER.EMA_DECAY", "0.9", "OPTIMIZER.MAX_GRAD_NORM", "0.5"],
 ]
-RECIPE = ["OPTIMIZER.MUON_RATE", "0.5", "OBJECTIVE.ALIGN_WEIGHT", "0.5", "OBJECTIVE.ALIGN_STEPS", "2"]
+MUON = ["OPTIMIZER.MUON_RATE", "0.5"]
 
 
 def fsdp_settings() -> dict[str, str]:
@@ -73,7 +73,7 @@ def by_fsdp_and_stop(rank: int) -> None:
 def plain(tmp_path_factory):
     """A config, and the files of a run that is not sharded."""
     config = write_tiny(tmp_path_factory.mktemp("plain"))
-    assert run_main(pose_transfer_train, *arguments(config, "plain"), *RECIPE) == 0
+    assert run_main(pose_transfer_train, *arguments(config, "plain"), *MUON) == 0
     return config, files(config, "plain")
 
 
@@ -89,7 +89,7 @@ def files(config, name):
 def test_sharded_training_is_training(plain):
     config, expected = plain
     for prepare, status in [(by_fsdp_and_stop, 143), (by_fsdp, 0)]:
-        statuses, output = run("train", [*arguments(config, "fsdp"), *RECIPE], config.parent, 2, prepare)
+        statuses, output = run("train", [*arguments(config, "fsdp"), *MUON], config.parent, 2, prepare)
         assert statuses == [status] * 2, output
     for first, second in zip(expected, files(config, "fsdp")):
         assert first.keys() == second.keys()
