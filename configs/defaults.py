@@ -162,9 +162,6 @@ SETTINGS = {
         "LOG_SNR_SCALE": Setting(0.0, at_least(0)),  # > 0: draws timesteps around log SNR 0 (arXiv 2407.03297)
         "PERSON_WEIGHT": Setting(1.0, above(0)),  # weight of the error at the person (cf. arXiv 2304.04269)
         "DETAIL_WEIGHT": Setting(1.0, above(0)),  # weight of the error at face and hands
-        # > 0: weight of the distance of the U-Net's middle to the pretrained encoder's features (arXiv 2503.18414)
-        "ALIGN_WEIGHT": Setting(0.0, at_least(0)),
-        "ALIGN_STEPS": Setting(0, at_least(0)),  # optimizer steps with this loss (arXiv 2505.16792); 0: all
     },
     "INPUT": {
         "ROOT_DIR": "./fashion",

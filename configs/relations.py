@@ -44,10 +44,6 @@ def _of_settings(cfg: CfgNode) -> Iterator[str]:
 def _of_parts(cfg: CfgNode) -> Iterator[str]:
     if "appearance_encoder" in cfg.MODEL.FROZEN_PARTS and not cfg.MODEL.COND_STAGE_CONFIG.DEPTHS:
         yield "MODEL.FROZEN_PARTS has appearance_encoder, which MODEL.COND_STAGE_CONFIG.DEPTHS [] omits"
-    pretrained = cfg.MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH or "appearance_encoder" in cfg.MODEL.FROZEN_PARTS
-    if cfg.OBJECTIVE.ALIGN_WEIGHT and not (cfg.MODEL.COND_STAGE_CONFIG.DEPTHS and pretrained):
-        where = "MODEL.COND_STAGE_CONFIG.DEPTHS and PRETRAINED_PATH"
-        yield f"OBJECTIVE.ALIGN_WEIGHT needs a pretrained appearance encoder; set {where}, or ALIGN_WEIGHT 0"
     if cfg.OPTIMIZER.EMA_DECAY and cfg.OPTIMIZER.EMA_WIDTH:
         yield "OPTIMIZER.EMA_DECAY and OPTIMIZER.EMA_WIDTH select two averages; set one of them to 0"
     if cfg.MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH and cfg.TEST.DDIM_INVERSION_STEPS:

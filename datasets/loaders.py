@@ -21,8 +21,7 @@ def training_pairs(cfg: CfgNode) -> TrainPairs:
     settings = (cond.MASK_PATCH_SIZE, cond.PRED_RATIO, cond.PRED_RATIO_VAR, cond.PRED_ASPECT_RATIO)
     mask = MaskSettings(*settings) if cond.PRED_RATIO else None
     pairs = load_pairs(cfg.INPUT.ROOT_DIR, "train", cfg.INPUT.DATASET)
-    sides, photos = trained_sides(cfg), cfg.OBJECTIVE.ALIGN_WEIGHT > 0
-    return TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, sides, photos)
+    return TrainPairs(pairs, pair_sizes(cfg), cfg.ACCELERATE.SEED, cond.MIN_SCALE, mask, trained_sides(cfg))
 
 
 def trained_sides(cfg: CfgNode) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class CachedInputs(FileInputs):
     """The inputs of a training set, from caches."""
 
     rows: Mapping[Path, int]  # row of each image in the caches
-    caches: Mapping[str, RowCache]  # see `CachedImage`; without photos if no whole one is needed
+    caches: Mapping[str, RowCache]  # see `CachedImage`; without photos if source images are cropped randomly
 
     def image(self, path: Path, keypoints: np.ndarray) -> CachedImage:
         return CachedImage(path, keypoints, self.sizes, self.rows[path], self.caches)

@@ -93,7 +93,6 @@ class TrainPairs(Dataset):
     min_scale: float = 1.0  # minimum share of the source image that a random crop keeps; 1 does not crop
     mask: MaskSettings | None = None  # block masking of the source image
     sides: Sequence[str] = SIDES  # the trained sides of a pair; items contain nothing of the others
-    photos: bool = False  # whether items contain the whole images of the trained sides at the source image's size
 
     def __post_init__(self) -> None:
         self.inputs = FileInputs(self.sizes)
@@ -117,7 +116,6 @@ class TrainPairs(Dataset):
             skeleton_src, skeleton_tgt (3, *sizes.pose): uint8;
             keypoints_src, keypoints_tgt (18, 2): centers of the Gaussians, see `gaussian_centres`;
             mask (rows, columns): bool, True for masked patches, only with mask settings;
-            photo_src, photo_tgt (3, *sizes.cond): uint8, only with `photos`;
             index: int64 scalar.
 
         Raises:
@@ -134,8 +132,6 @@ class TrainPairs(Dataset):
         for side in self.sides:
             image = images[side]
             item[f"{truth}_{side}"] = image.truth
-            if self.photos:
-                item[f"photo_{side}"] = image.photo
             item[f"skeleton_{side}"] = image.skeleton
             item[f"keypoints_{side}"] = gaussian_centres(image.keypoints, self.sizes.pose, self.sizes.frame)
         item["index"] = torch.tensor(index)
@@ -163,14 +159,14 @@ def unpack(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Expand a batch of training items on its device to the input of the model.
 
     Returns:
-        img_src, img_tgt (B, 3, *sizes.gt) and img_cond, photo_src, photo_tgt (B, 3, *sizes.cond): float32 in [-1, 1];
+        img_src, img_tgt (B, 3, *sizes.gt) and img_cond (B, 3, *sizes.cond): float32 in [-1, 1];
         pose_img_src, pose_img_tgt (B, 21, *sizes.pose): float32 in [0, 1]; for the sides that the items contain;
         all other values of `batch`, unchanged.
     """
     batch = dict(batch)
     flip = batch.pop("flip").view(-1, 1, 1, 1)
     batch["img_cond"] = torch.where(flip, batch["img_cond"].flip(-1), batch["img_cond"])
-    for name in ("img_src", "img_tgt", "img_cond", "photo_src", "photo_tgt"):
+    for name in ("img_src", "img_tgt", "img_cond"):
         if name in batch:
             batch[name] = signed_range(batch[name])
     for side in SIDES:

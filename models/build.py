@@ -19,7 +19,6 @@ from diffusion.schedulers import configured_scheduler
 from utils.errors import InputError, reason_of
 from utils.weight_files import read_weights
 
-from .alignment import Alignment
 from .appearance_encoder import AppearanceEncoder, adapt_swin_weights
 from .cfld import CFLD
 from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
@@ -73,15 +72,6 @@ def build_model(cfg: CfgNode, device: str | torch.device | None = None, for_chec
         model.freeze(m.FROZEN_PARTS)
         save_less(model)
         return model
-
-
-def add_alignment(model: CFLD, cfg: CfgNode) -> None:
-    """Add the `Alignment` of a config, if it has one, to a model that will be trained."""
-    if weight := cfg.OBJECTIVE.ALIGN_WEIGHT:
-        frozen = "appearance_encoder" in cfg.MODEL.FROZEN_PARTS
-        encoder = None if frozen else _build_encoder(cfg).requires_grad_(False)
-        features = cfg.MODEL.COND_STAGE_CONFIG.EMBED_DIM * 8
-        model.alignment = Alignment(model.unet, features, encoder, weight, cfg.OBJECTIVE.ALIGN_STEPS)
 
 
 def use_small_decoder(model: CFLD, cfg: CfgNode) -> None:

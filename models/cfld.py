@@ -21,7 +21,6 @@ from diffusion.objective import (
 )
 from diffusion.randomness import normal, pair_generators, pair_seed, uniform
 
-from .alignment import Alignment
 from .conditioner import Conditioner
 from .conditions import Conditions
 from .unet import predict_noise
@@ -51,7 +50,6 @@ class CFLD(Conditioner):
         self.unet = unet
         self.vae = vae
         self.settings = settings
-        self.alignment: Alignment | None = None  # a loss of training, see `models.build.add_alignment`
         self.frozen: tuple[str, ...] = ()
         self.inherited: dict[str, Tensor] = {}  # frozen weights that checkpoints contain nevertheless
         self.register_buffer("alphas_cumprod", alphas_cumprod.clone(), persistent=False)
@@ -98,18 +96,13 @@ class CFLD(Conditioner):
             batch: img_src, img_tgt (B, 3, H, W) and img_cond (B, 3, h, w) in [-1, 1]; pose_img_src,
                 pose_img_tgt (B, 21, h', w'); seed (B,), a tensor or array of integers for noise, timesteps and dropout
                 of each pair; optionally mask (B, h/p, w/p) bool. posterior_src, posterior_tgt (B, 2, C, H/f, W/f) may
-                replace img_src, img_tgt. With alignment also photo_src, photo_tgt (B, 3, h, w) in [-1, 1] and step, the
-                number of the optimizer step.
+                replace img_src, img_tgt.
         """
         latents, noise, conditions, generators = self.denoising_samples(batch)
         timesteps = self._timesteps(uniform(generators, latents.device))
         drop = dropped(uniform(generators, latents.device), self.settings.drop_share)
         weights = self._loss_weights(batch, timesteps, latents)
-        loss = self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop), weights)
-        if self.alignment is None:
-            return loss
-        photos = torch.cat([batch[f"photo_{side}"] for side in self._sides(batch)])
-        return loss + self.alignment(photos, self.appearance_encoder, batch["step"])
+        return self.loss(latents, noise, timesteps, self.drop_conditions(conditions, drop), weights)
 
     def _timesteps(self, u: Tensor) -> Tensor:
         if scale := self.settings.log_snr_scale:

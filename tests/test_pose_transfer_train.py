@@ -44,7 +44,7 @@ def tiny(tmp_path):
 RECIPE = [
     *["OBJECTIVE.MIN_SNR_GAMMA", "5.0", "OBJECTIVE.LOG_SNR_SCALE", "0.5"],
     *["OBJECTIVE.PERSON_WEIGHT", "2.0", "OBJECTIVE.DETAIL_WEIGHT", "4.0"],
-    *["OPTIMIZER.MUON_RATE", "0.5", "OBJECTIVE.ALIGN_WEIGHT", "0.5", "OBJECTIVE.ALIGN_STEPS", "4"],
+    *["OPTIMIZER.MUON_RATE", "0.5"],
 ]
 
 
@@ -155,18 +155,6 @@ def test_a_run_resumes_with_another_optimizer(tiny, capsys):
         assert status == 0
         assert {name.split("/")[0] for name in load_file(run.newest() / "training_state.safetensors")} == kinds
     assert "OPTIMIZER.MUON_RATE 0.0 -> 0.5" in capsys.readouterr().err
-
-
-def test_a_run_resumes_with_and_without_alignment(tiny):
-    """The projection is in the training state, and nothing of it in the checkpoint that is sampled from."""
-    kept = "weights/alignment.projection.0.weight"
-    for epochs, weight in ((1, "0.0"), (2, "0.5"), (3, "0.0")):
-        status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", epochs, "OBJECTIVE.ALIGN_WEIGHT", weight)
-        assert status == 0
-        assert (kept in load_file(run.newest() / "training_state.safetensors")) == (weight == "0.5")
-        assert not any("alignment" in name for name in load_file(run.newest() / "model.safetensors"))
-    aligned = ["OBJECTIVE.ALIGN_WEIGHT", "0.5", "MODEL.PRETRAINED_PATH", str(run.checkpoint(2, 0))]
-    assert train(tiny, "next", "OPTIMIZER.EPOCHS", "1", *aligned)[0] == 0
 
 
 def test_accumulation_changes_nothing(tiny):

@@ -85,7 +85,7 @@ def cached_inputs(cfg: CfgNode, accelerator: Accelerator, dataset: TrainPairs, v
     poses = [digest([image.keypoints.tolist(), sizes.frame]) for image in images]
     gt, cond, pose = (f"{height}x{width}" for height, width in (sizes.gt, sizes.cond, sizes.pose))
     caches = {"skeleton": RowCache(folder / f"skeletons_{pose}", poses)}
-    if dataset.min_scale == 1 or dataset.photos:
+    if dataset.min_scale == 1:
         caches["photo"] = RowCache(folder / f"photos_{cond}", contents)
     if cfg.INPUT.CACHE == "photos":
         latents, encoder = "none", None

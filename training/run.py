@@ -7,7 +7,6 @@ from yacs.config import CfgNode
 from datasets.loaders import evaluation_pairs, training_pairs
 from evaluation.test_set import Evaluator
 from models import build_model, load_model
-from models.build import add_alignment
 from utils.files import check_writable
 from utils.processes import make_accelerator, on_main
 
@@ -36,7 +35,6 @@ def run_training(cfg: CfgNode) -> int:
         model = build_student(cfg)
     else:
         model = load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
-        add_alignment(model, cfg)
     status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()
     accelerator.end_training()
     return status

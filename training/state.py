@@ -3,8 +3,8 @@
 The learning rate depends on the step, and random numbers on (seed, epoch, step, micro-batch, process), so neither is
 saved. A run can be resumed at any optimizer step; on a CPU, it is bit-identical to an uninterrupted one.
 
-    training_state.safetensors    adam/<parameter>/<moment>, muon/<parameter>/<moment>; weights/<parameter>: those that
-                                  the checkpoint lacks, and with EMA all, not averaged
+    training_state.safetensors    adam/<parameter>/<moment>, muon/<parameter>/<moment>; with EMA also
+                                  weights/<parameter>, the raw weights
     training_state.json           position, gradient scaler, number of processes, loss monitor
 """
 
@@ -24,7 +24,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from models import CFLD
-from models.checkpoints import TRAINING_ONLY, published_files, published_names
+from models.checkpoints import published_files, published_names
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_record
 from utils.sharding import sharded_like, to_cpu
@@ -106,15 +106,15 @@ class TrainingState(NamedTuple):
     def of(
         cls, parameters: Parameters, optimizer: Optimizer, scaler: GradScaler | None, ema: EMA | None, **facts
     ) -> "TrainingState":
-        """Copy the current state; with `ema`, it includes all raw weights. `facts` include `position`."""
+        """Copy the current state; with `ema`, it includes the raw weights. `facts` include `position`."""
         names, state = {p: name for name, p in parameters.items()}, optimizer.state
         tensors = {
             f"{kind}/{names[p]}/{key}": to_cpu(value)
             for p, kind in kinds(optimizer).items()
             for key, value in state.get(p, {}).items()
         }
-        raw = {name: p for name, p in parameters.items() if ema or name.startswith(TRAINING_ONLY)}
-        tensors |= {f"weights/{name}": to_cpu(p) for name, p in raw.items()}
+        if ema:
+            tensors |= {f"weights/{name}": to_cpu(p) for name, p in parameters.items()}
         return cls(tensors, {"format": 1, **facts, "scaler": scaler.state_dict() if scaler else {}})
 
     def write(self, folder: Path) -> None:
@@ -152,8 +152,7 @@ def load_training_state(
         elif rest in parameters:
             with torch.no_grad():
                 parameters[rest].copy_(sharded_like(tensor, parameters[rest]))
-    places = {place.partition("/")[2] for place in moments}
-    if unknown := sorted(name for name in places - parameters.keys() if not name.startswith(TRAINING_ONLY)):
+    if unknown := sorted({place.partition("/")[2] for place in moments} - parameters.keys()):
         raise InputError(f"{path}: holds parameters that this config does not train ({unknown[0]}, ...)")
     _load_moments(moments, parameters, optimizer)
     if scaler and facts.get("scaler"):
@@ -193,8 +192,8 @@ def _published_moments(path: Path, model: CFLD, parameters: Parameters) -> dict[
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
         raise InputError(f"{path}: does not hold the moments of every parameter of an Adam optimizer") from None
     published = {published: name for published, name in published_names(model).items() if name in parameters}
-    if len(states) != len(published):
-        raise InputError(f"{path}: holds {len(states)} parameters, but this run trains {len(published)}")
+    if len(states) != len(parameters):
+        raise InputError(f"{path}: holds {len(states)} parameters, but this run trains {len(parameters)}")
     for (name, own), state in zip(published.items(), states):
         for key in MOMENTS:
             found, expected = (tuple(x.shape) for x in (state[key], parameters[own]))

@@ -27,7 +27,7 @@ from evaluation.test_set import Evaluator
 from inference.execution import prepare_execution
 from inference.placement import Placement, placement_of
 from models import CFLD, load_checkpoint
-from models.checkpoints import CONFIG, TRAINING_ONLY, other_parts, read_progress, trained_parameters
+from models.checkpoints import CONFIG, other_parts, read_progress, trained_parameters
 from utils.errors import InputError
 from utils.processes import on_main
 from utils.sharding import to_cpu, unsharded, whole
@@ -278,7 +278,7 @@ class Trainer:
             batch = next(batches)
             seeds = [pair_seed(seed, epoch, index) for index in batch.pop("index").tolist()]
             batch = unpack(to_device(batch, self.accelerator.device))
-            batch |= {"seed": np.array(seeds), "step": number}  # no tensors: DDP would move them to the GPU
+            batch["seed"] = np.array(seeds)  # not a tensor: DDP would move it to the GPU
             torch.manual_seed(pair_seed(seed, epoch, step, micro_batch, rank))  # for stochastic depth
             with self.accelerator.accumulate(self.wrapped):
                 with self.accelerator.autocast():  # Accelerate adds it only to some wrappers
@@ -346,8 +346,8 @@ class Trainer:
             watch=asdict(self.steps.monitor),
         )
         weights = self.ema.average if self.ema else self.parameters
-        kept = {name: to_cpu(value) for name, value in weights.items() if not name.startswith(TRAINING_ONLY)}
-        self.checkpoints.save(self.position, {**self.model.inherited, **kept}, state)
+        copied = {**self.model.inherited, **{name: to_cpu(value) for name, value in weights.items()}}
+        self.checkpoints.save(self.position, copied, state)
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""

@@ -13,7 +13,6 @@ from yacs.config import CfgNode
 
 from datasets.loaders import pair_sizes, trained_sides
 from models import CFLD, build_model
-from models.build import add_alignment
 from models.vae import downscale_factor
 
 from .optimizers import matrices
@@ -32,8 +31,6 @@ def zero_batch(cfg: CfgNode, model: CFLD, pairs: int = 1, posteriors: bool = Tru
     batch = {"img_cond": torch.zeros(pairs, 3, *sizes.cond), "seed": np.arange(pairs)}
     for side in trained_sides(cfg):
         batch[f"pose_img_{side}"] = torch.zeros(pairs, 21, *sizes.pose)
-        if model.alignment:
-            batch[f"photo_{side}"] = torch.zeros(pairs, 3, *sizes.cond)
         if posteriors:
             batch[f"posterior_{side}"] = torch.zeros(pairs, 2, *latents)
         else:
@@ -41,18 +38,13 @@ def zero_batch(cfg: CfgNode, model: CFLD, pairs: int = 1, posteriors: bool = Tru
     return batch
 
 
-def step_flop(cfg: CfgNode, step: int = 0) -> float:
+def step_flop(cfg: CfgNode) -> float:
     """TFLOP of an optimizer step from cached latents: forward, backward, and the matrix products of the optimizer.
-
-    Args:
-        step: number of the optimizer step.
 
     The config has MODEL.RANDOM_WEIGHTS.
     """
-    model = build_model(cfg, device="meta")
+    model = build_model(cfg, device="meta").train()
     with torch.device("meta"):
-        add_alignment(model, cfg)
-        batch = zero_batch(cfg, model) | {"step": step}
-        pair = tera_flop(lambda: model.train()(batch).backward())
+        pair = tera_flop(lambda: model(zero_batch(cfg, model)).backward())
     optimizer = tera_flop(Muon(matrices(model)).step) if cfg.OPTIMIZER.MUON_RATE else 0.0
     return cfg.INPUT.BATCH_SIZE * pair + optimizer

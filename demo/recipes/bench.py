@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -34,23 +33,9 @@ CALIBRATION_MINUTES = 0.5
 PLAN, PLAN_FORM = "plan.json", {"minutes": float, "steps": int}
 
 
-class Work(NamedTuple):
-    """The counted TFLOP of the optimizer steps of a recipe: of the first `change` steps, and of later ones."""
-
-    first: float
-    change: int
-    later: float
-
-    @classmethod
-    def of(cls, recipe: Path) -> "Work":
-        cfg = load_config((CONFIG, str(recipe)), ["MODEL.RANDOM_WEIGHTS", "True"])
-        first, change = step_flop(cfg), cfg.OBJECTIVE.ALIGN_STEPS
-        return cls(first, change, step_flop(cfg, change) if change else first)
-
-    def steps(self, tera_flop: float) -> int:
-        """Return how many steps have this work, at least one."""
-        early = min(self.change, tera_flop / self.first)
-        return max(1, round(early + (tera_flop - early * self.first) / self.later))
+def work_of_step(recipe: Path) -> float:
+    """Return the counted TFLOP of an optimizer step of a recipe."""
+    return step_flop(load_config((CONFIG, str(recipe)), ["MODEL.RANDOM_WEIGHTS", "True"]))
 
 
 class Bench:
@@ -143,9 +128,8 @@ class Bench:
 
 def run_all(bench: Bench, files: dict[str, Path], seeds: int) -> dict[str, list[pd.DataFrame]]:
     """Run recipes side by side, seed by seed; print a line for each that fails."""
-    work = {name: Work.of(path) for name, path in files.items()}
-    whole = bench.steps * work[BASELINE].first
-    steps = {name: each.steps(whole) for name, each in work.items()}
+    work = {name: work_of_step(path) for name, path in files.items()}
+    steps = {name: max(1, round(bench.steps * work[BASELINE] / work[name])) for name in files}
     runs: dict[tuple[str, int], RunFolder] = {}
     pool = ThreadPoolExecutor(bench.jobs)
     try:
@@ -162,7 +146,7 @@ def run_all(bench: Bench, files: dict[str, Path], seeds: int) -> dict[str, list[
     finally:
         pool.shutdown(cancel_futures=True)
     for name, count in steps.items():
-        print(f"{name}: {count:,} steps of {1000 * whole / count:.1f} GFLOP")
+        print(f"{name}: {count:,} steps of {1000 * work[name]:.1f} GFLOP")
     tables = dict(zip(runs, bench.tables(list(runs.values())), strict=True))
     complete = [name for name in files if all((name, seed) in tables for seed in range(seeds))]
     return {name: [tables[name, seed] for seed in range(seeds)] for name in complete}

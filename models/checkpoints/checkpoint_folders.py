@@ -33,7 +33,6 @@ from utils.weight_files import COMPUTED, read_weights
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PROGRESS_FORM = {"files": dict | None, "parts": dict | None}
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
-TRAINING_ONLY = "alignment."  # prefix of the parameters of the training state that sampling does not need
 LOGGER = logging.getLogger("cfld")
 # our name -> published name, the first match applies; the U-Net has its own file
 RENAMES = [
@@ -76,7 +75,7 @@ def published_names(model: CFLD) -> dict[str, str]:
     for prefix, module in model.named_modules():
         own = [name for name, _ in module.named_parameters(prefix, recurse=False)]
         own += [name for name, _ in module.named_buffers(prefix, recurse=False) if STORED_BUFFERS.search(name)]
-        names |= {published_name(name, model): name for name in own if not name.startswith(("vae.", TRAINING_ONLY))}
+        names |= {published_name(name, model): name for name in own if not name.startswith("vae.")}
     paths = {name: list(accumulate(name.split("."), "{}.{}".format)) for name in names}  # of all enclosing modules
     first: dict[str, int] = {}  # position of each module, that of its first tensor
     for position, path in enumerate(chain.from_iterable(paths.values())):
@@ -118,15 +117,10 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def checkpoint_parameters(model: CFLD) -> dict[str, Tensor]:
-    """Return the parameters that a checkpoint contains, by name: the inherited and the trained ones."""
-    trained = trained_parameters(model)
-    return {**model.inherited, **{name: p for name, p in trained.items() if not name.startswith(TRAINING_ONLY)}}
-
-
 def save_checkpoint(folder: Path, model: CFLD, cfg: CfgNode, progress: dict, scores: dict[str, float]) -> None:
-    """Write the parameters of a model with `write_checkpoint`."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint_parameters(model).items()}
+    """Write the trained and the inherited parameters of a model with `write_checkpoint`."""
+    weights = {**model.inherited, **trained_parameters(model)}
+    weights = {name: parameter.detach().cpu().contiguous() for name, parameter in weights.items()}
     write_checkpoint(folder, weights, cfg, progress, scores)
 
 
@@ -199,7 +193,7 @@ def load_checkpoint(model: CFLD, folder: str | Path) -> dict:
         files = progress.get("files") or {}
         check_files(folder, {name: record for name, record in files.items() if name == WEIGHTS})
         optional = {name for name in model.inherited if name.startswith("unet.")}  # also in the U-Net's own file
-        _load(model, weights, checkpoint_parameters(model).keys() - optional, folder)
+        _load(model, weights, (trained_parameters(model).keys() | model.inherited.keys()) - optional, folder)
         return progress
     pairs = ", or ".join(" and ".join(names) for names in PUBLISHED)
     raise InputError(f"{folder}: no checkpoint; expected {WEIGHTS} and {PROGRESS} (ours), or {pairs} (published)")

@@ -22,8 +22,6 @@ from tests.tiny import write_tiny
 from training import caching
 from training.caching import cached_inputs
 from utils.errors import InputError
-from utils.image_files import open_image
-from utils.image_tensors import resize_to_bytes, signed_range
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +64,6 @@ def test_without_reconstruction_items_hold_nothing_of_the_source_but_the_conditi
     assert without.keys() == {name for name in whole if not name.endswith("_src")} < whole.keys()
     for name in without:
         assert torch.equal(whole[name], without[name]), name
-
-
-@pytest.mark.parametrize("cache", ["off", "latents"])
-def test_photos_to_align_with_are_whole_images(tiny, model, cache):
-    cropped = ["INPUT.COND.MIN_SCALE", "0.3", "OBJECTIVE.ALIGN_WEIGHT", "0.5"]
-    pairs = dataset(tiny, model.vae, cache, "cache", *cropped)
-    batch, first = batch_of(pairs), pairs.pairs[0]
-    for side, path in (("src", first.source_path), ("tgt", first.target_path)):
-        assert torch.equal(batch[f"photo_{side}"][0], signed_range(resize_to_bytes(open_image(path), (32, 32))))
-    assert not any(name.startswith("photo_") for name in batch_of(dataset(tiny, model.vae, cache)))
 
 
 def test_cached_latents_have_the_same_posterior_and_loss(tiny, model):
