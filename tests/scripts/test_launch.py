@@ -28,6 +28,7 @@ DEFAULT = ["--config_file", "configs/fashion_256.yaml"]
 RUNNER = ["scripts/run_processes.py", "--nproc_per_node"]
 UUID = "8932f937-d72c-4106-c12f-20bd9faed9f6"
 DISTILL = ["--config_file", "configs/distill.yaml"]
+CHECK = ["--output", "a folder", "--only", "machine"]
 NO_APP = ["--config_file", "configs/ablation_study/no_app.yaml"]
 
 
@@ -91,6 +92,7 @@ def launch(tmp_path):
         ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
         ("single_gpu/pose_transfer_test.sh", [f"GPU-{UUID}", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("single_gpu/pose_transfer_test.sh", [f"MIG-GPU-{UUID}/1/0"], ["pose_transfer_test.py"]),
+        ("check_gpu.sh", ["0", *CHECK], ["-m", "benchmarks.check_gpu", *CHECK]),
     ],
 )
 def test_one_gpu_is_plain_python(launch, script, arguments, expected):
@@ -121,10 +123,17 @@ def test_several_gpus_are_as_many_processes(launch, script, arguments, expected)
     assert environment["CUDA_VISIBLE_DEVICES"] == arguments[0]
 
 
-def test_cpu(launch):
-    process, command, environment = launch("single_gpu/pose_transfer_test.sh", "cpu", *CHECKPOINT, gpus=0)
+@pytest.mark.parametrize(
+    "script, arguments, expected",
+    [
+        ("single_gpu/pose_transfer_test.sh", CHECKPOINT, ["pose_transfer_test.py", *CHECKPOINT]),
+        ("check_gpu.sh", CHECK, ["-m", "benchmarks.check_gpu", *CHECK]),
+    ],
+)
+def test_cpu(launch, script, arguments, expected):
+    process, command, environment = launch(script, "cpu", *arguments, gpus=0)
     assert process.returncode == 0, process.stderr
-    assert command == ["pose_transfer_test.py", *CHECKPOINT]
+    assert command == expected
     assert environment == {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": None}
 
 
