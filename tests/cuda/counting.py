@@ -13,7 +13,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import counts, measuring, timing
 from benchmarks.presets import Preset
 from tests.benchmarks.test_main import Here
-from tests.cuda.small import write_small
+from tests.small import write_small
 
 
 def operations() -> None:

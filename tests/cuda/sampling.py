@@ -18,7 +18,7 @@ from inference.execution import AUTOCAST, prepare_execution
 from inference.generation import sampling_scheduler
 from models import CFLD, build_model
 from tests.cuda.device import counts
-from tests.cuda.small import write_small
+from tests.small import write_small
 
 NAME = "MODEL.SCHEDULER_CONFIG.NAME"
 SCALES = ["TEST.ALL_BLOCK_GUIDANCE_SCALE", "1.5", "TEST.FULL_GUIDANCE_SCALE", "2.5"]

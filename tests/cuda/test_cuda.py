@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 from tests.cuda.device import NULL, finish, needs_device, run, start
-from tests.cuda.small import write_small
+from tests.small import write_small
 from tests.test_sharded_training import fsdp_settings
 from tests.tiny import folder_of_run
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 import pose_transfer_test
 import pose_transfer_train
 from models import CFLD
-from tests.cuda.small import write_small
 from tests.shared import REPOSITORY
+from tests.small import write_small
 from tests.tiny import folder_of_run, run_main, short_run
 
 FP16, BF16 = (["INPUT.BATCH_SIZE", "10", "ACCELERATE.MIXED_PRECISION", precision] for precision in ("fp16", "bf16"))
