@@ -10,7 +10,6 @@ from pathlib import Path
 import diffusers
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from benchmarks import workloads
 from benchmarks.computed import IMAGES, PAIRS, counted, sampling_memory, training_memory
@@ -106,11 +105,13 @@ def counts(preset: Preset, folder: Path) -> Tables:
         for n in IMAGES:
             work = workloads.sampling, preset.settings(way, *settings, "1"), way, n
             works[f"sampling step, images: {n}", name] = one_step, work
-    for row, (count, work) in tqdm(sorted(works.items()), desc="counting", leave=False):
+    for row, (count, work) in works.items():
+        print(*row, sep=", ", end=": ", flush=True)  # compiling may take many minutes: what is counted stays readable
         with Workers() as workers:
             workers(prepare, *work)
             rows[row] = workers(count)
-    return {"on a GPU": pd.DataFrame(rows).T.rename_axis(["work", "way"])}
+        print(*(f"{kind} {number:.4g}" for kind, number in rows[row].items()), sep=", ", flush=True)
+    return {"on a GPU": pd.DataFrame(rows).T.rename_axis(["work", "way"]).sort_index()}
 
 
 def start(preset: Preset, folder: Path) -> Tables:

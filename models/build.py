@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPVisionModel
@@ -24,7 +23,7 @@ from .cfld import CFLD
 from .hybrid_granularity_attention import BranchSpec, HybridGranularityAdapter, bias_site
 from .perception_refined_decoder import CLIPPrompt, LinearPrompt, PerceptionRefinedDecoder, ZeroPrompt
 from .pose_adapter import PoseAdapter
-from .pretrained_parts import load_part
+from .pretrained_parts import load_part, no_weights
 from .saved_tensors import save_less
 from .unet import geometry, load_unet
 from .vae import downscale_factor, load_small_decoder, load_vae
@@ -86,7 +85,7 @@ def conditioning_parts(cfg: CfgNode, for_checkpoint: bool = False) -> dict[str, 
     branches = cfg.MODEL.APPEARANCE_GUIDANCE_CONFIG
     clip = _load_clip(cfg) if decoder.DEPTH == 0 else None  # no checkpoint contains it
     encoder = _build_encoder(cfg, with_weights=not for_checkpoint)  # on the meta device, timm loses its buffers
-    with init_empty_weights(include_buffers=False) if for_checkpoint else nullcontext():
+    with no_weights() if for_checkpoint else nullcontext():
         parts = {
             "appearance_encoder": encoder,
             "prompt_decoder": CLIPPrompt(clip, decoder.CTX_DIM) if clip else _build_prompt_decoder(cfg),

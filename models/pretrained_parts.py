@@ -9,6 +9,7 @@ from pathlib import Path
 import diffusers
 import transformers
 from accelerate import init_empty_weights
+from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
@@ -43,7 +44,7 @@ def load_part(cls, folder: str, random_weights: bool):
     path = in_checkout(folder)
     settings = read_record(path / "config.json", advice=f"expected the config of {cls.__name__}")
     try:
-        with quiet_libraries(), nullcontext() if random_weights else init_empty_weights(include_buffers=False):
+        with quiet_libraries(), nullcontext() if random_weights else no_weights():
             is_transformers = getattr(cls, "config_class", None) is not None
             model = cls(cls.config_class.from_dict(settings)) if is_transformers else cls.from_config(settings)
     except Exception as error:  # invalid values raise many types
@@ -63,6 +64,13 @@ def load_part(cls, folder: str, random_weights: bool):
         found = f"{len(missing)} tensors of config.json are missing ({', '.join(sorted(missing)[:3])})"
         raise InputError(f"{file}: an incomplete {cls.__name__}: {found}; {FETCH}")
     return model.float().eval()
+
+
+@contextmanager
+def no_weights() -> Iterator[None]:
+    """Context in which modules are built with parameters on the meta device; buffers are computed."""
+    with no_init_weights(), init_empty_weights(include_buffers=False):
+        yield
 
 
 def part_digests(cfg: CfgNode) -> dict[str, str]:

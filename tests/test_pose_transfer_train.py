@@ -26,7 +26,8 @@ from models import CFLD, build_model
 from tests import forked
 from tests.inference.estimators import Finds, NobodyFound
 from tests.parity import published_parameters
-from tests.tiny import OWN_SHAPE, folder_of_run, run_main, write_tiny
+from tests.small import write_small
+from tests.tiny import OWN_SHAPE, folder_of_run, run_main
 from training import signals, trainer
 from training.checkpointing import Checkpoints
 from training.run_folder import RunFolder
@@ -38,7 +39,7 @@ FAST = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1"]
 
 @pytest.fixture
 def tiny(tmp_path):
-    return write_tiny(tmp_path)
+    return write_small(tmp_path)
 
 
 RECIPE = [

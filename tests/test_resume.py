@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from configs import load_config
 from datasets import GlobalBatchSampler
 from tests.forked import Program, run, wait_for
-from tests.tiny import SHORT, folder_of_run, short_run, write_tiny
+from tests.small import write_small
+from tests.tiny import SHORT, folder_of_run, short_run
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
@@ -28,7 +29,7 @@ ALL = [
 
 @pytest.fixture
 def tiny(tmp_path):
-    return write_tiny(tmp_path)
+    return write_small(tmp_path)
 
 
 def arguments(config: Path, name: str, *more: str) -> list:

@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 import pose_transfer_train
 from tests.forked import run
 from tests.shared import REPOSITORY
-from tests.tiny import run_main, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 
@@ -72,7 +73,7 @@ def by_fsdp_and_stop(rank: int) -> None:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """A config, and the files of a run that is not sharded."""
-    config = write_tiny(tmp_path_factory.mktemp("plain"))
+    config = write_small(tmp_path_factory.mktemp("plain"))
     assert run_main(pose_transfer_train, *arguments(config, "plain"), *MUON) == 0
     return config, files(config, "plain")
 

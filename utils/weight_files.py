@@ -13,6 +13,7 @@ from torch import Tensor
 from utils.errors import InputError
 from utils.files import in_checkout
 
+ALIGNMENT = 64  # bytes
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # of PyTorch: since 1.6, and before
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 NO_WEIGHTS = "damaged or not a weight file"
@@ -62,6 +63,14 @@ def read_tensor_file(path: Path) -> Any:
             raise InputError(f"{path}: contains more than tensors ({code[1]}) and is not loaded") from None
         reason = reason.rpartition("WeightsUnpickler error: ")[2][:120]
         raise InputError(f"{path}: {NO_WEIGHTS} ({reason})") from None
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """Return a tensor, copied if it is not aligned as PyTorch aligns memory; products with others round by batch size.
+
+    Tensors of safetensors files are mapped and begin anywhere.
+    """
+    return tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor
 
 
 def check_weight_file(path: Path) -> None:

@@ -28,7 +28,7 @@ from models.pretrained_parts import part_digests
 from utils.errors import InputError
 from utils.files import check_files, file_records, in_checkout, parse_record
 from utils.sharding import sharded_like
-from utils.weight_files import COMPUTED, read_weights
+from utils.weight_files import COMPUTED, aligned, read_weights
 
 WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json"
 PROGRESS_FORM = {"files": dict | None, "parts": dict | None}
@@ -233,8 +233,8 @@ def _load(model: CFLD, weights: dict[str, Tensor], expected: set[str], where: st
         problem = f"the checkpoint does not match this config: {'; '.join(found)} parameters"
         raise InputError(f"{where}: {problem}; pass the --config_file it was trained with")
     assign = any(parameter.is_meta for parameter in own.values())
-    if assign:  # copies: tensors in a mapped file are not aligned, and products with them round by the batch size
-        weights = {name: value.to(own[name].dtype, copy=True) for name, value in weights.items()}
+    if assign:
+        weights = {name: aligned(value.to(own[name].dtype)) for name, value in weights.items()}
     placed = {name: sharded_like(value, own[name]) for name, value in weights.items()}
     model.load_state_dict(placed, strict=False, assign=assign)
     model.inherited.update((name, weights[name]) for name in model.inherited.keys() & weights.keys())

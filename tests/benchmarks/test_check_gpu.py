@@ -1,11 +1,9 @@
-"""The check of a GPU: its report, whatever goes wrong, and its checks on the CPU and on the stand-in for a GPU."""
+"""The check of a GPU: its report, failures of all kinds, and its checks on the CPU; see also `tests.cuda.checking`."""
 
 import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,8 +12,7 @@ import torch
 from benchmarks import check_gpu, gpu_checks, gpu_report
 from benchmarks.gpu_checks import Outcome
 from benchmarks.gpu_report import Check
-from tests.scripts.repository import run_bash
-from tests.shared import REPOSITORY, SHARED, needs_shared
+from tests.shared import REPOSITORY
 from tests.tiny import run_main
 from utils.errors import InputError
 
@@ -52,28 +49,30 @@ def check(tmp_path, monkeypatch):
     return run
 
 
-def test_the_script_checks_a_cpu(tmp_path):
-    process = run_bash(
-        REPOSITORY, "scripts/check_gpu.sh", "cpu", "--output", tmp_path, timeout=400, OMP_NUM_THREADS="1"
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-    report = json.loads((tmp_path / "gpu_report.json").read_text())
+@pytest.fixture
+def forked(monkeypatch):
+    """Processes of the program are forked: they import nothing again, as `spawn` does in every process."""
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
+
+
+def test_a_cpu_is_checked(check, forked, capsys):
+    status, report = check()
+    text = capsys.readouterr().out
+    assert status == 0, text
     assert [each["status"] for each in report["checks"]] == ["pass"] * 8
-    assert process.stdout.count("pass, ") == 8 and "training bf16, 2 processes: pass, gloo, gradients" in process.stdout
+    assert text.count("pass, ") == 8 and "training bf16, 2 processes: pass, gloo, gradients" in text
     assert [row["checkpointing"] for row in report["tables"]["Memory of training"]] == ["off", "on"]
     speeds = {row[""]: row for row in report["tables"]["Speed"]}
     assert {*speeds} == {"training step bf16, 1 pairs", "image bf16, 1 images", "training bf16, 2 processes, 2 pairs"}
     assert all(0 < row["% of matrix products"] < 200 for row in speeds.values())
     assert report["machine"]["PyTorch"] == torch.__version__
-    page = (tmp_path / "gpu_report.html").read_text()
+    page = (check.folder / "gpu_report.html").read_text()
     assert page.count('<td class="pass">') == 8 and "GPU check: 8 pass" in page and "Memory of training" in page
 
 
-def test_what_fails_is_a_line_the_others_run_and_an_interrupt_keeps_the_report(check, monkeypatch, capfd):
+def test_what_fails_is_a_line_the_others_run_and_an_interrupt_keeps_the_report(check, forked, monkeypatch, capfd):
     runner = gpu_report.Runner.__call__
-
-    fork = multiprocessing.get_context("fork")  # imports nothing again, as `spawn` does in every process
-    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
 
     def interrupted(self, check: Check, seconds: float) -> Outcome:
         if check.name == "last":
@@ -160,16 +159,3 @@ def test_other_values_than_the_stored_ones_fail(monkeypatch):
     monkeypatch.setattr(gpu_checks, "demo_tensors", lambda *_: changed)
     outcome = gpu_checks.parity("no")
     assert not outcome.passed and outcome.figures["loss"] is None and outcome.figures["image"] == 0
-
-
-@needs_shared
-def test_parity_on_the_stand_in_for_a_gpu(tmp_path):
-    command = [sys.executable, SHARED / "fake_cuda" / "fake_cuda.py", sys.executable, "-m", "benchmarks.check_gpu"]
-    options = ["--preset", "cpu", "--only", "parity fp16", "--output", tmp_path]
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU")
-    }
-    process = subprocess.run(
-        [*map(str, [*command, *options])], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert process.returncode == 0 and "parity fp16: pass" in process.stdout, process.stdout + process.stderr

@@ -29,6 +29,9 @@ class Here(nullcontext):
         timing.STATE = self.state
         return function(*args)
 
+    def close(self) -> None:
+        pass
+
 
 @pytest.fixture
 def preset(tmp_path, monkeypatch) -> Preset:
@@ -108,8 +111,28 @@ def test_a_process_starts_and_makes_one_step(tmp_path, way):
     config, data = write_tiny(tmp_path), startup.write_dataset(tmp_path / "own", 2)
     opts = [*startup.write_weights(tmp_path, load_config(config)), *data, "INPUT.BATCH_SIZE", "2"]
     assert startup.first_step(way, str(config), opts, tmp_path / "outputs")() == 1
-    with pytest.raises(InputError, match=f"{way}: error: .*nowhere"):
-        startup.first_step(way, str(config), [*opts, "INPUT.ROOT_DIR", "nowhere"], tmp_path / "outputs")()
+
+
+def test_a_process_that_fails_is_a_line(tmp_path):
+    with pytest.raises(InputError, match="ours: error: .*nowhere"):
+        startup.first_step("ours", "nowhere.yaml", [], tmp_path / "outputs")()
+
+
+def test_counts_are_shown_before_the_next_are_made(preset, tmp_path, monkeypatch, capsys):
+    shown = []
+
+    def count() -> pd.Series:
+        shown.append(capsys.readouterr().out)
+        return pd.Series({"launches": 3.0, "peak GB": 1.5})
+
+    monkeypatch.setattr(measuring, "Workers", Here)
+    for name in ("one_call", "one_step"):
+        monkeypatch.setattr(measuring, name, count)
+    for name in ("training", "sampling"):
+        monkeypatch.setattr(measuring.workloads, name, lambda *_: lambda: None)
+    table = measuring.counts(preset, tmp_path)["on a GPU"]
+    assert len(table) == len(shown) and "".join(shown).startswith("training step, pairs: 1, published: launches 3, ")
+    assert all(text.startswith("launches 3, peak GB 1.5\n") and text.endswith(": ") for text in shown[1:])
 
 
 def test_counts_need_a_gpu(capsys):

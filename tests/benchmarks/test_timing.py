@@ -37,7 +37,9 @@ def test_workers_are_processes_of_their_own_and_raise_what_goes_wrong():
         assert workers(loader_start_method) == multiprocessing.get_all_start_methods()[0]  # the default
 
 
-def test_ways_are_compared_in_every_round():
+def test_ways_are_compared_in_every_round(monkeypatch):
+    fork = multiprocessing.get_context("fork")  # imports nothing again
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
     table = timing.compare({"first": (count_from, 5.0), "second": (count_from, 5.0)}, rounds=3, items=1, threads=1)
     assert table.loc["first", ["least", "times as fast", "most"]].eq(1).all()
     row = table.loc["second"]

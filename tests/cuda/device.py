@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable
 
 import pytest
@@ -23,11 +22,11 @@ VALUES, NULL = [], ["--null"]
 LIMIT = 600  # seconds
 
 
-def start(script: str, *arguments: object, mode: list[str] = VALUES, **environment: object) -> subprocess.Popen:
-    """Start `tests/cuda/SCRIPT.py` on the device."""
+def start(*arguments: object, mode: list[str] = VALUES, **environment: object) -> subprocess.Popen:
+    """Start `python -m tests.cuda` on the device."""
     env = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     env |= {"OMP_NUM_THREADS": "1", **{name: str(value) for name, value in environment.items()}}
-    command = [sys.executable, DEVICE, *mode, sys.executable, "-m", f"tests.cuda.{script}", *map(str, arguments)]
+    command = [sys.executable, DEVICE, *mode, sys.executable, "-m", "tests.cuda", *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -43,25 +42,8 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
-def run(script: str, *arguments: object, mode: list[str] = VALUES, **environment: object) -> str:
-    return finish(start(script, *arguments, mode=mode, **environment))
-
-
-def script(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorate the `main` of a script: end without the libraries' clean-up, which the device does not survive."""
-
-    def run() -> None:
-        status = 1
-        try:
-            main()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-    return run
+def run(*arguments: object, mode: list[str] = VALUES, **environment: object) -> str:
+    return finish(start(*arguments, mode=mode, **environment))
 
 
 def counts() -> dict[str, int]:

@@ -1,6 +1,6 @@
 """On a device that computes nothing: no step of training or sampling at full size waits for it.
 
-python -m tests.cuda.full_size
+python -m tests.cuda full_size
 """
 
 import tempfile
@@ -15,7 +15,7 @@ from evaluation.batch_sampling import sample_batch
 from inference.execution import AUTOCAST
 from inference.generation import sampling_scheduler
 from models import build_model
-from tests.cuda.device import counted, counts, script
+from tests.cuda.device import counted, counts
 from tests.tiny import write_dataset
 from training.run_folder import RunFolder
 from training.signals import StepReport
@@ -55,7 +55,6 @@ def sample(trainer: Trainer, scheduler: str) -> None:
     assert count["syncs"] == count["pageable"] == 0
 
 
-@script
 def main() -> None:
     folder = Path(tempfile.mkdtemp())
     options = ["MODEL.RANDOM_WEIGHTS", "True", "MODEL.GRADIENT_CHECKPOINTING", "off", "INPUT.BATCH_SIZE", PAIRS]
@@ -76,7 +75,3 @@ def main() -> None:
     train(trainer)
     for scheduler in ("ddim", "euler", "dpmsolver++"):
         sample(trainer, scheduler)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """On the device: the generator and the function behind the page, in half precision, with offloading and without memory.
 
-python -m tests.cuda.generating
+python -m tests.cuda generating
 """
 
 import contextlib
@@ -24,7 +24,6 @@ from inference.options import add_model_options
 from inference.pipeline_options import pipeline_of
 from inference.pose_library import NamedPose, library
 from inference.synthesis import Choices, generate_images
-from tests.cuda.device import script
 from tests.tiny import run_main
 from utils.errors import InputError
 
@@ -69,12 +68,7 @@ def full_memory() -> None:
         images()
 
 
-@script
 def main() -> None:
     folder = Path(tempfile.mkdtemp())
     for check in (page_and_pipeline, lambda: generator(folder), full_memory):
         check()
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 Two micro-batches per optimizer step, and DDIM inversion: an output of a graph that is read too late is an error.
 
-    python -m tests.cuda.graphs
+    python -m tests.cuda graphs
 """
 
 import tempfile
@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 import pose_transfer_train
-from tests.cuda.device import script
 from tests.tiny import run_main, short_run, write_tiny
 
 compile_module = nn.Module.compile
@@ -23,7 +22,6 @@ def with_graphs_alone(self: nn.Module, dynamic: bool, mode: str) -> None:
     compile_module(self, dynamic=dynamic, backend="cudagraphs")
 
 
-@script
 def main() -> None:
     nn.Module.compile = with_graphs_alone
     config = write_tiny(Path(tempfile.mkdtemp()))
@@ -31,7 +29,3 @@ def main() -> None:
     settings += ["OPTIMIZER.EPOCHS", "1", "TEST.DDIM_INVERSION_STEPS", "2"]
     assert run_main(pose_transfer_train, *short_run(config, "graphs", *settings)) == 0
     assert torch._dynamo.utils.counters["inductor"]["cudagraph_skips"] == 0
-
-
-if __name__ == "__main__":
-    main()

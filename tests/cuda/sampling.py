@@ -1,6 +1,6 @@
 """On the device: every scheduler and guidance type gives the images of the CPU and waits no more than stated.
 
-python -m tests.cuda.sampling [CASE ...]
+python -m tests.cuda sampling [CASE ...]
 """
 
 import sys
@@ -17,8 +17,8 @@ from evaluation.batch_sampling import sample_batch
 from inference.execution import AUTOCAST, prepare_execution
 from inference.generation import sampling_scheduler
 from models import CFLD, build_model
-from tests.cuda.device import counts, script
-from tests.cuda.small import write_small
+from tests.cuda.device import counts
+from tests.small import write_small
 
 NAME = "MODEL.SCHEDULER_CONFIG.NAME"
 SCALES = ["TEST.ALL_BLOCK_GUIDANCE_SCALE", "1.5", "TEST.FULL_GUIDANCE_SCALE", "2.5"]
@@ -65,7 +65,6 @@ def images(device: str, options: list[str], precision: str) -> tuple[torch.Tenso
 CONFIG = write_small(Path(tempfile.mkdtemp()))
 
 
-@script
 def main() -> None:
     for name, options in CASES.items():
         if sys.argv[1:] and name not in sys.argv[1:]:
@@ -77,7 +76,3 @@ def main() -> None:
             print(f"{name} {precision}: differs by {difference:.1e}; a step: {step}", flush=True)
             assert difference < TOLERANCE[precision]
             assert step["syncs"] == step["pageable"] <= WAITS.get(name, 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,12 @@
-"""The CUDA path on a device made of software; see `device.py`. The module of each script says what it checks."""
+"""The CUDA path on a device made of software; see `device.py`. Each module that runs there says what it checks."""
 
 import socket
+from importlib.util import find_spec
 
 import pytest
 
 from tests.cuda.device import NULL, finish, needs_device, run, start
-from tests.cuda.small import write_small
+from tests.small import write_small
 from tests.test_sharded_training import fsdp_settings
 from tests.tiny import folder_of_run
 
@@ -14,17 +15,12 @@ COPIES = {"NULL_GPU_COPY": 2**20}  # bytes of the largest copy that is made: ful
 FSDP = {"ACCELERATE_USE_FSDP": "true", **fsdp_settings()}
 
 
-def test_no_step_at_full_size_waits_for_the_device():
-    assert "training step: " in run("full_size", mode=NULL, **COPIES)
+def test_counts_and_no_wait_of_a_step_at_full_size():
+    assert "training step: " in run("full_size,counting", mode=NULL, **COPIES)
 
 
-def test_every_scheduler_and_guidance_type_gives_the_images_of_the_cpu():
-    run("sampling")
-
-
-def test_generator_and_page():
-    pytest.importorskip("gradio")
-    run("generating")
+def test_sampling_generator_page_and_check_give_the_values_of_the_cpu():
+    run("sampling,checking" + ",generating" * bool(find_spec("gradio")))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """On the device: training, evaluation, checkpoints, resuming, caches, distillation and testing with a small model.
 
-python -m tests.cuda.training
+python -m tests.cuda training
 """
 
 import tempfile
@@ -12,9 +12,8 @@ from safetensors.torch import load_file
 import pose_transfer_test
 import pose_transfer_train
 from models import CFLD
-from tests.cuda.device import script
-from tests.cuda.small import write_small
 from tests.shared import REPOSITORY
+from tests.small import write_small
 from tests.tiny import folder_of_run, run_main, short_run
 
 FP16, BF16 = (["INPUT.BATCH_SIZE", "10", "ACCELERATE.MIXED_PRECISION", precision] for precision in ("fp16", "bf16"))
@@ -78,14 +77,9 @@ def caches_distillation_and_testing(config: Path) -> None:
     assert run_main(pose_transfer_test, "--config_file", config, *tested, "TEST.NUM_PAIRS", "2", *FP16) == 0
 
 
-@script
 def main() -> None:
     config = write_small(Path(tempfile.mkdtemp()))
     for check in (half_precision_resumes, norms_that_overflow_are_skipped, caches_distillation_and_testing):
         check(config)
         print(f"passed: {check.__name__}", flush=True)
     assert torch.backends.cudnn.benchmark
-
-
-if __name__ == "__main__":
-    main()

@@ -28,6 +28,7 @@ DEFAULT = ["--config_file", "configs/fashion_256.yaml"]
 RUNNER = ["scripts/run_processes.py", "--nproc_per_node"]
 UUID = "8932f937-d72c-4106-c12f-20bd9faed9f6"
 DISTILL = ["--config_file", "configs/distill.yaml"]
+CHECK = ["--output", "a folder", "--only", "machine"]
 NO_APP = ["--config_file", "configs/ablation_study/no_app.yaml"]
 
 
@@ -91,6 +92,7 @@ def launch(tmp_path):
         ("multi_gpu/pose_transfer_train.sh", ["5"], ["pose_transfer_train.py", *DEFAULT]),
         ("single_gpu/pose_transfer_test.sh", [f"GPU-{UUID}", *CHECKPOINT], ["pose_transfer_test.py", *CHECKPOINT]),
         ("single_gpu/pose_transfer_test.sh", [f"MIG-GPU-{UUID}/1/0"], ["pose_transfer_test.py"]),
+        ("check_gpu.sh", ["0", *CHECK], ["-m", "benchmarks.check_gpu", *CHECK]),
     ],
 )
 def test_one_gpu_is_plain_python(launch, script, arguments, expected):
@@ -121,10 +123,17 @@ def test_several_gpus_are_as_many_processes(launch, script, arguments, expected)
     assert environment["CUDA_VISIBLE_DEVICES"] == arguments[0]
 
 
-def test_cpu(launch):
-    process, command, environment = launch("single_gpu/pose_transfer_test.sh", "cpu", *CHECKPOINT, gpus=0)
+@pytest.mark.parametrize(
+    "script, arguments, expected",
+    [
+        ("single_gpu/pose_transfer_test.sh", CHECKPOINT, ["pose_transfer_test.py", *CHECKPOINT]),
+        ("check_gpu.sh", CHECK, ["-m", "benchmarks.check_gpu", *CHECK]),
+    ],
+)
+def test_cpu(launch, script, arguments, expected):
+    process, command, environment = launch(script, "cpu", *arguments, gpus=0)
     assert process.returncode == 0, process.stderr
-    assert command == ["pose_transfer_test.py", *CHECKPOINT]
+    assert command == expected
     assert environment == {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": None}
 
 
@@ -253,22 +262,24 @@ def start(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("precision", ["no", "fp16"])
-def test_two_cpu_processes_find_each_other(start, precision):
+def test_two_cpu_processes_find_each_other(start):
     """What the scripts rest on: Accelerate takes the processes from run_processes.py, on the CPU too."""
     process = start(
         "import torch\n"
+        "from accelerate.state import AcceleratorState\n"
         "from configs import load_config\n"
         "from utils.processes import make_accelerator\n"
-        f"opts = ['ACCELERATE.MIXED_PRECISION', '{precision}', 'ACCELERATE.TIMEOUT_MINUTES', '3']\n"
-        "accelerator = make_accelerator(load_config(opts=opts))\n"
-        "ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"
-        "assert accelerator.num_processes == 2 and accelerator.device.type == 'cpu'\n"
-        "assert ranks.tolist() == [0, 1]\n"
-        "gloo = torch.distributed.group.WORLD._get_backend(accelerator.device)\n"
-        "assert gloo.options._timeout.total_seconds() == 180\n"
-        "del gloo\n"
-        "accelerator.end_training()\n"
+        "for precision in ('no', 'fp16'):\n"
+        "    opts = ['ACCELERATE.MIXED_PRECISION', precision, 'ACCELERATE.TIMEOUT_MINUTES', '3']\n"
+        "    accelerator = make_accelerator(load_config(opts=opts))\n"
+        "    ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"
+        "    assert accelerator.num_processes == 2 and accelerator.device.type == 'cpu'\n"
+        "    assert ranks.tolist() == [0, 1]\n"
+        "    gloo = torch.distributed.group.WORLD._get_backend(accelerator.device)\n"
+        "    assert gloo.options._timeout.total_seconds() == 180\n"
+        "    del gloo\n"
+        "    accelerator.end_training()\n"
+        "    AcceleratorState._reset_state(reset_partial_state=True)\n"
     )
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0, errors

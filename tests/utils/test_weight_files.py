@@ -3,10 +3,10 @@ import re
 
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save, save_file
 
 from utils.errors import InputError
-from utils.weight_files import read_weights
+from utils.weight_files import aligned, read_weights
 
 ROW = torch.ones(2)
 
@@ -34,6 +34,17 @@ def test_weights_of_any_precision_and_buffers_that_are_not_read(tmp_path, dtype)
     for content in (weights, {"model": weights}):
         torch.save(content, tmp_path / "weights.bin")
         assert read_weights(tmp_path / "weights.bin").keys() == content.keys()
+
+
+def test_only_weights_in_unaligned_memory_are_copied(tmp_path):
+    weights = {"a": torch.arange(3.0), "b": torch.arange(5.0)}
+    torch.save(weights, tmp_path / "weights.bin")
+    save_file(weights, tmp_path / "weights.safetensors")
+    assert all(aligned(x) is x for x in read_weights(tmp_path / "weights.bin").values())
+    mapped = load_file(tmp_path / "weights.safetensors")
+    assert any(x.data_ptr() % 64 for x in mapped.values())
+    copies = {name: aligned(x) for name, x in mapped.items()}
+    assert all(torch.equal(x, weights[name]) and not x.data_ptr() % 64 for name, x in copies.items())
 
 
 def saved(weights: dict, **options) -> bytes:

@@ -1,4 +1,4 @@
-"""A model with fewer layers than that of `tests.tiny`: on the device, an operation costs more than its size."""
+"""A model with fewer layers than that of `tests.tiny`, for whole programs: they take a third less time."""
 
 import json
 from pathlib import Path
