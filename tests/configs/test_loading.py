@@ -173,6 +173,7 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["MODEL.POSE_GUIDANCE_CONFIG.IN_CHANNELS", "0"], ("IN_CHANNELS", "more than 0")),
         (["INPUT.COND.MIN_SCALE", "0"], ("MIN_SCALE",)),
         (["OPTIMIZER.DECAY_RATE", "-0.1"], ("DECAY_RATE", "0 or more")),
+        (["OPTIMIZER.MUON_RATE", "-1"], ("MUON_RATE", "0 or more")),
         (["MODEL.COND_STAGE_CONFIG.DROP_PATH_RATE", "2"], ("DROP_PATH_RATE", "between 0 and 1")),
     ],
 )
