@@ -6,6 +6,7 @@
     python -m demo.demo_weights encoder  --people 24000 --minutes 40
     python -m demo.demo_weights branches --checkpoint DIR
     python -m demo.demo_weights split    --checkpoint DIR
+    python -m demo.demo_weights student  --checkpoint DIR
 
 `scripts/make_demo_weights.sh` runs all of them. The sizes are those of `pretrained_models/demo/*/config.json`.
 """
@@ -26,6 +27,7 @@ REQUIRED = {  # by command, the option that it requires
     "encoder": "people",
     "branches": "checkpoint",
     "split": "checkpoint",
+    "student": "checkpoint",
 }
 
 
@@ -37,7 +39,7 @@ def parsed(arguments: Sequence[str] | None) -> Namespace:
         "--people", type=int, default=24_000, help="number of people to draw for training (vae, encoder)"
     )
     parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock training time (vae, clip, encoder)")
-    parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (branches, split)")
+    parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (branches, split, student)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
     if getattr(options, REQUIRED[options.part]) is None:

@@ -31,6 +31,7 @@ from utils.image_tensors import resize_to_bytes, signed_range, unit_range
 from .encoder_pretraining import EncoderPretraining, labeled_images
 
 CONFIG = "configs/demo.yaml"
+STUDENT = (CONFIG, "configs/distill.yaml", "configs/demo_distill.yaml")
 PROMPT_ONLY = (CONFIG, "configs/ablation_study/no_app.yaml")
 SIZE = 128  # height and width of the demo's images
 CROP = 64  # height and width of the crops that the VAE is trained on
@@ -209,6 +210,14 @@ def split_checkpoint(parts: Path, checkpoint: Path) -> None:
     _save(parts / "checkpoint", small.half(), load_config(CONFIG), facts)
 
 
+def save_student(parts: Path, checkpoint: Path) -> None:
+    """Write a student that was distilled from the finished `checkpoint` into its folder, with 16-bit weights."""
+    student = build_model(demo_config(parts, files=STUDENT))
+    progress = load_checkpoint(student, checkpoint)
+    facts = {name: progress[name] for name in ("epoch", "step", "parts")}
+    _save(parts / "checkpoint" / "student", student.half(), load_config(STUDENT), facts)
+
+
 def save_trained_parts(model: CFLD, parts: Path) -> None:
     """Write the U-Net, and the appearance encoder's Swin transformer with timm's names, with 16-bit weights."""
     save_half(deepcopy(model.unet), parts / "unet")
@@ -247,3 +256,5 @@ def make(options: Namespace) -> None:
             add_branches(parts, options.checkpoint)
         case "split":
             split_checkpoint(parts, options.checkpoint)
+        case "student":
+            save_student(parts, options.checkpoint)

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from configs.relations import BRANCH_LISTS
 from demo import weight_making
 from demo.demo_weights import main
 from demo.weight_making import CROP, HEAD, SIZE, TRAIN_ALL, crops_with_heads, head_masks, load_images
 from models import build_model, load_checkpoint, save_checkpoint
-from models.checkpoints import other_parts
+from models.checkpoints import other_parts, trained_parameters
+from models.pretrained_parts import part_digests
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,22 @@ def test_split_keeps_the_model(parts: Path):
         if not name.startswith("vae."):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
     assert vae.keys() == small.vae.state_dict().keys()
+
+
+def test_a_student_is_stored_with_its_teacher(parts: Path):
+    cfg = weight_making.demo_config(parts, files=weight_making.STUDENT)
+    student, folder = build_model(cfg), parts.parent / "distilled"
+    folder.mkdir()
+    save_checkpoint(folder, student, cfg, {"epoch": 0, "step": 3, "parts": part_digests(cfg)}, {})
+    main(["student", "--parts", str(parts), "--checkpoint", str(folder)])
+
+    stored = parts / "checkpoint" / "student"
+    again = build_model(cfg)
+    assert load_checkpoint(again, stored)["step"] == 3
+    for (name, a), (_, b) in zip(trained_parameters(student).items(), trained_parameters(again).items(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
+    assert {value.dtype for value in load_file(stored / "model.safetensors").values()} == {torch.float16}
+    assert str(parts) not in (stored / "config.yaml").read_text()
 
 
 def test_the_clip_part_serves_the_clip_variant(parts: Path):
