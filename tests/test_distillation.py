@@ -26,6 +26,7 @@ from tests.tiny import SHORT, folder_of_run, run_main, short_run, write_tiny
 from training.distillation import training_config
 from utils.errors import InputError
 
+MOMENTS = "training_state.safetensors"
 DISTILL = REPOSITORY / "configs" / "distill.yaml"
 
 
@@ -59,6 +60,19 @@ def test_a_checkpoint_holds_the_student_whole_and_no_teacher(taught, student):
     assert all(torch.equal(before[name], after[name]) for name in conditioner)
     assert not all(torch.equal(before[name], after[name]) for name in before.keys() - conditioner)
     assert {name.partition(".")[0] for name in after.keys() - conditioner} == {"unet"}
+
+
+def test_a_student_trains_layers_that_its_teacher_did_not(taught, student):
+    layers = ("MODEL.UNET_CONFIG.TRAIN_ALL", "False", "MODEL.UNET_CONFIG.TRAIN_SELF_ATTN_Q", "True")
+    assert distil(taught, "attention", *layers) == 0
+    attention = folder_of_run(taught[0], "attention").newest()
+    teacher, own, moments = (
+        {name for name in load_file(path) if "unet." in name}
+        for path in (taught[1] / "model.safetensors", attention / "model.safetensors", attention / MOMENTS)
+    )
+    assert own == {name for name in load_file(student / "model.safetensors") if "unet." in name}
+    assert [any("attn1.to_q" in name for name in names) for names in (teacher, moments)] == [False, True]
+    assert not any("resnets" in name for name in moments)
 
 
 def test_going_on_is_the_same_to_the_last_bit(taught, student, monkeypatch, on_cpu):

@@ -85,7 +85,8 @@ def build_student(cfg: CfgNode) -> ConsistencyStudent:
         )
     teacher = cfg.clone()
     teacher.defrost()
-    teacher.MODEL.UNET_CONFIG.TRAIN_ALL = False  # its checkpoint may lack a part of the U-Net
+    selected = teacher.MODEL.UNET_CONFIG  # of the student: the teacher's checkpoint may lack these layers
+    selected.TRAIN_ALL, selected.TRAINABLE_BLOCK_IDX = False, []
     model, _ = load_model(teacher)
     select_trainable(model.unet, cfg.MODEL.UNET_CONFIG)
     guidance = guidance_branches(cfg.DISTILL.GUIDANCE_TYPE, scales_of(cfg.DISTILL))
