@@ -32,7 +32,7 @@ POSE = "standing_front"
 SIZE = (352, 242)  # height, width: the frame's shape
 RED = (231, 36, 50)
 SOME = ("png_3.png", "tif_6.tif", "phone.jpg", "p3_8.jpg", "inks.jpg")
-MADE = 1  # levels between generated images of a lossy and of a plain file; of another person or color they are 2 to 30
+MADE = 1.2  # levels between generated images of a lossy and a plain file; of another person or color they are 2 to 30
 
 
 @pytest.fixture(scope="module")
