@@ -45,7 +45,7 @@ def started(monkeypatch, tmp_path):
         pose_frame=FRAME, placement=Placement.default(FRAME), sampling=SamplingSettings(50),
         config=Namespace(trained_on="drawn people only"), set_progress_bar_config=lambda **_: None,
     )  # fmt: skip
-    monkeypatch.setattr(launch, "pipeline_of", lambda options: pipe)
+    monkeypatch.setattr(launch, "pipeline_of", lambda *_: pipe)
     pose = library()["standing_front"]
     monkeypatch.setitem(ESTIMATORS, "blazepose", partial(Finder, pose, pose * 0.5 + (100, 300)))
     monkeypatch.setitem(ESTIMATORS, "dwpose", ESTIMATORS["blazepose"])

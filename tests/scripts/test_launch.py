@@ -262,24 +262,22 @@ def start(tmp_path):
     return run
 
 
-def test_two_cpu_processes_find_each_other(start):
+@pytest.mark.parametrize("precision", ["no", "fp16"])
+def test_two_cpu_processes_find_each_other(start, precision):
     """What the scripts rest on: Accelerate takes the processes from run_processes.py, on the CPU too."""
     process = start(
         "import torch\n"
-        "from accelerate.state import AcceleratorState\n"
         "from configs import load_config\n"
         "from utils.processes import make_accelerator\n"
-        "for precision in ('no', 'fp16'):\n"
-        "    opts = ['ACCELERATE.MIXED_PRECISION', precision, 'ACCELERATE.TIMEOUT_MINUTES', '3']\n"
-        "    accelerator = make_accelerator(load_config(opts=opts))\n"
-        "    ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"
-        "    assert accelerator.num_processes == 2 and accelerator.device.type == 'cpu'\n"
-        "    assert ranks.tolist() == [0, 1]\n"
-        "    gloo = torch.distributed.group.WORLD._get_backend(accelerator.device)\n"
-        "    assert gloo.options._timeout.total_seconds() == 180\n"
-        "    del gloo\n"
-        "    accelerator.end_training()\n"
-        "    AcceleratorState._reset_state(reset_partial_state=True)\n"
+        f"opts = ['ACCELERATE.MIXED_PRECISION', '{precision}', 'ACCELERATE.TIMEOUT_MINUTES', '3']\n"
+        "accelerator = make_accelerator(load_config(opts=opts))\n"
+        "ranks = accelerator.gather(torch.tensor([accelerator.process_index]))\n"
+        "assert accelerator.num_processes == 2 and accelerator.device.type == 'cpu'\n"
+        "assert ranks.tolist() == [0, 1]\n"
+        "gloo = torch.distributed.group.WORLD._get_backend(accelerator.device)\n"
+        "assert gloo.options._timeout.total_seconds() == 180\n"
+        "del gloo\n"
+        "accelerator.end_training()\n"
     )
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0, errors
