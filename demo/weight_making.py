@@ -20,6 +20,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from yacs.config import CfgNode
 
 from configs import load_config
+from inference.pipeline_options import STUDENT
 from models import CFLD, build_model, load_checkpoint, save_checkpoint
 from models.perception_refined_decoder import CLIP_MEAN, CLIP_STD
 from models.pretrained_parts import part_digests
@@ -31,7 +32,7 @@ from utils.image_tensors import resize_to_bytes, signed_range, unit_range
 from .encoder_pretraining import EncoderPretraining, labeled_images
 
 CONFIG = "configs/demo.yaml"
-STUDENT = (CONFIG, "configs/distill.yaml", "configs/demo_distill.yaml")
+STUDENT_CONFIGS = (CONFIG, "configs/distill.yaml", "configs/demo_distill.yaml")
 PROMPT_ONLY = (CONFIG, "configs/ablation_study/no_app.yaml")
 SIZE = 128  # height and width of the demo's images
 CROP = 64  # height and width of the crops that the VAE is trained on
@@ -96,10 +97,10 @@ def optimize(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[i
                 bar.update(round(elapsed) - bar.n)
 
 
-def head_masks(heads: Tensor, size: int) -> Tensor:
-    """Return masks (B, 1, size, size) in [0, 1] of heads with centers (B, 2) (y, x) in pixels."""
-    pixels = torch.arange(size)
-    y, x = (torch.exp(-((pixels - centers[:, None]) / (HEAD * size)).square()) for centers in heads.T)
+def head_masks(heads: Tensor) -> Tensor:
+    """Return masks (B, 1, SIZE, SIZE) in [0, 1] of heads with centers (B, 2) (y, x) in pixels."""
+    pixels = torch.arange(SIZE)
+    y, x = (torch.exp(-((pixels - centers[:, None]) / (HEAD * SIZE)).square()) for centers in heads.T)
     return y[:, None, :, None] * x[:, None, None, :]
 
 
@@ -129,7 +130,7 @@ def make_vae(parts: Path, images: Tensor, heads: Tensor, minutes: float) -> None
         corners = list(zip(*(side.tolist() for side in crops_with_heads(heads[rows]))))
         pixels, masks = (
             torch.stack([image[:, y : y + CROP, x : x + CROP] for image, (y, x) in zip(whole, corners)])
-            for whole in (signed_range(images[rows]), head_masks(heads[rows], SIZE))
+            for whole in (signed_range(images[rows]), head_masks(heads[rows]))
         )
         if step % 2:
             pixels, masks = pixels.flip(3), masks.flip(3)
@@ -212,10 +213,10 @@ def split_checkpoint(parts: Path, checkpoint: Path) -> None:
 
 def save_student(parts: Path, checkpoint: Path) -> None:
     """Write a student that was distilled from the finished `checkpoint` into its folder, with 16-bit weights."""
-    student = build_model(demo_config(parts, files=STUDENT))
+    student = build_model(demo_config(parts, files=STUDENT_CONFIGS))
     progress = load_checkpoint(student, checkpoint)
     facts = {name: progress[name] for name in ("epoch", "step", "parts")}
-    _save(parts / "checkpoint" / "student", student.half(), load_config(STUDENT), facts)
+    _save(parts / "checkpoint" / STUDENT, student.half(), load_config(STUDENT_CONFIGS), facts)
 
 
 def save_trained_parts(model: CFLD, parts: Path) -> None:

@@ -65,7 +65,7 @@ def pipeline_of(options: argparse.Namespace, student: Path | None = None) -> CFL
     if options.device == "cpu" and (problem := driver_problem()):
         print(f"warning: using the CPU, because {problem}", file=sys.stderr)
     allow_tf32(default_config().ACCELERATE.ALLOW_TF32)
-    pipe = load_pipeline(student or options.checkpoint, options.config_file)
+    pipe = load_pipeline(student) if student else load_pipeline(options.checkpoint, options.config_file)
     if options.half:
         with quiet_libraries():  # diffusers warns of parts to keep in float32, even if there are none
             pipe.to(torch.float16)

@@ -52,7 +52,7 @@ def test_heads_are_in_most_crops_and_weigh_more():
     assert min(top.min(), left.min()) >= 0 and max(top.max(), left.max()) <= SIZE - CROP
     inside = (torch.stack((top, left), 1) <= heads).all(1) & (heads < torch.stack((top, left), 1) + CROP).all(1)
     assert inside[:200].all() and not inside[200:].all()
-    masks = head_masks(heads[:2], SIZE)
+    masks = head_masks(heads[:2])
     assert masks.shape == (2, 1, SIZE, SIZE) and masks[0, 0, 20, 60] == masks[1, 0, 30, 64] == masks.max() == 1
     assert (
         masks[0, 0, 20, 60 + round(HEAD * SIZE)] == pytest.approx(1 / math.e, rel=0.1) and masks[0, 0, 70:].max() < 1e-6
@@ -87,7 +87,7 @@ def test_split_keeps_the_model(parts: Path):
 
 
 def test_a_student_is_stored_with_its_teacher(parts: Path):
-    cfg = weight_making.demo_config(parts, files=weight_making.STUDENT)
+    cfg = weight_making.demo_config(parts, files=weight_making.STUDENT_CONFIGS)
     student, folder = build_model(cfg), parts.parent / "distilled"
     folder.mkdir()
     save_checkpoint(folder, student, cfg, {"epoch": 0, "step": 3, "parts": part_digests(cfg)}, {})

@@ -8,7 +8,7 @@ import torch
 
 from inference import pipeline_options
 from inference.options import add_model_options
-from inference.pipeline_options import check_model_options, enough_memory, pipeline_of
+from inference.pipeline_options import check_model_options, enough_memory, pipeline_of, student_of
 from utils.errors import InputError
 
 
@@ -40,6 +40,18 @@ def test_the_pipeline_is_where_the_options_want_it(monkeypatch, options, asked):
     parser = argparse.ArgumentParser()
     add_model_options(parser)
     assert pipeline_of(parser.parse_args(["--device", "cuda:0", *options])).asked == asked
+
+
+def test_a_student_keeps_its_own_config(monkeypatch, tmp_path):
+    loaded = []
+    monkeypatch.setattr(pipeline_options, "load_pipeline", lambda *arguments: loaded.append(arguments) or Pipe())
+    parser = argparse.ArgumentParser()
+    add_model_options(parser)
+    (tmp_path / "student").mkdir()
+    options = parser.parse_args(["--device", "cpu", "--checkpoint", str(tmp_path), "--config_file", "teacher.yaml"])
+    for student in (None, student_of(options)):
+        pipeline_of(options, student)
+    assert loaded == [(str(tmp_path), "teacher.yaml"), (tmp_path / "student",)]
 
 
 @pytest.mark.parametrize("device", ["meta", "mps", "xpu", "cpu:3", "cuda:x", "cuda:01", "gpu", ""])
