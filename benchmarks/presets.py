@@ -46,7 +46,10 @@ PRESETS = {
     # with the scales of the published system, with which it runs a branch of coefficient 0
     "cpu": Preset(
         "configs/demo.yaml",
-        ("TEST.DOWN_BLOCK_GUIDANCE_SCALE", "2.0", "TEST.FULL_GUIDANCE_SCALE", "2.0"),
+        (
+            *("TEST.DOWN_BLOCK_GUIDANCE_SCALE", "2.0", "TEST.FULL_GUIDANCE_SCALE", "2.0"),
+            *("TEST.NUM_INFERENCE_STEPS", "20"),
+        ),
         images=(1, 4),
     ),
     "full": Preset(

@@ -41,7 +41,8 @@ from inference.sampling_settings import SamplingSettings
 from models import build_model
 from models.checkpoints import check_checkpoint, load_checkpoint, save_checkpoint
 from tests.programs import parser_of
-from tests.tiny import run_main, tiny_settings, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main, tiny_settings
 from training.changed_settings import flat_settings
 from training.run_folder import RunFolder
 from training.state import Position, TrainingState, load_training_state
@@ -96,7 +97,7 @@ def answer(call: Callable, place: str = ""):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
+    return write_small(tmp_path_factory.mktemp("tiny"))
 
 
 def nested(key: str, value) -> dict:

@@ -30,7 +30,8 @@ from datasets import TrainPairs
 from models.checkpoints import check_checkpoint
 from tests.forked import LIMIT, Program, run, wait_for
 from tests.shared import REPOSITORY
-from tests.tiny import folder_of_run, run_main, short_run, write_tiny
+from tests.small import write_small
+from tests.tiny import folder_of_run, run_main, short_run
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 from utils import files
@@ -40,7 +41,7 @@ EVALUATED = ["ACCELERATE.EVAL_PERIOD", "9"]
 
 @pytest.fixture
 def tiny(tmp_path):
-    return write_tiny(tmp_path)
+    return write_small(tmp_path)
 
 
 def arguments(config: Path, name: str, *more: str) -> list:
@@ -116,6 +117,7 @@ def kill_again_and_again(tiny: Path, kills: int, epochs: int) -> None:
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 5 * epochs + 1))
 
 
+@pytest.mark.long
 def test_killed_again_and_again(tiny):
     kill_again_and_again(tiny, kills=3, epochs=3)
 

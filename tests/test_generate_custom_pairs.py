@@ -18,7 +18,8 @@ from inference import dwpose, estimators
 from inference.dwpose import DETECTOR, DETECTOR_SIDE, POSE, DWPose
 from tests.inference import networks
 from tests.inference.estimators import NobodyFound, needs_blazepose
-from tests.tiny import run_main, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main
 from training.run_folder import RunFolder
 
 
@@ -349,7 +350,7 @@ def test_a_list_of_paths_from_find(photos):
 
 
 def test_fine_tuning_a_finished_checkpoint(photos):
-    config = write_tiny(photos.parent)
+    config = write_small(photos.parent)
     fast = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "OPTIMIZER.EPOCHS", "1"]
     assert run_main(pose_transfer_train, "--config_file", config, *fast) == 0
     runs = photos.parent / "outputs" / "tiny"

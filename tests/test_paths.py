@@ -18,7 +18,8 @@ from models import build_model
 from tests.evaluation.metrics.networks import save_alexnet
 from tests.forked import run
 from tests.shared import REPOSITORY
-from tests.tiny import run_main, short_run, write_dataset, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main, short_run, write_dataset
 from training import caching
 from utils import files
 
@@ -54,7 +55,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(progr
 
 @pytest.fixture
 def tiny(tmp_path):
-    return write_tiny(tmp_path)
+    return write_small(tmp_path)
 
 
 def be_without_rights(rank: int) -> None:

@@ -15,7 +15,8 @@ from inference.pose_library import library
 from tests import forked
 from tests.evaluation.metrics.networks import save_alexnet, save_inception
 from tests.inference.estimators import Counted
-from tests.tiny import run_main, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main
 from training.run_folder import RunFolder
 
 
@@ -23,7 +24,7 @@ from training.run_folder import RunFolder
 def tiny(tmp_path_factory):
     """A dataset of six test pairs, images of them, and the scores that went with them."""
     folder = tmp_path_factory.mktemp("tiny")
-    config = write_tiny(folder)
+    config = write_small(folder)
     opts = ["OPTIMIZER.EPOCHS", "1", "TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1"]
     assert run_main(pose_transfer_train, "--config_file", config, *opts) == 0
     run = RunFolder(folder / "outputs" / "tiny" / "run")
@@ -151,6 +152,7 @@ def test_a_protocol_none_of_whose_scores_can_be_computed(tiny, images, tmp_path,
     assert written == {"metrics.json", "metrics.csv", "metrics_per_image.csv"}
 
 
+@pytest.mark.long
 def test_scores_do_not_depend_on_batches_and_processes(tiny, images, tmp_path):
     weights = tmp_path / "weights"
     weights.mkdir()

@@ -18,7 +18,8 @@ from models.checkpoints import checkpoint_config
 from tests.forked import Program, wait_for
 from tests.inference.estimators import Finds
 from tests.parity import published_parameters
-from tests.tiny import run_main, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main
 from training.run_folder import RunFolder
 from utils.errors import InputError
 
@@ -26,7 +27,7 @@ from utils.errors import InputError
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A config and a checkpoint trained with it."""
-    config = write_tiny(tmp_path_factory.mktemp("trained"))
+    config = write_small(tmp_path_factory.mktemp("trained"))
     opts = ["OPTIMIZER.EPOCHS", "1", "TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1"]
     assert run_main(pose_transfer_train, "--config_file", config, *opts) == 0
     return config, RunFolder(config.parent / "outputs" / "tiny" / "run").newest()

@@ -133,6 +133,7 @@ def in_a_folder_of_its_own(parent: Path, rank: int) -> None:
     os.chdir(folder)
 
 
+@pytest.mark.long
 def test_two_machines_that_share_no_folder(tiny):
     prepare = partial(in_a_folder_of_its_own, tiny.parent)
     own = [tiny.parent / f"machine{rank}" for rank in (0, 1)]

@@ -20,7 +20,8 @@ from datasets.deepfashion import flat_name
 from datasets.verification import verify
 from diffusion.schedulers import load_scheduler
 from models import build_model
-from tests.tiny import run_main, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main
 from training.run_folder import RunFolder
 from utils.errors import InputError
 from utils.weight_files import read_weights
@@ -40,7 +41,7 @@ class Hostile:
 
 @pytest.fixture
 def tiny(tmp_path):
-    return write_tiny(tmp_path)
+    return write_small(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pth", ".safetensors"])

@@ -107,6 +107,7 @@ def losses(config, name):
     return [line["loss"] for line in map(json.loads, log.splitlines()) if "loss" in line]
 
 
+@pytest.mark.long
 def test_sharded_training_in_16_bit_computes_what_autocast_does(plain):
     config, _ = plain
     half = ["ACCELERATE.MIXED_PRECISION", "bf16"]

@@ -122,6 +122,7 @@ def test_a_proxy_in_the_environment(started, server, monkeypatch, proxy):
     assert "window.gradio_config" in pages[0] and "no_proxy" not in os.environ
 
 
+@pytest.mark.long
 def test_gradio_is_imported_without_proxies_and_writes_where_it_can():
     """The folder of uploads is looked at after the import, and before anything is loaded."""
     environment = {**os.environ, "ALL_PROXY": "socks5://127.0.0.1:9", "GRADIO_TEMP_DIR": "/dev/null/x"}

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from benchmarks.computed import counted, peak_bytes, sampling_memory, training_memory
@@ -35,6 +36,7 @@ def test_memory_follows_the_batch(tmp_path):
     assert (sampling["offloaded"] < sampling["on the device"]).all()
 
 
+@pytest.mark.long
 def test_ours_needs_as_much_less_work_at_full_size_as_was_promised():
     for name, least in FEWER.items():
         counts = counted(name, FULL_SIZE)

@@ -24,6 +24,7 @@ def loader_start_method() -> str:
     return multiprocessing.get_start_method()  # pickled itself, it would tell of the process that pickles it
 
 
+@pytest.mark.long
 def test_workers_are_processes_of_their_own_and_raise_what_goes_wrong():
     with Workers(2, threads=1) as workers:
         assert workers(timing.prepare, count_from, 5.0) > 0 and timing.STATE == {}

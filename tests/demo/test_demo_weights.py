@@ -112,6 +112,7 @@ def test_the_clip_part_serves_the_clip_variant(parts: Path):
     assert conditions["prompt"]["prompt"].shape == (1, 1, 128)
 
 
+@pytest.mark.long
 def test_the_encoder_is_pretrained_before_the_rest(parts: Path):
     before = weight_making.demo_config(parts)
     main(["encoder", "--parts", str(parts), "--people", "4", "--minutes", "0.01"])

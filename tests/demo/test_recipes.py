@@ -17,7 +17,8 @@ from demo.recipes import __main__ as program
 from demo.recipes import bench, comparison, recipe_scores
 from diffusion.objective import diffuse
 from models import build_model
-from tests.tiny import run_main, write_tiny
+from tests.small import write_small
+from tests.tiny import run_main
 from training.run_folder import RunFolder
 from training.work import step_flop
 from utils.errors import InputError
@@ -52,7 +53,7 @@ def test_differences_are_paired_by_image_and_seed(tmp_path):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_velocity_errors_of_a_perfect_and_of_a_blind_model(tmp_path, prediction_type):
-    cfg = load_config(write_tiny(tmp_path))
+    cfg = load_config(write_small(tmp_path))
     model = build_model(cfg).eval()
     clean, noise = torch.randn(2, 2, 4, 8, 8)
     model.denoising_samples = lambda batch: (clean, noise, None, [])
@@ -82,7 +83,7 @@ def test_every_recipe_is_a_config_of_the_demo():
 
 
 def test_work_is_counted(tmp_path):
-    config = write_tiny(tmp_path)
+    config = write_small(tmp_path)
     both = step_flop(load_config(config))
     assert 0 < step_flop(load_config(config, ["MODEL.RECONSTRUCT_SOURCE", "False"])) < both
     assert step_flop(load_config(config, ["OPTIMIZER.MUON_RATE", "1.0"])) > both
@@ -126,7 +127,7 @@ class Here(Executor):
 @pytest.fixture
 def small(monkeypatch, tmp_path) -> Path:
     """The program on few people, with a tiny model, in this process."""
-    config = write_tiny(tmp_path)
+    config = write_small(tmp_path)
     monkeypatch.setattr(bench, "CONFIG", str(config))
     monkeypatch.setattr(bench, "PEOPLE", {"train_people": 2, "test_people": 2, "photos_per_person": 2, "seed": 1})
     monkeypatch.setattr(bench, "TEST_PAIRS", 4)

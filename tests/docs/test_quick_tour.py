@@ -20,6 +20,7 @@ def outputs(tour: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in tour.cells for output in cell.get("outputs", [])]
 
 
+@pytest.mark.long
 def test_it_runs_where_jupyter_opens_it(tour):
     nbclient.NotebookClient(tour, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
     pictures = [output for output in outputs(tour) if "image/png" in output.get("data", {})]

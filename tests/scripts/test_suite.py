@@ -18,6 +18,7 @@ if sys.argv[1:3] == ["-m", "pytest"]:
     [
         ([], "--numprocesses 2 --dist loadfile --durations 25"),
         (["full"], "-m full"),
+        (["long", "--numprocesses", "2"], "-m long --numprocesses 2"),
         (["faults", "-x"], "-m faults -x"),
         (["tests/models", "-k", "swin"], "tests/models -k swin"),
     ],
