@@ -36,8 +36,8 @@ STUDENT_CONFIGS = (CONFIG, "configs/distill.yaml", "configs/demo_distill.yaml")
 PROMPT_ONLY = (CONFIG, "configs/ablation_study/no_app.yaml")
 SIZE = 128  # height and width of the demo's images
 CROP = 64  # height and width of the crops that the VAE is trained on
-HEAD = 0.075  # radius of a head, as a share of an image's side
-HEAD_WEIGHT = 10  # of the VAE's error at a head, beside 1 everywhere
+HEAD, FACE = 0.075, 0.03  # radii of a head and of eyes, nose and mouth, as shares of an image's side
+HEAD_WEIGHT, FACE_WEIGHT = 8, 30  # of the VAE's error there, beside 1 everywhere
 SWIN = "swin/model.safetensors"
 PARTS = {  # by setting: where the part lies in the folder of the parts
     "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH": "vae",
@@ -97,11 +97,16 @@ def optimize(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[i
                 bar.update(round(elapsed) - bar.n)
 
 
-def head_masks(heads: Tensor) -> Tensor:
-    """Return masks (B, 1, SIZE, SIZE) in [0, 1] of heads with centers (B, 2) (y, x) in pixels."""
+def masks_around(centers: Tensor, radius: float) -> Tensor:
+    """Return masks (B, 1, SIZE, SIZE) in [0, 1] around centers (B, 2) (y, x) in pixels, with a radius in sides."""
     pixels = torch.arange(SIZE)
-    y, x = (torch.exp(-((pixels - centers[:, None]) / (HEAD * SIZE)).square()) for centers in heads.T)
+    y, x = (torch.exp(-((pixels - center[:, None]) / (radius * SIZE)).square()) for center in centers.T)
     return y[:, None, :, None] * x[:, None, None, :]
+
+
+def error_weights(heads: Tensor) -> Tensor:
+    """Return the weights (B, 1, SIZE, SIZE) of the VAE's errors for heads with centers (B, 2)."""
+    return 1 + HEAD_WEIGHT * masks_around(heads, HEAD) + FACE_WEIGHT * masks_around(heads, FACE)
 
 
 def crops_with_heads(heads: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,7 +120,8 @@ def crops_with_heads(heads: Tensor) -> tuple[Tensor, Tensor]:
 def make_vae(parts: Path, images: Tensor, heads: Tensor, minutes: float) -> None:
     """Train the VAE on small crops: squared and absolute error, and a small KL term of the posterior.
 
-    Heads count more and are in most crops: they are 3 % of an image, and without a face front and back look alike.
+    Heads, and most of all faces, count more and are in most crops: they are 3 % of an image, and without eyes and nose
+    front and back look alike.
     """
     torch.manual_seed(0)
     vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(parts / "vae")))
@@ -128,16 +134,15 @@ def make_vae(parts: Path, images: Tensor, heads: Tensor, minutes: float) -> None
     def loss_of(step: int) -> Tensor:
         rows = torch.randint(len(images), (32,))
         corners = list(zip(*(side.tolist() for side in crops_with_heads(heads[rows]))))
-        pixels, masks = (
+        pixels, weights = (
             torch.stack([image[:, y : y + CROP, x : x + CROP] for image, (y, x) in zip(whole, corners)])
-            for whole in (signed_range(images[rows]), head_masks(heads[rows]))
+            for whole in (signed_range(images[rows]), error_weights(heads[rows]))
         )
         if step % 2:
-            pixels, masks = pixels.flip(3), masks.flip(3)
+            pixels, weights = pixels.flip(3), weights.flip(3)
         posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
         error = vae.decode(posterior.sample()).sample.float() - pixels
-        weighted = (1 + HEAD_WEIGHT * masks) * (error.square() + 0.1 * error.abs())
-        return weighted.mean() + 1e-6 * posterior.kl().mean()
+        return (weights * (error.square() + 0.1 * error.abs())).mean() + 1e-6 * posterior.kl().mean()
 
     optimize(vae, minutes, 3e-3, loss_of, "VAE")
     pixels = signed_range(images[torch.randperm(len(images))[:256]])

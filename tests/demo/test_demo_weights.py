@@ -11,7 +11,18 @@ from safetensors.torch import load_file
 from configs.relations import BRANCH_LISTS
 from demo import weight_making
 from demo.demo_weights import main
-from demo.weight_making import CROP, HEAD, SIZE, TRAIN_ALL, crops_with_heads, head_masks, load_images
+from demo.weight_making import (
+    CROP,
+    FACE_WEIGHT,
+    HEAD,
+    HEAD_WEIGHT,
+    SIZE,
+    TRAIN_ALL,
+    crops_with_heads,
+    error_weights,
+    load_images,
+    masks_around,
+)
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import other_parts, trained_parameters
 from models.pretrained_parts import part_digests
@@ -52,11 +63,13 @@ def test_heads_are_in_most_crops_and_weigh_more():
     assert min(top.min(), left.min()) >= 0 and max(top.max(), left.max()) <= SIZE - CROP
     inside = (torch.stack((top, left), 1) <= heads).all(1) & (heads < torch.stack((top, left), 1) + CROP).all(1)
     assert inside[:200].all() and not inside[200:].all()
-    masks = head_masks(heads[:2])
+    masks = masks_around(heads[:2], HEAD)
     assert masks.shape == (2, 1, SIZE, SIZE) and masks[0, 0, 20, 60] == masks[1, 0, 30, 64] == masks.max() == 1
-    assert (
-        masks[0, 0, 20, 60 + round(HEAD * SIZE)] == pytest.approx(1 / math.e, rel=0.1) and masks[0, 0, 70:].max() < 1e-6
-    )
+    beside = (0, 0, 20, 60 + round(HEAD * SIZE))
+    assert masks[beside] == pytest.approx(1 / math.e, rel=0.1) and masks[0, 0, 70:].max() < 1e-6
+    weights = error_weights(heads[:2])
+    assert weights[0, 0, 20, 60] == 1 + HEAD_WEIGHT + FACE_WEIGHT and weights[0, 0, 70:].max() == 1
+    assert weights[beside] == pytest.approx(1 + HEAD_WEIGHT / math.e, rel=0.1)
 
 
 def test_configs_do_not_say_where_parts_came_from(parts: Path):
