@@ -624,7 +624,7 @@ def test_an_unreadable_image_in_training(tiny, capsys):
     assert not list(run.root.glob("epochs_*"))
 
 
-def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch):
+def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch, on_cpu):
     with monkeypatch.context() as patch:
         stop_at(patch, 1)
         assert train(tiny, "run")[0] == 143
