@@ -48,7 +48,7 @@ PRESETS = {
         "configs/demo.yaml",
         (
             *("TEST.DOWN_BLOCK_GUIDANCE_SCALE", "2.0", "TEST.FULL_GUIDANCE_SCALE", "2.0"),
-            *("TEST.NUM_INFERENCE_STEPS", "20"),
+            *("TEST.NUM_INFERENCE_STEPS", "4"),
         ),
         images=(1, 4),
     ),

@@ -134,7 +134,7 @@ def test_the_page(some, pipe, tmp_path, monkeypatch):
     request = type("Request", (), {"session_hash": "me"})
     for source in {path for encoding in some for path in encoding[:2]}:
         pose = to_editor(library()[POSE], FRAME)
-        list(make(str(source), 1, "person", "generated", pose, "fast", False, 0, 1, 1.5, [], request))
+        list(make(str(source), 1, "person", "generated", pose, "fast", False, 0, 1, 1.0, [], request))
     for encoding in some:
         apart = distance(kept[encoding.path], kept[encoding.plain])
         assert apart <= min(encoding.tolerance, MADE), far(encoding, apart)

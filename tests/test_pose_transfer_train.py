@@ -224,6 +224,7 @@ def test_several_processes_train_and_test_as_one(tiny):
     assert momentum(one) == pytest.approx(momentum(two), rel=0.01)
 
 
+@pytest.mark.long
 def test_one_two_and_three_processes_make_the_same_images_and_scores(tiny):
     assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
     outputs = tiny.parent / "outputs" / "tiny"
@@ -624,6 +625,7 @@ def test_an_unreadable_image_in_training(tiny, capsys):
     assert not list(run.root.glob("epochs_*"))
 
 
+@pytest.mark.long
 def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch, on_cpu):
     with monkeypatch.context() as patch:
         stop_at(patch, 1)

@@ -88,6 +88,7 @@ def test_two_processes_go_on_to_the_last_bit(tiny):
     assert whole.keys() == parts.keys() and [name for name in whole if not torch.equal(whole[name], parts[name])] == []
 
 
+@pytest.mark.long
 def test_another_number_of_processes_goes_on_with_the_same_pairs(tiny):
     unet = tiny.parent / "parts" / "unet" / "config.json"
     counts = ((2, stop_in_3, 143), (1, stop_in_8, 143), (4, never_stop, 0))

@@ -23,6 +23,7 @@ def test_only_what_lives_at_the_same_time_counts_and_views_count_once():
     assert peak_bytes(lambda: given.view(10, 100)) == 0
 
 
+@pytest.mark.long
 def test_memory_follows_the_batch(tmp_path):
     cfg = load_config(write_tiny(tmp_path))
     training = training_memory(cfg)

@@ -104,7 +104,7 @@ def test_settings_of_a_preset_differ_by_way(preset):
         preset.settings("ours", "INPUT.NOTHING", "1")
 
 
-@pytest.mark.parametrize("way", ["published", "ours"])
+@pytest.mark.parametrize("way", [pytest.param("published", marks=pytest.mark.long), "ours"])
 def test_a_process_starts_and_makes_one_step(tmp_path, way):
     config, data = write_tiny(tmp_path), startup.write_dataset(tmp_path / "own", 2)
     opts = [*startup.write_weights(tmp_path, load_config(config)), *data, "INPUT.BATCH_SIZE", "2"]

@@ -27,6 +27,7 @@ def run(folder, version: int, status: int, *command: str) -> subprocess.Complete
     return subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (torch.version.cuda and shutil.which("g++")), reason="needs PyTorch for CUDA and g++")
 def test_a_driver_that_is_too_old_is_one_line(tmp_path):
     program = ["pose_transfer_generate.py", "--source", "demo.png", "--pose", "standing_front", "--device", "cuda"]
