@@ -193,8 +193,8 @@ def test_scales_of_one_call(pairs, pipe):
     own = pipe.sampling.guidance_scales.full
     assert np.array_equal(image(), image(guidance_scales={"full": own}))
     assert not np.array_equal(image(), image(guidance_scales={"full": 3.0}))
-    assert not np.array_equal(image(), image(guidance_type="uc_full"))
     guided = {"guidance_scales": {"full": 3.0}}
+    assert not np.array_equal(image(**guided), image(**guided, guidance_type="uc_full"))
     assert not np.array_equal(image(**guided), image(**guided, guidance_interval=(0, 0)))
     assert np.array_equal(image(), image(scheduler="ddim")) and not np.array_equal(image(), image(scheduler="euler"))
 
