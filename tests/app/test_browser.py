@@ -328,7 +328,7 @@ def test_bad_uploads_are_answered_by_a_sentence(page, tmp_path):
     page.wait_for_selector("#photo img", state="attached")
     page.click("#generate")
     page.wait_for_selector("#status .bad:has-text('fake.jpg: cannot be read as an image')")
-    assert "/" not in page.inner_text("#status").split(":")[0]  # not where the server keeps it
+    assert "/" not in page.inner_text("#status .bad").split(":")[0]  # not where the server keeps it
     (tmp_path / "friend.jpg").write_bytes(b"no image either")
     page.click("text=Pose from another photo")
     page.set_input_files("#other input[type=file]", tmp_path / "friend.jpg")
