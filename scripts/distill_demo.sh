@@ -9,6 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 WORK=outputs/demo_distill
 DATA=$WORK/fashion
 TEACHER=pretrained_models/demo/checkpoint
+GUIDANCE=(TEST.FULL_GUIDANCE_SCALE 1.2) # of the teacher: what configs/demo_distill.yaml distills
 PAIRS=48 # evenly spaced over 50 people
 
 # sample NAME CHECKPOINT STEPS [KEY VALUE ...]: sample and score the test pairs in the run NAME
@@ -33,10 +34,10 @@ bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/distill
 newest=$(newest_checkpoint "$WORK/demo/distilled")
 
 scores=() folders=()
-sample teacher_50 "$TEACHER" 50
+sample teacher_50 "$TEACHER" 50 "${GUIDANCE[@]}"
 for steps in 4 2 1; do
-    sample "teacher_ddim_$steps" "$TEACHER" "$steps"
-    sample "teacher_unipc_$steps" "$TEACHER" "$steps" MODEL.SCHEDULER_CONFIG.NAME unipc
+    sample "teacher_ddim_$steps" "$TEACHER" "$steps" "${GUIDANCE[@]}"
+    sample "teacher_unipc_$steps" "$TEACHER" "$steps" "${GUIDANCE[@]}" MODEL.SCHEDULER_CONFIG.NAME unipc
     sample "student_$steps" "$newest" "$steps"
     sample "student_ddim_$steps" "$newest" "$steps" MODEL.SCHEDULER_CONFIG.NAME ddim
 done

@@ -10,8 +10,9 @@
 # people, and the U-Net for 8,924 steps of 16 pairs. Of the last 7,213 steps, 5,918 used the target alone, and 3,277
 # used the lower learning rates below. At last the VAE learned heads in 1,068 steps, held near its former latents, and
 # the U-Net made 3,215 steps of 16 pairs on the target alone, with weights of the person: 2,014 at 8e-4, 517 at 4e-4
-# with uniform timesteps, and the rest at 2e-4, 8e-5 and 3e-5. Then the VAE learned joints, heads and faces in 4,445 steps,
-# and the U-Net made 3,494 steps of 16 pairs as before, 1,401 of them at 8e-4, 1,453 at 5e-4, the rest at 1e-4 and 3e-5.
+# with uniform timesteps, and the rest at 2e-4, 8e-5 and 3e-5. Then the VAE learned joints, heads and faces in 4,445
+# steps, and the U-Net made 3,494 steps of 16 pairs as before, 1,401 of them at 8e-4, 1,453 at 5e-4, the rest at 1e-4
+# and 3e-5.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the test suite, two files at a time:
 #     bash scripts/test.sh              all tests except the groups below
-#     bash scripts/test.sh long         only whole programs with further settings (5 minutes)
+#     bash scripts/test.sh long         only whole programs with further settings (4 minutes)
 #     bash scripts/test.sh full         only the tests at full size (20 GB of memory)
 #     bash scripts/test.sh faults       only the long tests of killed processes and lost machines (10 minutes)
 #     bash scripts/test.sh browser      only the web page in a headless Chromium (Debian: apt-get install chromium)

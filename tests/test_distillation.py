@@ -16,7 +16,7 @@ import pose_transfer_generate
 import pose_transfer_test
 import pose_transfer_train
 from configs import load_config
-from diffusion.guidance import EVERYTHING, guidance_branches
+from diffusion.guidance import EVERYTHING, Branch, guidance_branches
 from inference.export import load_pipeline
 from inference.sampling_settings import scales_of
 from inference.synthesis import Choices, scheduler_of, steps_of
@@ -215,4 +215,6 @@ def test_the_demo_config_folds_in_weak_guidance(monkeypatch):
     teacher = load_config("pretrained_models/demo/checkpoint/config.yaml")
     assert cfg.MODEL.COND_STAGE_CONFIG == teacher.MODEL.COND_STAGE_CONFIG and cfg.OPTIMIZER.MAX_MINUTES == 10
     folded, own = (guidance_branches(group.GUIDANCE_TYPE, scales_of(group)) for group in (cfg.DISTILL, teacher.TEST))
-    assert own == [(EVERYTHING, 1.0)] and folded[1] == (EVERYTHING, 1.2)
+    assert own == [(EVERYTHING, 1.0)]
+    assert [branch for branch, _ in folded] == [Branch({"pose"}), EVERYTHING]
+    assert [coefficient for _, coefficient in folded] == pytest.approx([-0.2, 1.2])

@@ -1,6 +1,7 @@
 """Every benchmark on the tiny model, the workers being this process."""
 
 import json
+import subprocess
 import sys
 from contextlib import nullcontext
 
@@ -12,6 +13,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import measuring, startup, timing
 from benchmarks.presets import Preset
 from configs import load_config
+from tests.shared import REPOSITORY
 from tests.tiny import run_main, write_tiny
 from utils.errors import InputError
 
@@ -81,11 +83,11 @@ def test_ways_with_different_results_are_not_timed(preset, value):
         timing.compare({"published": (constant, 2.0), "ours": (constant, value)}, 1, 1)
 
 
-def test_scikit_image_is_asked_for_before_anything_is_measured(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    assert run_main(benchmarks, "all") == 1
+def test_scikit_image_is_asked_for_before_anything_is_measured():
+    text = "import sys; sys.modules['skimage'] = None; from benchmarks.__main__ import main; main(['all'])"
+    process = subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     line = "error: evaluate compares with scikit-image: pip install -r requirements-dev.txt\n"
-    assert capsys.readouterr() == ("", line)
+    assert (process.returncode, process.stdout, process.stderr) == (1, "", line)
 
 
 @pytest.mark.parametrize("name", ["folder", "file/x.json", "x" * 300])

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tests.scripts.repository import copy_scripts, run_bash, write_stub
@@ -41,6 +42,9 @@ def test_distil_and_compare(tmp_path):
     assert all(command.startswith("pose_transfer_test.py") for command in tests) and len(tests) == 13
     student = "MODEL.PRETRAINED_PATH outputs/demo_distill/demo/distilled/epochs_007/checkpoints"
     assert sum(student in command for command in tests) == 6
+    distilled = yaml.safe_load((REPOSITORY / "configs" / "demo_distill.yaml").read_text())["DISTILL"]
+    guided = f"TEST.FULL_GUIDANCE_SCALE {distilled['FULL_GUIDANCE_SCALE']}"  # a student is sampled without
+    assert all((guided in command) != (student in command) for command in tests)
     assert scores.count("metrics.json") == 13 and "student_4=" in scores
     assert similarity.startswith("- teacher_50=outputs/demo_distill/demo/teacher_50/generated/128x128 ")
     assert similarity.count("=outputs") == 13
