@@ -19,5 +19,8 @@ turn_off_estimator()
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    """Programs of this test run on the CPU, also where GPUs are shown."""
+    """This process and the programs that it starts run on the CPU, also where GPUs are shown."""
+    import torch
+
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

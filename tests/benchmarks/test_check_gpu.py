@@ -16,6 +16,8 @@ from tests.shared import REPOSITORY
 from tests.tiny import run_main
 from utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("on_cpu")
+
 
 def passing() -> Outcome:
     return Outcome("all is <well>", {"speeds": [{"items": 4, "unit": "pairs", "seconds": 0.5, "TFLOP of one": 2.0}]})
@@ -36,7 +38,6 @@ def hanging() -> None:
 @pytest.fixture
 def check(tmp_path, monkeypatch):
     """Run the program with other checks; gives the exit status and the report."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("TQDM_DISABLE", "1")
 
     def run(*checks: Check, arguments: tuple = ()) -> tuple[int, dict]:
@@ -126,7 +127,6 @@ def test_speed_is_compared_with_matrix_products_and_the_card_and_gives_hours(mon
 )  # fmt: skip
 def test_a_machine_without_a_gpu_is_a_line(problem, words, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_checks, "driver_problem", lambda: problem)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     outcome = gpu_checks.machine({"memory": 0}, True, tmp_path)
     assert not outcome.passed and words in outcome.line and "\n" not in outcome.line
@@ -137,9 +137,8 @@ def test_too_little_room_is_a_line(tmp_path):
     assert not outcome.passed and "GB of disk free, 1000000000.0 needed" in outcome.line
 
 
-def test_without_a_gpu_the_other_checks_are_skipped(check, monkeypatch, capsys):
+def test_without_a_gpu_the_other_checks_are_skipped(check, forked, monkeypatch):
     monkeypatch.delenv("ACCELERATE_USE_CPU")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     machine = Check("machine", gpu_checks.machine, ({}, True, check.folder))
     status, report = check(machine, Check("parity", passing, ()))
     assert status == 1 and [each["status"] for each in report["checks"]] == ["fail", "skip"]

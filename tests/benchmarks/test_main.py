@@ -17,6 +17,8 @@ from tests.shared import REPOSITORY
 from tests.tiny import run_main, write_tiny
 from utils.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("on_cpu")
+
 
 class Here(nullcontext):
     """`Workers` without a process."""

@@ -9,6 +9,8 @@ from benchmarks.timing import Workers
 from configs import load_config
 from utils.processes import make_accelerator
 
+pytestmark = pytest.mark.usefixtures("on_cpu")
+
 
 def count_from(value: float):
     """A workload that counts up from a value."""

@@ -14,7 +14,7 @@ from tests.tiny import write_tiny
 
 
 @pytest.fixture
-def cfg(tmp_path):
+def cfg(tmp_path, on_cpu):
     AcceleratorState._reset_state(reset_partial_state=True)
     settings = ["ACCELERATE.MIXED_PRECISION", "bf16", "INPUT.BATCH_SIZE", "2", "TEST.FULL_GUIDANCE_SCALE", "2.0"]
     settings += ["INPUT.CACHE", "off"]
