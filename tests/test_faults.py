@@ -151,7 +151,11 @@ def no_room_for_logs(rank: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "prepare, place", [(no_room_for_checkpoints, "checkpoints"), (no_room_for_logs, "a file: cannot be written")]
+    "prepare, place",
+    [
+        pytest.param(no_room_for_checkpoints, "checkpoints", marks=pytest.mark.long),
+        (no_room_for_logs, "a file: cannot be written"),
+    ],
 )
 def test_a_full_disk_while_training(tiny, prepare, place):
     opts = ["OPTIMIZER.EPOCHS", "1", "ACCELERATE.EVAL_PERIOD", "1", "ACCELERATE.CHECKPOINT_STEPS", "2"]

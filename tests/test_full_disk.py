@@ -76,6 +76,7 @@ def one_error(output: str) -> str:
     return error
 
 
+@pytest.mark.long
 def test_checkpoints(tiny, disk):
     disk.size(4000)  # one has 3 MB
     statuses, output = train(tiny, disk, "ACCELERATE.CHECKPOINT_STEPS", "2")

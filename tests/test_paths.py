@@ -67,6 +67,7 @@ def be_without_rights(rank: int) -> None:
     caching.write_text = refused
 
 
+@pytest.mark.long
 def test_a_cache_folder_that_cannot_be_written_after_all(tiny):
     cache = ["INPUT.CACHE", "photos", "INPUT.CACHE_DIR", tiny.parent / "cache"]
     statuses, output = run("train", short_run(tiny, "a", *cache), tiny.parent, 2, prepare=be_without_rights)

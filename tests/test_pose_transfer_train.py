@@ -639,6 +639,7 @@ def test_going_on_with_another_model_or_batch(tiny, capsys, monkeypatch, on_cpu)
     assert "does not match this config" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_going_on_with_changed_settings_names_them(tiny, capsys):
     _, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
     capsys.readouterr()

@@ -145,6 +145,7 @@ def small(monkeypatch, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_the_whole_program(small, capsys, monkeypatch):
     output = small / "bench"
     arguments = ("short", "--minutes", "0.02", "--seeds", "1", "--jobs", "1", "--output", output)

@@ -113,6 +113,7 @@ def test_training_is_evaluated_with_the_weak_model(run):
     assert first != second
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_both_models_run_and_their_work_is_counted(run):
     weak_path = str(run.checkpoint(1, 0))

@@ -262,7 +262,7 @@ def start(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("precision", ["no", "fp16"])
+@pytest.mark.parametrize("precision", ["no", pytest.param("fp16", marks=pytest.mark.long)])
 def test_two_cpu_processes_find_each_other(start, precision):
     """What the scripts rest on: Accelerate takes the processes from run_processes.py, on the CPU too."""
     process = start(
