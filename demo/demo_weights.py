@@ -5,6 +5,7 @@
     python -m demo.demo_weights init
     python -m demo.demo_weights encoder  --people 24000 --minutes 40
     python -m demo.demo_weights branches --checkpoint DIR
+    python -m demo.demo_weights decoder  --checkpoint DIR --dataset DIR --minutes 40
     python -m demo.demo_weights split    --checkpoint DIR
     python -m demo.demo_weights student  --checkpoint DIR
 
@@ -26,6 +27,7 @@ REQUIRED = {  # by command, the option that it requires
     "init": "parts",
     "encoder": "people",
     "branches": "checkpoint",
+    "decoder": "checkpoint",
     "split": "checkpoint",
     "student": "checkpoint",
 }
@@ -38,8 +40,12 @@ def parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--people", type=int, default=24_000, help="number of people to draw for training (vae, encoder)"
     )
-    parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock training time (vae, clip, encoder)")
-    parser.add_argument("--checkpoint", type=Path, help="folder of the trained checkpoint (branches, split, student)")
+    parser.add_argument("--minutes", type=float, default=15.0, help="wall-clock training time (all that train)")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="folder of the trained checkpoint (branches, decoder, split, student)"
+    )
+    dataset = Path("outputs/demo_weights/fashion")
+    parser.add_argument("--dataset", type=Path, default=dataset, help="prepared dataset to sample (decoder)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
     if getattr(options, REQUIRED[options.part]) is None:

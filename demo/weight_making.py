@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,14 +31,12 @@ from utils.image_files import open_image
 from utils.image_tensors import resize_to_bytes, signed_range, unit_range
 
 from .encoder_pretraining import EncoderPretraining, labeled_images
+from .vae_training import SIZE, crop_loss, decoder_loss, sampled_pairs
 
 CONFIG = "configs/demo.yaml"
 STUDENT_CONFIGS = (CONFIG, "configs/distill.yaml", "configs/demo_distill.yaml")
 PROMPT_ONLY = (CONFIG, "configs/ablation_study/no_app.yaml")
-SIZE = 128  # height and width of the demo's images
-CROP = 64  # height and width of the crops that the VAE is trained on
-HEAD, FACE = 0.075, 0.03  # radii of a head and of eyes, nose and mouth, as shares of an image's side
-HEAD_WEIGHT, FACE_WEIGHT = 8, 30  # of the VAE's error there, beside 1 everywhere
+SAMPLES = 5_000  # pairs whose sampled latents the VAE's decoder is trained on
 SWIN = "swin/model.safetensors"
 PARTS = {  # by setting: where the part lies in the folder of the parts
     "MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH": "vae",
@@ -97,32 +96,8 @@ def optimize(modules: nn.Module, minutes: float, lr: float, loss_of: Callable[[i
                 bar.update(round(elapsed) - bar.n)
 
 
-def masks_around(centers: Tensor, radius: float) -> Tensor:
-    """Return masks (B, 1, SIZE, SIZE) in [0, 1] around centers (B, 2) (y, x) in pixels, with a radius in sides."""
-    pixels = torch.arange(SIZE)
-    y, x = (torch.exp(-((pixels - center[:, None]) / (radius * SIZE)).square()) for center in centers.T)
-    return y[:, None, :, None] * x[:, None, None, :]
-
-
-def error_weights(heads: Tensor) -> Tensor:
-    """Return the weights (B, 1, SIZE, SIZE) of the VAE's errors for heads with centers (B, 2)."""
-    return 1 + HEAD_WEIGHT * masks_around(heads, HEAD) + FACE_WEIGHT * masks_around(heads, FACE)
-
-
-def crops_with_heads(heads: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the top and left (B,) of crops, two thirds of which show the head with its center (B, 2)."""
-    count = len(heads)
-    corners = (heads - CROP * (0.2 + 0.6 * torch.rand(count, 2))).round().long().clamp(0, SIZE - CROP)
-    anywhere = torch.randint(0, SIZE - CROP + 1, (count, 2))
-    return torch.where(torch.arange(count)[:, None] < 2 * count // 3, corners, anywhere).unbind(1)
-
-
 def make_vae(parts: Path, images: Tensor, heads: Tensor, minutes: float) -> None:
-    """Train the VAE on small crops: squared and absolute error, and a small KL term of the posterior.
-
-    Heads, and most of all faces, count more and are in most crops: they are 3 % of an image, and without eyes and nose
-    front and back look alike.
-    """
+    """Train the VAE from random weights; print its reconstruction error."""
     torch.manual_seed(0)
     vae = AutoencoderKL.from_config(AutoencoderKL.load_config(str(parts / "vae")))
     vae = vae.to(memory_format=torch.channels_last).train()
@@ -130,21 +105,7 @@ def make_vae(parts: Path, images: Tensor, heads: Tensor, minutes: float) -> None
     with torch.no_grad():
         vae.quant_conv.weight[spread] = 0.0
         vae.quant_conv.bias[spread] = -6.0
-
-    def loss_of(step: int) -> Tensor:
-        rows = torch.randint(len(images), (32,))
-        corners = list(zip(*(side.tolist() for side in crops_with_heads(heads[rows]))))
-        pixels, weights = (
-            torch.stack([image[:, y : y + CROP, x : x + CROP] for image, (y, x) in zip(whole, corners)])
-            for whole in (signed_range(images[rows]), error_weights(heads[rows]))
-        )
-        if step % 2:
-            pixels, weights = pixels.flip(3), weights.flip(3)
-        posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
-        error = vae.decode(posterior.sample()).sample.float() - pixels
-        return (weights * (error.square() + 0.1 * error.abs())).mean() + 1e-6 * posterior.kl().mean()
-
-    optimize(vae, minutes, 3e-3, loss_of, "VAE")
+    optimize(vae, minutes, 3e-3, partial(crop_loss, vae, images, heads), "VAE")
     pixels = signed_range(images[torch.randperm(len(images))[:256]])
     with torch.no_grad():
         latents = vae.eval().encode(pixels).latent_dist.mean
@@ -152,6 +113,19 @@ def make_vae(parts: Path, images: Tensor, heads: Tensor, minutes: float) -> None
     error = (decoded - pixels).div(2).square().mean(dim=(1, 2, 3))
     print(f"reconstruction: {(-10 * error.log10()).mean():.2f} dB PSNR on {len(pixels)} images")
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    save_half(vae, parts / "vae")
+
+
+def make_decoder(parts: Path, checkpoint: Path, dataset: Path, minutes: float) -> None:
+    """Train the VAE's decoder on latents that a model which was trained as a whole samples of a prepared dataset."""
+    cfg = demo_config(parts, *TRAIN_ALL, "INPUT.ROOT_DIR", str(dataset))
+    model = seeded_model(cfg)
+    load_checkpoint(model, checkpoint)
+    samples = sampled_pairs(cfg, model, SAMPLES)
+    vae = model.vae.to(memory_format=torch.channels_last).train()
+    for part in (vae.post_quant_conv, vae.decoder):
+        part.requires_grad_(True)
+    optimize(vae, minutes, 5e-4, lambda step: decoder_loss(vae, samples), "decoder")
     save_half(vae, parts / "vae")
 
 
@@ -252,6 +226,8 @@ def make(options: Namespace) -> None:
         case "vae":
             images, _, heads = labeled_images(options.people, SIZE)
             make_vae(parts, images, heads, options.minutes)
+        case "decoder":
+            make_decoder(parts, options.checkpoint, options.dataset, options.minutes)
         case "clip":
             make_clip(parts, *load_images(options.images), options.minutes)
         case "init":

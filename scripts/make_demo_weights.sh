@@ -12,7 +12,7 @@
 # the U-Net made 3,215 steps of 16 pairs on the target alone, with weights of the person: 2,014 at 8e-4, 517 at 4e-4
 # with uniform timesteps, and the rest at 2e-4, 8e-5 and 3e-5. Then the VAE learned joints, heads and faces in 4,445
 # steps, and the U-Net made 3,494 steps of 16 pairs as before, 1,401 of them at 8e-4, 1,453 at 5e-4, the rest at 1e-4
-# and 3e-5.
+# and 3e-5. The decoder then made 1,491 steps on sampled latents.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights
@@ -62,6 +62,8 @@ train weights start_with_branches 20 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OV
 train weights start_with_branches 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2e-4
 train weights start_with_branches 8 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 8e-5
 train weights start_with_branches 5 OPTIMIZER.OVERRIDE_LR 3e-5
+python -m demo.demo_weights decoder --parts "$PARTS" --dataset "$DATA" --minutes 30 \
+    --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
 python -m demo.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
 bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/distill.yaml \
     --config_file configs/demo_distill.yaml "${SETTINGS[@]}" MODEL.PRETRAINED_PATH "$PARTS/checkpoint"

@@ -107,7 +107,7 @@ def test_the_generator(encodings, picture, tmp_path):
     pixels_of = np.array(picture)
     pixels_of[(pixels_of == RED).all(axis=2)] = (212, 59, 59)
     Image.fromarray(pixels_of).save(controls[1])
-    arguments = ["--source", folder, *controls, "--framing", "photo", "--pose", POSE, "--steps", "1"]
+    arguments = ["--source", folder, *controls, "--framing", "photo", "--pose", POSE, "--steps", "2"]
     assert run_main(pose_transfer_generate, *arguments, "--output", tmp_path / "out") == 0
 
     def made(path: Path) -> Path:

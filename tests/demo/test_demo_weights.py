@@ -1,31 +1,41 @@
 """Making the demo weights, for seconds instead of minutes: every command leaves parts that load."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.utils.data import default_collate
 
 from configs.relations import BRANCH_LISTS
+from datasets.loaders import training_pairs
+from datasets.pairs import unpack
+from datasets.pose_maps import FAR
 from demo import weight_making
 from demo.demo_weights import main
-from demo.weight_making import (
+from demo.vae_training import (
     CROP,
     FACE_WEIGHT,
     HEAD,
     HEAD_WEIGHT,
     SIZE,
-    TRAIN_ALL,
     crops_with_heads,
     error_weights,
-    load_images,
+    head_centers,
     masks_around,
+    sampled_pairs,
 )
+from demo.weight_making import TRAIN_ALL, load_images
+from evaluation.batch_sampling import sample_batch
+from inference.generation import sampling_scheduler
 from models import build_model, load_checkpoint, save_checkpoint
 from models.checkpoints import other_parts, trained_parameters
 from models.pretrained_parts import part_digests
+from tests.tiny import write_dataset
+from utils.image_tensors import signed_range
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,7 @@ def parts(tmp_path_factory) -> Path:
             pixels = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8).numpy()
             Image.fromarray(pixels).resize((75, 110)).save(folder / "images" / f"id_{person}" / f"{photo}.jpg")
     for command in ("vae", "init", "clip"):
-        options = ["--parts", folder / "parts", "--images", folder / "images", "--people", 4, "--minutes", "0.01"]
+        options = ["--parts", folder / "parts", "--images", folder / "images", "--people", 1, "--minutes", "0.01"]
         main([command, *map(str, options)])
     return folder / "parts"
 
@@ -97,6 +107,40 @@ def test_split_keeps_the_model(parts: Path):
         if not name.startswith("vae."):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)
     assert vae.keys() == small.vae.state_dict().keys()
+
+
+def test_the_decoder_learns_to_show_sampled_latents(parts: Path, tmp_path: Path):
+    parts, dataset, checkpoint = shutil.copytree(parts, tmp_path / "parts"), tmp_path / "data", tmp_path / "whole"
+    checkpoint.mkdir()
+    cfg = demo_config(parts, *TRAIN_ALL, "INPUT.ROOT_DIR", str(write_dataset(dataset)))
+    model = build_model(cfg).eval()
+    save_checkpoint(checkpoint, model, cfg, {"epoch": 0, "step": 9}, {})
+    [latents], [image], [head] = sampled_pairs(cfg, model, 1)
+    pairs = training_pairs(cfg)
+    [row] = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:1].tolist()
+    batch = unpack(default_collate([pairs[row]]))
+    with torch.no_grad():
+        decoded = model.vae.decode(latents[None]).sample / 2 + 0.5
+    torch.testing.assert_close(
+        sample_batch(model, batch, sampling_scheduler(cfg), cfg, [row])[0], decoded[0].clamp(0, 1)
+    )
+    torch.testing.assert_close(signed_range(image), batch["img_tgt"][0])
+    assert (head > 0).all() and (head < SIZE).all()
+
+    before = load_file(parts / "vae" / "diffusion_pytorch_model.safetensors")
+    options = ["--parts", parts, "--checkpoint", checkpoint, "--dataset", dataset, "--minutes", "0.01"]
+    main(["decoder", *map(str, options)])
+    after = load_file(parts / "vae" / "diffusion_pytorch_model.safetensors")
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_heads_lie_at_their_visible_points_or_at_the_neck():
+    keypoints = torch.full((3, 18, 2), FAR)
+    keypoints[:, 1] = torch.tensor([40, 60])
+    keypoints[0, [0, 14]] = torch.tensor([[20, 60], [10, 64]])
+    keypoints[1, 16] = torch.tensor([5, 6])
+    assert head_centers(keypoints).tolist() == [[15, 62], [5, 6], [40, 60]]
 
 
 def test_a_student_is_stored_with_its_teacher(parts: Path):
