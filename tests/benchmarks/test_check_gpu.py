@@ -57,6 +57,7 @@ def forked(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
 
 
+@pytest.mark.long
 def test_a_cpu_is_checked(check, forked, capsys):
     status, report = check()
     text = capsys.readouterr().out

@@ -19,12 +19,18 @@ def test_counts_and_no_wait_of_a_step_at_full_size():
     assert "training step: " in run("full_size,counting", mode=NULL, **COPIES)
 
 
-def test_sampling_generator_page_and_check_give_the_values_of_the_cpu():
-    run("sampling,checking" + ",generating" * bool(find_spec("gradio")))
+def test_sampling_gives_the_values_of_the_cpu():
+    run("sampling")
+
+
+@pytest.mark.long
+def test_the_check_of_a_gpu_the_generator_and_the_page_give_the_values_of_the_cpu():
+    run("checking" + ",generating" * bool(find_spec("gradio")))
 
 
 @pytest.mark.parametrize(
-    "sharding", [pytest.param({}, marks=pytest.mark.cuda, id="ddp"), pytest.param(FSDP, id="fsdp")]
+    "sharding",
+    [pytest.param({}, marks=pytest.mark.cuda, id="ddp"), pytest.param(FSDP, marks=pytest.mark.long, id="fsdp")],
 )
 def test_two_devices_train_in_half_precision(sharding, tmp_path):
     config = write_small(tmp_path)

@@ -61,7 +61,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("scheduler", ["ddpm", "euler"])
+@pytest.mark.parametrize("scheduler", ["ddpm", pytest.param("euler", marks=pytest.mark.long)])
 def test_images_do_not_depend_on_batches_threads_or_processes(tiny, model, tmp_path, scheduler):
     opts = ["MODEL.SCHEDULER_CONFIG.NAME", scheduler]
     threads, found, scores = torch.get_num_threads(), [], []
