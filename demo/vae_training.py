@@ -6,6 +6,7 @@ Heads, and most of all faces, count more: they are 3 % of an image, and without 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -20,6 +21,7 @@ from datasets.pose_maps import FAR
 from evaluation.batch_sampling import sample_batch
 from inference.generation import sampling_scheduler
 from models import CFLD
+from models.appearance_encoder import AppearanceEncoder
 from utils.image_tensors import signed_range, unit_range
 
 SIZE = 128  # height and width of the demo's images
@@ -28,7 +30,8 @@ HEAD, FACE = 0.075, 0.03  # radii of a head and of eyes, nose and mouth, as shar
 HEAD_WEIGHT, FACE_WEIGHT = 8, 30  # of the error there, beside 1 everywhere
 SAMPLED_TOGETHER = 24  # pairs
 BATCH, ENCODED = 8, 2  # pairs of the decoder's batch, and how many of them have the encoder's latents
-SSIM_WEIGHT = 0.15  # of 1 - SSIM in the decoder's loss
+SSIM_WEIGHT, FEATURE_WEIGHT = 0.15, 0.08  # of 1 - SSIM and of the distance of features in the decoder's loss
+FEATURE_STAGES = 3  # of the encoder, from the finest
 
 
 class Samples(NamedTuple):
@@ -106,11 +109,20 @@ def sampled_pairs(cfg: CfgNode, model: CFLD, count: int) -> Samples:
     return Samples(*map(torch.cat, zip(*found)))
 
 
-def decoder_loss(vae: AutoencoderKL, samples: Samples) -> Tensor:
-    """Return the loss () of random samples: errors and SSIM.
+def feature_distance(encoder: AppearanceEncoder, images: Tensor, targets: Tensor) -> Tensor:
+    """Return the distance () of features of images (B, 3, h, w) in [-1, 1], as in LPIPS (arXiv 1801.03924).
+
+    It is the squared distance of feature vectors scaled to length 1: the mean over a map, and the sum of all maps.
+    """
+    found, expected = (encoder(x)[0][:FEATURE_STAGES] for x in (images, targets))
+    return sum((F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean() for a, b in zip(found, expected))
+
+
+def decoder_loss(vae: AutoencoderKL, encoder: AppearanceEncoder, samples: Samples) -> Tensor:
+    """Return the loss () of random samples: errors, SSIM, and distance in the features of the frozen encoder.
 
     Sampled latents lack details, which makes them unlike those that the decoder was trained on. Some latents of a batch
-    are the encoder's, so that reconstructions stay good.
+    are those of the VAE's encoder, so that reconstructions stay good.
     """
     rows = torch.randint(len(samples.images), (BATCH,))
     latents, pixels = samples.latents[rows], signed_range(samples.images[rows])
@@ -118,4 +130,6 @@ def decoder_loss(vae: AutoencoderKL, samples: Samples) -> Tensor:
         latents[:ENCODED] = vae.encode(pixels[:ENCODED]).latent_dist.sample()
     decoded = vae.decode(latents).sample
     similarity = ssim(decoded / 2 + 0.5, unit_range(samples.images[rows]), data_range=1.0)
-    return weighted_error(decoded, pixels, error_weights(samples.heads[rows])) + SSIM_WEIGHT * (1 - similarity)
+    error = weighted_error(decoded, pixels, error_weights(samples.heads[rows]))
+    distance = feature_distance(encoder, decoded, pixels)
+    return error + SSIM_WEIGHT * (1 - similarity) + FEATURE_WEIGHT * distance

@@ -121,11 +121,11 @@ def make_decoder(parts: Path, checkpoint: Path, dataset: Path, minutes: float) -
     cfg = demo_config(parts, *TRAIN_ALL, "INPUT.ROOT_DIR", str(dataset))
     model = seeded_model(cfg)
     load_checkpoint(model, checkpoint)
-    samples = sampled_pairs(cfg, model, SAMPLES)
+    samples = sampled_pairs(cfg, model.requires_grad_(False), SAMPLES)
     vae = model.vae.to(memory_format=torch.channels_last).train()
     for part in (vae.post_quant_conv, vae.decoder):
         part.requires_grad_(True)
-    optimize(vae, minutes, 5e-4, lambda step: decoder_loss(vae, samples), "decoder")
+    optimize(vae, minutes, 5e-4, lambda step: decoder_loss(vae, model.appearance_encoder, samples), "decoder")
     save_half(vae, parts / "vae")
 
 

@@ -24,6 +24,7 @@ from demo.vae_training import (
     SIZE,
     crops_with_heads,
     error_weights,
+    feature_distance,
     head_centers,
     masks_around,
     sampled_pairs,
@@ -133,6 +134,16 @@ def test_the_decoder_learns_to_show_sampled_latents(parts: Path, tmp_path: Path)
     after = load_file(parts / "vae" / "diffusion_pytorch_model.safetensors")
     changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_features_are_compared_by_direction():
+    def encoder(images):  # one stage each for: the first two channels, all of them, the same, and one that is not read
+        return [images[:, :2], images, images, 1 / images], None
+
+    first, second = torch.tensor([[3.0, 4.0, 0.0], [6.0, 8.0, 0.0]])[:, :, None, None], torch.zeros(2, 3, 1, 1)
+    assert feature_distance(encoder, first[:1], first[1:]) == pytest.approx(0, abs=1e-6)
+    second[:, 0] = 5.0  # (1, 0, 0) against (.6, .8, 0): .16 + .64 at every stage
+    assert feature_distance(encoder, first, second) == pytest.approx(3 * 0.8)
 
 
 def test_heads_lie_at_their_visible_points_or_at_the_neck():
