@@ -42,7 +42,7 @@ def picture():
     person = sample_person(rng)
     image, _ = draw(person, sample_pose(rng, person, "front", "standing"))
     picture = Image.fromarray(image).resize(SIZE[::-1])
-    ImageDraw.Draw(picture).rectangle((90, 100, 150, 180), fill=RED)
+    ImageDraw.Draw(picture).rectangle((80, 95, 160, 200), fill=RED)
     return picture
 
 
@@ -102,10 +102,10 @@ def test_generated_images_to_score(encodings, tmp_path):
 
 def test_the_generator(encodings, picture, tmp_path):
     folder = encodings[0].path.parent
-    controls = [tmp_path / "lying.png", tmp_path / "blue.png"]
+    controls = [tmp_path / "lying.png", tmp_path / "not_red.png"]
     stored(picture, 3).save(controls[0])
     pixels_of = np.array(picture)
-    pixels_of[(pixels_of == RED).all(axis=2)] = RED[::-1]  # as if channels were read as BGR
+    pixels_of[(pixels_of == RED).all(axis=2)] = (212, 59, 59)
     Image.fromarray(pixels_of).save(controls[1])
     arguments = ["--source", folder, *controls, "--framing", "photo", "--pose", POSE, "--steps", "2"]
     assert run_main(pose_transfer_generate, *arguments, "--output", tmp_path / "out") == 0
