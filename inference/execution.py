@@ -1,26 +1,21 @@
 """Prepare a model for fast execution: precision of frozen weights, memory layout, and compilation."""
 
-import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from models.cfld import CFLD
 from models.unet_blocks import ResidualBlock
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
-FEW_VECTORS = 8
 RECOMPILE_LIMIT = 256  # per block class: level shapes, with and without gradients, at every batch size
 REGIONS = (BasicTransformerBlock, Downsample2D, ResnetBlock2D, Upsample2D)
 
@@ -90,41 +85,6 @@ def own_precision(unet: nn.Module, *parts: nn.Module, device: torch.device) -> I
     mixed = any(parameter.dtype != dtype for part in (unet, *parts) for parameter in part.parameters())
     with torch.autocast(kind, dtype, enabled=mixed):
         yield dtype
-
-
-class _SplitBatches(TorchFunctionMode):
-    """Splits a batch for operations whose rounding on a CPU depends on the number of rows.
-
-    PyTorch chooses among several convolutions, with limits at 2 and 16 rows. For few vectors, it also computes products
-    with a matrix and GELU in other ways.
-    """
-
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self.rows = rows
-        self.sizes = {F.conv2d: rows if rows == 1 else max(15 // rows, 1) * rows, F.linear: rows, F.gelu: rows}
-
-    def __torch_function__(
-        self, function: Callable, types: Sequence[type], args: Sequence = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        size = self.sizes.get(function)
-        if size and len(args[0]) > size and (function is F.conv2d or self._few(args[0])):
-            return torch.cat([function(part, *args[1:], **(kwargs or {})) for part in args[0].split(size)])
-        return function(*args, **(kwargs or {}))
-
-    def _few(self, vectors: Tensor) -> bool:
-        """Return whether one image has few of the vectors (B, ..., C)."""
-        return self.rows * math.prod(vectors.shape[1:-1]) < FEW_VECTORS
-
-
-def independent_images(batch: Tensor, rows: int = 1) -> AbstractContextManager:
-    """Return a context in which an image on the CPU is bit-identical for any batch size; on a GPU it does nothing.
-
-    Args:
-        batch: its length and device are those of the computation.
-        rows: number of rows that belong to one image, such as its guidance branches.
-    """
-    return _SplitBatches(rows) if batch.device.type == "cpu" and len(batch) > rows else nullcontext()
 
 
 def one_by_one(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:

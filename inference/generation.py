@@ -18,7 +18,7 @@ from models.conditions import Conditions
 from models.unet import predict_noise
 from models.vae import Decoder, decode_latents, downscale_factor
 
-from .execution import independent_images, one_by_one, own_precision
+from .execution import one_by_one, own_precision
 from .sampling_settings import SamplingSettings
 
 
@@ -54,11 +54,7 @@ def guided_denoiser(
     branches, coefficients = zip(*table)
     stacked = conditioner.branches(conditions, branches)
 
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        with independent_images(x, rows=len(branches)):
-            return predict_noise(unet, x, t, stacked)
-
-    return guided(denoise, list(coefficients))
+    return guided(lambda x, t: predict_noise(unet, x, t, stacked), list(coefficients))
 
 
 def starting_noise(

@@ -10,6 +10,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from .row_layers import apply_to_vectors, give_rows_the_same_bits
+
 
 class ResidualBlock(ResnetBlock2D):
     """Takes the timestep embedding after its SiLU, which the U-Net applies once, and does not divide by 1."""
@@ -31,18 +33,23 @@ class MapTransformer(Transformer2DModel):
         if torch.is_grad_enabled():
             return super()._operate_on_continuous_inputs(hidden_states)
         tokens = self.norm(hidden_states).flatten(2).mT
-        return F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias), self.inner_dim
+        return _product(self.proj_in, tokens), self.inner_dim
 
     def _get_output_for_continuous_inputs(self, hidden_states: Tensor, residual: Tensor, **sizes: int) -> Tensor:
         if torch.is_grad_enabled():
             return super()._get_output_for_continuous_inputs(hidden_states, residual, **sizes)
-        tokens = F.linear(hidden_states, self.proj_out.weight.flatten(1), self.proj_out.bias)
-        return residual + tokens.mT.unflatten(2, residual.shape[2:])
+        return residual + _product(self.proj_out, hidden_states).mT.unflatten(2, residual.shape[2:])
+
+
+def _product(convolution: nn.Conv2d, tokens: Tensor) -> Tensor:
+    """Apply a 1x1 convolution to tokens (B, h*w, C)."""
+    return apply_to_vectors(lambda x: F.linear(x, convolution.weight.flatten(1), convolution.bias), tokens)
 
 
 def install_blocks(unet: UNet2DConditionModel) -> None:
     """Give the blocks of a U-Net these classes, unless they have them, and check that these suffice."""
     unet.time_embed_act = nn.SiLU()
+    give_rows_the_same_bits(unet)
     for name, module in unet.named_modules():
         if type(module) is ResnetBlock2D:
             plain = module.time_embedding_norm == "default" and isinstance(module.nonlinearity, nn.SiLU)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch.optim import Muon
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, aten, conv_flop_count
 from yacs.config import CfgNode
 
 from datasets.loaders import pair_sizes, trained_sides
@@ -18,8 +18,12 @@ from models.vae import downscale_factor
 from .optimizers import matrices
 
 
+def _convolution_flop(x: list[int], weight: list[int], *_: object, out_shape: list[int], **__: object) -> int:
+    return conv_flop_count(x, weight, out_shape)
+
+
 def tera_flop(work: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping={aten.mkldnn_convolution: _convolution_flop}) as counter:
         work()
     return counter.get_total_flops() / 1e12
 
