@@ -23,7 +23,7 @@ def arguments() -> Namespace:
     parser.add_argument("--generated", nargs="+", required=True, metavar="[LABEL=]DIR", help="folders of images")
     parser.add_argument("--dataset", default="fashion", help="fashion, market, or the root of a prepared dataset")
     parser.add_argument("--protocol", default="cfld", help="cfld, pidm, pcdms, dptn, or standard")
-    parser.add_argument("--size", metavar="HxW", help="size of the scores (default: that of the dataset)")
+    parser.add_argument("--size", metavar="HxW", help="size of the scores (default: that of the images)")
     parser.add_argument("--frame", default="256x176", metavar="HxW", help="keypoint frame of a custom dataset")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="split of the generated pairs")
     parser.add_argument("--real", default="train", choices=("train", "test"), help="split of the real images of FID")

@@ -26,7 +26,7 @@ from diffusion.schedulers import load_scheduler
 from models import CFLD, build_model, load_model
 from models.appearance_encoder import adapt_swin_weights
 from models.build import conditioning_parts, select_trainable
-from models.checkpoints import PUBLISHED, load_published_weights, published_tensors, trained_parameters
+from models.checkpoints import PUBLISHED, load_published_weights, save_published_weights, trained_parameters
 from utils.errors import InputError, one_line_errors
 
 # what the published program imports
@@ -56,10 +56,7 @@ def write_weights(folder: Path, cfg: CfgNode) -> list[str]:
     model.vae.save_pretrained(folder / "vae")
     torch.save(model.appearance_encoder.swin.state_dict(), folder / "swin.pth")
     (folder / "checkpoint").mkdir()
-    for file, of_unet in zip(PUBLISHED[0], (False, True)):
-        tensors = published_tensors(model).items()
-        part = {name: value.detach() for name, value in tensors if name.startswith("model.") == of_unet}
-        torch.save(part, folder / "checkpoint" / file)
+    save_published_weights(model, folder / "checkpoint")
     settings = [text for key, name in PARTS.items() for text in (key, str(folder / name))]
     return [*settings, "MODEL.RANDOM_WEIGHTS", "False"]
 

@@ -49,7 +49,7 @@ SETTINGS = {
     },
     "MODEL": {
         "PRETRAINED_PATH": Setting("", affects=WEIGHTS),  # checkpoint folder, in our or the published format
-        "LAST_EPOCH": Setting(0, at_least(0), NOTHING),  # epochs trained, if PRETRAINED_PATH has no step count
+        "LAST_EPOCH": Setting(0, at_least(0), NOTHING),  # epochs that count as trained when a run begins
         "RANDOM_WEIGHTS": False,  # (ours) build all parts from their JSON configs, for tests and benchmarks
         # (ours) parts excluded from training
         "FROZEN_PARTS": Setting(
@@ -68,11 +68,11 @@ SETTINGS = {
         "U_COND_DOWN_BLOCK_GUIDANCE": False,  # ... and the pose is dropped with it
         "U_COND_UP_BLOCK_GUIDANCE": False,  # ... and the appearance is dropped with it
         "FIRST_STAGE_CONFIG": {
-            "PRETRAINED_PATH": Setting("pretrained_models/vae", affects=IMAGES, frozen_part=True),
-            "SMALL_DECODER_PATH": Setting("", affects=IMAGES, frozen_part=True),  # (ours) AutoencoderTiny for samples
+            "PRETRAINED_PATH": Setting("pretrained_models/vae", affects=IMAGES, part_folder=True),
+            "SMALL_DECODER_PATH": Setting("", affects=IMAGES, part_folder=True),  # (ours) AutoencoderTiny for samples
         },
         "UNET_CONFIG": {
-            "PRETRAINED_PATH": Setting("pretrained_models/unet", affects=IMAGES, frozen_part=True),
+            "PRETRAINED_PATH": Setting("pretrained_models/unet", affects=IMAGES, part_folder=True),
             "TRAINABLE_BLOCK_IDX": [11, 10, 9, 8, 7, 6, 5, 4, 3],  # trained attentions of the up blocks
             "TRAIN_SELF_ATTN_Q": False,
             "TRAIN_SELF_ATTN_K": False,
@@ -84,7 +84,7 @@ SETTINGS = {
         },
         "SCHEDULER_CONFIG": {
             "NAME": Setting("ddpm", registered("diffusion.schedulers:SCHEDULERS"), IMAGES),  # scheduler of sampling
-            "PRETRAINED_PATH": Setting("pretrained_models/scheduler", affects=IMAGES, frozen_part=True),
+            "PRETRAINED_PATH": Setting("pretrained_models/scheduler", affects=IMAGES, part_folder=True),
             "CUBIC_SAMPLING": True,  # timesteps (1 - u^3) * 1000 in training, else uniform
             "ORIGINAL_INFERENCE_STEPS": Setting(50, above(0)),  # (ours) steps of the teacher of an lcm student
             "ZERO_TERMINAL_SNR": False,  # (ours) the last timestep is pure noise (arXiv 2305.08891)
@@ -131,7 +131,7 @@ SETTINGS = {
             "HEADS": 24,
             "POSE_QUERY": False,  # use the pose adapter's last map as queries instead of learned ones
             # (ours) used if DEPTH is 0
-            "CLIP_PRETRAINED_PATH": Setting("pretrained_models/clip", affects=IMAGES, frozen_part=True),
+            "CLIP_PRETRAINED_PATH": Setting("pretrained_models/clip", affects=IMAGES, part_folder=True),
         },
     },
     "OPTIMIZER": {
@@ -207,7 +207,7 @@ SETTINGS = {
         "GUIDANCE_INTERVAL": Setting([0.0, 1.0], INTERVAL),  # (ours) part of the steps that use guidance
         # (ours) in evaluations: a weaker checkpoint to guide away from (arXiv 2406.02507), and how far; 1: off
         "AUTOGUIDANCE_PATH": "",
-        "AUTOGUIDANCE_SCALE": 1.0,
+        "AUTOGUIDANCE_SCALE": Setting(1.0, above(0)),
     },
     # (ours) distillation; the guidance settings are those of the teacher
     "DISTILL": {

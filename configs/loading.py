@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from utils.errors import InputError, reason_of
 from utils.files import in_checkout, read_text
+from utils.ranks import is_first_process
 
 from .defaults import SETTINGS_BY_KEY, default_config, flattened, value_at
 from .relations import check
@@ -118,7 +119,7 @@ def _assign(cfg: CfgNode, key: str, value, where: str, parse: bool = False) -> N
 @cache
 def _note(text: str) -> None:
     """Print a note once, in the first process only."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         print(f"note: {text}", file=sys.stderr, flush=True)
 
 

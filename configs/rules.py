@@ -75,4 +75,4 @@ class Setting(NamedTuple):
     default: Any
     rule: Rule = ANYTHING
     affects: Affects | None = None  # None for the entry of its group in `AFFECTED_BY_GROUP`
-    frozen_part: bool = False  # whether it is the folder of a part of the model that checkpoints do not contain
+    part_folder: bool = False  # whether it is the folder of a part of the model that checkpoints do not contain

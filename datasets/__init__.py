@@ -10,7 +10,6 @@ __getattr__ = lazy_names(
         "fid_real_images": "datasets.layouts",
         "load_pairs": "datasets.layouts",
         "Pair": "datasets.pair_lists",
-        "PairList": "datasets.pair_lists",
         "GlobalBatchSampler": "datasets.pairs",
         "MaskSettings": "datasets.pairs",
         "PairSizes": "datasets.pair_inputs",

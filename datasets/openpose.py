@@ -59,7 +59,8 @@ def read_openpose(
         raise InputError(f"{path}: not a JSON file, expected {FORM}; write it again") from None
     if isinstance(content, list) and content:
         content = content[0]
-    poses = [_pose(values, where) for values, where in _people(content, path)]  # (18, 3) each
+    pairs = not isinstance(content, dict) or "people" not in content  # of editors, not of OpenPose
+    poses = [_pose(values, where, pairs) for values, where in _people(content, path)]  # (18, 3) each
     poses = [pose for pose in poses if not np.isnan(pose).all()]
     people, confidences = [pose[:, 1::-1] for pose in poses], [float(np.nansum(pose[:, 2])) for pose in poses]
     canvas = frame or _canvas(content, path) or image
@@ -94,11 +95,14 @@ def _is_nested(values: Any) -> bool:
     return isinstance(values, list) and any(isinstance(value, list) for value in values)
 
 
-def _pose(values: Any, where: str) -> np.ndarray:
-    """Return our keypoints (18, 3) of one person, (x, y, confidence), NaN for a missing one."""
+def _pose(values: Any, where: str, pairs: bool) -> np.ndarray:
+    """Return our keypoints (18, 3) of one person, (x, y, confidence), NaN for a missing one.
+
+    `pairs` says whether a flat list of numbers may hold x, y alone.
+    """
     try:
         if not _is_nested(values) and len(values) not in ORDERS:  # a flat list of numbers
-            width = 2 if len(values) in (2 * count for count in ORDERS) else 3
+            width = 2 if pairs and len(values) in (2 * count for count in ORDERS) else 3
             values = [values[start : start + width] for start in range(0, len(values), width)]
         points = [point or (None, None) for point in values]
         points = [(*point, point not in UNSET) if len(point) == 2 else point for point in map(tuple, points)]

@@ -59,6 +59,8 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
         raise InputError(f"--test_share is {options.test_share}; expected more than 0 and less than 1")
     if keypoints == ESTIMATE and options.keypoint_frame:
         raise InputError("--keypoint_frame applies to keypoint files; omit it with --keypoints estimate")
+    if options.keypoint_frame and min(options.keypoint_frame) < 1:
+        raise InputError(f"--keypoint_frame is {' '.join(map(str, options.keypoint_frame))}; expected 1 or more")
     if cfg.INPUT.DATASET != "custom":
         raise InputError(f"INPUT.DATASET is {cfg.INPUT.DATASET}; expected custom, as in configs/custom.yaml")
     root, frame = Path(cfg.INPUT.ROOT_DIR), tuple(cfg.INPUT.FRAME)
@@ -149,6 +151,8 @@ def keypoint_reader(
     if source.is_dir():
         return from_json
     annotations = read_annotations(source, image_name=listed_path)
+    if strangers := [name for name in annotations.rows if not (folder / name).is_file()]:
+        print(f"note: {source}: {len(strangers)} rows skipped, first {strangers[0]}; {folder} has no such photos")
     return from_csv
 
 

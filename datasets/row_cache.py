@@ -1,8 +1,9 @@
 """Caches of tensors computed from files, memory-mapped.
 
 A cache is a folder of safetensors shards. The name of a shard is a digest of everything that determines its rows, and
-shards are written atomically. An existing shard is therefore valid: an interrupted build resumes, several runs may
-build at once, and changed inputs get new shards. Outdated shards are never read; remove the folder to free their space.
+shards are written atomically. An interrupted build therefore resumes, several runs may build at once, and changed
+inputs get new shards. A run reads each shard once when it begins, to find damage. Outdated shards are never read;
+remove the folder to free their space.
 """
 
 import hashlib

@@ -236,6 +236,8 @@ def draw_dataset(
     for name, value in {**counts, "workers": 1 if workers is None else workers}.items():
         if value < least.get(name, 0):
             raise InputError(f"{name} is {value}, expected at least {least.get(name, 0)}")
+    if not train_people + test_people:
+        raise InputError("train_people and test_people are 0, expected a person")
     root, record = Path(root), {"layout": layout, "version": VERSION, **counts}
     if _is_complete(root, record):
         return

@@ -20,11 +20,13 @@ def main() -> None:
     parser = Parser(__doc__, prog="python -m evaluation")
     parser.add_argument("rows", nargs="+", metavar="LABEL=METRICS_JSON", help="label of a row, and a score file of "
                         "pose_transfer_test.py or pose_transfer_evaluate.py")  # fmt: skip
-    parser.add_argument("--grid", type=Path, help="image file to write")
+    parser.add_argument("--grid", type=Path, help="PNG file to write")
     options = parser.parse_args()
     paths = labelled_paths(options.rows, "LABEL=METRICS_JSON")
     if options.grid:
         check_writable(options.grid, "--grid", is_file=True)
+        if options.grid.suffix.lower() != ".png":
+            raise InputError(f"--grid is {options.grid}, expected a name that ends in .png")
     with large_imports():
         from inference.drawing import save_image
 

@@ -1,10 +1,10 @@
 """Sample images of test pairs so that an image depends only on the seed and on the index of its pair.
 
-On the CPU, each thread samples a part of the batch, encoders and VAE run image by image, and the layers of the U-Net give
-a row the same bits in every batch (`models/row_layers.py`). Images are therefore bit-identical for any batch size,
-number of processes, and number of threads. On a GPU, every call has
-TEST.MICRO_BATCH_SIZE rows because the last batch is padded. Images are therefore the same for any number of processes;
-between batch sizes, kernels may round differently.
+On the CPU, each thread samples a part of the batch, encoders and VAE run image by image, and the layers of the U-Net
+give a row the same bits in every batch (`models/row_layers.py`). Images are therefore bit-identical for any batch size,
+number of processes, and number of threads. On a GPU, every call has TEST.MICRO_BATCH_SIZE rows because the last batch
+is padded. Images are therefore the same for any number of processes; between batch sizes, kernels may round
+differently.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -55,9 +55,7 @@ def evaluate_folders(options: Namespace) -> None:
         raise InputError("expected --batch-size of at least 1 and --num-workers of at least 0")
     rules, folders, root = protocol(options.protocol), labeled_folders(options.generated), Path(options.dataset)
     check_writable(Path(options.output), "--output")
-    size = LAYOUTS[options.dataset].frame if options.dataset in LAYOUTS else None  # a benchmark has one size
-    if options.size:
-        size = parse_size(options.size, "--size")
+    size = parse_size(options.size, "--size") if options.size else None
     dataset = find_layout(root)
     pairs = load_pairs(root, options.split, dataset)
     frame = LAYOUTS[dataset].frame or parse_size(options.frame, "--frame")

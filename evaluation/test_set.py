@@ -137,10 +137,11 @@ class Evaluator:
         for scorer in map(self._scorer, (name, None)):  # all networks are loaded only to say what can be computed
             blank = torch.zeros(1, 3, *self.size, dtype=torch.uint8)
             scorer.update(blank, blank, [0])
-            if name not in scorer.skipped:
+            if name in scorer.available:
                 return
+        reason = scorer.skipped.get(name, "the protocol cfld does not have it")
         raise InputError(
-            f"ACCELERATE.BEST_SCORE is {name}, which cannot be computed: {scorer.skipped[name]}; "
+            f"ACCELERATE.BEST_SCORE is {name}, which cannot be computed: {reason}; "
             f"choose one of {', '.join(scorer.available)}"
         )
 
@@ -194,8 +195,9 @@ class Evaluator:
             on_device = to_device(batch, self.accelerator.device)
             images = sample_batch(model, on_device, deepcopy(self.scheduler), self.cfg, seeds, check, self.weak)
         if not torch.isfinite(images).all():
-            problem = f"the samples of pairs {indices} are not finite"
-            raise InputError(f"{problem}; use ACCELERATE.MIXED_PRECISION no or another checkpoint")
+            full = self.accelerator.mixed_precision == "no"
+            advice = "use another checkpoint" if full else "use ACCELERATE.MIXED_PRECISION no or another checkpoint"
+            raise InputError(f"the samples of pairs {indices} are not finite; {advice}")
         return self.scorer.protocol.at_size(images, self.size)
 
     def _images(

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from datasets.keypoints import check_skeleton
-from inference.drawing import ImageFiles, draw_skeleton, image_grid, save_image, save_videos, tile
+from inference.drawing import VIDEO_WRITERS, ImageFiles, draw_skeleton, image_grid, save_image, save_videos, tile
+from inference.dwpose import dwpose_available
 from inference.estimators import create_estimator
 from inference.facing import BACK_WITH_FACE, is_back_with_face
 from inference.films import FILM_EXTENSIONS
@@ -74,6 +75,7 @@ def generate_batch(options: Namespace) -> None:
         print(f"note: {len(wrong)} of {len(poses)} poses, first {wrong[0]}: {BACK_WITH_FACE}")
     sources = read_sources(options, framer, files, poses)
     check_names(sources)
+    check_inputs_stay(options, sources, poses)
     framer.say = lambda note: None  # `read_sources` has said the notes
     write_images(pipe, framer, sources, poses, options)
     print(f"{len(sources) * len(poses)} images, skeletons, and grid.png in {options.output}")
@@ -86,6 +88,11 @@ def check_options(options: Namespace) -> None:
             raise InputError(f"command line: --{name} is missing; see --help for examples")
     if options.fps is not None and not 0.1 <= options.fps <= 60:
         raise InputError(f"--fps is {options.fps:g}, expected 0.1 to 60")
+    if options.estimator == "dwpose" and not dwpose_available():
+        problem = "rtmlib or the pose networks are not installed; see docs/use_your_photo.md"
+        raise InputError(f"--estimator is dwpose, but {problem}")
+    if options.person is not None and options.person < 1:
+        raise InputError(f"--person is {options.person}, expected 1 or more; 1 is the largest")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed is {options.seed}, expected 0 or more")
     for folder in (options.output, options.output / SKELETONS):
@@ -165,6 +172,21 @@ def check_names(sources: list[Source]) -> None:
             raise InputError(f"{name}: the file name is too long; rename the file of the photo or of the pose")
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{repeated[0]}: two images would have this name; rename the file of a photo or of a pose")
+
+
+def check_inputs_stay(options: Namespace, sources: Sequence[Source], poses: Sequence[NamedPose]) -> None:
+    """Raise `InputError` if a result would replace a photo or a pose that the options name."""
+    folder, skeletons = options.output, options.output / SKELETONS
+    results = {folder / "grid.png", *(folder / source.file_name(pose) for source in sources for pose in source.poses)}
+    results |= {skeletons / path.name for path in results} | {skeletons / f"{pose.name}.png" for pose in poses}
+    clips = {clip.name for clip, _ in clips_of(poses)}
+    names = {source.name for source in sources} | clips | {f"{s.name}_to_{clip}" for s in sources for clip in clips}
+    results |= {place / f"{name}.{kind}" for place in (folder, skeletons) for name in names for kind in VIDEO_WRITERS}
+    replaced = {path.resolve() for path in results if path.exists()}
+    given = [source.path for source in sources] + [Path(text) for text in (*options.pose, *options.source_keypoints)]
+    for path in given:
+        if inputs := replaced & {path.resolve(), *(file for file in replaced if file.parent == path.resolve())}:
+            raise InputError(f"{min(inputs)}: a result would replace this input; choose another --output")
 
 
 def write_images(

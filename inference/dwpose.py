@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from importlib.util import find_spec
-from itertools import repeat
+from itertools import repeat, tee
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +42,15 @@ class DWPose(Estimator):
 
     def find(self, photos: Iterable[Image.Image], fps: float | None = None) -> Iterator[list[FoundPerson]]:
         detector, network = self._networks
-        for photo in photos:
-            photo = upright_srgb(photo)
+        photos, copies = tee(map(upright_srgb, photos))
+        for photo, others in zip(photos, BlazePose().find(copies)):
             pixels = np.ascontiguousarray(np.asarray(photo)[..., ::-1])  # rtmlib wants BGR
             boxes = detector(pixels)
             if not len(boxes):
                 yield []
                 continue
             points, scores = (found[:, :NUM_KEYPOINTS] for found in network(pixels, boxes))  # (N, 18, 2), (N, 18)
-            points, others = points[..., ::-1], BlazePose().people(photo)  # rtmlib has x first
+            points = points[..., ::-1]  # rtmlib has x first
             nobody = np.zeros((photo.height, photo.width), np.float32)
             masks = [nearest(others, person).mask if others else nobody for person in points]
             yield largest_first(map(FoundPerson, points, scores, masks, repeat(LEAST_SCORE)))

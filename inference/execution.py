@@ -1,6 +1,5 @@
 """Prepare a model for fast execution: precision of frozen weights, memory layout, and compilation."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from models.cfld import CFLD
 from models.unet_blocks import ResidualBlock
+from utils.ranks import is_first_process
 
 AUTOCAST = {"fp16": torch.float16, "bf16": torch.bfloat16}
 RECOMPILE_LIMIT = 256  # per block class: level shapes, with and without gradients, at every batch size
@@ -36,7 +36,7 @@ def prepare_execution(model: CFLD, precision: str, channels_last: str, compiled:
     if channels_last == "on" or (channels_last == "auto" and on_gpu and precision in AUTOCAST):
         model.to(memory_format=torch.channels_last)
     if compiled != "off":
-        if not on_gpu and os.environ.get("RANK", "0") == "0":
+        if not on_gpu and is_first_process():
             message = f"MODEL.COMPILE {compiled}: compiling takes minutes on a CPU and saves no time; off is faster"
             print(f"warning: {message}", file=sys.stderr)
         compile_regions(model, mode=compiled)

@@ -4,14 +4,13 @@ import json
 import os
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import nn
 from yacs.config import CfgNode
 
 from models.build import use_small_decoder
 from models.cfld import CFLD
-from models.checkpoints import CONFIG, PUBLISHED, checkpoint_config, load_model, published_tensors
+from models.checkpoints import CONFIG, checkpoint_config, load_model, save_published_weights
 from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError, reason_of
 from utils.files import CHECKOUT, check_files, check_writable, file_records, in_checkout, new_folder, read_record
@@ -121,14 +120,9 @@ def export_published(checkpoint: str, output: Path, config_file: str = "") -> No
         InputError: see `export`.
     """
     _refuse_existing(output)
-    tensors = published_tensors(_model_of(checkpoint, config_file)[0])
+    model = _model_of(checkpoint, config_file)[0]
     with new_folder(output) as partial:
-        for file, of_unet in zip(PUBLISHED[0], (False, True)):
-            part = {name: x.detach() for name, x in tensors.items() if name.startswith("model.") == of_unet}
-            try:
-                torch.save(part, partial / file)
-            except RuntimeError as error:  # of a full disk
-                raise OSError(reason_of(error)) from None
+        save_published_weights(model, partial)
 
 
 def _refuse_existing(output: Path) -> None:

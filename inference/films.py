@@ -36,7 +36,8 @@ class Film:
     def __init__(self, path: Path, container: Any) -> None:
         self.path, self._container, self._stream = path, container, container.streams.video[0]
         self._stream.thread_type = "AUTO"
-        rate = self._stream.average_rate or self._stream.guessed_rate
+        is_gif = container.format.name == "gif"  # its last frame may be a long pause
+        rate = (self._stream.base_rate if is_gif else self._stream.average_rate) or self._stream.guessed_rate
         self.rate = rate if rate and LEAST_RATE <= rate <= MOST_RATE else DEFAULT_RATE
         self.seconds = (container.duration or 0) / av.time_base
         width, height = self._stream.width * (self._stream.sample_aspect_ratio or 1), self._stream.height

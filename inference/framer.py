@@ -107,6 +107,8 @@ class Framer:
             people = self.estimator.people(photo)
             if keypoints is not None and people:
                 return nearest(people, keypoints)
+            if len(people) == 1 and (self.person or 1) > 1:
+                self.say(f"note: {name}: one person is found, not {self.person}; using this one")
             return choose(people, self.person if len(people) > 1 else None, name)  # of several, see --person
         except InputError as error:
             if needed or (self.person is not None and not isinstance(error, NoPersonError)):

@@ -137,11 +137,14 @@ class CFLDPipeline(DiffusionPipeline):
         images, poses = images_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
         settings = self.sampling.updated(num_inference_steps=num_inference_steps, **sampling)
-        self._check_steps(settings.num_inference_steps)
+        sampler = scheduler_like(scheduler, self.scheduler.config) if scheduler else self.scheduler
+        if settings.num_inference_steps > (most := most_steps(sampler)):
+            raise InputError(f"num_inference_steps is {settings.num_inference_steps}, expected 1 to {most}")
+        if not callable(callback_on_step_end or print):
+            raise InputError(f"callback_on_step_end is {callback_on_step_end!r}, expected a function")
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np, or pt")
         generators, device = generators_of(generator, len(rows)), self._execution_device
-        sampler = scheduler_like(scheduler, self.scheduler.config) if scheduler else self.scheduler
         for number, keypoints in enumerate(poses, start=1):
             check_skeleton(keypoints, settings.pose_frame, f"pose {number}")
         batches = split(rows, batch_size)
@@ -184,10 +187,6 @@ class CFLDPipeline(DiffusionPipeline):
         """Number of denoising steps of the current call, over all its batches."""
         return self._num_timesteps
 
-    def _check_steps(self, steps: int) -> None:
-        if steps > (most := most_steps(self.scheduler)):
-            raise InputError(f"num_inference_steps is {steps}, expected 1 to {most}")
-
     def _encode(self, image: Image.Image, device: torch.device) -> Appearance:
         size = self.conditioner.config.settings["INPUT"]["COND"]["IMG_SIZE"]
         pixels = normalize(resize_to_tensor(image, size))[None]  # (1, 3, h, w)
@@ -220,7 +219,10 @@ class CFLDPipeline(DiffusionPipeline):
             self.conditioner, self.unet, self.vae, scheduler, conditions, latents, settings, generators, on_step
         )
         if not torch.isfinite(images).all():
-            raise InputError("the samples are not finite; use torch.float32 or bfloat16, or another checkpoint")
+            advice = (
+                "a lower guidance" if images.dtype == torch.float32 == self.unet.dtype else "torch.float32 or bfloat16"
+            )
+            raise InputError(f"the samples are not finite; use {advice} or another checkpoint")
         return images
 
     def _report(

@@ -51,6 +51,9 @@ def rows_of(images: int, poses: int) -> list[tuple[int, int, int]]:
 
 def generators_of(generator: Any, count: int) -> list[torch.Generator]:
     """Return one CPU generator per image."""
+    for own in generator if isinstance(generator, Sequence) else [generator]:
+        if not isinstance(own, torch.Generator | None):
+            raise InputError(f"generator has {own!r}, expected torch.Generator().manual_seed(SEED)")
     if not isinstance(generator, Sequence):
         return pair_generators(_seeds(generator, count))
     if len(generator) != count:

@@ -91,6 +91,8 @@ class PoseReader:
             return self._film(path)
         if extension in IMAGE_EXTENSIONS or isfile(path):
             return [NamedPose(path.stem, self.framer.pose(read_photo(path), str(path)))]
+        if extension in FILM_EXTENSIONS:
+            raise InputError(f"{text}: no such film; check this path")
         close = get_close_matches(text, library(), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise InputError(f"{text}: not a library pose (see --list-poses), photo, film, .csv, .json, or folder{hint}")

@@ -86,6 +86,9 @@ class SamplingSettings:
         Raises:
             InputError: a value is out of range.
         """
+        names = [field.name for field in fields(self)]
+        if unknown := sorted(changes.keys() - set(names)):
+            raise InputError(f"unknown setting {unknown[0]!r}, expected {', '.join(names)}")
         changes = {name: value for name, value in changes.items() if value is not None}
         if (scales := changes.get("guidance_scales")) is not None:
             if not isinstance(scales, Mapping) or set(scales) - set(Scales._fields):

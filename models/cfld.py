@@ -64,8 +64,9 @@ class CFLD(Conditioner):
         """Exclude parts from training and keep them in evaluation mode; checkpoints contain them nevertheless."""
         self.frozen = tuple(parts)
         for part in self.frozen:
-            for name, parameter in self.get_submodule(part).requires_grad_(False).named_parameters(part):
-                self.inherited[name] = parameter.detach()
+            for name, parameter in self.get_submodule(part).named_parameters(part):
+                if parameter.requires_grad:
+                    self.inherited[name] = parameter.requires_grad_(False).detach()
         self.train(self.training)
 
     def denoise(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:

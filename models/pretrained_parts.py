@@ -33,7 +33,7 @@ OLDER_NAMES = (  # names of older releases: the VAE's attention in diffusers, CL
     (r"^vision_model\.", ""),
 )
 FETCH = "fetch the weights with `bash scripts/download_pretrained.sh`"
-FROZEN_PARTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.frozen_part]
+PART_FOLDERS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.part_folder]
 
 
 def load_part(cls, folder: str, random_weights: bool):
@@ -76,7 +76,7 @@ def no_weights() -> Iterator[None]:
 def part_digests(cfg: CfgNode) -> dict[str, str]:
     """Return the SHA-256 of config and weights of each frozen part, by the setting of its folder."""
     digests = {}
-    for setting in FROZEN_PARTS:
+    for setting in PART_FOLDERS:
         no_clip = setting == "MODEL.DECODER_CONFIG.CLIP_PRETRAINED_PATH" and cfg.MODEL.DECODER_CONFIG.DEPTH != 0
         if no_clip or not value_at(cfg, setting):
             continue  # not built

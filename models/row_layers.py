@@ -46,8 +46,8 @@ class RowConv2d(LeanConv2d):
     """Calls oneDNN for every number of rows. In other types than float32, PyTorch does that itself."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        kinds = input.device.type, input.dtype, weight.dtype, self.padding_mode
-        if kinds != ("cpu", torch.float32, torch.float32, "zeros") or _is_changed_by_context():
+        kinds = type(input), input.device.type, input.dtype, weight.dtype, self.padding_mode
+        if kinds != (Tensor, "cpu", torch.float32, torch.float32, "zeros") or _is_changed_by_context():
             return super()._conv_forward(input, weight, bias)
         return torch.mkldnn_convolution(input, weight, bias, self.padding, self.stride, self.dilation, self.groups)
 

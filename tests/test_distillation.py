@@ -185,7 +185,8 @@ def test_the_config_is_the_teachers_with_differences(taught):
 def test_nothing_of_the_teachers_schedule_is_left(tmp_path):
     (tmp_path / "config.yaml").write_text(
         "{ACCELERATE: {RESUME: False}, MODEL: {LAST_EPOCH: 9}, OPTIMIZER: {SCALE_LR: True, OVERRIDE_LR: 0.1, "
-        "MAX_MINUTES: 2.5, DECAY_EPOCHS: [1]}, INPUT: {BATCH_SIZE: 7}}"
+        "MAX_MINUTES: 2.5, MAX_STEPS: 77, MUON_RATE: 1.0, EMA_WIDTH: 0.1, EMA_DECAY: 0.0, DECAY_EPOCHS: [1]}, "
+        "INPUT: {BATCH_SIZE: 7}}"
     )
     cfg, alone = (training_config([DISTILL], ["MODEL.PRETRAINED_PATH", path]) for path in (str(tmp_path), "nowhere"))
     assert cfg.OPTIMIZER == alone.OPTIMIZER and cfg.ACCELERATE == alone.ACCELERATE and cfg.MODEL.LAST_EPOCH == 0

@@ -308,6 +308,18 @@ def test_keypoints_of_another_frame_are_noticed(photos, capsys):
     assert "give the frame that they refer to as --keypoint_frame" in run_failing(photos, capsys, frame=[])
 
 
+def test_a_frame_without_pixels_is_refused(photos, capsys):
+    error = run_failing(photos, capsys, frame=["--keypoint_frame", "0", "5"])
+    assert "--keypoint_frame is 0 5; expected 1 or more" in error
+
+
+def test_rows_without_a_photo_are_counted(photos, capsys):
+    with open(photos / "keypoints.csv", "a") as file:
+        file.write(f"zoe/1.jpg:{[1] * 18}:{[1] * 18}\n")
+    run(photos)
+    assert "keypoints.csv: 1 rows skipped, first zoe/1.jpg" in capsys.readouterr().out
+
+
 def test_shares_of_the_photos(photos, capsys):
     """In a CSV file they have to be announced; in OpenPose's files they are read."""
     root = run(photos)

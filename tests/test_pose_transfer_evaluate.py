@@ -63,6 +63,13 @@ def test_images_of_the_test_command_have_the_same_scores_again(tiny, images, tmp
         assert picture.height > 9 * 64
 
 
+def test_the_size_is_that_of_the_images_whatever_the_dataset_folder_is_called(tiny, images, tmp_path, monkeypatch):
+    (tmp_path / "market").symlink_to(tiny[0] / "data")
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(tiny, tmp_path, images, opts=["--dataset", "market"]) == 0
+    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["cfld_64x56"]
+
+
 def test_pose_accuracy_of_folders(tiny, images, tmp_path, capsys, monkeypatch):
     estimator = Counted(library()["standing_front"] * 2.0)
     monkeypatch.setattr(pose_accuracy, "create_estimator", lambda: estimator)

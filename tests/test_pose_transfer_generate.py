@@ -201,6 +201,23 @@ def test_pictures_that_would_be_one_file_are_refused(photos, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "name, used_as",
+    [("grid.png", "--source"), ("anna_to_standing_front.png", "--pose"), ("skeletons/standing_front.png", "a folder")],
+)
+def test_a_result_does_not_replace_an_input(photos, tmp_path, capsys, name, used_as):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    with Image.open(photos / "anna.jpg") as photo:
+        photo.save(path)
+    before = path.read_bytes()
+    poses = {"--source": [], "--pose": [path], "a folder": [path.parent]}[used_as]
+    sources = [photos / "anna.jpg", *([path] if used_as == "--source" else [])]
+    assert run("--source", *sources, "--pose", "standing_front", *poses, "--output", tmp_path, *FAST) == 1
+    assert f"{path}: a result would replace this input; choose another --output" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_memory_holds_one_photo_at_a_time(photos, tmp_path, monkeypatch):
     held = []
 
@@ -255,6 +272,10 @@ def test_names_of_poses(capsys):
         (["--pose", "x" * 300], "xxx: not a library pose"),
         (["--pose", "x" * 300 + ".json"], "xxx.json: cannot be read (File name too long)"),
         (["--output", "x" * 300], "xxx: cannot be written (File name too long); choose another location"),
+        (["--output", ""], "command line: --output is empty"),
+        (["--pose", "nowhere.mp4"], "nowhere.mp4: no such film"),
+        (["--person", "0"], "--person is 0, expected 1 or more"),
+        (["--estimator", "dwpose"], "--estimator is dwpose, but rtmlib or the pose networks are not installed"),
         (["--fps", "0"], "--fps is 0"),
         (["--fps", "0.001"], "--fps is 0.001, expected 0.1 to 60"),
         (["--fps", "nan"], "--fps is nan"),

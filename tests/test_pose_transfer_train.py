@@ -425,6 +425,22 @@ def test_best_and_last_are_kept(tiny, monkeypatch, name, values, best):
     assert all((run.epochs(epoch) / "grid.png").is_file() for epoch in range(1, 5))
 
 
+def test_the_best_is_the_best_of_one_test(tiny, monkeypatch):
+    """Scores of fewer pairs, or of other settings, are no measure for those that follow."""
+    run_evaluation, scores = Evaluator.run, iter((0.9, 0.5, 0.4))
+
+    def fixed(self, *args, **kwargs):
+        evaluation = run_evaluation(self, *args, **kwargs)
+        evaluation.scores["SSIM"] = next(scores)
+        return evaluation
+
+    monkeypatch.setattr(Evaluator, "run", fixed)
+    for epochs, pairs, best in ((1, 1, 1), (2, 2, 2), (3, 2, 2)):
+        opts = ["OPTIMIZER.EPOCHS", str(epochs), "TEST.NUM_PAIRS", str(pairs)]
+        status, run = train(tiny, "run", *opts)
+        assert status == 0 and run.best()["checkpoint"] == f"epochs_00{best}/checkpoints"
+
+
 def test_the_best_pose_accuracy_is_that_of_one_estimator(tiny, monkeypatch):
     """After another estimator has taken over, the value of the first is no measure."""
     somebody, nobody = Finds(library()["standing_front"] * 2.0), NobodyFound()

@@ -210,11 +210,13 @@ class Builder:
     @torch.no_grad()
     def _write(self, missing: Missing, written: list[Path]) -> None:
         """Write what is missing and add its paths to `written`."""
+        if not missing:
+            return
         first = next(iter(self.caches.values()))
         order = [(number, names) for shard, names in missing.items() for number in first.rows(shard)]
         device = self.accelerator.device
         batches = iter(loader(_Rows(self.images), self.workers, device, sampler=order, batch_size=BATCH_SIZE))
-        hidden = not (order and self.accelerator.is_main_process)
+        hidden = not self.accelerator.is_main_process
         desc = f"INPUT.CACHE: writing {self._needed() / 2**30:.2f} GiB to {self.folder}"
         with tqdm(total=len(order), desc=desc, unit="image", disable=hidden, delay=QUIET_SECONDS) as bar:
             for shard, names in missing.items():

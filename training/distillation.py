@@ -48,10 +48,11 @@ class ConsistencyStudent(CFLD):
     def __init__(self, model: CFLD, guidance: list[tuple[Branch, float]], steps: int) -> None:
         super().__init__(model.unet, model.vae, model.alphas_cumprod, model.settings, **model.components)
         self.learned_prompt = model.learned_prompt
+        trained = {name for name, p in self.named_parameters() if p.requires_grad} | model.inherited.keys()
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name.startswith("unet."))
-        own = {name: p for name, p in self.named_parameters() if not name.startswith("vae.")}
-        self.inherited = {name: p.detach() for name, p in own.items() if not p.requires_grad}
+            if not parameter.requires_grad and (name in trained or name.startswith("unet.")):
+                self.inherited[name] = parameter.detach()
         self.teacher = deepcopy(self.unet).requires_grad_(False)
         self.guidance, self.steps = guidance, steps
 

@@ -105,12 +105,15 @@ def _left_in_groups() -> Iterator[int]:
                     yield most - used + sum(int(stat[name]) for name in caches)
 
 
-def needs_checkpointing(accelerator: Accelerator, model: CFLD, one_pair: dict[str, Tensor], pairs: int) -> bool:
+def needs_checkpointing(
+    accelerator: Accelerator, model: CFLD, one_pair: dict[str, Tensor], pairs: int, averaged: bool = False
+) -> bool:
     """Whether a micro-batch of `pairs` pairs does not fit on the device of one of the processes; all must call this.
 
-    The arguments are those of `activation_bytes`, the model without activation checkpointing.
+    The arguments are those of `activation_bytes`, the model without activation checkpointing, and whether training
+    averages the weights.
     """
-    fixed = BYTES_A_PARAMETER * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    fixed = (BYTES_A_PARAMETER + 4 * averaged) * sum(p.numel() for p in model.parameters() if p.requires_grad)
     free = free_bytes(accelerator.device) / MARGIN - fixed
     fits = most_activation_bytes(model, one_pair, pairs) <= free
     if not fits:

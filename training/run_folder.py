@@ -72,7 +72,8 @@ class RunFolder:
             self.best()  # report a damaged file now, not after hours
             self.drop_newer_than(checkpoint)
         else:
-            for path in (self.root / NEWEST, self.root / BEST, self.training_log):
+            evaluations = (path for name in ("metrics*", "grid.png") for path in self.root.glob(f"epochs_*/{name}"))
+            for path in (self.root / NEWEST, self.root / BEST, self.training_log, *evaluations):
                 path.unlink(missing_ok=True)
 
     def log(self, rank: int) -> Path:

@@ -3,14 +3,19 @@
 import base64
 import json
 import math
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from yacs.config import CfgNode
 
+from configs import load_config
+from configs.defaults import flat_settings
+from configs.rules import Affects
 from evaluation.tables import COLUMNS, PROVENANCE, json_numbers, provenance_lines, read_scores
 from evaluation.test_set import Evaluation
-from models.checkpoints import PROGRESS, read_progress
+from models.checkpoints import CONFIG, PROGRESS, read_progress
 from utils.errors import InputError
 from utils.files import by_numbers, write_text
 from utils.image_files import open_image
@@ -40,6 +45,9 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
     sign = -1 if COLUMNS[name].lower_is_better else 1
     measure = {"score": name, **{fact: by for fact, by in evaluation.provenance.items() if PROVENANCE[fact] == name}}
     comparable = best and best.items() >= measure.items()
+    if comparable and was_tested_otherwise(run.root / best["checkpoint"], steps.cfg):
+        comparable = False
+        LOGGER.info(f"{best['checkpoint']} was the best by other test settings; the choice of the best starts again")
     if math.isfinite(value) and not (comparable and sign * best["value"] >= sign * value):
         run.set_best(checkpoint, value, **measure)
         run.prune()
@@ -47,6 +55,18 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
         write_report(run)
     except InputError as error:  # a damaged file of an earlier evaluation does not stop training
         LOGGER.warning(f"warning: {run.report.name} is not updated: {error}")
+
+
+def was_tested_otherwise(checkpoint: Path, cfg: CfgNode) -> bool:
+    """Return whether the config of a checkpoint has other test settings, which give other scores."""
+    with suppress(InputError):  # without its config, nothing is known
+        before, now = (
+            {key: value for key, value in flat_settings(each, Affects.IMAGES).items() if key.startswith("TEST.")}
+            | {"pairs": each.TEST.NUM_PAIRS}
+            for each in (load_config(str(checkpoint / CONFIG)), cfg)
+        )
+        return before != now
+    return False
 
 
 def write_report(run: RunFolder) -> Path:

@@ -51,7 +51,7 @@ class StepReport(NamedTuple):
 
 
 class StepReports:
-    """Reduces one report per step over the processes. On a GPU, reports arrive one step late, without a wait.
+    """Reduces one report per step over the processes. On a GPU, a report arrives while the next step runs.
 
     All processes read the same reports after the same step, so they make the same decisions.
     """

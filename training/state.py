@@ -1,7 +1,8 @@
 """The training state in the checkpoint's folder: what resuming needs besides the weights.
 
-The learning rate depends on the step, and random numbers on (seed, epoch, step, micro-batch, process), so neither is
-saved. A run can be resumed at any optimizer step; on a CPU, it is bit-identical to an uninterrupted one.
+The learning rate depends on the step, noise, timesteps and dropout on (seed, epoch, pair), and stochastic depth on
+(seed, epoch, step, micro-batch, process), so none is saved. A run can be resumed at any optimizer step; on a CPU, it is
+bit-identical to an uninterrupted one.
 
     training_state.safetensors    adam/<parameter>/<moment>, muon/<parameter>/<moment>; with EMA also
                                   weights/<parameter>, the raw weights

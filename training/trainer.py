@@ -142,7 +142,8 @@ class Trainer:
         """Recompute activations where a step would not fit without it; what was chosen, for the log."""
         item = unpack(to_device(default_collate([self.dataset[0]]), self.accelerator.device))
         pairs = self.cfg.INPUT.BATCH_SIZE // (self.accumulation * self.accelerator.num_processes)
-        needed = needs_checkpointing(self.accelerator, self.model, item, pairs)
+        averaged = any((self.cfg.OPTIMIZER.EMA_DECAY, self.cfg.OPTIMIZER.EMA_WIDTH))
+        needed = needs_checkpointing(self.accelerator, self.model, item, pairs, averaged)
         if needed:
             self.model.unet.enable_gradient_checkpointing()
         return f"MODEL.GRADIENT_CHECKPOINTING auto: {'on' if needed else 'off'}"
@@ -330,6 +331,12 @@ class Trainer:
         """Begin to write a checkpoint of the current position unless it is already saved."""
         if self.checkpoints.saved == self.position:
             return
+        self.checkpoints.settle()  # frees the copies of the previous checkpoint
+        writes = self.accelerator.is_main_process or self.accelerator.is_fsdp2  # sharded copies need all processes
+        self.checkpoints.save(self.position, *(self._copies() if writes else ({}, None)))
+
+    def _copies(self) -> tuple[dict[str, Tensor], TrainingState]:
+        """Return copies of the weights and of the training state on the CPU."""
         state = TrainingState.of(
             self.parameters,
             self.optimizer,
@@ -346,8 +353,7 @@ class Trainer:
             watch=asdict(self.steps.monitor),
         )
         weights = self.ema.average if self.ema else self.parameters
-        copied = {**self.model.inherited, **{name: to_cpu(value) for name, value in weights.items()}}
-        self.checkpoints.save(self.position, copied, state)
+        return {**self.model.inherited, **{name: to_cpu(value) for name, value in weights.items()}}, state
 
     def _evaluate(self) -> None:
         """Sample and score the test pairs with the weights of the newest checkpoint."""

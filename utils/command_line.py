@@ -25,7 +25,11 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        return super().parse_known_args([with_home(arg) for arg in (sys.argv[1:] if args is None else args)], namespace)
+        args = sys.argv[1:] if args is None else args
+        for option, value in zip(args, [*args[1:], None]):
+            if option.startswith("--") and (value == "" or option.endswith("=")):
+                self.error(f"{option.rstrip('=')} is empty; is a variable unset?")
+        return super().parse_known_args([with_home(arg) for arg in args], namespace)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"command line: {message}; see `--help`")

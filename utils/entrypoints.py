@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from utils.errors import InputError, one_line_errors
+from utils.ranks import is_first_process
 
 PR_SET_PDEATHSIG = 1  # option of prctl on Linux
 LOST = 75  # exit status EX_TEMPFAIL: run the program again
@@ -34,7 +35,7 @@ def entrypoint(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except (InputError, OSError):
-            if os.environ.get("RANK", "0") != "0":
+            if not is_first_process():
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 time.sleep(FIRST_PROCESS_SECONDS)
             raise

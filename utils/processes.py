@@ -31,7 +31,7 @@ TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available
 def make_accelerator(cfg: CfgNode, project_dir: str | None = None) -> Accelerator:
     """Return the accelerator of a config (on the CPU, fp16 falls back to no), or raise `InputError` why it has none."""
     config = cfg.ACCELERATE
-    for name in config.TRACKERS:
+    for name in config.TRACKERS if project_dir else ():
         if not TRACKERS[name]():
             raise InputError(f"ACCELERATE.TRACKERS names {name}, which is not installed: pip install {name}")
     for way in UNSUPPORTED:

@@ -66,7 +66,8 @@ class Bench:
             return plan["steps"]
         print(f"measuring how many steps the baseline makes in {minutes:g} minutes")
         run = RunFolder(self.output / "calibration")
-        self._train(run, baseline, 0, "OPTIMIZER.MAX_MINUTES", str(CALIBRATION_MINUTES))
+        limits = ("OPTIMIZER.MAX_MINUTES", str(CALIBRATION_MINUTES), "ACCELERATE.RESUME", "False")
+        self._train(run, baseline, 0, *limits)
         progress = read_progress(run.newest())
         done = Position(**{name: progress[name] for name in POSITION_FORM}).total_steps
         steps = max(1, round(done * minutes / CALIBRATION_MINUTES))

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, chain
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from yacs.config import CfgNode
@@ -25,8 +26,9 @@ from models.build import build_model
 from models.cfld import CFLD
 from models.perception_refined_decoder import LinearPrompt
 from models.pretrained_parts import part_digests
-from utils.errors import InputError
+from utils.errors import InputError, reason_of
 from utils.files import check_files, file_records, in_checkout, parse_record
+from utils.ranks import is_first_process
 from utils.sharding import sharded_like
 from utils.weight_files import COMPUTED, aligned, read_weights
 
@@ -95,6 +97,17 @@ def published_tensors(model: CFLD) -> dict[str, Tensor]:
     return {published: own[name] for published, name in published_names(model).items()}
 
 
+def save_published_weights(model: CFLD, folder: Path) -> None:
+    """Write the two published files; raise `OSError` if the disk is full."""
+    tensors = published_tensors(model)
+    for file, of_unet in zip(PUBLISHED[0], (False, True)):
+        part = {name: x.detach() for name, x in tensors.items() if name.startswith("model.") == of_unet}
+        try:
+            torch.save(part, folder / file)
+        except RuntimeError as error:  # of a full disk
+            raise OSError(reason_of(error)) from None
+
+
 def checkpoint_config(config_file: ConfigFiles, opts: Sequence[str], changes: ConfigFiles = ()) -> CfgNode:
     """Return the config of a checkpoint: the given files, else its own, overridden by `changes` and then by `opts`.
 
@@ -158,7 +171,8 @@ def load_model(cfg: CfgNode) -> tuple[CFLD, dict]:
         model = build_model(cfg, for_checkpoint=True)
         progress = load_checkpoint(model, folder)
         for line in other_parts(progress, cfg, digests.result() if digests else {}):
-            LOGGER.warning(line)
+            if is_first_process():
+                LOGGER.warning(line)
     return model, progress
 
 

@@ -62,6 +62,8 @@ def test_the_surest_of_several_people_and_nobody(tmp_path):
         (b'{"people": [7]}', r"people\[0\] has no pose_keypoints_2d"),
         (b'{"people": [{"pose_keypoints": 7}]}', r"people\[0\].pose_keypoints is not a list"),
         (b'{"keypoints": 7, "width": 9, "height": 9}', 'no list "people" or "keypoints"'),
+        (b'{"people": [{"pose_keypoints_2d": [%s9]}]}' % (b"9," * 49), "pose_keypoints_2d is not a list of 18"),
+        (b'{"people": [{"pose_keypoints_2d": [%s9]}]}' % (b"9," * 35), "pose_keypoints_2d is not a list of 18"),
         (b'{"keypoints": [[1, 2], [3, 4]], "width": 9, "height": 9}', "keypoints is not a list of 18"),
         (b'{"keypoints": [%s[1]], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is not a list of 18"),
         (b'{"keypoints": [%s9], "width": 9, "height": 9}' % (b"[1, 2]," * 17), "keypoints is not a list of 18"),

@@ -16,6 +16,7 @@ from demo.body_painter import backdrop
 from demo.drawn_people import RECORD, draw, draw_dataset, main, sample_person, sample_pose
 from demo.painting import MOTIFS, PATTERNS, Cloth, Surface, motif_mask
 from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, KEYPOINTS, STANCES, VIEWS, keypoints, skeleton
+from utils.errors import InputError
 
 NOSE, NECK, R_EYE, L_EYE, R_EAR, L_EAR = 0, 1, 14, 15, 16, 17
 COUNTS = {"train": 3, "test": 2}
@@ -270,3 +271,9 @@ def test_bad_arguments_give_one_line(arguments, message, tmp_path, monkeypatch, 
     assert exit_.value.code == 1
     errors = capsys.readouterr().err
     assert message in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_nobody_to_draw(tmp_path):
+    with pytest.raises(InputError, match="train_people and test_people are 0"):
+        draw_dataset(tmp_path / "drawn", train_people=0, test_people=0)
+    assert not (tmp_path / "drawn").exists()

@@ -73,6 +73,8 @@ def test_several_tests_in_one_table(tmp_path, monkeypatch, capsys):
     assert run_report(monkeypatch, *rows, "--grid", str(tmp_path / "new" / "both.png")) == 0
     assert Image.open(tmp_path / "new" / "both.png").size == (5 * 36 - 4, 60)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert run_report(monkeypatch, *rows, "--grid", str(tmp_path / "both.jpg")) == 1
+    assert "both.jpg, expected a name that ends in .png" in capsys.readouterr().err
     assert lines == [["PSNR", "↑"], ["a", "20.000"], ["b", "21.500"], ["copy", "of", "the", "source", "16.000"]]
 
 

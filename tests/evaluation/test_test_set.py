@@ -199,6 +199,7 @@ def test_a_score_that_cannot_be_computed_is_no_best_score(tiny):
     evaluator(tiny).check_best_score()
     for opts, message in (
         (["ACCELERATE.BEST_SCORE", "FID"], "BEST_SCORE is FID.*no file"),
+        (["ACCELERATE.BEST_SCORE", "LPIPS_VGG"], "BEST_SCORE is LPIPS_VGG.*the protocol cfld does not have it"),
         (["TEST.IMG_SIZE", "[32, 32]"], "BEST_SCORE is SSIM.*window"),
     ):
         with pytest.raises(InputError, match=message):

@@ -81,6 +81,22 @@ def test_keypoints_are_in_openposes_order_and_sure(folder, whole_body, unsure, m
     np.testing.assert_allclose(person.keypoints, expected, atol=1e-4)
 
 
+def test_masks_of_all_photos_come_from_one_network(folder, monkeypatch):
+    opened = []
+
+    class Opened(NobodyFound):
+        def find(self, photos, fps=None):
+            opened.append(fps)
+            yield from super().find(photos, fps)
+
+    monkeypatch.setattr(dwpose, "BlazePose", Opened)
+    write_detector(folder, [tuple(DETECTOR_SIDE / 400 * side for side in (60, 100, 180, 320))])
+    photo = Image.new("RGB", (300, 400))
+    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    found = list(DWPose(folder).find([photo] * 3))
+    assert [len(people) for people in found] == [1, 1, 1] and opened == [None]
+
+
 def test_nobody_there(folder):
     write_detector(folder, [])
     assert DWPose(folder).people(Image.new("RGB", (90, 120))) == []

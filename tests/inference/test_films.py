@@ -98,6 +98,14 @@ def test_frames_of_uneven_length_are_taken_at_even_times(tmp_path):
         assert film.size == SIZE
 
 
+def test_a_pause_at_the_end_of_a_gif_does_not_slow_it_down(tmp_path):
+    first, *others = levels(20)
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=[100] * 19 + [5000])
+    assert numbers(read(tmp_path / "a.gif", 12)) == list(range(20))
+    with open_film(tmp_path / "a.gif") as film:
+        assert film.rate == 10
+
+
 @pytest.mark.parametrize("rotation, matrix", [(6, (0, 1, -1, 0)), (3, (-1, 0, 0, -1)), (8, (0, -1, 1, 0))])
 def test_the_film_of_a_phone_is_turned_upright(tmp_path, rotation, matrix):
     """As EXIF turns photos: 6 is stored lying, with the head to the left."""

@@ -35,6 +35,12 @@ def test_the_one_of_several_who_was_asked_for():
         framer(IN_PHOTO, small, person=3)[0].source("us", PHOTO)
 
 
+def test_the_only_person_stands_in_for_the_second_and_is_named():
+    one, notes = framer(IN_PHOTO, person=2)
+    assert one.source("me", PHOTO).keypoints is not None
+    assert notes == ["note: me: one person is found, not 2; using this one"]
+
+
 def test_given_keypoints_choose_the_person():
     small = STANDING + (400, 20)
     person = framer(IN_PHOTO, small)[0].source("us", PHOTO, keypoints=small + 3)

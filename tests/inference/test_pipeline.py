@@ -241,6 +241,9 @@ SHARES = np.linspace((0, 0), (1, 1), 18)
         ({"image": [PHOTO] * 4, "pose": np.full((3, 18, 2), 50)}, "expected 1 or 4 poses for 4 images, got 3"),
         ({"pose": np.zeros((17, 2))}, "expected \\(18, 2\\)"),
         ({"generator": generators(2)}, "expected 1 generators for 1 images, got 2"),
+        ({"generator": 3}, "generator has 3, expected torch.Generator"),
+        ({"callback_on_step_end": 5}, "callback_on_step_end is 5, expected a function"),
+        ({"guidance_scale": 2.0}, "unknown setting 'guidance_scale', expected num_inference_steps, .*guidance_scales"),
         ({"scheduler": "heun"}, "unknown scheduler 'heun', expected one of ddpm"),
         (
             {"guidance_scales": {"up": 1.0}},
@@ -250,6 +253,7 @@ SHARES = np.linspace((0, 0), (1, 1), 18)
         ({"guidance_type": "full"}, "guidance_type is 'full'"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0, expected a positive integer"),
         ({"num_inference_steps": 1001}, "num_inference_steps is 1001, expected 1 to 1000"),
+        ({"num_inference_steps": 51, "scheduler": "lcm"}, "num_inference_steps is 51, expected 1 to 50"),
         ({"guidance_interval": (0.5, 0.2)}, "guidance_interval is \\(0.5, 0.2\\)"),
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
         ({"pose": np.full((18, 2), -1)}, "pose 1: no person found"),

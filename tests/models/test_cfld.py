@@ -276,6 +276,16 @@ def test_frozen_parts_stay_and_their_checkpoint_is_whole(tmp_path):
     assert all(torch.equal(value, dict(model.named_parameters())[name]) for name, value in again.inherited.items())
 
 
+def test_a_frozen_decoder_reads_clip_from_its_own_files(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    cfg = variant_config("clip_model", tmp_path)
+    save_checkpoint(tmp_path / "checkpoint", build(cfg), cfg, {}, {})
+    frozen = build_model(variant_config("clip_model", tmp_path, {"MODEL": {"FROZEN_PARTS": ["prompt_decoder"]}}))
+    load_checkpoint(frozen, tmp_path / "checkpoint")
+    names = [name.removeprefix("prompt_decoder.") for name in frozen.inherited]
+    assert names and not any(name.startswith("clip.") for name in names)
+
+
 def test_a_checkpoint_without_a_frozen_part_is_refused(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     without = variant_config("no_app", tmp_path)

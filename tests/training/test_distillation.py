@@ -104,6 +104,17 @@ def test_a_checkpoint_is_the_student_whole(blocks, tmp_path):
     assert all(taught.values())
 
 
+def test_a_student_of_the_clip_ablation_does_not_hold_clip(tmp_path):
+    cfg = variant_config("clip_model", tmp_path, STUDENT)
+    cfg.defrost()
+    cfg.MODEL.PRETRAINED_PATH = str(tmp_path / "teacher")
+    (tmp_path / "teacher").mkdir()
+    save_checkpoint(tmp_path / "teacher", build(cfg), cfg, {}, {})
+    held = build_student(cfg).inherited
+    assert any(name.startswith("prompt_decoder.") for name in held)
+    assert not any(name.startswith("prompt_decoder.clip.") for name in held)
+
+
 def test_what_cannot_be_distilled(tmp_path):
     with pytest.raises(InputError, match="TEST.GUIDANCE_TYPE uc_down_full and its scales sample with guidance"):
         build_student(variant_config("default", tmp_path))

@@ -35,11 +35,13 @@ def test_checkpointing_is_chosen_by_what_is_free(tmp_path, monkeypatch):
     cfg = variant_config("default", tmp_path)
     model, batch = build(cfg), batch_of(cfg, 5)
     activations = saved_bytes(lambda: model(batch), model.parameters())
-    fixed = memory.BYTES_A_PARAMETER * sum(p.numel() for p in model.parameters() if p.requires_grad)
-    one_pair, needed = {name: value[:1] for name, value in batch.items()}, memory.MARGIN * (activations + fixed)
-    for free, expected in ((1.01 * needed, False), (0.99 * needed, True)):
-        monkeypatch.setattr(memory, "free_bytes", lambda _, free=free: free)
-        assert needs_checkpointing(accelerator, model, one_pair, 5) is expected
+    one_pair = {name: value[:1] for name, value in batch.items()}
+    for averaged, numbers in ((False, 3), (True, 4)):  # gradient, two moments, average
+        fixed = 4 * numbers * sum(p.numel() for p in model.parameters() if p.requires_grad)
+        needed = memory.MARGIN * (activations + fixed)
+        for free, expected in ((1.01 * needed, False), (0.99 * needed, True)):
+            monkeypatch.setattr(memory, "free_bytes", lambda _, free=free: free)
+            assert needs_checkpointing(accelerator, model, one_pair, 5, averaged) is expected
 
 
 @pytest.mark.parametrize("config", ["configs/demo.yaml", "configs/fashion_256.yaml", "configs/market_128x64.yaml"])

@@ -145,6 +145,14 @@ def test_what_interrupted_writes_left_is_removed(run):
     assert not list(run.root.rglob("*.partial")) and run.newest() == folder
 
 
+def test_a_run_that_starts_again_does_not_report_the_scores_of_the_one_before(run):
+    save(run, 1)
+    for name in ("metrics.json", "metrics_per_image.csv", "grid.png"):
+        (run.epochs(1) / name).touch()
+    run.begin("", None)
+    assert [path.name for path in run.epochs(1).iterdir()] == ["checkpoints"] and run.newest() is None
+
+
 def hold(folder, connection):
     lock_folder(folder)
     connection.send("held")

@@ -1,10 +1,12 @@
 """Command lines."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from utils.command_line import with_home
+from utils.command_line import Parser, with_home
+from utils.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,12 @@ def test_home_folders(monkeypatch, argument, expected):
     monkeypatch.setenv("HOME", "/home/me")
     expected = expected.replace("HOME", "/home/me").replace("ROOT", os.path.expanduser("~root"))
     assert with_home(argument) == expected
+
+
+@pytest.mark.parametrize("arguments", [["--output", ""], ["--output="], ["--many", "a", "--output", ""]])
+def test_an_empty_value_is_named(arguments):
+    parser = Parser()
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--many", nargs="+")
+    with pytest.raises(InputError, match="command line: --output is empty"):
+        parser.parse_args(arguments)

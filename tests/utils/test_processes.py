@@ -106,3 +106,11 @@ def test_other_ways_whose_package_is_missing_are_refused_in_one_line(way, monkey
     AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.raises(InputError, match=f"Accelerate is configured for {way}; .* configs/accelerate/fsdp.yaml"):
         make_accelerator(load_config(opts=["ACCELERATE.MIXED_PRECISION", "no"]))
+
+
+def test_testing_needs_no_tracker_of_the_training(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "TRACKERS", {"wandb": lambda: False})
+    cfg = load_config(opts=["ACCELERATE.TRACKERS", "['wandb']"])
+    make_accelerator(cfg)
+    with pytest.raises(InputError, match="wandb, which is not installed"):
+        make_accelerator(cfg, str(tmp_path))
