@@ -24,12 +24,12 @@ def give_rows_the_same_bits(unet: nn.Module) -> None:
 
 
 def apply_to_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a function of each vector to vectors (..., C), with at least FEW_VECTORS at once."""
-    missing = FEW_VECTORS - x.shape[:-1].numel()
-    if missing <= 0 or x.device.type != "cpu" or torch.is_grad_enabled():
+    """Apply a function of each vector to vectors (..., C): to contiguous ones, at least FEW_VECTORS at once."""
+    count = x.shape[:-1].numel()
+    if (count >= FEW_VECTORS and x.is_contiguous()) or x.device.type != "cpu" or torch.is_grad_enabled():
         return function(x)
-    vectors = F.pad(x.flatten(end_dim=-2), (0, 0, 0, missing))
-    return function(vectors)[:-missing].unflatten(0, x.shape[:-1])
+    vectors = F.pad(x.flatten(end_dim=-2), (0, 0, 0, max(FEW_VECTORS - count, 0)))
+    return function(vectors)[:count].unflatten(0, x.shape[:-1])
 
 
 class RowLinear(nn.Linear):

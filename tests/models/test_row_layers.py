@@ -17,6 +17,7 @@ LAYERS = {  # layer and the shape of a row
     "product of one vector": (lambda: nn.Linear(96, 64), (96,)),
     "product of two tokens": (lambda: nn.Linear(96, 64, bias=False), (2, 96)),
     "product of many tokens": (lambda: nn.Linear(96, 64), (64, 96)),
+    "product of four wide tokens": (lambda: nn.Linear(1280, 1280), (4, 1280)),
     "GEGLU of one token": (lambda: GEGLU(64, 256), (1, 64)),
     "GEGLU of many tokens": (lambda: GEGLU(64, 256), (64, 64)),
 }
@@ -49,6 +50,8 @@ def test_a_row_has_the_same_bits_in_every_batch(case, threads):
         torch.testing.assert_close(together, plain(rows))
         for count in (1, 2, 3, 15, 16):
             assert torch.equal(ours(rows[:count]), together[:count])
+        if rows.dim() == 3:  # as the tokens of a map are laid out
+            assert torch.equal(ours(rows.mT.contiguous().mT), together)
 
 
 @pytest.mark.parametrize("case", LAYERS)
