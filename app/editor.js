@@ -122,6 +122,7 @@ element.addEventListener("pointerdown", (event) => {
   const twice = joint !== null && joint === tapped.joint && event.timeStamp - tapped.at < 350;
   tapped = { joint, at: event.timeStamp };
   if (!twice) return;
+  event.stopPropagation(); // no drag begins
   dragged = null;
   before = null;
   change(points.map((point, i) => (i === Number(joint) ? [-1, -1] : point)));

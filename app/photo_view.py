@@ -1,14 +1,12 @@
 """The view of a photo with the skeletons of its people, over the photo input."""
 
 import json
-from base64 import b64encode
-from io import BytesIO
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image
 
 from datasets.keypoints import BONES
+from utils.image_files import jpeg_url
 
 from .editor import CSS_COLORS
 from .photos import Photo
@@ -46,12 +44,6 @@ def to_view(photo: Photo | None, number: int = 1) -> str:
         return "{}"
     people = [person.keypoints.round(1).tolist() for person in photo.people]
     size = photo.image.height, photo.image.width
-    return json.dumps({"photo": _data_url(photo.image), "size": size, "people": people, "number": number})
-
-
-def _data_url(photo: Image.Image) -> str:
-    """Encode a small copy of a photo, which every browser shows."""
-    small, file = photo.copy(), BytesIO()
-    small.thumbnail((SIDE, SIDE))
-    small.save(file, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+    return json.dumps(
+        {"photo": jpeg_url(photo.image, (SIDE, SIDE), quality=85), "size": size, "people": people, "number": number}
+    )

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -123,7 +124,7 @@ def speed_table(results: Sequence[dict], preset: str) -> list[dict]:
     """Rows of speed: rate, useful TFLOP/s of them, shares of the measured and the known rate, and hours of training."""
     figures = {result["name"]: result["figures"] for result in results}
     products, gpu = figures.get("matrix products", {}), figures.get("machine", {}).get("GPU", "")
-    peak = next((value for name, value in PEAKS.items() if name in gpu), None)
+    peak = next((value for name, value in PEAKS.items() if re.search(rf"\b{re.escape(name)}\b", gpu)), None)
     work = {
         row["unit"]: row["TFLOP of one"]
         for each in figures.values()
@@ -201,9 +202,12 @@ def check_gpu(preset: str, on_gpu: bool, only: Sequence[str] | None, minutes: fl
     """
     with tempfile.TemporaryDirectory() as folder:
         checks = table(preset, on_gpu, output, Path(folder))
+        names = ", ".join(check.name for check in checks)
         checks = [check for check in checks if not only or check.name.startswith(tuple(only))]
         if not checks:
-            raise InputError(f"command line: --only {' '.join(only)}: no check has such a name; see `--help`")
+            raise InputError(
+                f"command line: --only {' '.join(only)}: no check has such a name, expected one of {names}"
+            )
         results = [{"name": c.name, "status": "not run", "line": "", "seconds": 0.0, "figures": {}} for c in checks]
         for _ in run_all(checks, results, minutes, output):
             write_report(output, preset, results)

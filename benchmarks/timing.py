@@ -133,7 +133,7 @@ def compare(
         for _ in tqdm(range(rounds), desc="measuring", leave=False):
             times.append({way: worker(seconds) for way, worker in workers.items()})
             if useful:
-                rates.append(worker(matrix_rate, precision))
+                rates.append(workers[way](matrix_rate, precision))
         peak = {way: worker(peak_memory) for way, worker in workers.items()}
     times = pd.DataFrame(times)
     faster = times.rdiv(times.iloc[:, 0], axis=0)

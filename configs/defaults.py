@@ -99,7 +99,7 @@ SETTINGS = {
             "NUM_HEADS": [4, 8, 16, 32],
             "WINDOW_SIZE": Setting(16, above(0)),
             "DROP_PATH_RATE": Setting(0.2, between(0, 1)),
-            "LAST_NORM": False,  # the decoder reads the pooled, normalized vector
+            "LAST_NORM": False,  # if on, the decoder reads the pooled, normalized vector in place of the last map
         },
         # hybrid-granularity attention: one list entry per branch
         "APPEARANCE_GUIDANCE_CONFIG": {

@@ -22,14 +22,11 @@ from utils.files import check_writable
 from utils.imports import large_imports
 
 REQUIRED = {  # by command, the option that it requires
-    "vae": "people",
+    "vae": None,
     "clip": "images",
-    "init": "parts",
-    "encoder": "people",
-    "branches": "checkpoint",
-    "decoder": "checkpoint",
-    "split": "checkpoint",
-    "student": "checkpoint",
+    "init": None,
+    "encoder": None,
+    **dict.fromkeys(("branches", "decoder", "split", "student"), "checkpoint"),
 }
 
 
@@ -48,8 +45,8 @@ def parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--dataset", type=Path, default=dataset, help="prepared dataset to sample (decoder)")
     parser.add_argument("--parts", type=Path, default=Path("pretrained_models/demo"), help="folder of the parts")
     options = parser.parse_args(arguments)
-    if getattr(options, REQUIRED[options.part]) is None:
-        raise InputError(f"--{REQUIRED[options.part]} is missing; {options.part} requires it, see --help")
+    if (required := REQUIRED[options.part]) and getattr(options, required) is None:
+        raise InputError(f"--{required} is missing; {options.part} requires it, see --help")
     check_writable(options.parts, "--parts")
     return options
 

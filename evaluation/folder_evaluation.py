@@ -25,7 +25,7 @@ from utils.image_files import Size
 from utils.processes import on_main
 
 from . import tables
-from .generated_images import GeneratedImages, check_images, comparison_grid, image_size, match_images
+from .generated_images import GeneratedImages, check_images, comparison_grid, generated_size, match_images
 from .protocols import protocol
 from .real_set import give_real_set
 from .scores import Scorer, gathered_rows
@@ -62,7 +62,7 @@ def evaluate_folders(options: Namespace) -> None:
     accelerator = Accelerator()
     paths = on_main(accelerator, lambda: find_images(folders, pairs, options.allow_partial))
     if not size:  # all images of a folder have the same size
-        size = common_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
+        size = common_size({generated_size(next(iter(images.values()))) for images in paths.values()}, dataset)
     scorer = Scorer(accelerator.device, options.weights, options.protocol, frame)
     real_images = partial(fid_real_images, root, dataset, options.real)
     give_real_set(scorer, real_images, size, accelerator, options.num_workers)
@@ -152,9 +152,12 @@ def report(folder: Path, methods: Mapping[str, Method], references: tables.Rows,
     count = len(set().union(*(method.images.paths for method in methods.values())))
     print(f"protocol {meta['protocol']} at {meta['height']}x{meta['width']}, {count} pairs of {meta['dataset']}")
     print(tables.score_table(rows))
-    first, *_ = methods.values()
+    first, *others = methods.values()
+    if any(other.images.paths.keys() != first.images.paths.keys() for other in others):
+        print("warning: the folders have images of different pairs; their scores cannot be compared")
     lines = tables.interval_lines({label: method.intervals for label, method in methods.items()})
-    lines += tables.provenance_lines({"": first.scorer.provenance}) + tables.skipped_lines(first.scorer.skipped)
+    skipped = {name: why for method in methods.values() for name, why in method.scorer.skipped.items()}
+    lines += tables.provenance_lines({"": first.scorer.provenance}) + tables.skipped_lines(skipped)
     print(*lines, f"tables, scores, and example images are in {folder}", sep="\n")
 
 

@@ -47,14 +47,15 @@ class RowConv2d(LeanConv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kinds = type(input), input.device.type, input.dtype, weight.dtype, self.padding_mode
-        if kinds != (Tensor, "cpu", torch.float32, torch.float32, "zeros") or _is_changed_by_context():
+        if kinds != (Tensor, "cpu", torch.float32, torch.float32, "zeros") or _needs_pytorchs_choice():
             return super()._conv_forward(input, weight, bias)
         return torch.mkldnn_convolution(input, weight, bias, self.padding, self.stride, self.dilation, self.groups)
 
 
-def _is_changed_by_context() -> bool:
-    """Return whether gradients, autocast or compilation need PyTorch's own convolution."""
-    return torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+def _needs_pytorchs_choice() -> bool:
+    """Return whether gradients, autocast, compilation, or a build without oneDNN need `F.conv2d`."""
+    changed = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    return changed or not torch.backends.mkldnn.is_available()
 
 
 KINDS = {nn.Conv2d: RowConv2d, LeanConv2d: RowConv2d, nn.Linear: RowLinear, GEGLU: RowGEGLU, LeanGEGLU: RowGEGLU}

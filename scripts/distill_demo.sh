@@ -2,7 +2,7 @@
 # Distill the demo checkpoint into a few-step student, and compare both on people that neither has seen: scores of the
 # images, and similarity to the teacher's images in 50 steps.
 #     bash scripts/distill_demo.sh [KEY VALUE ...]     training settings, such as OPTIMIZER.MAX_MINUTES 20
-# Takes 15 minutes on one CPU core, half of them for the training. Files go to outputs/demo_distill. Each call starts
+# Takes 15 minutes on one CPU core, ten of them for the training. Files go to outputs/demo_distill. Each call starts
 # over, but reuses the drawn people.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

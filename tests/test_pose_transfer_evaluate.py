@@ -70,6 +70,12 @@ def test_the_size_is_that_of_the_images_whatever_the_dataset_folder_is_called(ti
     assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["cfld_64x56"]
 
 
+def test_folders_with_different_pairs_are_not_compared_silently(tiny, images, tmp_path, capsys):
+    next(images.glob("*_vis.png")).unlink()
+    assert evaluate(tiny, tmp_path, f"a={images}", f"b={tiny[1]}", opts=["--allow-partial"]) == 0
+    assert "warning: the folders have images of different pairs" in capsys.readouterr().out
+
+
 def test_pose_accuracy_of_folders(tiny, images, tmp_path, capsys, monkeypatch):
     estimator = Counted(library()["standing_front"] * 2.0)
     monkeypatch.setattr(pose_accuracy, "create_estimator", lambda: estimator)

@@ -1,30 +1,32 @@
 """Write a run as one HTML file that any browser shows offline: curves, scores, and grids by epoch."""
 
-import base64
 import json
 import math
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from yacs.config import CfgNode
 
 from configs import load_config
-from configs.defaults import flat_settings
+from configs.defaults import SETTINGS_BY_KEY, value_at
 from configs.rules import Affects
 from evaluation.tables import COLUMNS, PROVENANCE, json_numbers, provenance_lines, read_scores
 from evaluation.test_set import Evaluation
 from models.checkpoints import CONFIG, PROGRESS, read_progress
 from utils.errors import InputError
 from utils.files import by_numbers, write_text
-from utils.image_files import open_image
+from utils.image_files import jpeg_url, open_image
 
 from .log import LOGGER, draw_training_curves, read_log
 from .run_folder import RunFolder
 from .state import Position
 from .step_log import StepLog
 
+OF_TESTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.affects is Affects.IMAGES] + [
+    "TEST.NUM_PAIRS",
+    "INPUT.ROOT_DIR",
+]
 MAX_WIDTH = 1600  # of an image, pixels; wider images are downscaled
 LAYOUT = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 TEMPLATES = Environment(
@@ -60,12 +62,8 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
 def was_tested_otherwise(checkpoint: Path, cfg: CfgNode) -> bool:
     """Return whether the config of a checkpoint has other test settings, which give other scores."""
     with suppress(InputError):  # without its config, nothing is known
-        before, now = (
-            {key: value for key, value in flat_settings(each, Affects.IMAGES).items() if key.startswith("TEST.")}
-            | {"pairs": each.TEST.NUM_PAIRS}
-            for each in (load_config(str(checkpoint / CONFIG)), cfg)
-        )
-        return before != now
+        before = load_config(str(checkpoint / CONFIG))
+        return any(value_at(before, key) != value_at(cfg, key) for key in OF_TESTS)
     return False
 
 
@@ -105,7 +103,4 @@ def write_report(run: RunFolder) -> Path:
 def _embedded(path: Path) -> str:
     """Return an image file as a data URL."""
     image = open_image(path)
-    image.thumbnail((MAX_WIDTH, image.height))
-    file = BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return jpeg_url(image, (image.height, MAX_WIDTH), quality=90)

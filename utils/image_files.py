@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -190,3 +191,11 @@ def few(paths: Sequence[Path], folder: Path) -> str:
 
 def _refuse(error: OSError) -> NoReturn:
     raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+
+
+def jpeg_url(image: Image.Image, most: Size, quality: int) -> str:
+    """Return a data URL of an image, which every browser shows, downscaled to at most (height, width) `most`."""
+    small, file = image.copy(), BytesIO()
+    small.thumbnail(most[::-1])
+    small.save(file, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
