@@ -120,11 +120,16 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def known_peak(gpu: str) -> int | None:
+    """Return the TFLOP/s in `PEAKS` of a GPU with this full name."""
+    return next((value for name, value in PEAKS.items() if re.search(rf"\b{re.escape(name)}\b", gpu)), None)
+
+
 def speed_table(results: Sequence[dict], preset: str) -> list[dict]:
     """Rows of speed: rate, useful TFLOP/s of them, shares of the measured and the known rate, and hours of training."""
     figures = {result["name"]: result["figures"] for result in results}
     products, gpu = figures.get("matrix products", {}), figures.get("machine", {}).get("GPU", "")
-    peak = next((value for name, value in PEAKS.items() if re.search(rf"\b{re.escape(name)}\b", gpu)), None)
+    peak = known_peak(gpu)
     work = {
         row["unit"]: row["TFLOP of one"]
         for each in figures.values()

@@ -159,3 +159,10 @@ def test_other_values_than_the_stored_ones_fail(monkeypatch):
     monkeypatch.setattr(gpu_checks, "demo_tensors", lambda *_: changed)
     outcome = gpu_checks.parity("no")
     assert not outcome.passed and outcome.figures["loss"] is None and outcome.figures["image"] == 0
+
+
+@pytest.mark.parametrize(
+    "gpu, peak", [("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA H100 NVL", 835), ("NVIDIA RTX A4000", None), ("T400", None)]
+)
+def test_the_known_peak_is_that_of_the_whole_name(gpu, peak):
+    assert gpu_report.known_peak(gpu) == peak
