@@ -107,7 +107,10 @@ for (const end of ["pointerup", "pointercancel"]) {
     const moved = points[dragged].some((value, axis) => value !== before[dragged][axis]);
     dragged = null;
     if (moved) change(points);
-    else draw();
+    else {
+      draw();
+      adopt();
+    }
     before = null;
   });
 }
@@ -128,10 +131,11 @@ element.addEventListener("pointerdown", (event) => {
   change(points.map((point, i) => (i === Number(joint) ? [-1, -1] : point)));
 }, true);
 
-watch("value", () => {
-  if (dragged === null && JSON.stringify(points) !== props.value) {
-    if (points.length) past.push(JSON.stringify(points));
-    read();
-  }
-});
+// A value that arrives during a drag waits for its end.
+function adopt() {
+  if (dragged !== null || JSON.stringify(points) === props.value) return;
+  if (points.length) past.push(JSON.stringify(points));
+  read();
+}
+watch("value", adopt);
 read();

@@ -18,6 +18,7 @@ FRAME = (256, 176)  # (height, width) of DeepFashion's keypoints, and of poses o
 NOSE, NECK = 0, 1
 SHOULDERS, HIPS, KNEES, ANKLES, EYES, EARS = (2, 5), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17)  # right, left
 MISSING = -1
+POSE_CHANNELS = 3 + NUM_KEYPOINTS
 MAX_COORDINATE = 10_000  # far outside of any photo, within the integer range of the drawing code
 LEAST_SKELETON = 0.05  # least plausible extent of a pose relative to the frame's height or width
 SHARES = (-1, 2)  # range of coordinates in fractions of an image, with joints outside of it

@@ -25,7 +25,7 @@ from utils.image_files import Size
 from utils.processes import on_main
 
 from . import tables
-from .generated_images import GeneratedImages, check_images, comparison_grid, generated_size, match_images
+from .generated_images import GeneratedImages, check_images, comparison_grid, image_size, match_images
 from .protocols import protocol
 from .real_set import give_real_set
 from .scores import Scorer, gathered_rows
@@ -62,7 +62,7 @@ def evaluate_folders(options: Namespace) -> None:
     accelerator = Accelerator()
     paths = on_main(accelerator, lambda: find_images(folders, pairs, options.allow_partial))
     if not size:  # all images of a folder have the same size
-        size = common_size({generated_size(next(iter(images.values()))) for images in paths.values()}, dataset)
+        size = common_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
     scorer = Scorer(accelerator.device, options.weights, options.protocol, frame)
     real_images = partial(fid_real_images, root, dataset, options.real)
     give_real_set(scorer, real_images, size, accelerator, options.num_workers)

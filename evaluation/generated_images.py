@@ -102,7 +102,7 @@ def check_images(matches: Matches, partial: bool) -> dict[int, Path]:
     """
     folder, paths = matches.folder, matches.paths
     by_size: defaultdict[Size | None, dict[int, Path]] = defaultdict(dict)
-    sizes = thread_map(generated_size, paths.values(), desc="reading images", leave=False, disable=None)
+    sizes = thread_map(image_size, paths.values(), desc="reading images", leave=False, disable=None)
     for (index, path), size in zip(paths.items(), sizes, strict=True):
         by_size[size][index] = path
     broken = list(by_size.pop(None, {}).values())
@@ -131,7 +131,7 @@ def open_generated(path: Path) -> Image.Image:
     return image
 
 
-def generated_size(path: Path) -> Size | None:
+def image_size(path: Path) -> Size | None:
     """Return the (height, width) of a generated image; None if it cannot be read."""
     try:
         return open_generated(path).size[::-1]

@@ -255,6 +255,13 @@ def test_the_editors_tools_and_the_gallery(page):
     assert "7" not in points()
     page.click("[data-edit=undo]")
     assert len(points()) == 18
+    page.wait_for_timeout(500)  # no triple click
+    page.mouse.click(wrist["x"], wrist["y"])
+    page.mouse.down()
+    page.mouse.move(wrist["x"] + 2, wrist["y"])  # a hand is never quite still
+    page.mouse.up()
+    page.wait_for_function("document.querySelectorAll('#editor .joint').length === 17")
+    page.click("[data-edit=undo]")
     before = joint(page, 2)
     page.click("[data-edit=mirror]")
     assert joint(page, 5)["y"] == pytest.approx(before["y"], abs=2)

@@ -106,7 +106,7 @@ def test_names_of_registries_are_choices(key: str, names: Iterable[str]):
 
 
 def test_pose_maps_have_the_channels_that_are_checked():
-    assert POSE_CHANNELS == 3 + datasets.keypoints.NUM_KEYPOINTS
+    assert POSE_CHANNELS == datasets.keypoints.POSE_CHANNELS
 
 
 def test_every_default_obeys_its_rule_and_affects_something_known():
