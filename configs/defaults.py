@@ -44,7 +44,7 @@ SETTINGS = {
         "KEEP_CHECKPOINTS": Setting(2, above(0)),  # (ours) number of latest checkpoints to keep besides the best
         # (ours) report a loss this many standard deviations above the mean; 0 disables it
         "SPIKE_SIGMA": Setting(6.0, at_least(0)),
-        "TIMEOUT_MINUTES": Setting(30.0, above(0)),  # (ours) a process that waits longer for others exits
+        "TIMEOUT_MINUTES": Setting(30.0, above(0, most=1e6)),  # (ours) a process that waits longer for others exits
         "RESUME": True,  # (ours) resume from the latest checkpoint of the run folder
     },
     "MODEL": {

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +68,8 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
         raise InputError(f"INPUT.ROOT_DIR {root} is inside --photos {folder}; choose a folder outside of it")
     check_writable(root, "INPUT.ROOT_DIR")
     paths = find_photos(folder, root)
+    if keypoints == ESTIMATE:
+        check_images(folder, paths)  # now, not one by one during the estimation
     read = keypoint_reader(folder, keypoints, options.keypoint_frame, estimate)
     grouping = Grouping(options.group)
     photos: dict[str, Photo] = {}
@@ -87,6 +89,19 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
         print(f"note: {len(skipped)} photos with fewer than {MIN_KEYPOINTS} keypoints skipped, first {skipped[0]}")
     refuse_twins(usable.values())
     write_dataset(root, usable.values(), options.test_share, frame, options.workers)
+
+
+def check_images(folder: Path, paths: Sequence[str]) -> None:
+    """Raise `InputError` that names the photos whose headers cannot be read."""
+    problems = []
+    for path in paths:
+        try:
+            image_size(folder / path)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        others = f", and {len(problems) - 1} more" if problems[1:] else ""
+        raise InputError(f"{problems[0]}{others}; remove or replace them")
 
 
 def find_photos(folder: Path, root: Path) -> list[str]:

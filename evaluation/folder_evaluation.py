@@ -31,6 +31,7 @@ from .real_set import give_real_set
 from .scores import Scorer, gathered_rows
 
 SQUARE_SIZES = {(256, 256): (256, 176), (512, 512): (512, 352)}  # some methods write DeepFashion images as squares
+MOST_STRETCHED = 1.4  # an image that is not square against the keypoint frame
 RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first available score ranks the examples
 EXAMPLES = 3  # pairs of each rank
 
@@ -63,6 +64,10 @@ def evaluate_folders(options: Namespace) -> None:
     paths = on_main(accelerator, lambda: find_images(folders, pairs, options.allow_partial))
     if not size:  # all images of a folder have the same size
         size = common_size({image_size(next(iter(images.values()))) for images in paths.values()}, dataset)
+        shape = size[0] / size[1] / (frame[0] / frame[1])
+        if size[0] != size[1] and not 1 / MOST_STRETCHED < shape < MOST_STRETCHED:
+            problem = f"the images are {size[0]}x{size[1]}, keypoints refer to {frame[0]}x{frame[1]}, another shape"
+            raise InputError(f"{problem}; crop the images, or choose the size of the scores with --size HxW")
     scorer = Scorer(accelerator.device, options.weights, options.protocol, frame)
     real_images = partial(fid_real_images, root, dataset, options.real)
     give_real_set(scorer, real_images, size, accelerator, options.num_workers)

@@ -126,7 +126,7 @@ def check_images(matches: Matches, partial: bool) -> dict[int, Path]:
 def open_generated(path: Path) -> Image.Image:
     """Read a generated image, or the last image of a PATN strip; raise `InputError` if it cannot be read."""
     image = open_image(path)
-    if PATN in path.name and _is_strip(*image.size):
+    if PATN in path.name and _is_strip(*image.size) and image.width % STRIP == 0:
         return image.crop((image.width - image.width // STRIP, 0, image.width, image.height))
     return image
 

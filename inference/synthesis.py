@@ -31,6 +31,8 @@ class Choices:
 
 def prefers_student(choices: Choices) -> bool:
     """Return whether a few-step student, if there is one, generates the images; it has no guidance to choose."""
+    if choices.preset not in presets():
+        raise InputError(f"no preset {choices.preset}, expected one of {', '.join(presets())}")
     return presets()[choices.preset].get("student", False) and choices.steps is None and choices.guidance is None
 
 

@@ -313,6 +313,14 @@ def test_a_frame_without_pixels_is_refused(photos, capsys):
     assert "--keypoint_frame is 0 5; expected 1 or more" in error
 
 
+def test_photos_that_cannot_be_read_are_counted_before_the_estimation(photos, networks_of, capsys):
+    networks_of([])
+    for name in ("01_1_front.jpg", "02_1_front.jpg"):
+        (photos / "person_0001" / name).write_bytes(b"x")
+    error = run_failing(photos, capsys, *ESTIMATED, frame=[])
+    assert "01_1_front.jpg: cannot be read as an image" in error and "and 1 more; remove" in error
+
+
 def test_rows_without_a_photo_are_counted(photos, capsys):
     with open(photos / "keypoints.csv", "a") as file:
         file.write(f"zoe/1.jpg:{[1] * 18}:{[1] * 18}\n")

@@ -70,6 +70,15 @@ def test_the_size_is_that_of_the_images_whatever_the_dataset_folder_is_called(ti
     assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["cfld_64x56"]
 
 
+def test_images_of_another_shape_need_a_size(tiny, images, tmp_path, capsys):
+    for path in images.glob("*_vis.png"):
+        with Image.open(path) as image:
+            image.resize((2 * image.width, image.height)).save(path)
+    assert evaluate(tiny, tmp_path, images) == 1
+    assert "the images are 64x112, keypoints refer to 256x176, another shape; crop" in capsys.readouterr().err
+    assert evaluate(tiny, tmp_path, images, opts=["--size", "64x56"]) == 0
+
+
 def test_folders_with_different_pairs_are_not_compared_silently(tiny, images, tmp_path, capsys):
     next(images.glob("*_vis.png")).unlink()
     assert evaluate(tiny, tmp_path, f"a={images}", f"b={tiny[1]}", opts=["--allow-partial"]) == 0

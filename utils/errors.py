@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from utils.ranks import is_first_process
+
 P = ParamSpec("P")
 R = TypeVar("R")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -91,7 +93,8 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
             raise SystemExit(error.status) from None
         except KeyboardInterrupt as error:
             traceback.clear_frames(error.__traceback__)
-            print("interrupted", file=sys.stderr, flush=True)
+            if is_first_process():
+                print("interrupted", file=sys.stderr, flush=True)
             raise SystemExit(130) from None
 
     return run

@@ -157,3 +157,10 @@ def test_grids_are_joined_with_source_pose_and_target_once(tmp_path):
     Image.new("RGB", (30, 30)).save(tmp_path / "other.png")
     with pytest.raises(InputError, match=r"100.png, .*other.png: the grids differ in size"):
         joined_grids({"first": tmp_path / "100.png", "other": tmp_path / "other.png"})
+
+
+def test_strips_of_other_counts_are_refused(tmp_path):
+    for name in ("a.jpg___b.jpg_vis.png", "c.jpg___d.jpg_vis.png"):
+        Image.new("RGB", (3 * 11, 15)).save(tmp_path / name)
+    with pytest.raises(InputError, match="the images are 33 pixels wide and 15 high; crop them"):
+        check_images(match_images(tmp_path, PAIRS), True)
