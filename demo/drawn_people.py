@@ -236,8 +236,6 @@ def draw_dataset(
     for name, value in {**counts, "workers": 1 if workers is None else workers}.items():
         if value < least.get(name, 0):
             raise InputError(f"{name} is {value}, expected at least {least.get(name, 0)}")
-    if not train_people + test_people:
-        raise InputError("train_people and test_people are 0, expected a person")
     root, record = Path(root), {"layout": layout, "version": VERSION, **counts}
     if _is_complete(root, record):
         return
@@ -263,6 +261,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (%(default)s)")
     parser.add_argument("--workers", type=int, help="number of processes (one per CPU core)")
     args = parser.parse_args()
+    if not args.train_people and not args.test_people:
+        raise InputError("--train_people and --test_people are 0, expected a person")
     check_writable(Path(args.root), "--root")
     draw_dataset(**vars(args))
     print(f"{args.root}: {args.train_people} + {args.test_people} people, {args.photos_per_person} images each")

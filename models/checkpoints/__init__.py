@@ -3,7 +3,7 @@
 from utils.imports import lazy_names
 
 NAMES = (
-    "CONFIG PROGRESS PUBLISHED WEIGHTS check_checkpoint checkpoint_config load_checkpoint load_model "
+    "CONFIG LOGGER PROGRESS PUBLISHED WEIGHTS check_checkpoint checkpoint_config load_checkpoint load_model "
     "load_published_weights other_parts published_files published_name published_names published_tensors "
     "read_progress save_checkpoint save_published_weights trained_parameters write_checkpoint"
 )

@@ -11,12 +11,13 @@ import pytest
 
 from datasets.deepfashion import flat_name
 from datasets.pair_lists import read_annotations, read_pairs
+from demo import drawn_people
 from demo.appearance import BOTTOMS, HAIR_STYLES, OUTFITS, TOPS
 from demo.body_painter import backdrop
 from demo.drawn_people import RECORD, draw, draw_dataset, main, sample_person, sample_pose
 from demo.painting import MOTIFS, PATTERNS, Cloth, Surface, motif_mask
 from demo.poses import IMAGE_HEIGHT, IMAGE_WIDTH, KEYPOINTS, STANCES, VIEWS, keypoints, skeleton
-from utils.errors import InputError
+from tests.tiny import run_main
 
 NOSE, NECK, R_EYE, L_EYE, R_EAR, L_EAR = 0, 1, 14, 15, 16, 17
 COUNTS = {"train": 3, "test": 2}
@@ -274,6 +275,5 @@ def test_bad_arguments_give_one_line(arguments, message, tmp_path, monkeypatch, 
 
 
 def test_nobody_to_draw(tmp_path):
-    with pytest.raises(InputError, match="train_people and test_people are 0"):
-        draw_dataset(tmp_path / "drawn", train_people=0, test_people=0)
+    assert run_main(drawn_people, "--root", tmp_path / "drawn", "--train_people", "0", "--test_people", "0") == 1
     assert not (tmp_path / "drawn").exists()
