@@ -59,8 +59,7 @@ def read_openpose(
         raise InputError(f"{path}: not a JSON file, expected {FORM}; write it again") from None
     if isinstance(content, list) and content:
         content = content[0]
-    pairs = not isinstance(content, dict) or "people" not in content  # of editors, not of OpenPose
-    poses = [_pose(values, where, pairs) for values, where in _people(content, path)]  # (18, 3) each
+    poses = [_pose(*person) for person in _people(content, path)]  # (18, 3) each
     poses = [pose for pose in poses if not np.isnan(pose).all()]
     people, confidences = [pose[:, 1::-1] for pose in poses], [float(np.nansum(pose[:, 2])) for pose in poses]
     canvas = frame or _canvas(content, path) or image
@@ -70,8 +69,8 @@ def read_openpose(
     return Figures(people, confidences, canvas, unit)
 
 
-def _people(content: Any, path: Path) -> Iterator[tuple[list, str]]:
-    """Yield the values of each person that has a pose, and their location in the file."""
+def _people(content: Any, path: Path) -> Iterator[tuple[list, str, bool]]:
+    """Yield the arguments of `_pose` for each person that has a pose."""
     people, points = (content.get(key) if isinstance(content, dict) else None for key in ("people", "keypoints"))
     if isinstance(people, list):
         for number, person in enumerate(people):
@@ -80,13 +79,13 @@ def _people(content: Any, path: Path) -> Iterator[tuple[list, str]]:
                 raise InputError(f"{path}: people[{number}] has no {POSES[0]}; write the file again")
             name = next((name for name in POSES if given.get(name)), None)
             if name:
-                yield given[name], f"{path}: people[{number}].{name}"
+                yield given[name], f"{path}: people[{number}].{name}", False
     elif isinstance(points, list):
         depth = 1 + _is_nested(points) + any(map(_is_nested, points))
         poses = points if depth == 3 else [points]
         if depth == 2 and len(points) not in ORDERS:  # concatenated people
             poses = [points[start : start + NUM_KEYPOINTS] for start in range(0, len(points), NUM_KEYPOINTS)]
-        yield from ((person, f"{path}: keypoints") for person in poses if person)
+        yield from ((person, f"{path}: keypoints", True) for person in poses if person)
     else:
         raise InputError(f'{path}: has no list "people" or "keypoints", expected {FORM}; write it again')
 
@@ -98,7 +97,7 @@ def _is_nested(values: Any) -> bool:
 def _pose(values: Any, where: str, pairs: bool) -> np.ndarray:
     """Return our keypoints (18, 3) of one person, (x, y, confidence), NaN for a missing one.
 
-    `pairs` says whether a flat list of numbers may hold x, y alone.
+    `where` is their location in the file. `pairs` says whether a flat list may hold x, y alone, as pose editors write.
     """
     try:
         if not _is_nested(values) and len(values) not in ORDERS:  # a flat list of numbers

@@ -69,7 +69,7 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
     check_writable(root, "INPUT.ROOT_DIR")
     paths = find_photos(folder, root)
     if keypoints == ESTIMATE:
-        check_images(folder, paths)  # now, not one by one during the estimation
+        check_readable(folder, paths)  # now, not one by one during the estimation
     read = keypoint_reader(folder, keypoints, options.keypoint_frame, estimate)
     grouping = Grouping(options.group)
     photos: dict[str, Photo] = {}
@@ -91,7 +91,7 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
     write_dataset(root, usable.values(), options.test_share, frame, options.workers)
 
 
-def check_images(folder: Path, paths: Sequence[str]) -> None:
+def check_readable(folder: Path, paths: Sequence[str]) -> None:
     """Raise `InputError` that names the photos whose headers cannot be read."""
     problems = []
     for path in paths:

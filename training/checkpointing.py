@@ -67,11 +67,10 @@ class Checkpoints:
         return self._writer is not None and self._writer.done()
 
     def save(self, position: Position, weights: Mapping[str, Tensor], state: TrainingState | None) -> None:
-        """Begin to write a checkpoint, with weights on the CPU, after the previous one is complete (`settle`).
+        """Begin to write a checkpoint, with weights on the CPU. The previous one must be complete (`settle`).
 
         The main process writes; what the others pass is ignored.
         """
-        self.settle()
         self.saved, self._pending = position, self.run.checkpoint(position.epoch, position.step)
         self._saved_at = time.monotonic()
         if not self.accelerator.is_main_process:
