@@ -1,6 +1,7 @@
 """How the demo's VAE is trained: first as a whole on drawn images, at last its decoder on sampled latents.
 
 Heads, and most of all faces, count more: they are 3 % of an image, and without eyes and nose front and back look alike.
+SSIM of faces, which divides by the local contrast, lets eyes on dark skin count nearly as much as others.
 """
 
 from typing import NamedTuple
@@ -30,7 +31,10 @@ HEAD, FACE = 0.075, 0.03  # radii of a head and of eyes, nose and mouth, as shar
 HEAD_WEIGHT, FACE_WEIGHT = 8, 30  # of the error there, beside 1 everywhere
 SAMPLED_TOGETHER = 24  # pairs
 BATCH, ENCODED = 8, 2  # pairs of the decoder's batch, and how many of them have the encoder's latents
-SSIM_WEIGHT, FEATURE_WEIGHT = 0.15, 0.08  # of 1 - SSIM and of the distance of features in the decoder's loss
+FACE_SIGMA = 0.8  # of the window of the SSIM of faces, in pixels
+CROP_FACE_SSIM_WEIGHT = 0.03  # of 1 - SSIM of faces in the loss of crops
+SSIM_WEIGHT, FACE_SSIM_WEIGHT = 0.15, 0.06  # of 1 - SSIM of images and of faces in the decoder's loss
+FEATURE_WEIGHT = 0.08  # of the distance of features in the decoder's loss
 FEATURE_STAGES = 3  # of the encoder, from the finest
 
 
@@ -68,8 +72,15 @@ def weighted_error(decoded: Tensor, pixels: Tensor, weights: Tensor) -> Tensor:
     return (weights * (error.square() + 0.1 * error.abs())).mean()
 
 
+def face_dissimilarity(decoded: Tensor, pixels: Tensor, faces: Tensor) -> Tensor:
+    """Return the mean () of 1 - SSIM of images (B, 3, h, w) in [-1, 1], weighted by masks (B, 1, h, w) of faces."""
+    images = (images / 2 + 0.5 for images in (decoded, pixels))
+    _, similarity = ssim(*images, sigma=FACE_SIGMA, data_range=1.0, return_full_image=True)  # (B, 3, h, w)
+    return ((1 - similarity).mean(dim=1, keepdim=True) * faces).sum() / faces.sum()
+
+
 def crop_loss(vae: AutoencoderKL, images: Tensor, heads: Tensor, step: int) -> Tensor:
-    """Return the loss () of random crops, mirrored in every other step: errors and a small KL term of the posterior.
+    """Return the loss () of random crops, mirrored in every other step: errors, SSIM of faces, and a small KL term.
 
     Args:
         images: (N, 3, SIZE, SIZE) uint8.
@@ -77,14 +88,16 @@ def crop_loss(vae: AutoencoderKL, images: Tensor, heads: Tensor, step: int) -> T
     """
     rows = torch.randint(len(images), (32,))
     corners = list(zip(*(side.tolist() for side in crops_with_heads(heads[rows]))))
-    pixels, weights = (
+    pixels, weights, faces = (
         torch.stack([image[:, y : y + CROP, x : x + CROP] for image, (y, x) in zip(whole, corners)])
-        for whole in (signed_range(images[rows]), error_weights(heads[rows]))
+        for whole in (signed_range(images[rows]), error_weights(heads[rows]), masks_around(heads[rows], FACE))
     )
     if step % 2:
-        pixels, weights = pixels.flip(3), weights.flip(3)
+        pixels, weights, faces = pixels.flip(3), weights.flip(3), faces.flip(3)
     posterior = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist
-    return weighted_error(vae.decode(posterior.sample()).sample, pixels, weights) + 1e-6 * posterior.kl().mean()
+    decoded = vae.decode(posterior.sample()).sample
+    error, dissimilarity = weighted_error(decoded, pixels, weights), face_dissimilarity(decoded, pixels, faces)
+    return error + CROP_FACE_SSIM_WEIGHT * dissimilarity + 1e-6 * posterior.kl().mean()
 
 
 def head_centers(keypoints: Tensor) -> Tensor:
@@ -119,7 +132,7 @@ def feature_distance(encoder: AppearanceEncoder, images: Tensor, targets: Tensor
 
 
 def decoder_loss(vae: AutoencoderKL, encoder: AppearanceEncoder, samples: Samples) -> Tensor:
-    """Return the loss () of random samples: errors, SSIM, and distance in the features of the frozen encoder.
+    """Return the loss () of random samples: errors, SSIM, also of faces, and distance in the encoder's features.
 
     Sampled latents lack details, which makes them unlike those that the decoder was trained on. Some latents of a batch
     are those of the VAE's encoder, so that reconstructions stay good.
@@ -131,5 +144,6 @@ def decoder_loss(vae: AutoencoderKL, encoder: AppearanceEncoder, samples: Sample
     decoded = vae.decode(latents).sample
     similarity = ssim(decoded / 2 + 0.5, unit_range(samples.images[rows]), data_range=1.0)
     error = weighted_error(decoded, pixels, error_weights(samples.heads[rows]))
+    faces = face_dissimilarity(decoded, pixels, masks_around(samples.heads[rows], FACE))
     distance = feature_distance(encoder, decoded, pixels)
-    return error + SSIM_WEIGHT * (1 - similarity) + FEATURE_WEIGHT * distance
+    return error + SSIM_WEIGHT * (1 - similarity) + FACE_SSIM_WEIGHT * faces + FEATURE_WEIGHT * distance

@@ -14,7 +14,9 @@
 # steps, and the U-Net made 3,494 steps of 16 pairs as before, 1,401 of them at 8e-4, 1,453 at 5e-4, the rest at 1e-4
 # and 3e-5. The decoder then made 1,491 steps on sampled latents. At last 4,500 further people were drawn, and the U-Net
 # made 3,704 steps on them as before, 1,831 of them at 8e-4, 873 at 4e-4, the rest at 1.5e-4 and 4e-5, and the decoder
-# some 1,300 steps with features in its loss.
+# some 1,300 steps with features in its loss. Last came 6,000 more people. The VAE's decoder learned their faces by SSIM:
+# some 600 steps of crops, the VAE's encoder frozen, and 1,000 on sampled latents. All other parts, none frozen, made
+# 2,816 steps of 16 pairs at 6e-5 to 1.2e-4, then 5e-5 and 2.5e-5, on the target alone.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights
@@ -28,15 +30,16 @@ SETTINGS=(
 
 # train RUN START MINUTES [KEY VALUE ...]: train U-Net and adapters from START, or resume the run.
 # Two processes with one core each train a third more pairs per second than one process with two cores.
-# Encoder and decoder are frozen: the gradients of a U-Net that cannot read them yet would undo the pretraining.
+# Until the end, encoder and decoder are frozen: gradients of a U-Net that cannot read them would undo the pretraining.
 # Errors at the person, its face and its hands count more: they are a small part of the image.
+frozen='["appearance_encoder", "prompt_decoder"]'
 train() {
     local run=$1 start=$2 minutes=$3
     shift 3
     bash scripts/multi_gpu/pose_transfer_train.sh cpu,cpu --config_file configs/demo.yaml "$@" "${SETTINGS[@]}" \
         ACCELERATE.RUN_NAME "$run" ACCELERATE.MIXED_PRECISION no \
-        MODEL.PRETRAINED_PATH "$PARTS/$start" MODEL.UNET_CONFIG.TRAIN_ALL True MODEL.U_COND_PERCENT 0.1 \
-        MODEL.FROZEN_PARTS '["appearance_encoder", "prompt_decoder"]' INPUT.CACHE latents INPUT.BATCH_SIZE 16 \
+        MODEL.PRETRAINED_PATH "$start" MODEL.UNET_CONFIG.TRAIN_ALL True MODEL.U_COND_PERCENT 0.1 \
+        MODEL.FROZEN_PARTS "$frozen" INPUT.CACHE latents INPUT.BATCH_SIZE 16 \
         OBJECTIVE.PERSON_WEIGHT 2.0 OBJECTIVE.DETAIL_WEIGHT 4.0 \
         OPTIMIZER.LR 8e-4 OPTIMIZER.WARMUP_STEPS 100 OPTIMIZER.EMA_DECAY 0.998 TEST.NUM_PAIRS 32 \
         OPTIMIZER.MAX_MINUTES "$minutes"
@@ -56,17 +59,20 @@ python generate_fashion_datasets.py --root_dir "$DATA" --link
 python -m demo.demo_weights vae --parts "$PARTS" --people 24000 --minutes 50
 python -m demo.demo_weights init --parts "$PARTS"
 python -m demo.demo_weights encoder --parts "$PARTS" --people 24000 --minutes 40
-train prompt start 60 --config_file configs/ablation_study/no_app.yaml # otherwise the U-Net ignores the prompt
+train prompt "$PARTS/start" 60 --config_file configs/ablation_study/no_app.yaml # otherwise the U-Net ignores the prompt
 python -m demo.demo_weights branches --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/prompt")"
 # the target alone: reconstructing the source teaches copying, and without it training is a third faster
-train weights start_with_branches 100 MODEL.RECONSTRUCT_SOURCE False
-train weights start_with_branches 20 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 4e-4
-train weights start_with_branches 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2e-4
-train weights start_with_branches 8 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 8e-5
-train weights start_with_branches 5 OPTIMIZER.OVERRIDE_LR 3e-5
+train weights "$PARTS/start_with_branches" 100 MODEL.RECONSTRUCT_SOURCE False
+train weights "$PARTS/start_with_branches" 20 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 4e-4
+train weights "$PARTS/start_with_branches" 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2e-4
+train weights "$PARTS/start_with_branches" 8 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 8e-5
+train weights "$PARTS/start_with_branches" 5 OPTIMIZER.OVERRIDE_LR 3e-5
+frozen='[]' # and a small learning rate: at 4e-4, the loss rose
+train whole "$(newest_checkpoint "$WORK/demo/weights")" 40 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 1e-4
+train whole "$(newest_checkpoint "$WORK/demo/weights")" 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 3e-5
 python -m demo.demo_weights decoder --parts "$PARTS" --dataset "$DATA" --minutes 30 \
-    --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
-python -m demo.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/weights")"
+    --checkpoint "$(newest_checkpoint "$WORK/demo/whole")"
+python -m demo.demo_weights split --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/whole")"
 bash scripts/single_gpu/pose_transfer_train.sh cpu --config_file configs/distill.yaml \
     --config_file configs/demo_distill.yaml "${SETTINGS[@]}" MODEL.PRETRAINED_PATH "$PARTS/checkpoint"
 python -m demo.demo_weights student --parts "$PARTS" --checkpoint "$(newest_checkpoint "$WORK/demo/distilled")"

@@ -24,6 +24,7 @@ from demo.vae_training import (
     SIZE,
     crops_with_heads,
     error_weights,
+    face_dissimilarity,
     feature_distance,
     head_centers,
     masks_around,
@@ -81,6 +82,19 @@ def test_heads_are_in_most_crops_and_weigh_more():
     weights = error_weights(heads[:2])
     assert weights[0, 0, 20, 60] == 1 + HEAD_WEIGHT + FACE_WEIGHT and weights[0, 0, 70:].max() == 1
     assert weights[beside] == pytest.approx(1 + HEAD_WEIGHT / math.e, rel=0.1)
+
+
+def test_faces_of_low_contrast_count_nearly_as_much():
+    eyes, blurred = torch.zeros(2, 1, 3, 32, 32)
+    eyes[..., 15:17, 12:15] = 1
+    blurred[..., 13:19, 10:17] = 6 / 42
+    centers = torch.tensor([[16.0, 16.0]])
+    faces = masks_around(centers, 0.03)[..., :32, :32]
+    light = face_dissimilarity(eyes, blurred, faces)
+    dark = face_dissimilarity(eyes / 4 - 0.6, blurred / 4 - 0.6, faces)
+    assert light > 0.1 and dark > light / 3  # a sixteenth by squared errors
+    assert face_dissimilarity(eyes, eyes, faces) == pytest.approx(0, abs=1e-6)
+    assert face_dissimilarity(eyes, blurred, masks_around(centers + 70, 0.03)[..., :32, :32]) < 1e-3
 
 
 def test_configs_do_not_say_where_parts_came_from(parts: Path):
