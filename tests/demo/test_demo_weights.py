@@ -93,8 +93,8 @@ def test_faces_of_low_contrast_count_nearly_as_much():
     light = face_dissimilarity(eyes, blurred, faces)
     dark = face_dissimilarity(eyes / 4 - 0.6, blurred / 4 - 0.6, faces)
     assert light > 0.1 and dark > light / 3  # a sixteenth by squared errors
-    assert face_dissimilarity(eyes, eyes, faces) == pytest.approx(0, abs=1e-6)
-    assert face_dissimilarity(eyes, blurred, masks_around(centers + 70, 0.03)[..., :32, :32]) < 1e-3
+    assert face_dissimilarity(eyes, eyes, faces) == pytest.approx(0, abs=1e-4)
+    assert face_dissimilarity(eyes, blurred, masks_around(centers + 12, 0.03)[..., :32, :32]) < 0.01
 
 
 def test_configs_do_not_say_where_parts_came_from(parts: Path):
