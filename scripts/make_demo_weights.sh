@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make the weights of pretrained_models/demo from drawn people alone:
 #     bash scripts/make_demo_weights.sh
-# Takes seven hours on two CPU cores. Files go to outputs/demo_weights; copy the parts if they are better.
+# Takes eight hours on two CPU cores. Files go to outputs/demo_weights; copy the parts if they are better.
 #
 # The weights in the repository have a longer history. Their VAE was trained on smaller patterns. Their U-Net and
 # encoder started from 30,104 steps with a different encoder and VAE and smaller patterns, followed by the steps below:
