@@ -3,8 +3,9 @@
     python -m benchmarks.gpu_reference outputs/demo/fashion
 
 They are inputs of the demo checkpoint, from the first training pair of a prepared dataset, and its tensors on the CPU
-in float32. Write them again after the demo checkpoint has changed. Gradients of some pairs depend on rounding: if
-`bash scripts/test.sh long` then fails in 16 bit, draw people of another `--seed`. The stored pair has seed 22.
+in float32. Write them again after the demo checkpoint has changed. The gradients of some
+pairs depend on rounding. If `bash scripts/test.sh long` then fails, draw people with another `--seed`; the stored pair
+is the first one of seed 22.
 """
 
 from utils.command_line import Parser

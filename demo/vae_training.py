@@ -1,7 +1,7 @@
 """How the demo's VAE is trained: first as a whole on drawn images, at last its decoder on sampled latents.
 
 Heads, and most of all faces, count more: they are 3 % of an image, and without eyes and nose front and back look alike.
-SSIM of faces, which divides by the local contrast, lets eyes on dark skin count nearly as much as others.
+SSIM divides by the local contrast. In the loss of faces, it makes eyes on dark skin count nearly as much as others.
 """
 
 from typing import NamedTuple
@@ -132,7 +132,7 @@ def feature_distance(encoder: AppearanceEncoder, images: Tensor, targets: Tensor
 
 
 def decoder_loss(vae: AutoencoderKL, encoder: AppearanceEncoder, samples: Samples) -> Tensor:
-    """Return the loss () of random samples: errors, SSIM, also of faces, and distance in the encoder's features.
+    """Return the loss () of random samples: errors, SSIM of images and faces, and distance of features.
 
     Sampled latents lack details, which makes them unlike those that the decoder was trained on. Some latents of a batch
     are those of the VAE's encoder, so that reconstructions stay good.
@@ -144,6 +144,7 @@ def decoder_loss(vae: AutoencoderKL, encoder: AppearanceEncoder, samples: Sample
     decoded = vae.decode(latents).sample
     similarity = ssim(decoded / 2 + 0.5, unit_range(samples.images[rows]), data_range=1.0)
     error = weighted_error(decoded, pixels, error_weights(samples.heads[rows]))
-    faces = face_dissimilarity(decoded, pixels, masks_around(samples.heads[rows], FACE))
+    dissimilarity = face_dissimilarity(decoded, pixels, masks_around(samples.heads[rows], FACE))
     distance = feature_distance(encoder, decoded, pixels)
-    return error + SSIM_WEIGHT * (1 - similarity) + FACE_SSIM_WEIGHT * faces + FEATURE_WEIGHT * distance
+    error = error + SSIM_WEIGHT * (1 - similarity) + FACE_SSIM_WEIGHT * dissimilarity
+    return error + FEATURE_WEIGHT * distance

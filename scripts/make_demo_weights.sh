@@ -28,11 +28,12 @@ SETTINGS=(
     MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH "$PARTS/swin/model.safetensors"
 )
 
+# Until the end, encoder and decoder are frozen: gradients of a U-Net that cannot read them would undo the pretraining.
+frozen='["appearance_encoder", "prompt_decoder"]'
+
 # train RUN START MINUTES [KEY VALUE ...]: train U-Net and adapters from START, or resume the run.
 # Two processes with one core each train a third more pairs per second than one process with two cores.
-# Until the end, encoder and decoder are frozen: gradients of a U-Net that cannot read them would undo the pretraining.
 # Errors at the person, its face and its hands count more: they are a small part of the image.
-frozen='["appearance_encoder", "prompt_decoder"]'
 train() {
     local run=$1 start=$2 minutes=$3
     shift 3
@@ -67,7 +68,7 @@ train weights "$PARTS/start_with_branches" 20 MODEL.RECONSTRUCT_SOURCE False OPT
 train weights "$PARTS/start_with_branches" 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2e-4
 train weights "$PARTS/start_with_branches" 8 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 8e-5
 train weights "$PARTS/start_with_branches" 5 OPTIMIZER.OVERRIDE_LR 3e-5
-frozen='[]' # and a small learning rate: at 4e-4, the loss rose
+frozen='[]' # with a small learning rate: at 4e-4, training encoder and decoder raised the loss
 train whole "$(newest_checkpoint "$WORK/demo/weights")" 40 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 1e-4
 train whole "$(newest_checkpoint "$WORK/demo/weights")" 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 3e-5
 python -m demo.demo_weights decoder --parts "$PARTS" --dataset "$DATA" --minutes 30 \
