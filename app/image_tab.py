@@ -33,6 +33,7 @@ from .studio import (
     preset_choice,
     seed_choice,
     thumbnail,
+    waiting,
 )
 
 JOB = "image"  # name of the jobs of this tab
@@ -88,7 +89,7 @@ def image_tab(studio: Studio) -> None:
                 seed = seed_choice(elem_id="seed")
                 steps = gr.Slider(0, 100, 0, step=1, label="Denoising steps (0: from the preset)")
                 own = studio.pipe.sampling.guidance_scales.full
-                guidance = gr.Slider(1, 8, own, step=0.1, label="Guidance")
+                guidance = gr.Slider(min(1, own), max(8, own), own, step=0.1, label="Guidance")
             gr.Markdown("#### History")
             history = gr.Gallery(
                 label="History", show_label=False, columns=4, height=230, object_fit="contain", elem_id="history"
@@ -100,7 +101,6 @@ def image_tab(studio: Studio) -> None:
         path, number, framing, background, skeleton, preset, fit, seed, steps, guidance, earlier, request: gr.Request
     ) -> Iterator[dict]:
         stop = studio.jobs.start(request.session_hash, JOB)
-        yield {status: note("Waiting for the model …"), generate: gr.Button(interactive=False)}
         with TemporaryDirectory() as folder:  # Gradio keeps a copy and deletes it later
             try:
                 keep = background == "keep"
@@ -188,7 +188,7 @@ def image_tab(studio: Studio) -> None:
         return to_editor(studio.reframed(path, number, pose, "person", framing), frame)
 
     source = [photo, chosen, framing]
-    work = generate.click(
+    work = generate.click(waiting, outputs=[status, generate], queue=False, **QUIET).then(
         make, [*source, background, editor, preset, fit, seed, steps, guidance, images],
         [result, status, images, history, download, generate],
         concurrency_id=MODEL_QUEUE, concurrency_limit=1, **QUIET,

@@ -15,7 +15,7 @@ from inference.synthesis import Choices, generate_images
 from utils.errors import InputError
 
 from .jobs import CancelledError, note, problem, run_job
-from .studio import MODEL_QUEUE, QUIET, Studio, photo_input, preset_choice, seed_choice, thumbnail
+from .studio import MODEL_QUEUE, QUIET, Studio, photo_input, preset_choice, seed_choice, thumbnail, waiting
 
 JOB = "sequence"  # name of the jobs of this tab
 FIRST_POSES = ["standing_front", "standing_turned_right", "standing_right", "walking_right"]
@@ -58,7 +58,6 @@ def sequence_tab(studio: Studio) -> None:
 
     def make(path, names, files, between, fps, preset, seed, fit, request: gr.Request) -> Iterator[dict]:
         stop = studio.jobs.start(request.session_hash, JOB)
-        yield {status: note("Waiting for the model …"), generate: gr.Button(interactive=False)}
         with TemporaryDirectory() as folder:  # Gradio copies the files and deletes the copies later
             try:
                 person = studio.person(path, needed=fit)
@@ -89,7 +88,7 @@ def sequence_tab(studio: Studio) -> None:
         studio.jobs.stop(request.session_hash, JOB)
         return {status: problem(CancelledError()), generate: gr.Button(interactive=True)}
 
-    work = generate.click(
+    work = generate.click(waiting, outputs=[status, generate], queue=False, **QUIET).then(
         make, [photo, names, files, between, fps, preset, seed, fit], [video, skeletons, status, download, generate],
         concurrency_id=MODEL_QUEUE, concurrency_limit=1, **QUIET,
     )  # fmt: skip

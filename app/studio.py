@@ -20,7 +20,7 @@ from inference.pose_sources import MOST_POSES, PoseReader
 from inference.synthesis import Choices, fitted, prefers_student
 from utils.errors import InputError
 
-from .jobs import Jobs
+from .jobs import Jobs, note
 from .photos import Photo, Photos
 
 MAX_SEED = 2**53 - 1  # largest integer that JavaScript represents exactly
@@ -121,6 +121,11 @@ class Studio:
     def leave(self, request: gr.Request) -> None:
         """Stop the jobs of a closed page."""
         self.jobs.leave(request.session_hash)
+
+
+def waiting() -> tuple[str, gr.Button]:
+    """Return the status and the button of a tab whose job waits for the model."""
+    return note("Waiting for the model …"), gr.Button(interactive=False)
 
 
 def preset_choice(value: str) -> gr.Radio:

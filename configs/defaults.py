@@ -69,7 +69,8 @@ SETTINGS = {
         "U_COND_UP_BLOCK_GUIDANCE": False,  # ... and the appearance is dropped with it
         "FIRST_STAGE_CONFIG": {
             "PRETRAINED_PATH": Setting("pretrained_models/vae", affects=IMAGES, part_folder=True),
-            "SMALL_DECODER_PATH": Setting("", affects=IMAGES, part_folder=True),  # (ours) AutoencoderTiny for samples
+            # (ours) an AutoencoderTiny that decodes samples, except in training
+            "SMALL_DECODER_PATH": Setting("", affects=IMAGES, part_folder=True),
         },
         "UNET_CONFIG": {
             "PRETRAINED_PATH": Setting("pretrained_models/unet", affects=IMAGES, part_folder=True),

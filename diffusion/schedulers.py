@@ -75,6 +75,16 @@ def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int, device: t
         scheduler.sigmas = to_device(scheduler.sigmas, device)
 
 
+def check_spacing(scheduler: diffusers.SchedulerMixin, steps: int) -> None:
+    """Raise `InputError` for steps that begin at too little noise, because `leading` spacing rounds down to 1."""
+    timesteps = scheduler.config.num_train_timesteps
+    if scheduler.config.get("timestep_spacing") == "leading" and 2 * (steps + 1) > timesteps:
+        raise InputError(
+            f"{steps} steps of timestep_spacing leading begin at timestep {steps} of {timesteps}, not at pure noise; "
+            f"use fewer than {timesteps // 2}, or trailing in scheduler_config.json"
+        )
+
+
 def most_steps(scheduler: diffusers.SchedulerMixin) -> int:
     """Return the maximum number of denoising steps; `lcm` is limited to the timesteps of its distillation."""
     return scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)

@@ -1,5 +1,6 @@
 """Format scores as tables and read and write score files."""
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ class Column(NamedTuple):
         return "↓" if self.lower_is_better else "↑"
 
 
+PER_IMAGE = "metrics_per_image.csv"
 COLUMNS = {  # in table order
     "FID": Column(True),
     "KID": Column(True, 5),
@@ -103,7 +105,16 @@ def write_scores(folder: Path, scores: Mapping[str, float], meta: Mapping[str, A
 
 def write_per_image(folder: Path, table: Sequence[Mapping[str, float]]) -> None:
     """Write the rows of `Scorer.table` to `metrics_per_image.csv` in a folder atomically."""
-    _write_csv(folder / "metrics_per_image.csv", table, float_format="%.10g")  # more depend on the number of threads
+    _write_csv(folder / PER_IMAGE, table, float_format="%.10g")  # more depend on the number of threads
+
+
+def scored_files(folder: Path) -> list[str]:
+    """Return the file names in the `metrics_per_image.csv` of a folder; none if it is missing or has no names."""
+    try:
+        with open(folder / PER_IMAGE, newline="", encoding="utf-8") as file:
+            return [row["file"] for row in csv.DictReader(file)]
+    except (OSError, KeyError):
+        return []
 
 
 def write_comparison(folder: Path, rows: Rows) -> None:

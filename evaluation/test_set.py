@@ -22,7 +22,7 @@ from datasets.loaders import loader, to_device
 from datasets.pair_lists import file_name
 from datasets.pose_maps import person_keypoints
 from diffusion.randomness import pair_seed
-from diffusion.schedulers import most_steps
+from diffusion.schedulers import check_spacing, configured_scheduler, most_steps
 from inference.drawing import save_image
 from inference.generation import sampling_scheduler
 from models import CFLD
@@ -115,6 +115,9 @@ class Evaluator:
         ):
             if value_at(cfg, name) > most:
                 raise InputError(f"{name} is {value_at(cfg, name)}; the scheduler has {most} timesteps")
+        check_spacing(self.scheduler, cfg.TEST.NUM_INFERENCE_STEPS)
+        if steps := cfg.TEST.DDIM_INVERSION_STEPS:
+            check_spacing(configured_scheduler(cfg.MODEL.SCHEDULER_CONFIG, "ddim_inverse"), steps)
         self.references: Rows | None = None  # computed once
         guide, precision = cfg.TEST.AUTOGUIDANCE_PATH, accelerator.mixed_precision
         self.weak = load_weak_model(cfg, precision, accelerator.device) if guide else None

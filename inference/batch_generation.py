@@ -1,5 +1,6 @@
 """Generate every source photo in every pose and write the images, skeletons, a grid, and videos to a folder."""
 
+import math
 import os
 import sys
 from argparse import Namespace
@@ -36,6 +37,7 @@ MAX_NAME = 255  # bytes of a file name
 SKELETONS = "skeletons"  # in the output folder
 FPS = 4.0  # of videos of poses that are not of a film
 IN_GRID = 12  # poses of a film that the grid shows
+MOST_IN_GRID = 64  # poses in the grid
 AT_ONCE = 64  # images
 
 
@@ -86,6 +88,13 @@ def check_options(options: Namespace) -> None:
     for name in ("source", "pose", "output"):
         if not getattr(options, name):
             raise InputError(f"command line: --{name} is missing; see --help for examples")
+    for name in ("source", "pose", "source_keypoints"):
+        if "" in getattr(options, name):
+            raise InputError(f"--{name.replace('_', '-')} has an empty value; expected files or folders")
+    if options.steps is not None and options.steps < 1:
+        raise InputError(f"--steps is {options.steps}, expected 1 or more")
+    if options.guidance is not None and not math.isfinite(options.guidance):
+        raise InputError(f"--guidance is {options.guidance}, expected a number")
     if options.fps is not None and not 0.1 <= options.fps <= 60:
         raise InputError(f"--fps is {options.fps:g}, expected 0.1 to 60")
     if options.estimator == "dwpose" and not dwpose_available():
@@ -194,7 +203,7 @@ def write_images(
 ) -> None:
     """Generate all images and write them to the output folder.
 
-    Only one photo and about `AT_ONCE` images are in memory at a time; videos are made of the written images.
+    One photo and about `AT_ONCE` images are in memory at a time, and the grid; videos are made of the written images.
     """
     folder, size = options.output, shown_size(pipe)
     skeletons, clips = folder / SKELETONS, clips_of(poses)
@@ -218,7 +227,7 @@ def write_images(
             name = f"{person.name}_to_{clip.name}" if options.fit else clip.name
             if len(places) > 1 and (options.fit or number == 1):
                 write_videos([skeletons / skeleton_names[place] for place in places], skeletons, name, clip.fps)
-        rows.append([tile(person.framed, size), *(open_image(files[place]) for place in in_grid)])
+        rows.append([tile(person.framed, size), *(tile(open_image(files[place]), size) for place in in_grid)])
     drawn = [draw_skeleton(poses[place].keypoints, size, pipe.pose_frame) for place in in_grid]
     grid = image_grid(["", *(poses[place].name for place in in_grid)], [[None, *drawn], *rows])
     save_image(grid, folder / "grid.png")
@@ -235,7 +244,8 @@ def generated(
     choices = choices_of(options)
     keep = options.background == "keep"
     original = open_image(source.path) if options.photo_shape or keep else None
-    count = max(AT_ONCE // options.batch_size, 1) * options.batch_size
+    batches = 1 if original else max(AT_ONCE // options.batch_size, 1)  # images in the photo may be large
+    count = batches * options.batch_size
     for start in range(0, len(source.poses), count):
         poses = source.poses[start : start + count]
         images = generate_images(pipe, person, poses, choices)
@@ -258,10 +268,11 @@ def clips_of(poses: Sequence[NamedPose]) -> list[tuple[Clip, list[int]]]:
 
 
 def shown_in_grid(poses: Sequence[NamedPose]) -> list[int]:
-    """Return the places of the poses in the grid, of each film at most `IN_GRID` at even distances."""
+    """Return the places of the poses in the grid, at even distances if a film or all are too many."""
     left_out = {
         place
         for _, places in clips_of(poses)
         for place in {*places} - {places[round(k)] for k in np.linspace(0, len(places) - 1, IN_GRID)}
     }
-    return [place for place in range(len(poses)) if place not in left_out]
+    shown = [place for place in range(len(poses)) if place not in left_out]
+    return [shown[round(k)] for k in np.linspace(0, len(shown) - 1, min(len(shown), MOST_IN_GRID))]

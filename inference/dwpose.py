@@ -2,7 +2,8 @@
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import repeat, tee
@@ -30,7 +31,7 @@ def dwpose_available(folder: Path = FOLDER) -> bool:
 
 
 class DWPose(Estimator):
-    """Finds people with YOLOX and DWPose, frame by frame in films; masks are those of BlazePose.
+    """Finds people with YOLOX and DWPose, frame by frame in films; masks are those of BlazePose, and empty in films.
 
     Args:
         folder: contains the two networks.
@@ -42,8 +43,11 @@ class DWPose(Estimator):
 
     def find(self, photos: Iterable[Image.Image], fps: float | None = None) -> Iterator[list[FoundPerson]]:
         detector, network = self._networks
-        photos, copies = tee(map(upright_srgb, photos))
-        for photo, others in zip(photos, BlazePose().find(copies)):
+        photos, masked = map(upright_srgb, photos), repeat([])
+        if fps is None:
+            photos, copies = tee(photos)
+            masked = BlazePose().find(copies)
+        for photo, others in zip(photos, masked):
             pixels = np.ascontiguousarray(np.asarray(photo)[..., ::-1])  # rtmlib wants BGR
             boxes = detector(pixels)
             if not len(boxes):
@@ -52,8 +56,8 @@ class DWPose(Estimator):
             points, scores = (found[:, :NUM_KEYPOINTS] for found in network(pixels, boxes))  # (N, 18, 2), (N, 18)
             points = points[..., ::-1]  # rtmlib has x first
             nobody = np.zeros((photo.height, photo.width), np.float32)
-            masks = [nearest(others, person).mask if others else nobody for person in points]
-            yield largest_first(map(FoundPerson, points, scores, masks, repeat(LEAST_SCORE)))
+            people = map(FoundPerson, points, scores, repeat(nobody), repeat(LEAST_SCORE))
+            yield [_with_mask(person, others) for person in largest_first(people)]
 
     @cached_property
     def _networks(self):
@@ -74,3 +78,9 @@ class DWPose(Estimator):
         height, width = network.session.get_inputs()[0].shape[2:]
         network.model_input_size = (width, height)
         return detect, network
+
+
+def _with_mask(person: FoundPerson, others: Sequence[FoundPerson]) -> FoundPerson:
+    """Give a person the mask of the nearest of the others on whose mask the person's keypoints lie, if there is one."""
+    same = [other for other in others if person.overlaps(other)]
+    return replace(person, mask=nearest(same, person.keypoints).mask) if same else person

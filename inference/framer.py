@@ -109,7 +109,7 @@ class Framer:
                 return nearest(people, keypoints)
             if len(people) == 1 and (self.person or 1) > 1:
                 self.say(f"note: {name}: one person is found, not {self.person}; using this one")
-            return choose(people, self.person if len(people) > 1 else None, name)  # of several, see --person
+            return choose(people, self.person, name)
         except InputError as error:
             if needed or (self.person is not None and not isinstance(error, NoPersonError)):
                 raise

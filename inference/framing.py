@@ -121,7 +121,8 @@ class Framing:
             fitting = min(frame_height * inside / max(y1 - y0, 1e-6), frame_width * inside / max(x1 - x0, 1e-6))
             scale = min(wanted, fitting, longest)
             top = anchor - target / scale if scale == wanted else ground - standing.ankle / scale
-            top = min(top, y0 - MARGIN * frame_height / scale)
+            lowest, highest = (frame_height * share / scale for share in (1 - MARGIN, MARGIN))
+            top = min(max(top, y1 - lowest), y0 - highest)  # all keypoints, also of a handstand
         else:
             scale = standing.length / length
             top = anchor - target / scale

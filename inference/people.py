@@ -103,16 +103,16 @@ def choose(people: Sequence[Any], person: int | None, where: str) -> Any:
 
     Args:
         people: largest first.
-        person: 1 is the largest, 2 the next; None takes the largest.
+        person: of several people, 1 is the largest, 2 the next; None takes the largest.
         where: the file, for the error message.
 
     Raises:
         NoPersonError: there are no people.
-        InputError: there are fewer than `person` people.
+        InputError: there are several people, but fewer than `person`.
     """
     if not people:
         raise NoPersonError(where)
-    number = 1 if person is None else person
+    number = 1 if person is None or len(people) == 1 else person
     if not 1 <= number <= len(people):
         raise InputError(f"{where}: --person {number}, but {len(people)} found; 1 is the largest")
     return people[number - 1]

@@ -35,11 +35,15 @@ def in_photo(
     framing = person.framing.resized((original.height, original.width))
     if not keep:
         return [framing.restore(image, original) for image in images]
-    pixels = np.asarray(original)
-    old = cv2.resize(person.mask, original.size, interpolation=cv2.INTER_LINEAR)
+    pixels, mask = np.asarray(original), person.mask
+    if not mask.any():
+        size = (person.photo.height, person.photo.width)
+        mask = figure_mask(person.photo, person.framing.photo_points(person.keypoints), size)
+    old = cv2.resize(mask, original.size, interpolation=cv2.INTER_LINEAR)
     results = []
     for image, pose, people in zip(images, poses, estimator.find(images)):
-        mask = people[0].mask if people else figure_mask(image, pose, person.framing.frame)
+        outlined = people and people[0].mask.any()
+        mask = people[0].mask if outlined else figure_mask(image, pose, person.framing.frame)
         placed, share = framing.placed(image)
         new = framing.placed(Image.fromarray((255 * mask).astype(np.uint8)).convert("RGB"))[0][..., 0]
         results.append(Image.fromarray(keep_background(pixels, old, placed, new / np.float32(255), share)))
@@ -47,10 +51,10 @@ def in_photo(
 
 
 def figure_mask(image: Image.Image, keypoints: np.ndarray, frame: Size) -> np.ndarray:
-    """Cut a figure out by its pose and its colors (GrabCut), for images in which the estimator finds nobody.
+    """Cut a figure out by its pose and its colors (GrabCut), where the estimator has no mask.
 
     Args:
-        image: generated, before a plain background.
+        image: best before a plain background.
         keypoints: (18, 2) of (y, x) in `frame` (height, width), -1 for missing.
 
     Returns:

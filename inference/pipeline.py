@@ -22,7 +22,7 @@ from yacs.config import CfgNode
 from configs.defaults import default_config
 from datasets.keypoints import check_skeleton
 from datasets.pose_maps import pose_map
-from diffusion.schedulers import most_steps, scheduler_like
+from diffusion.schedulers import check_spacing, most_steps, scheduler_like
 from models.cfld import CFLD
 from models.conditioner import Appearance
 from models.conditions import PROMPT_SITE, Conditions
@@ -132,7 +132,7 @@ class CFLDPipeline(DiffusionPipeline):
 
         Raises:
             InputError: an image or a pose is invalid, a pose is empty, too small, or outside its frame, the numbers of
-                images, poses, and generators do not match, a name is unknown, or the samples are not finite.
+                images, poses, and generators do not match, a name or number is invalid, or the samples are not finite.
         """
         images, poses = images_of(image), poses_of(pose)
         rows = rows_of(len(images), len(poses))
@@ -140,10 +140,13 @@ class CFLDPipeline(DiffusionPipeline):
         sampler = scheduler_like(scheduler, self.scheduler.config) if scheduler else self.scheduler
         if settings.num_inference_steps > (most := most_steps(sampler)):
             raise InputError(f"num_inference_steps is {settings.num_inference_steps}, expected 1 to {most}")
+        check_spacing(sampler, settings.num_inference_steps)
         if not callable(callback_on_step_end or print):
             raise InputError(f"callback_on_step_end is {callback_on_step_end!r}, expected a function")
         if output_type not in ("pil", "np", "pt"):
             raise InputError(f"output_type is {output_type!r}, expected pil, np, or pt")
+        if type(batch_size) is not int or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}, expected 1 or more")
         generators, device = generators_of(generator, len(rows)), self._execution_device
         for number, keypoints in enumerate(poses, start=1):
             check_skeleton(keypoints, settings.pose_frame, f"pose {number}")

@@ -7,6 +7,7 @@ from diffusers import LCMScheduler
 from PIL import Image
 from torch import Tensor
 
+from diffusion.guidance import GUIDANCE, Scales
 from diffusion.randomness import pair_generators
 from inference.framer import Person
 from inference.framing import TOLERANCE
@@ -85,8 +86,11 @@ def generate_images(
         on_step: called with the number of finished steps and the total; an exception stops the generation.
 
     Raises:
-        InputError: a choice is out of range, or the GPU memory is too small.
+        InputError: a choice is out of range or does nothing, or the GPU memory is too small.
     """
+    table = GUIDANCE[pipe.sampling.guidance_type]
+    if choices.guidance is not None and table(Scales(full=1.0)) == table(Scales(full=2.0)):
+        raise InputError(f"the guidance type {pipe.sampling.guidance_type} has no guidance scale of all conditions")
 
     def report(pipeline: CFLDPipeline, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict:
         if on_step:

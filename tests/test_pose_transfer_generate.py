@@ -17,6 +17,7 @@ from datasets.keypoints import FRAME
 from datasets.pair_lists import ANNOTATION_HEADER
 from demo.drawn_people import draw, sample_person, sample_pose
 from inference import batch_generation
+from inference.batch_generation import shown_in_grid
 from inference.drawing import draw_skeleton
 from inference.facing import BACK_WITH_FACE
 from inference.framing import read_photo
@@ -172,6 +173,13 @@ def test_everything_lies_in_the_frame_of_the_checkpoints_training(photos, tmp_pa
     assert drawn[0] / drawn[1] == pytest.approx(sides[0] / sides[1], rel=0.1)
 
 
+def test_a_grid_shows_poses_at_even_distances():
+    poses = [NamedPose(str(number), None) for number in range(4038)]
+    shown = shown_in_grid(poses)
+    assert len(shown) == 64 and shown[0] == 0 and shown[-1] == 4037 and set(np.diff(shown)) <= {64, 65}
+    assert shown_in_grid(poses[:36]) == [*range(36)]
+
+
 def test_no_file_is_written_twice():
     given = [NamedPose(name, library()["standing_front"]) for name in ("a", "a_2", "a", "a", "b", "a_2")]
     names = [pose.name for pose in batch_generation.with_unique_names(given)]
@@ -268,6 +276,10 @@ def test_names_of_poses(capsys):
         (["--checkpoint", "x" * 300], "xxx: no such folder"),
         (["--preset", "slow"], "argument --preset: invalid choice: 'slow'"),
         (["--steps", "5000"], "num_inference_steps is 5000, expected 1 to 1000"),
+        (["--steps", "0"], "--steps is 0, expected 1 or more"),
+        (["--guidance", "nan"], "--guidance is nan, expected a number"),
+        (["--source", "a.jpg", ""], "--source has an empty value"),
+        (["--pose", "standing_front", ""], "--pose has an empty value"),
         (["--source", "x" * 300], "xxx: cannot be read as an image ([Errno 36] File name too long"),
         (["--pose", "x" * 300], "xxx: not a library pose"),
         (["--pose", "x" * 300 + ".json"], "xxx.json: cannot be read (File name too long)"),

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import multiprocessing
@@ -441,6 +442,35 @@ def test_the_best_is_the_best_of_one_test(tiny, monkeypatch):
         assert status == 0 and run.best()["checkpoint"] == f"epochs_00{best}/checkpoints"
 
 
+def test_the_best_stays_the_best_where_only_a_path_changes(tiny, monkeypatch):
+    run_evaluation, scores = Evaluator.run, iter((0.9, 0.5))
+
+    def fixed(self, *args, **kwargs):
+        evaluation = run_evaluation(self, *args, **kwargs)
+        evaluation.scores["SSIM"] = next(scores)
+        return evaluation
+
+    monkeypatch.setattr(Evaluator, "run", fixed)
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
+    shutil.copytree(tiny.parent / "data", tiny.parent / "moved")
+    opts = ["INPUT.ROOT_DIR", str(tiny.parent / "moved"), "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH", "elsewhere.pth"]
+    status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "2", *opts)
+    assert status == 0 and run.best()["checkpoint"] == "epochs_001/checkpoints"
+
+
+def test_an_evaluation_that_could_not_be_recorded_is_made_up_for(tiny, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device", "curves.png")
+
+        patch.setattr("training.run_report.draw_training_curves", full)
+        status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
+        assert status == 1 and run.newest() == run.checkpoint(1) and run.best() is None
+    assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
+    assert run.best()["checkpoint"] == "epochs_001/checkpoints"
+
+
 def test_the_best_pose_accuracy_is_that_of_one_estimator(tiny, monkeypatch):
     """After another estimator has taken over, the value of the first is no measure."""
     somebody, nobody = Finds(library()["standing_front"] * 2.0), NobodyFound()
@@ -612,6 +642,11 @@ def nothing(folder):
             "a batch of 9 is not divisible",
         ),
         (nothing, ["MODEL.LAST_EPOCH", "2"], "MODEL.LAST_EPOCH is 2 and OPTIMIZER.EPOCHS is 2: no epoch is left"),
+        (
+            nothing,
+            ["MODEL.LAST_EPOCH", "1", "OPTIMIZER.MAX_STEPS", "1"],
+            "MODEL.LAST_EPOCH is 1 and OPTIMIZER.MAX_STEPS is 1: no epoch is left",
+        ),
         (nothing, ["TEST.NUM_INFERENCE_STEPS", "1001"], "TEST.NUM_INFERENCE_STEPS is 1001; the scheduler has 1000"),
         (nothing, ["INPUT.BATCH_SIZE", "32"], "20 pairs are fewer than a batch of 32"),
         (nothing, ["INPUT.GT.IMG_SIZE", "[128, 128]"], "INPUT.POSE.IMG_SIZE"),

@@ -251,10 +251,13 @@ def file_digests(paths: Sequence[Path], folder: Path, accelerator: Accelerator) 
         known = {}
     mine = slice(accelerator.process_index, None, accelerator.num_processes)
     with ThreadPoolExecutor() as pool:
-        own = dict(zip(keys[mine], pool.map(_entry, paths[mine], map(known.get, keys[mine]))))
-    facts = {key: entry for part in gather_object([own]) for key, entry in part.items()}
-    for message in (entry for entry in facts.values() if isinstance(entry, str)):
+        own = list(pool.map(_entry, paths[mine], map(known.get, keys[mine])))
+    entries: list = [None] * len(paths)
+    for rank, part in enumerate(gather_object([own])):
+        entries[rank :: accelerator.num_processes] = part
+    for message in (entry for entry in entries if isinstance(entry, str)):
         raise InputError(message)
+    facts = dict(zip(keys, entries))
 
     def write() -> str | None:
         try:
@@ -265,7 +268,7 @@ def file_digests(paths: Sequence[Path], folder: Path, accelerator: Accelerator) 
 
     if error := on_main(accelerator, write):
         raise CacheError(error)
-    return [facts[key][2] for key in keys]
+    return [entry[2] for entry in entries]
 
 
 def _entry(path: Path, known: object) -> list | str:

@@ -11,9 +11,9 @@ from yacs.config import CfgNode
 from configs import load_config
 from configs.defaults import SETTINGS_BY_KEY, value_at
 from configs.rules import Affects
-from evaluation.tables import COLUMNS, PROVENANCE, json_numbers, provenance_lines, read_scores
+from evaluation.tables import COLUMNS, PROVENANCE, json_numbers, provenance_lines, read_scores, scored_files
 from evaluation.test_set import Evaluation
-from models.checkpoints import CONFIG, PROGRESS, read_progress
+from models.checkpoints import CONFIG, PROGRESS, other_parts, read_progress
 from utils.errors import InputError
 from utils.files import by_numbers, write_text
 from utils.image_files import jpeg_url, open_image
@@ -23,9 +23,11 @@ from .run_folder import RunFolder
 from .state import Position
 from .step_log import StepLog
 
-OF_TESTS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.affects is Affects.IMAGES] + [
-    "TEST.NUM_PAIRS",
-    "INPUT.ROOT_DIR",
+NOT_OF_TESTS = "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH", "TEST.UP_BLOCK_GUIDANCE_SCALE"  # do not matter in a test
+OF_TESTS = [
+    key
+    for key, setting in SETTINGS_BY_KEY.items()
+    if setting.affects is Affects.IMAGES and not setting.part_folder and key not in NOT_OF_TESTS
 ]
 MAX_WIDTH = 1600  # of an image, pixels; wider images are downscaled
 LAYOUT = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
@@ -39,7 +41,6 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
     run, scores = steps.run, json_numbers(evaluation.scores)
     facts = {"checkpoint": str(checkpoint), "epoch": position.epoch, "step": position.step}
     evaluation.write(run.epochs(position.epoch, position.step), facts)
-    write_text(checkpoint / PROGRESS, json.dumps({**read_progress(checkpoint), "scores": scores}, indent=1) + "\n")
     steps.write(scores=scores)
     draw_training_curves(read_log(run.training_log), run.training_curves)
     name = steps.cfg.ACCELERATE.BEST_SCORE
@@ -47,23 +48,27 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
     sign = -1 if COLUMNS[name].lower_is_better else 1
     measure = {"score": name, **{fact: by for fact, by in evaluation.provenance.items() if PROVENANCE[fact] == name}}
     comparable = best and best.items() >= measure.items()
-    if comparable and was_tested_otherwise(run.root / best["checkpoint"], steps.cfg):
+    if comparable and was_tested_otherwise(run.root / best["checkpoint"], steps.cfg, evaluation):
         comparable = False
         LOGGER.info(f"{best['checkpoint']} was the best by other test settings; the choice of the best starts again")
     if math.isfinite(value) and not (comparable and sign * best["value"] >= sign * value):
         run.set_best(checkpoint, value, **measure)
         run.prune()
+    # last: a checkpoint without scores is evaluated again
+    write_text(checkpoint / PROGRESS, json.dumps({**read_progress(checkpoint), "scores": scores}, indent=1) + "\n")
     try:
         write_report(run)
     except InputError as error:  # a damaged file of an earlier evaluation does not stop training
         LOGGER.warning(f"warning: {run.report.name} is not updated: {error}")
 
 
-def was_tested_otherwise(checkpoint: Path, cfg: CfgNode) -> bool:
-    """Return whether the config of a checkpoint has other test settings, which give other scores."""
+def was_tested_otherwise(checkpoint: Path, cfg: CfgNode, evaluation: Evaluation) -> bool:
+    """Return whether the scores of a checkpoint are of other test settings, frozen parts or pairs."""
     with suppress(InputError):  # without its config, nothing is known
-        before = load_config(str(checkpoint / CONFIG))
-        return any(value_at(before, key) != value_at(cfg, key) for key in OF_TESTS)
+        before, names = load_config(str(checkpoint / CONFIG)), scored_files(checkpoint.parent)
+        other_settings = any(value_at(before, key) != value_at(cfg, key) for key in OF_TESTS)
+        other_pairs = names and names != [row["file"] for row in evaluation.per_image]
+        return bool(other_settings or other_pairs or other_parts(read_progress(checkpoint), cfg))
     return False
 
 

@@ -15,7 +15,7 @@ from .run_folder import RunFolder
 from .signals import StepReport
 
 DECAY = 0.98  # of the averages of the loss: about the last 50 steps
-SETTLED = 50  # steps before a loss can count as a spike
+SETTLED = 50  # steps that settle the averages of the loss
 
 
 class BadSteps(InputError):
@@ -32,6 +32,7 @@ class LossMonitor:
     steps: int = 0  # losses in the exponential averages
     mean: float = 0.0  # of the loss
     square: float = 0.0  # mean of the squared loss
+    spikes: int = 0  # consecutive spikes up to the last step
 
     @property
     def std(self) -> float:
@@ -50,10 +51,15 @@ class LossMonitor:
     def is_spike(self, loss: float, sigma: float) -> bool:
         """Return whether a finite loss is more than `sigma` standard deviations above the mean (0: never).
 
-        A spike does not enter the averages, so it does not hide a spike that follows.
+        A spike does not enter the averages, so it does not hide a spike that follows. After `SETTLED` spikes in a row,
+        the loss has a new level, and the averages start again.
         """
         if sigma and self.steps >= SETTLED and loss > self.mean + sigma * self.std:
+            self.spikes += 1
+            if self.spikes == SETTLED:
+                self.steps = self.spikes = 0
             return True
+        self.spikes = 0
         self.steps += 1
         weight = max(1 - DECAY, 1 / self.steps)  # an arithmetic mean at first
         self.mean += weight * (loss - self.mean)

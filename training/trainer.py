@@ -83,10 +83,12 @@ class Trainer:
         self.order = pair_order(cfg, dataset, self.steps_per_epoch)
         self.checkpoints = Checkpoints(run, accelerator, cfg, {"placement": placement_in(dataset, cfg).record()})
         checkpoint = self.checkpoints.find() if cfg.ACCELERATE.RESUME else None
-        if not checkpoint and cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS:
+        self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
+        if not checkpoint and self._is_finished():
+            limit = "EPOCHS" if cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS else "MAX_STEPS"
             raise InputError(
-                f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.EPOCHS is {cfg.OPTIMIZER.EPOCHS}: no epoch "
-                "is left to train; EPOCHS includes the epochs already trained"
+                f"MODEL.LAST_EPOCH is {cfg.MODEL.LAST_EPOCH} and OPTIMIZER.{limit} is {cfg.OPTIMIZER[limit]}: no epoch "
+                f"is left to train; {limit} includes the epochs already trained"
             )
         dataset.inputs, note = training_inputs(cfg, accelerator, dataset, model.vae)
         self.notes = [note] if note else []
@@ -106,7 +108,6 @@ class Trainer:
         self.parameters = trained_parameters(model)  # now sharded if Accelerate is configured for FSDP
         averages = cfg.OPTIMIZER.EMA_DECAY, cfg.OPTIMIZER.EMA_WIDTH
         self.ema = EMA(self.parameters, *averages) if any(averages) else None
-        self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
         self.steps = StepLog(cfg, accelerator, run, dataset, self.sampler)
         self.tracker_id = secrets.token_hex(4)  # identifies the run in trackers
         if checkpoint:

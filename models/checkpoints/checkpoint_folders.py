@@ -36,6 +36,7 @@ WEIGHTS, CONFIG, PROGRESS = "model.safetensors", "config.yaml", "checkpoint.json
 PROGRESS_FORM = {"files": dict | None, "parts": dict | None}
 PUBLISHED = (("pytorch_model.bin", "pytorch_model_1.bin"), ("model.safetensors", "model_1.safetensors"))
 LOGGER = logging.getLogger("cfld")
+SMALL_DECODER = "MODEL.FIRST_STAGE_CONFIG.SMALL_DECODER_PATH"
 # our name -> published name, the first match applies; the U-Net has its own file
 RENAMES = [
     (r"^unet\.", "model."),
@@ -187,7 +188,7 @@ def other_parts(progress: Mapping, cfg: CfgNode, digests: Mapping[str, str] | No
         f"{setting} {value_at(cfg, setting)}: the files differ from those the checkpoint was trained with; "
         "if the weights differ, its images will be wrong"
         for setting, digest in before.items()
-        if now.get(setting, digest) != digest
+        if now.get(setting, digest) != digest and setting != SMALL_DECODER  # which training does not read
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from datasets.keypoints import FRAME, MISSING
+from diffusion.guidance import Scales
 from inference.placement import Placement
 from inference.pose_library import library
 from inference.sampling_settings import SamplingSettings
@@ -20,20 +21,20 @@ from app.editor import from_editor, to_editor  # noqa: E402
 from app.studio import Studio  # noqa: E402
 
 STANDING = library()["standing_front"]
+PAPER_SCALES = Scales()
 LARGE, SMALL = STANDING + (20, 0), STANDING * 0.5 + (100, 300)
 
 
 class Tab:
     """The event handlers of the tab; the values of components by their element id."""
 
-    def __init__(self, finder: Finder, folder, student: object = None) -> None:
-        pipe = Namespace(
-            pose_frame=FRAME, placement=Placement.default(FRAME), sampling=SamplingSettings(50), config=Namespace()
-        )
+    def __init__(self, finder: Finder, folder, student: object = None, scales: Scales = PAPER_SCALES) -> None:
+        sampling = SamplingSettings(50, guidance_scales=scales)
+        pipe = Namespace(pose_frame=FRAME, placement=Placement.default(FRAME), sampling=sampling, config=Namespace())
         self.studio = Studio(pipe, folder, estimator=finder, student=student)
-        with gr.Blocks() as page:
+        with gr.Blocks() as self.page:
             image_tab.image_tab(self.studio)
-        self.handlers = {fn.name: fn.fn for fn in page.fns.values()}
+        self.handlers = {fn.name: fn.fn for fn in self.page.fns.values()}
 
     def call(self, handler: str, *arguments) -> dict:
         result = self.handlers[handler](*arguments)
@@ -152,6 +153,22 @@ def test_with_the_background_kept_all_images_have_the_size_of_the_photo(generate
     assert shown["download"].size == Image.open(shown["history"][0]).size == (500, 300)
     y, x = SMALL[[8, 11]].mean(axis=0).astype(int)  # between the hips
     assert image[y, x, 0] > 200 and image[20, 20].tolist() == [30, 120, 200]
+
+
+def test_a_job_that_waits_for_the_model_says_so_at_once(tab):
+    """The job itself starts when those of other users have ended."""
+    events = {fn.name: fn for fn in tab.page.fns.values()}
+    waiting, job = events["waiting"], events["make"]
+    assert not waiting.queue and job.queue and job.trigger_after == waiting._id
+    status, button = waiting.fn()
+    assert "Waiting for the model" in status and not button.interactive
+
+
+@pytest.mark.parametrize("scale, ends", [(0.5, (0.5, 8)), (2.0, (1, 8)), (10.0, (1, 10.0))])
+def test_the_checkpoints_guidance_can_be_chosen(tmp_path, scale, ends):
+    page = Tab(Finder(), tmp_path, scales=Scales(full=scale)).page
+    [slider] = [part for part in page.blocks.values() if getattr(part, "label", "") == "Guidance"]
+    assert (slider.minimum, slider.maximum) == ends and slider.value == scale
 
 
 def test_a_student_gives_a_first_look(tmp_path, photo, monkeypatch):

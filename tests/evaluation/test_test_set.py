@@ -168,6 +168,14 @@ def test_more_steps_than_the_scheduler_has(tiny, name):
         evaluator(tiny, f"TEST.{name}", "1001")
 
 
+@pytest.mark.parametrize("name", ["NUM_INFERENCE_STEPS", "DDIM_INVERSION_STEPS"])
+@pytest.mark.parametrize("steps", [501, 999, 1000])
+def test_more_steps_than_leading_spacing_places(tiny, name, steps):
+    with pytest.raises(InputError, match=f"{steps} steps of timestep_spacing leading begin at timestep {steps} of"):
+        evaluator(tiny, f"TEST.{name}", str(steps))
+    evaluator(tiny, f"TEST.{name}", "499")
+
+
 def test_training_mode_and_interruption(tiny, model):
     test = evaluator(tiny)
     model.train()

@@ -10,7 +10,7 @@ from inference.dwpose import DETECTOR, DETECTOR_SIDE, POSE, DWPose, dwpose_avail
 from inference.estimators import create_estimator
 from tests.encodings import stored, turned_by
 from tests.inference import networks
-from tests.inference.estimators import NobodyFound
+from tests.inference.estimators import Finds, NobodyFound
 from utils.errors import InputError
 
 # COCO's keypoints (x, y) of a person who stands and faces the camera
@@ -95,6 +95,26 @@ def test_masks_of_all_photos_come_from_one_network(folder, monkeypatch):
     photo.paste((255, 255, 255), (120, 200, 127, 207))
     found = list(DWPose(folder).find([photo] * 3))
     assert [len(people) for people in found] == [1, 1, 1] and opened == [None]
+
+
+def test_a_mask_is_that_of_the_person_or_empty(folder, monkeypatch):
+    """Where BlazePose finds only somebody else, that person's mask is not taken."""
+    write_detector(folder, [tuple(DETECTOR_SIDE / 400 * side for side in (60, 100, 180, 320))])
+    photo = Image.new("RGB", (300, 400))
+    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    [found] = DWPose(folder).people(photo)
+    figure = found.points + np.linspace(-20, 20, 18)[:, None]
+    for shift, share in ((0, 1.0), (-110, 0.0)):
+        monkeypatch.setattr(dwpose, "BlazePose", lambda points=figure + shift: Finds(points))
+        assert DWPose(folder).people(photo)[0].on_mask() == share
+
+
+def test_frames_of_a_film_need_no_masks(folder, monkeypatch):
+    monkeypatch.delattr(dwpose, "BlazePose")
+    write_detector(folder, [tuple(DETECTOR_SIDE / 400 * side for side in (60, 100, 180, 320))])
+    photo = Image.new("RGB", (300, 400))
+    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    assert [len(people) for people in DWPose(folder).find([photo] * 3, fps=5.0)] == [1, 1, 1]
 
 
 def test_nobody_there(folder):

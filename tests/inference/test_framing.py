@@ -215,6 +215,14 @@ def test_a_lying_pose_stays_lying():
     assert (framed >= 0).all() and (framed < FRAME).all()
 
 
+@pytest.mark.parametrize("size", [None, (600, 800)])
+def test_a_handstand_is_inside_the_frame(size):
+    keypoints = np.where(STANDING == MISSING, MISSING, (400, 400) - STANDING)
+    keypoints[[3, 4, 6, 7], 0] = 400 - STANDING[[2, 0, 2, 0], 0]  # arms reach the floor
+    framed = Framing.around(keypoints, PLACEMENT, size).points(keypoints)
+    assert ((framed >= 0) & (framed < FRAME)).all() and np.ptp(framed[:, 0]) > FRAME[0] / 2
+
+
 @pytest.mark.parametrize("hidden, torso, nose", [([10, 13], 104, 34), ([9, 10, 12, 13], 121.7, 37)])
 def test_people_who_are_cut_off_have_the_size_of_their_crop(hidden, torso, nose):
     keypoints = STANDING * 3

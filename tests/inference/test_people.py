@@ -23,6 +23,7 @@ def test_the_largest_or_the_one_asked_for():
     assert people == [large, small]
     assert choose(people, None, "a.jpg") is large
     assert choose(people, 2, "a.jpg") is small
+    assert choose([small], 2, "a.jpg") is small  # of one person, there is no choice
     with pytest.raises(InputError, match="a.jpg: --person 3, but 2 found"):
         choose(people, 3, "a.jpg")
     with pytest.raises(InputError, match="a.jpg: no person found"):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image
 
@@ -9,7 +11,7 @@ from inference.blazepose import BlazePose
 from inference.framer import Framer
 from inference.photo_result import figure_mask, in_photo
 from inference.placement import Placement
-from tests.inference.estimators import NobodyFound, needs_blazepose
+from tests.inference.estimators import Finds, NobodyFound, needs_blazepose
 
 RNG = np.random.default_rng(3)
 PERSON = sample_person(RNG)
@@ -22,7 +24,8 @@ def drawn(view: str) -> tuple[Image.Image, np.ndarray]:
     return Image.fromarray(pixels).resize((375, 550)), np.where(np.isnan(keypoints), -1, keypoints)
 
 
-PHOTO, _ = drawn("front")
+PHOTO, FRONT = drawn("front")
+PHOTO_POINTS = np.where(FRONT == -1, -1, FRONT * (550, 375) / FRAME)
 IMAGE, POSE = drawn("back")
 
 
@@ -50,6 +53,23 @@ def test_a_figure_that_the_estimator_misses_is_cut_out_by_its_pose():
     person = Framer(BlazePose(), Placement.default(FRAME)).source("me", PHOTO)
     [kept] = in_photo(person, PHOTO, [IMAGE], [POSE], NobodyFound(), keep=True)
     assert np.array_equal(np.asarray(kept)[:10], np.asarray(PHOTO)[:10]) and kept != PHOTO
+
+
+def test_people_without_masks_are_cut_out_by_their_poses():
+    """DWPose finds people whose masks BlazePose does not."""
+
+    class NoMasks(Finds):
+        def find(self, photos, fps=None):
+            for people in super().find(photos, fps):
+                yield [replace(person, mask=np.zeros_like(person.mask)) for person in people]
+
+    framer = Framer(NoMasks(PHOTO_POINTS), Placement.default(FRAME))
+    person = framer.source("me", PHOTO, needed=True)
+    assert not person.mask.any()
+    [kept] = in_photo(person, PHOTO, [IMAGE], [POSE], framer.estimator, keep=True)
+    change = np.abs(np.asarray(kept, int) - np.asarray(PHOTO)).max(axis=2) > 20
+    figure = figure_mask(PHOTO, PHOTO_POINTS, (PHOTO.height, PHOTO.width)) > 0
+    assert change[figure].mean() > 0.1 and change[:10].mean() == 0
 
 
 def test_a_figure_that_fills_the_image_or_lies_outside():

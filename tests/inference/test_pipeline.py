@@ -18,6 +18,7 @@ from datasets import load_pairs
 from datasets.keypoints import FRAME
 from datasets.pair_lists import file_name
 from diffusion.randomness import pair_generators, pair_seed
+from diffusion.schedulers import scheduler_like
 from inference.export import FILES, export, load_pipeline
 from models import build_model
 from models.checkpoints import __main__ as command
@@ -253,6 +254,7 @@ SHARES = np.linspace((0, 0), (1, 1), 18)
         ({"guidance_type": "full"}, "guidance_type is 'full'"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0, expected a positive integer"),
         ({"num_inference_steps": 1001}, "num_inference_steps is 1001, expected 1 to 1000"),
+        ({"batch_size": 0}, "batch_size is 0, expected 1 or more"),
         ({"num_inference_steps": 51, "scheduler": "lcm"}, "num_inference_steps is 51, expected 1 to 50"),
         ({"guidance_interval": (0.5, 0.2)}, "guidance_interval is \\(0.5, 0.2\\)"),
         ({"output_type": "jpg"}, "output_type is 'jpg'"),
@@ -266,6 +268,13 @@ def test_bad_calls(pipe, change, message):
     call = {"image": PHOTO, "pose": np.full((18, 2), 50), **change}
     with pytest.raises(InputError, match=message):
         pipe(**call)
+
+
+def test_steps_that_do_not_begin_at_pure_noise(pipe, monkeypatch):
+    leading = scheduler_like("ddim", {**pipe.scheduler.config, "timestep_spacing": "leading"})
+    monkeypatch.setattr(pipe, "scheduler", leading)
+    with pytest.raises(InputError, match="600 steps of timestep_spacing leading begin at timestep 600 of 1000"):
+        pipe(PHOTO, SHARES * FRAME, 600)
 
 
 def test_a_published_checkpoint(tmp_path):

@@ -42,6 +42,15 @@ def test_a_gpu_without_memory_is_a_sentence():
         generate_images(Full(), PERSON, POSES, Choices())
 
 
+def test_guidance_that_does_nothing_is_refused():
+    class Other(Pipe):
+        sampling = SamplingSettings(50, "uc_down_updown_cdown")
+
+    with pytest.raises(InputError, match="uc_down_updown_cdown has no guidance scale of all conditions"):
+        generate_images(Other(), PERSON, POSES, Choices(guidance=3.0))
+    assert generate_images(Other(), PERSON, POSES, Choices()) == ["picture"]
+
+
 @pytest.mark.parametrize(
     "frame, output, shown",
     [

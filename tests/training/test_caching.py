@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from tests.tiny import write_tiny
 from training import caching
 from training.caching import cached_inputs
 from utils.errors import InputError
+from utils.files import sha256
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,19 @@ def test_a_changed_photo_is_cached_anew(tiny, model):
     finally:
         photo.write_bytes(kept[0])
         os.utime(photo, ns=(kept[1], kept[1]))
+
+
+def test_processes_may_find_the_dataset_at_different_places(tiny, monkeypatch, tmp_path):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        for image in "abc":
+            (tmp_path / folder / image).write_text(image)
+    here, there = ([tmp_path / folder / image for image in "abc"] for folder in ("here", "there"))
+    elsewhere = [caching._entry(path, None) for path in there[1::2]]
+    monkeypatch.setattr(caching, "gather_object", lambda own: [*own, elsewhere])
+    accelerator = SimpleNamespace(process_index=0, num_processes=2, is_main_process=True)
+    monkeypatch.setattr(caching, "on_main", lambda _, function: function())
+    assert caching.file_digests(here, tmp_path, accelerator) == [sha256(path) for path in here]
 
 
 def test_what_stops_building_is_one_line(tiny, model, monkeypatch):

@@ -1,6 +1,7 @@
 import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from training.step_log import SETTLED, LossMonitor
@@ -27,3 +28,11 @@ def test_a_spike_stands_out_from_the_usual_loss():
     assert not any(monitor.is_spike(loss, 6.0) for loss in losses)
     assert monitor.is_spike(1.7, 6.0) and monitor.is_spike(1.7, 6.0)  # a spike is not usual the second time
     assert not monitor.is_spike(9.0, 0.0)
+
+
+def test_a_lasting_change_of_the_loss_is_its_new_level():
+    monitor, rng = LossMonitor(), np.random.default_rng(0)
+    assert not any(monitor.is_spike(loss, 6.0) for loss in rng.normal(0.04, 0.004, 500))
+    spikes = [monitor.is_spike(loss, 6.0) for loss in rng.normal(0.11, 0.008, 500)]
+    assert spikes == [True] * SETTLED + [False] * (500 - SETTLED) and monitor.mean == pytest.approx(0.11, abs=0.01)
+    assert monitor.is_spike(0.3, 6.0) and LossMonitor(**asdict(monitor)) == monitor
