@@ -104,9 +104,10 @@ def test_a_mask_is_that_of_the_person_or_empty(folder, monkeypatch):
     photo.paste((255, 255, 255), (120, 200, 127, 207))
     [found] = DWPose(folder).people(photo)
     figure = found.points + np.linspace(-20, 20, 18)[:, None]
-    for shift, share in ((0, 1.0), (-110, 0.0)):
+    for shift, same in ((0, True), (-110, False)):
         monkeypatch.setattr(dwpose, "BlazePose", lambda points=figure + shift: Finds(points))
-        assert DWPose(folder).people(photo)[0].on_mask() == share
+        [person] = DWPose(folder).people(photo)
+        assert person.mask.any() == same and person.on_mask() == same
 
 
 def test_frames_of_a_film_need_no_masks(folder, monkeypatch):
