@@ -16,7 +16,8 @@
 # made 3,704 steps on them as before, 1,831 of them at 8e-4, 873 at 4e-4, the rest at 1.5e-4 and 4e-5, and the decoder
 # some 1,300 steps with features in its loss. Last came 6,000 more people. The VAE's decoder learned their faces by SSIM:
 # some 600 steps of crops, the VAE's encoder frozen, and 1,000 on sampled latents. All other parts, none frozen, made
-# 2,816 steps of 16 pairs at 6e-5 to 1.2e-4, then 5e-5 and 2.5e-5, on the target alone.
+# 2,816 steps of 16 pairs at 6e-5 to 1.2e-4, then 5e-5 and 2.5e-5, on the target alone, then 4,172 steps at 1.2e-4 and
+# 6e-5. The last 2,694 steps, at 1.2e-4 and then 4e-5, had 4,500 new people.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights
@@ -55,7 +56,7 @@ done
 cp -r pretrained_models/demo/scheduler "$PARTS/"
 
 # seed 1000: other people than in the quick start's dataset, which has seed 0
-python -m demo.drawn_people --root "$DATA" --train_people 6000 --test_people 50 --photos_per_person 4 --seed 1000
+python -m demo.drawn_people --root "$DATA" --train_people 12000 --test_people 50 --photos_per_person 4 --seed 1000
 python generate_fashion_datasets.py --root_dir "$DATA" --link
 python -m demo.demo_weights vae --parts "$PARTS" --people 24000 --minutes 50
 python -m demo.demo_weights init --parts "$PARTS"
