@@ -3,9 +3,8 @@
     python -m benchmarks.gpu_reference outputs/demo/fashion
 
 They are inputs of the demo checkpoint, from the first training pair of a prepared dataset, and its tensors on the CPU
-in float32. Write them again after the demo checkpoint has changed. The gradients of some
-pairs depend on rounding. If `bash scripts/test.sh long` then fails, draw people with another `--seed`; the stored pair
-is the first one of seed 3.
+in float32. Write them again after the demo checkpoint has changed. The gradients of some pairs depend on rounding: if
+`bash scripts/test.sh long` then fails, draw people with another `--seed`. The stored pair is the first one of seed 3.
 """
 
 from utils.command_line import Parser
