@@ -31,6 +31,7 @@ SETTINGS=(
 
 # Until the end, encoder and decoder are frozen: gradients of a U-Net that cannot read them would undo the pretraining.
 frozen='["appearance_encoder", "prompt_decoder"]'
+rate=8e-4
 
 # train RUN START MINUTES [KEY VALUE ...]: train U-Net and adapters from START, or resume the run.
 # Two processes with one core each train a third more pairs per second than one process with two cores.
@@ -43,7 +44,7 @@ train() {
         MODEL.PRETRAINED_PATH "$start" MODEL.UNET_CONFIG.TRAIN_ALL True MODEL.U_COND_PERCENT 0.1 \
         MODEL.FROZEN_PARTS "$frozen" INPUT.CACHE latents INPUT.BATCH_SIZE 16 \
         OBJECTIVE.PERSON_WEIGHT 2.0 OBJECTIVE.DETAIL_WEIGHT 4.0 \
-        OPTIMIZER.LR 8e-4 OPTIMIZER.WARMUP_STEPS 100 OPTIMIZER.EMA_DECAY 0.998 TEST.NUM_PAIRS 32 \
+        OPTIMIZER.LR "$rate" OPTIMIZER.WARMUP_STEPS 100 OPTIMIZER.EMA_DECAY 0.998 TEST.NUM_PAIRS 32 \
         OPTIMIZER.MAX_MINUTES "$minutes"
 }
 
@@ -69,8 +70,8 @@ train weights "$PARTS/start_with_branches" 20 MODEL.RECONSTRUCT_SOURCE False OPT
 train weights "$PARTS/start_with_branches" 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 2e-4
 train weights "$PARTS/start_with_branches" 8 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 8e-5
 train weights "$PARTS/start_with_branches" 5 OPTIMIZER.OVERRIDE_LR 3e-5
-frozen='[]' # with a small learning rate: at 4e-4, training encoder and decoder raised the loss
-train whole "$(newest_checkpoint "$WORK/demo/weights")" 40 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 1e-4
+frozen='[]' rate=1e-4 # also in the warm-up, which OVERRIDE_LR leaves alone: at 4e-4, the loss rose
+train whole "$(newest_checkpoint "$WORK/demo/weights")" 40 MODEL.RECONSTRUCT_SOURCE False
 train whole "$(newest_checkpoint "$WORK/demo/weights")" 15 MODEL.RECONSTRUCT_SOURCE False OPTIMIZER.OVERRIDE_LR 3e-5
 python -m demo.demo_weights decoder --parts "$PARTS" --dataset "$DATA" --minutes 30 \
     --checkpoint "$(newest_checkpoint "$WORK/demo/whole")"
