@@ -88,9 +88,6 @@ def check_options(options: Namespace) -> None:
     for name in ("source", "pose", "output"):
         if not getattr(options, name):
             raise InputError(f"command line: --{name} is missing; see --help for examples")
-    for name in ("source", "pose", "source_keypoints"):
-        if "" in getattr(options, name):
-            raise InputError(f"--{name.replace('_', '-')} has an empty value; expected files or folders")
     if options.steps is not None and options.steps < 1:
         raise InputError(f"--steps is {options.steps}, expected 1 or more")
     if options.guidance is not None and not math.isfinite(options.guidance):

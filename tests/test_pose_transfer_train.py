@@ -403,8 +403,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tiny, capsys):
     assert run.newest() == run.checkpoint(1) and (run.newest() / "model.safetensors").read_bytes() == weights
 
 
-@pytest.mark.parametrize("name, values, best", [("SSIM", [0.5, 0.7, 0.6, 0.7], 2), ("PSNR", [5, 4, 3, 2], 1)])
-def test_best_and_last_are_kept(tiny, monkeypatch, name, values, best):
+def score_as(monkeypatch, name, values):
+    """Let the evaluations that follow have these values of a score."""
     run_evaluation, scores = Evaluator.run, iter(values)
 
     def fixed(self, *args, **kwargs):
@@ -413,6 +413,11 @@ def test_best_and_last_are_kept(tiny, monkeypatch, name, values, best):
         return evaluation
 
     monkeypatch.setattr(Evaluator, "run", fixed)
+
+
+@pytest.mark.parametrize("name, values, best", [("SSIM", [0.5, 0.7, 0.6, 0.7], 2), ("PSNR", [5, 4, 3, 2], 1)])
+def test_best_and_last_are_kept(tiny, monkeypatch, name, values, best):
+    score_as(monkeypatch, name, values)
     status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "4", "ACCELERATE.BEST_SCORE", name)
     assert status == 0
     assert run.best() == {
@@ -428,14 +433,7 @@ def test_best_and_last_are_kept(tiny, monkeypatch, name, values, best):
 
 def test_the_best_is_the_best_of_one_test(tiny, monkeypatch):
     """Scores of fewer pairs, or of other settings, are no measure for those that follow."""
-    run_evaluation, scores = Evaluator.run, iter((0.9, 0.5, 0.4))
-
-    def fixed(self, *args, **kwargs):
-        evaluation = run_evaluation(self, *args, **kwargs)
-        evaluation.scores["SSIM"] = next(scores)
-        return evaluation
-
-    monkeypatch.setattr(Evaluator, "run", fixed)
+    score_as(monkeypatch, "SSIM", (0.9, 0.5, 0.4))
     for epochs, pairs, best in ((1, 1, 1), (2, 2, 2), (3, 2, 2)):
         opts = ["OPTIMIZER.EPOCHS", str(epochs), "TEST.NUM_PAIRS", str(pairs)]
         status, run = train(tiny, "run", *opts)
@@ -443,14 +441,7 @@ def test_the_best_is_the_best_of_one_test(tiny, monkeypatch):
 
 
 def test_the_best_stays_the_best_where_only_a_path_changes(tiny, monkeypatch):
-    run_evaluation, scores = Evaluator.run, iter((0.9, 0.5))
-
-    def fixed(self, *args, **kwargs):
-        evaluation = run_evaluation(self, *args, **kwargs)
-        evaluation.scores["SSIM"] = next(scores)
-        return evaluation
-
-    monkeypatch.setattr(Evaluator, "run", fixed)
+    score_as(monkeypatch, "SSIM", (0.9, 0.5))
     assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
     shutil.copytree(tiny.parent / "data", tiny.parent / "moved")
     opts = ["INPUT.ROOT_DIR", str(tiny.parent / "moved"), "MODEL.COND_STAGE_CONFIG.PRETRAINED_PATH", "elsewhere.pth"]

@@ -50,7 +50,7 @@ def record_evaluation(evaluation: Evaluation, checkpoint: Path, position: Positi
     comparable = best and best.items() >= measure.items()
     if comparable and was_tested_otherwise(run.root / best["checkpoint"], steps.cfg, evaluation):
         comparable = False
-        LOGGER.info(f"{best['checkpoint']} was the best by other test settings; the choice of the best starts again")
+        LOGGER.info(f"{best['checkpoint']} was the best of another test; the choice of the best starts again")
     if math.isfinite(value) and not (comparable and sign * best["value"] >= sign * value):
         run.set_best(checkpoint, value, **measure)
         run.prune()

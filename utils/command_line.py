@@ -29,7 +29,12 @@ class Parser(argparse.ArgumentParser):
         for option, value in zip(args, [*args[1:], None]):
             if option.startswith("--") and (value == "" or option.endswith("=")):
                 self.error(f"{option.rstrip('=')} is empty; is a variable unset?")
-        return super().parse_known_args([with_home(arg) for arg in args], namespace)
+        found, others = super().parse_known_args([with_home(arg) for arg in args], namespace)
+        for action in self._actions:
+            values = getattr(found, action.dest, None)
+            if action.option_strings and isinstance(values, list) and "" in values:  # not settings: KEY "" unsets one
+                self.error(f"{action.option_strings[-1]} has an empty value; is a variable unset?")
+        return found, others
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"command line: {message}; see `--help`")

@@ -38,6 +38,14 @@ def write_detector(folder, boxes):
     (folder / DETECTOR).write_bytes(networks.detector(boxes, DETECTOR_SIDE))
 
 
+def photo_of_one(folder) -> Image.Image:
+    """A photo whose one person the detector finds; all keypoints are at its bright spot."""
+    write_detector(folder, [tuple(DETECTOR_SIDE / 400 * side for side in (60, 100, 180, 320))])
+    photo = Image.new("RGB", (300, 400))
+    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    return photo
+
+
 def test_points_come_back_in_the_photos_pixels(folder):
     """The photo is 400 x 300; the detector's input shows it at 640 / 400."""
     photo = Image.new("RGB", (300, 400))
@@ -90,18 +98,14 @@ def test_masks_of_all_photos_come_from_one_network(folder, monkeypatch):
             yield from super().find(photos, fps)
 
     monkeypatch.setattr(dwpose, "BlazePose", Opened)
-    write_detector(folder, [tuple(DETECTOR_SIDE / 400 * side for side in (60, 100, 180, 320))])
-    photo = Image.new("RGB", (300, 400))
-    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    photo = photo_of_one(folder)
     found = list(DWPose(folder).find([photo] * 3))
     assert [len(people) for people in found] == [1, 1, 1] and opened == [None]
 
 
 def test_a_mask_is_that_of_the_person_or_empty(folder, monkeypatch):
     """Where BlazePose finds only somebody else, that person's mask is not taken."""
-    write_detector(folder, [tuple(DETECTOR_SIDE / 400 * side for side in (60, 100, 180, 320))])
-    photo = Image.new("RGB", (300, 400))
-    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    photo = photo_of_one(folder)
     [found] = DWPose(folder).people(photo)
     figure = found.points + np.linspace(-20, 20, 18)[:, None]
     for shift, same in ((0, True), (-110, False)):
@@ -112,9 +116,7 @@ def test_a_mask_is_that_of_the_person_or_empty(folder, monkeypatch):
 
 def test_frames_of_a_film_need_no_masks(folder, monkeypatch):
     monkeypatch.delattr(dwpose, "BlazePose")
-    write_detector(folder, [tuple(DETECTOR_SIDE / 400 * side for side in (60, 100, 180, 320))])
-    photo = Image.new("RGB", (300, 400))
-    photo.paste((255, 255, 255), (120, 200, 127, 207))
+    photo = photo_of_one(folder)
     assert [len(people) for people in DWPose(folder).find([photo] * 3, fps=5.0)] == [1, 1, 1]
 
 

@@ -39,3 +39,12 @@ def test_an_empty_value_is_named(arguments):
     parser.add_argument("--many", nargs="+")
     with pytest.raises(InputError, match="command line: --output is empty"):
         parser.parse_args(arguments)
+
+
+def test_an_empty_value_among_several_is_named():
+    parser = Parser()
+    parser.add_argument("--source", nargs="+")
+    parser.add_argument("opts", nargs="*")
+    with pytest.raises(InputError, match="command line: --source has an empty value"):
+        parser.parse_args(["--source", "a.jpg", ""])
+    assert parser.parse_args(["INPUT.CACHE_DIR", ""]).opts == ["INPUT.CACHE_DIR", ""]
