@@ -1,4 +1,4 @@
-"""Serve a web page that generates images of your photos and shows training runs.
+"""Serve a web page that generates images from your photos and shows training runs.
 
     python pose_transfer_app.py
     python pose_transfer_app.py --checkpoint outputs/CFLD/run/epochs_100/checkpoints --port 8080

@@ -21,7 +21,7 @@ WEIGHTS = SETTINGS_BY_KEY["TEST.METRICS_PATH"].default
 def arguments() -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--generated", nargs="+", required=True, metavar="[LABEL=]DIR", help="folders of images")
-    parser.add_argument("--dataset", default="fashion", help="fashion, market, or the root of a prepared dataset")
+    parser.add_argument("--dataset", default="fashion", help="root folder of a prepared dataset (default: fashion)")
     parser.add_argument("--protocol", default="cfld", help="cfld, pidm, pcdms, dptn, or standard")
     parser.add_argument("--size", metavar="HxW", help="size of the scores (default: that of the images)")
     parser.add_argument("--frame", default="256x176", metavar="HxW", help="keypoint frame of a custom dataset")

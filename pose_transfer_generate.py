@@ -47,11 +47,11 @@ def arguments() -> Namespace:
                         "first frame of a film shows several (default: 1, the largest)")  # fmt: skip
     add_estimator_option(parser)
     add_framing_option(parser)
-    parser.add_argument("--photo-shape", action="store_true", help="put images back into their photo, in its size")
+    parser.add_argument("--photo-shape", action="store_true", help="put images back into their photo, at its size")
     parser.add_argument("--background", default="generated", choices=("generated", "keep"), help="keep puts the "
-                        "generated person into the photo, before its background (default: generated)")  # fmt: skip
-    parser.add_argument("--fps", type=float, help="poses per second of videos, 0.1 to 60 (default: 4; of films "
-                        "about 12, at most the film's own rate; of OpenPose frames 25)")  # fmt: skip
+                        "generated person into the photo, in front of its background (default: generated)")  # fmt: skip
+    parser.add_argument("--fps", type=float, help="poses per second in videos, 0.1 to 60 (default: 4; for films "
+                        "about 12, at most the film's own rate; for OpenPose frames 25)")  # fmt: skip
     return parser.parse_args()
 
 

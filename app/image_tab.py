@@ -40,7 +40,7 @@ JOB = "image"  # name of the jobs of this tab
 FIRST_POSE = "standing_front"
 FIRST_LOOK = "fast"  # preset of the first look
 HISTORY = 24  # images in the history
-START = "Drop a photo that shows a person from head to hip or more."
+START = "Drop a photo that shows a person at least from head to hips."
 FRAMING_CHOICES = [("Person", "person"), ("Whole photo", "photo")]
 BACKGROUNDS = [("Generated", "generated"), ("Keep the photo's", "keep")]
 
@@ -113,7 +113,7 @@ def image_tab(studio: Studio) -> None:
                     save_image((yield from run_job(job, stop, status)), file)
                     kept = result.move_resource_to_block_cache(file)
                     if look is not choices:
-                        yield {result: kept, status: note("A first look. The image follows …")}
+                        yield {result: kept, status: note("Preview. The final image follows …")}
             except Exception as error:
                 yield {status: problem(error), generate: gr.Button(interactive=True)}
                 return
@@ -135,7 +135,7 @@ def image_tab(studio: Studio) -> None:
     def generate_image(
         person: Person, pose: NamedPose, choices: Choices, original: str | None, on_step: OnStep
     ) -> Image.Image:
-        """Generate an image; with the path of the original photo, put the person before its background."""
+        """Generate an image; with the path of the original photo, put the person in front of its background."""
         images = generate_images(studio.pipe_for(choices), person, [pose], choices, on_step)
         if original:
             images = in_photo(person, open_image(original), images, [pose.keypoints], studio.estimator, keep=True)

@@ -56,7 +56,7 @@ def read_openpose(
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: not a JSON file, expected {FORM}; write it again") from None
+        raise InputError(f"{path}: not a JSON file, expected {FORM}; export it again") from None
     if isinstance(content, list) and content:
         content = content[0]
     poses = [_pose(*person) for person in _people(content, path)]  # (18, 3) each
@@ -76,7 +76,7 @@ def _people(content: Any, path: Path) -> Iterator[tuple[list, str, bool]]:
         for number, person in enumerate(people):
             given = person or {}
             if not isinstance(given, dict):
-                raise InputError(f"{path}: people[{number}] has no {POSES[0]}; write the file again")
+                raise InputError(f"{path}: people[{number}] has no {POSES[0]}; export the file again")
             name = next((name for name in POSES if given.get(name)), None)
             if name:
                 yield given[name], f"{path}: people[{number}].{name}", False
@@ -87,7 +87,7 @@ def _people(content: Any, path: Path) -> Iterator[tuple[list, str, bool]]:
             poses = [points[start : start + NUM_KEYPOINTS] for start in range(0, len(points), NUM_KEYPOINTS)]
         yield from ((person, f"{path}: keypoints", True) for person in poses if person)
     else:
-        raise InputError(f'{path}: has no list "people" or "keypoints", expected {FORM}; write it again')
+        raise InputError(f'{path}: has no list "people" or "keypoints", expected {FORM}; export it again')
 
 
 def _is_nested(values: Any) -> bool:
@@ -111,7 +111,7 @@ def _pose(values: Any, where: str, pairs: bool) -> np.ndarray:
         order = []
     if not order or np.isinf(triples).any():
         expected = "18 (COCO) or 25 (BODY_25) triples x, y, confidence"
-        raise InputError(f"{where} is not a list of {expected}; write the file again")
+        raise InputError(f"{where} is not a list of {expected}; export the file again")
     if np.nanmax(np.abs(triples), initial=0) > FARTHEST:
         raise InputError(f"{where} has a value beyond {FARTHEST}; correct it")
     missing = np.isnan(triples).any(axis=1) | (triples[:, 2] < LEAST_CONFIDENCE)

@@ -62,8 +62,8 @@ With the checkout of the project on the path (`PYTHONPATH=/path/to/the/checkout`
 
 ## Limits
 
-The model expects images like its training images: a single person with the same framing before a plain background.
-It invents what the source image does not show. Use it only on photos of people who agree, and label the results as
+The model expects images like its training images: a single person with the same framing against a plain background.
+It invents what the source image does not show. Use it only on photos of people who consent, and label the results as
 generated.
 """
 

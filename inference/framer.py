@@ -93,7 +93,7 @@ class Framer:
             return Person(name, photo, whole)
         framing = Framing.around(points, self.placement, size, mask) if self.around_person else whole
         if framing is None:
-            self.say(f"note: {name}: neither nose nor hips are found with the neck; using the whole photo")
+            self.say(f"note: {name}: neck not found together with nose or hips; using the whole photo")
         elif crop_of(points) == "shoulders":
             self.say(f"note: {name}: shows no more than head and shoulders; the model invents the rest")
         framing = framing.unless_framed(size) if framing else whole

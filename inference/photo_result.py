@@ -54,7 +54,7 @@ def figure_mask(image: Image.Image, keypoints: np.ndarray, frame: Size) -> np.nd
     """Cut a figure out by its pose and its colors (GrabCut), where the estimator has no mask.
 
     Args:
-        image: best before a plain background.
+        image: best with a plain background.
         keypoints: (18, 2) of (y, x) in `frame` (height, width), -1 for missing.
 
     Returns:

@@ -50,15 +50,15 @@ newest=$(newest_checkpoint "outputs/demo/$RUN")
 step "3/4 sample and score $TEST_PAIRS pairs of people that the model has not seen"
 on_device test MODEL.PRETRAINED_PATH "$newest" ACCELERATE.RUN_NAME "$RUN"
 
-step "4/4 sample and score the same pairs with the finished checkpoint $FINISHED"
+step "4/4 sample and score the same pairs with the demo checkpoint $FINISHED"
 on_device test MODEL.PRETRAINED_PATH "$FINISHED" ACCELERATE.RUN_NAME "${RUN}_finished"
 
 step "done: $TEST_PAIRS pairs of people that neither model has seen"
 here=outputs/demo/$RUN/generated/128x128
 finished=outputs/demo/${RUN}_finished/generated/128x128
-python -m evaluation "trained here=$here/metrics.json" "finished checkpoint=$finished/metrics.json" \
+python -m evaluation "trained here=$here/metrics.json" "demo checkpoint=$finished/metrics.json" \
     --grid outputs/demo/quickstart.png
 echo "the images of both side by side: outputs/demo/quickstart.png"
 echo "images and scores (metrics.json):"
 echo "  $here      after a few minutes of training"
-echo "  $finished      with the finished checkpoint"
+echo "  $finished      with the demo checkpoint"
