@@ -24,7 +24,7 @@ def arguments() -> Namespace:
     parser.add_argument("--dataset", default="fashion", help="root folder of a prepared dataset (default: fashion)")
     parser.add_argument("--protocol", default="cfld", help="cfld, pidm, pcdms, dptn, or standard")
     parser.add_argument("--size", metavar="HxW", help="size of the scores (default: that of the images)")
-    parser.add_argument("--frame", default="256x176", metavar="HxW", help="keypoint frame of a custom dataset")
+    parser.add_argument("--frame", metavar="HxW", help="keypoint frame of a custom dataset (default: 256x176)")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="split of the generated pairs")
     parser.add_argument("--real", default="train", choices=("train", "test"), help="split of the real images of FID")
     parser.add_argument("--allow-partial", action="store_true", help="skip missing and invalid images")

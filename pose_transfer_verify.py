@@ -3,8 +3,8 @@
     python pose_transfer_verify.py --config_file configs/fashion_256.yaml
     python pose_transfer_verify.py --config_file configs/custom.yaml --report report.json INPUT.ROOT_DIR people
 
-The program checks the lists, images and keypoints of INPUT.DATASET in INPUT.ROOT_DIR, and overlap between the splits. The
-exit status is 1 if training would fail or its scores would mislead.
+The program checks the lists, images and keypoints of INPUT.DATASET in INPUT.ROOT_DIR, and overlap between the splits.
+The exit status is 1 if training would fail or its scores would mislead.
 """
 
 from pathlib import Path

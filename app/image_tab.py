@@ -21,20 +21,10 @@ from utils.errors import InputError
 from utils.image_files import open_image
 
 from .editor import from_editor, skeleton_editor, to_editor
-from .jobs import CancelledError, OnStep, note, problem, run_job
+from .jobs import OnStep, note, problem, run_job
 from .photo_view import people_view, to_view
 from .photos import Photo
-from .studio import (
-    MODEL_QUEUE,
-    PEOPLE_QUEUE,
-    QUIET,
-    Studio,
-    photo_input,
-    preset_choice,
-    seed_choice,
-    thumbnail,
-    waiting,
-)
+from .studio import PEOPLE_QUEUE, QUIET, Studio, photo_input, preset_choice, seed_choice, thumbnail
 
 JOB = "image"  # name of the jobs of this tab
 FIRST_POSE = "standing_front"
@@ -179,21 +169,14 @@ def image_tab(studio: Studio) -> None:
             return {status: problem(error)}
         return {editor: to_editor(keypoints, frame), status: note(f"Loaded the pose of {pose.name}.", "good")}
 
-    def cancelled(request: gr.Request) -> dict:
-        studio.jobs.stop(request.session_hash, JOB)
-        return {status: problem(CancelledError()), generate: gr.Button(interactive=True)}
-
     def chosen_pose(event: gr.SelectData, path: str | None, number: int, framing: str) -> str:
         pose = list(library(frame).values())[event.index]
         return to_editor(studio.reframed(path, number, pose, "person", framing), frame)
 
     source = [photo, chosen, framing]
-    work = generate.click(waiting, outputs=[status, generate], queue=False, **QUIET).then(
-        make, [*source, background, editor, preset, fit, seed, steps, guidance, images],
-        [result, status, images, history, download, generate],
-        concurrency_id=MODEL_QUEUE, concurrency_limit=1, **QUIET,
-    )  # fmt: skip
-    cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **QUIET)
+    inputs = [*source, background, editor, preset, fit, seed, steps, guidance, images]
+    outputs = [result, status, images, history, download, generate]
+    studio.run_on_click(JOB, make, inputs, outputs, generate, cancel, status)
     estimating = {"concurrency_id": PEOPLE_QUEUE, "concurrency_limit": 1, **QUIET}
     photo.change(show, [photo, framing], [people, chosen, editor, status], **estimating)
     people.select(clicked, [photo, framing], [people, chosen, editor, status], **QUIET)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from gradio.utils import get_upload_folder
+
 from utils.errors import InputError, file_error
 
 T = TypeVar("T")
-UPLOADED = re.compile(r"\S*/gradio/\S*/")  # folder where Gradio stores an uploaded file
 OnStep = Callable[[int, int], None]
 
 
@@ -90,7 +91,8 @@ def problem(error: Exception) -> str:
     if isinstance(error, OSError):
         error = file_error(error) or error
     if isinstance(error, InputError):
-        text = UPLOADED.sub("", str(error).strip().splitlines()[-1])
+        uploaded = rf"{re.escape(get_upload_folder())}/[^/]+/"  # the folder of an uploaded file
+        text = re.sub(uploaded, "", str(error).strip().splitlines()[-1])
         return note(text[:1].upper() + text[1:] + ".", "bad")
     traceback.print_exception(error)
     return note(f"Unexpected error: {type(error).__name__}. See the terminal for details.", "bad")

@@ -14,8 +14,8 @@ from inference.pose_library import NamedPose, library
 from inference.synthesis import Choices, generate_images
 from utils.errors import InputError
 
-from .jobs import CancelledError, note, problem, run_job
-from .studio import MODEL_QUEUE, QUIET, Studio, photo_input, preset_choice, seed_choice, thumbnail, waiting
+from .jobs import note, problem, run_job
+from .studio import Studio, photo_input, preset_choice, seed_choice, thumbnail
 
 JOB = "sequence"  # name of the jobs of this tab
 FIRST_POSES = ["standing_front", "standing_turned_right", "standing_right", "walking_right"]
@@ -84,15 +84,8 @@ def sequence_tab(studio: Studio) -> None:
                 generate: gr.Button(interactive=True),
             }
 
-    def cancelled(request: gr.Request) -> dict:
-        studio.jobs.stop(request.session_hash, JOB)
-        return {status: problem(CancelledError()), generate: gr.Button(interactive=True)}
-
-    work = generate.click(waiting, outputs=[status, generate], queue=False, **QUIET).then(
-        make, [photo, names, files, between, fps, preset, seed, fit], [video, skeletons, status, download, generate],
-        concurrency_id=MODEL_QUEUE, concurrency_limit=1, **QUIET,
-    )  # fmt: skip
-    cancel.click(cancelled, outputs=[status, generate], cancels=work, queue=False, **QUIET)
+    inputs = [photo, names, files, between, fps, preset, seed, fit]
+    studio.run_on_click(JOB, make, inputs, [video, skeletons, status, download, generate], generate, cancel, status)
 
 
 def interpolate(poses: Sequence[np.ndarray], count: int) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """State and components that the tabs of the page share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from inference.pose_sources import MOST_POSES, PoseReader
 from inference.synthesis import Choices, fitted, prefers_student
 from utils.errors import InputError
 
-from .jobs import Jobs, note
+from .jobs import CancelledError, Jobs, note, problem
 from .photos import Photo, Photos
 
 MAX_SEED = 2**53 - 1  # largest integer that JavaScript represents exactly
@@ -118,14 +118,42 @@ class Studio:
         pose = NamedPose("pose", keypoints)
         return fitted(person, [pose])[0] if fit else pose
 
+    def run_on_click(
+        self,
+        job: str,
+        make: Callable[..., Iterator[dict]],
+        inputs: list,
+        outputs: list,
+        generate: gr.Button,
+        cancel: gr.Button,
+        status: gr.HTML,
+    ) -> None:
+        """Run `make` as a job when `generate` is clicked, until it ends or `cancel` is clicked.
+
+        Jobs wait for each other. Meanwhile, `status` says so, and `generate` is disabled.
+        """
+
+        def waiting() -> tuple[str, gr.Button]:
+            return note("Waiting for the model …"), gr.Button(interactive=False)
+
+        def refused() -> tuple[str, gr.Button]:  # by Gradio, before `make` began
+            text = "Not started: a value is out of range, or too many jobs wait."
+            return note(text, "bad"), gr.Button(interactive=True)
+
+        def cancelled(request: gr.Request) -> tuple[str, gr.Button]:
+            self.jobs.stop(request.session_hash, job)
+            return problem(CancelledError()), gr.Button(interactive=True)
+
+        at_once = {"outputs": [status, generate], "queue": False, **QUIET}
+        work = generate.click(waiting, **at_once).then(
+            make, inputs, outputs, concurrency_id=MODEL_QUEUE, concurrency_limit=1, **QUIET
+        )
+        work.failure(refused, **at_once)
+        cancel.click(cancelled, cancels=work, **at_once)
+
     def leave(self, request: gr.Request) -> None:
         """Stop the jobs of a closed page."""
         self.jobs.leave(request.session_hash)
-
-
-def waiting() -> tuple[str, gr.Button]:
-    """Return the status and the button of a tab whose job waits for the model."""
-    return note("Waiting for the model …"), gr.Button(interactive=False)
 
 
 def preset_choice(value: str) -> gr.Radio:

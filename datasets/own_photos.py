@@ -73,13 +73,22 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
     read = keypoint_reader(folder, keypoints, options.keypoint_frame, estimate)
     grouping = Grouping(options.group)
     photos: dict[str, Photo] = {}
+    problems: list[InputError] = []
     for path in tqdm(paths, desc="keypoints", unit="photo"):
-        if (points := read(path)) is not None:
+        try:
+            points = read(path)
+        except InputError as error:
+            if keypoints != ESTIMATE:
+                raise
+            points = problems.append(error)  # estimates take time: those of the other photos are kept
+        if points is not None:
             person = grouping.person(path)
             given = int((~np.isnan(points)).all(axis=1).sum())
             in_frame = fit(image_size(folder / path), frame).keypoints(points, frame)
             photos[path] = Photo(folder / path, person, prepared_name(path, person), given, in_frame)
     refuse_mixed_people(photo.person for photo in photos.values())
+    if not photos and problems:
+        raise problems[0]
     if not photos:
         expected = "photos that show a person" if keypoints == ESTIMATE else f"names relative to {folder}"
         raise InputError(f"{keypoints}: no keypoints for any photo such as {paths[0]}; expected {expected}")
@@ -89,6 +98,7 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
         print(f"note: {len(skipped)} photos with fewer than {MIN_KEYPOINTS} keypoints skipped, first {skipped[0]}")
     refuse_twins(usable.values())
     write_dataset(root, usable.values(), options.test_share, frame, options.workers)
+    refuse_unreadable(problems)
 
 
 def check_readable(folder: Path, paths: Sequence[str]) -> None:
@@ -98,7 +108,12 @@ def check_readable(folder: Path, paths: Sequence[str]) -> None:
         try:
             image_size(folder / path)
         except InputError as error:
-            problems.append(str(error))
+            problems.append(error)
+    refuse_unreadable(problems)
+
+
+def refuse_unreadable(problems: Sequence[InputError]) -> None:
+    """Raise `InputError` that names the first of the photos that cannot be read, if there are any."""
     if problems:
         others = f", and {len(problems) - 1} more" if problems[1:] else ""
         raise InputError(f"{problems[0]}{others}; remove or replace them")

@@ -27,6 +27,7 @@ PATN = "___"  # between source and target in file names of PATN and its successo
 STRIP = 5  # images in a strip: source, source pose, target, target pose, generated
 PAIR_NAMES = tuple(f"{{source}}{infix}{{target}}{suffix}" for infix in ("_2_", "_to_", PATN) for suffix in ("_vis", ""))
 EXTENSION = re.compile(rf"({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})+(?=_|$)", re.IGNORECASE)  # also within a name
+SAME_TEST = "expected grids of the same test"
 GRID_COLUMNS = ("source", "pose", "target", "generated")
 
 
@@ -200,14 +201,12 @@ def joined_grids(paths: Mapping[str, Path]) -> Image.Image:
     """Join grids of the same pairs, given by label: source, pose and target once, and each label's generated images.
 
     Raises:
-        InputError: a file is no image, or the grids differ in size.
+        InputError: a file is no image, or the grids differ in size or pairs.
     """
     grids = {label: open_image(path) for label, path in paths.items()}
     sizes = {grid.size for grid in grids.values()}
     if len(sizes) > 1:
-        raise InputError(
-            f"{', '.join(map(str, paths.values()))}: the grids differ in size; expected grids of the same test"
-        )
+        raise InputError(f"{', '.join(map(str, paths.values()))}: the grids differ in size; {SAME_TEST}")
     [(width, height)] = sizes
     pitch = (width + GAP) // len(GRID_COLUMNS)
 
@@ -215,7 +214,10 @@ def joined_grids(paths: Mapping[str, Path]) -> Image.Image:
         return grid.crop((column * pitch, HEADER, (column + 1) * pitch - GAP, height))
 
     *shared, last = range(len(GRID_COLUMNS))
-    strips = [strip(next(iter(grids.values())), column) for column in shared]
+    first, *others = grids.values()
+    strips = [strip(first, column) for column in shared]
+    if any(strip(grid, column) != drawn for grid in others for column, drawn in zip(shared, strips)):
+        raise InputError(f"{', '.join(map(str, paths.values()))}: the grids show different pairs; {SAME_TEST}")
     strips += [strip(grid, last) for grid in grids.values()]
     return image_grid([*GRID_COLUMNS[:last], *grids], [strips])
 

@@ -140,6 +140,9 @@ def source_keypoints(options: Namespace, framer: Framer, files: Sequence[Path]) 
     given = PoseReader(whole).read(options.source_keypoints, [image_size(file) for file in files])
     if len(given) != len(files):
         raise InputError(f"expected {len(files)} poses in --source-keypoints, one per photo, got {len(given)}")
+    named = {pose.name: pose.keypoints for pose in given}
+    if named.keys() == {file.stem for file in files}:  # the rows of an annotation file may have another order
+        return [named[file.stem] for file in files]
     return [pose.keypoints for pose in given]
 
 

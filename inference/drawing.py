@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
 from itertools import groupby, islice
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from utils.image_files import open_image
 
 GAP, HEADER = 4, 24  # pixels, in grids
 MAX_VIDEO_SIDE = 1280  # pixels; larger images are downscaled, because players do not show larger videos smoothly
+MAX_GIF_PIXELS = 2**28  # of all frames
 LONGEST_DURATION = 655_350  # milliseconds, of a GIF frame
 
 
@@ -89,11 +91,16 @@ class ImageFiles(Sequence[Image.Image]):
 def save_gif(frames: Sequence[Image.Image], path: Path, fps: float) -> None:
     """Write a looping GIF of frames of one size, at most 50 frames per second because players slow down faster ones.
 
-    Consecutive equal frames are merged into one, which is shown for at most `LONGEST_DURATION`.
+    Consecutive equal frames are merged into one, which is shown for at most `LONGEST_DURATION`. Pillow holds all frames
+    in memory, so they are downscaled to at most `MAX_GIF_PIXELS` in all.
     """
+    width, height = frames[0].size
+    scale = min(1.0, sqrt(MAX_GIF_PIXELS / (len(frames) * width * height)))
+    size = max(1, int(width * scale)), max(1, int(height * scale))
     ends = 10 * np.round(100 * np.arange(len(frames) + 1) / min(fps, 50)).astype(int)  # milliseconds, as GIF has them
     durations = iter(np.diff(ends).tolist())
-    quantized = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    resized = (frame if scale == 1 else frame.resize(size) for frame in frames)
+    quantized = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in resized]
     runs = [list(run) for _, run in groupby(quantized, key=lambda frame: frame.convert("RGB").tobytes())]
     durations = [min(sum(islice(durations, len(run))), LONGEST_DURATION) for run in runs]
     first, *others = (run[0] for run in runs)

@@ -31,7 +31,9 @@ def dwpose_available(folder: Path = FOLDER) -> bool:
 
 
 class DWPose(Estimator):
-    """Finds people with YOLOX and DWPose, frame by frame in films; masks are those of BlazePose, and empty in films.
+    """Finds people with YOLOX and DWPose, frame by frame in films; masks are those of BlazePose.
+
+    Masks are empty in films, and where MediaPipe does not load.
 
     Args:
         folder: contains the two networks.
@@ -46,7 +48,7 @@ class DWPose(Estimator):
         photos, masked = map(upright_srgb, photos), repeat([])
         if fps is None:
             photos, copies = tee(photos)
-            masked = BlazePose().find(copies)
+            masked = _blazepose_people(copies)
         for photo, others in zip(photos, masked):
             pixels = np.ascontiguousarray(np.asarray(photo)[..., ::-1])  # rtmlib wants BGR
             boxes = detector(pixels)
@@ -78,6 +80,14 @@ class DWPose(Estimator):
         height, width = network.session.get_inputs()[0].shape[2:]
         network.model_input_size = (width, height)
         return detect, network
+
+
+def _blazepose_people(photos: Iterable[Image.Image]) -> Iterator[list[FoundPerson]]:
+    """Yield the people that BlazePose finds in each photo; nobody if MediaPipe does not load."""
+    try:
+        yield from BlazePose().find(photos)
+    except InputError:
+        yield from repeat([])
 
 
 def _with_mask(person: FoundPerson, others: Sequence[FoundPerson]) -> FoundPerson:

@@ -13,7 +13,16 @@ from models.cfld import CFLD
 from models.checkpoints import CONFIG, checkpoint_config, load_model, save_published_weights
 from models.pretrained_parts import quiet_libraries
 from utils.errors import InputError, reason_of
-from utils.files import CHECKOUT, check_files, check_writable, file_records, in_checkout, new_folder, read_record
+from utils.files import (
+    CHECKOUT,
+    check_files,
+    check_writable,
+    file_records,
+    in_checkout,
+    new_folder,
+    read_record,
+    write_text,
+)
 from utils.weight_files import check_weight_file
 
 from .generation import sampling_scheduler
@@ -83,6 +92,8 @@ def load_pipeline(folder: str | Path, config_file: str = "") -> CFLDPipeline:
     folder = path = in_checkout(folder)
     if not os.path.isfile(path / INDEX):  # unlike Path's, false for a name that is too long
         return _from_checkpoint(folder, config_file)[0]
+    if config_file:
+        raise InputError(f"--config_file {config_file}: {folder} is an exported pipeline with its own config; omit it")
     for weights in sorted(path.glob("*/*.safetensors")):
         check_weight_file(weights)
     if (path / FILES).is_file():
@@ -110,7 +121,7 @@ def export(checkpoint: str, output: Path, config_file: str = "") -> None:
         pipe.save_pretrained(partial)
         files = file_records(partial, (path for path in partial.rglob("*") if path.is_file()))
         (partial / FILES).write_text(json.dumps(files, indent=1) + "\n")
-        (partial / "README.md").write_text(model_card(pipe, cfg, progress, checkpoint, output), encoding="utf-8")
+        write_text(partial / "README.md", model_card(pipe, cfg, progress, checkpoint, output))
 
 
 def export_published(checkpoint: str, output: Path, config_file: str = "") -> None:

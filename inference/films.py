@@ -76,15 +76,16 @@ class Film:
         start, time = None, Fraction(0)
         with _readable(self.path):
             for frame in self._container.decode(self._stream):
-                now = time + 1 / self.rate if frame.pts is None else frame.pts * frame.time_base
+                following = (start or 0) + time + 1 / self.rate
+                now = following if frame.pts is None else frame.pts * frame.time_base
                 start = now if start is None else start
                 time = max(time, now - start)
                 yield time, frame
-            if start is not None and time + 1 / self.rate < LOST * self._stated_seconds():
+            if start is not None and max(start, 0) + time + 1 / self.rate < LOST * self._stated_seconds():
                 raise _truncated(self.path)
 
     def _stated_seconds(self) -> float:
-        """Return the length of the pictures that the file states reliably, 0 if it does not."""
+        """Return the time at which the pictures end as the file states it reliably, 0 if it does not."""
         if self._container.format.name == "avi":
             return float(self._stream.frames / self.rate)
         if stated := self._stream.metadata.get("DURATION"):  # of Matroska and WebM, such as 00:01:30.5

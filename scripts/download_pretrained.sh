@@ -49,7 +49,7 @@ fetch() {
 
 download() {
     local options=(--location --fail --retry 3 --continue-at - --write-out '%{http_code}') answer status=0
-    if [ -t 2 ]; then options+=(--progress-bar); else options+=(--silent); fi
+    if [ -t 2 ]; then options+=(--progress-bar); else options+=(--silent --show-error); fi
     answer=$(curl "${options[@]}" --output "$2" "$1") || status=$?
     # 416: the part is not shorter than the file, so it belongs to another file; 33: the server cannot resume
     if [ "$answer" = 416 ] || [ "$status" = 33 ]; then

@@ -210,6 +210,13 @@ def test_a_published_teacher_is_described_by_a_file(taught, tmp_path):
         training_config([DISTILL], ["MODEL.PRETRAINED_PATH", str(tmp_path)])
 
 
+def test_a_student_does_not_inherit_its_teachers_weak_model(taught, tmp_path):
+    (tmp_path / "weak.yaml").write_text("TEST:\n  AUTOGUIDANCE_PATH: weak\n  AUTOGUIDANCE_SCALE: 1.5\n")
+    cfg = training_config([taught[0], tmp_path / "weak.yaml", DISTILL], ["MODEL.PRETRAINED_PATH", str(taught[1])])
+    test = cfg.TEST
+    assert (test.AUTOGUIDANCE_PATH, test.AUTOGUIDANCE_SCALE) == ("", 1.0)
+
+
 def test_the_demo_config_folds_in_weak_guidance(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     cfg = training_config(["configs/distill.yaml", "configs/demo_distill.yaml"], [])

@@ -321,6 +321,17 @@ def test_photos_that_cannot_be_read_are_counted_before_the_estimation(photos, ne
     assert "01_1_front.jpg: cannot be read as an image" in error and "and 1 more; remove" in error
 
 
+def test_a_photo_cut_off_loses_no_estimates_of_others(photos, networks_of, capsys):
+    """Its header can be read, so it is found out during the estimation."""
+    networks_of([(60, 100, 180, 320)])
+    cut = photos / "person_0001" / "01_1_front.jpg"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
+    error = run_failing(photos, capsys, *ESTIMATED, frame=[])
+    assert "01_1_front.jpg: cannot be read as an image" in error and "remove or replace them" in error
+    pairs = [pair for split in ("train", "test") for pair in load_pairs(photos.parent / "custom", split, "custom")]
+    assert len({pair.source for pair in pairs}) == len(list(photos.glob("*/*.jpg"))) - 1
+
+
 def test_rows_without_a_photo_are_counted(photos, capsys):
     with open(photos / "keypoints.csv", "a") as file:
         file.write(f"zoe/1.jpg:{[1] * 18}:{[1] * 18}\n")
@@ -372,7 +383,8 @@ def test_a_list_of_paths_from_find(photos):
 def test_fine_tuning_a_finished_checkpoint(photos):
     config = write_small(photos.parent)
     fast = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1", "OPTIMIZER.EPOCHS", "1"]
-    assert run_main(pose_transfer_train, "--config_file", config, *fast) == 0
+    base = ["INPUT.BATCH_SIZE", "16", "ACCELERATE.GRADIENT_ACCUMULATION_STEPS", "16", "ACCELERATE.RESUME", "False"]
+    assert run_main(pose_transfer_train, "--config_file", config, *fast, *base) == 0
     runs = photos.parent / "outputs" / "tiny"
     finished = RunFolder(runs / "run").newest()
     root = run(photos)

@@ -79,6 +79,11 @@ def test_images_of_another_shape_need_a_size(tiny, images, tmp_path, capsys):
     assert evaluate(tiny, tmp_path, images, opts=["--size", "64x56"]) == 0
 
 
+def test_the_keypoint_frame_of_a_published_dataset_is_known(tiny, images, tmp_path, capsys):
+    assert evaluate(tiny, tmp_path, images, opts=["--frame", "128x64"]) == 1
+    assert "--frame 128x64: applies to custom datasets; omit it with fashion" in capsys.readouterr().err
+
+
 def test_folders_with_different_pairs_are_not_compared_silently(tiny, images, tmp_path, capsys):
     next(images.glob("*_vis.png")).unlink()
     assert evaluate(tiny, tmp_path, f"a={images}", f"b={tiny[1]}", opts=["--allow-partial"]) == 0

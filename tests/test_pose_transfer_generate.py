@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import weakref
+from argparse import Namespace
 
 import av
 import numpy as np
@@ -20,13 +21,15 @@ from inference import batch_generation
 from inference.batch_generation import shown_in_grid
 from inference.drawing import draw_skeleton
 from inference.facing import BACK_WITH_FACE
+from inference.framer import Framer
 from inference.framing import read_photo
 from inference.options import DEMO
 from inference.pipeline import CFLDPipeline
+from inference.placement import Placement
 from inference.pose_library import NamedPose, library
 from inference.sampling_settings import SamplingSettings
 from inference.synthesis import Choices, steps_of
-from tests.inference.estimators import needs_blazepose
+from tests.inference.estimators import NobodyFound, needs_blazepose
 from tests.tiny import run_main
 
 FAST = ["--steps", "1"]
@@ -134,6 +137,20 @@ def test_fit_to_given_keypoints(photos, tmp_path):
         lit = np.argwhere(np.array(Image.open(output / "skeletons" / "anna_to_arms_out_front.png")).any(axis=2))
         sizes.append(np.ptp(lit[:, 0]))
     assert sizes[1] / sizes[0] == pytest.approx(0.6, abs=0.04)
+
+
+def test_keypoints_belong_to_the_photos_that_they_name(tmp_path):
+    """The photos come in natural order, the rows of the file in another one."""
+    files = [tmp_path / f"me_{number}.png" for number in (2, 10)]
+    header, rows = ANNOTATION_HEADER, []
+    for file in reversed(files):
+        Image.new("RGB", (176, 256)).save(file)
+        y, x = (library()["standing_front"] * (0.6 if "10" in file.name else 1)).astype(int).T.tolist()
+        rows.append(f"{file.name}:{y}:{x}")
+    (tmp_path / "rows.csv").write_text("\n".join([header, *rows]) + "\n")
+    options = Namespace(source_keypoints=[str(tmp_path / "rows.csv")])
+    first, second = batch_generation.source_keypoints(options, Framer(NobodyFound(), Placement.default(FRAME)), files)
+    assert np.ptp(second[:, 0]) == pytest.approx(0.6 * np.ptp(first[:, 0]), abs=2)
 
 
 def test_fit_to_openpose_keypoints_in_the_pixels_of_their_photo(tmp_path):

@@ -11,6 +11,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.utils import LoggerType
 from PIL import Image
 from safetensors.torch import load_file
@@ -32,8 +33,10 @@ from tests.tiny import OWN_SHAPE, folder_of_run, run_main
 from training import signals, trainer
 from training.checkpointing import Checkpoints
 from training.run_folder import RunFolder
+from training.state import Position
 from training.trainer import Trainer
 from utils import processes
+from utils.errors import InputError
 
 FAST = ["TEST.NUM_PAIRS", "1", "TEST.NUM_INFERENCE_STEPS", "1"]
 
@@ -122,7 +125,8 @@ def stop_at(monkeypatch, number):
     ],
 )
 def test_going_on_is_the_same_to_the_last_bit(tiny, on_cpu, monkeypatch, opts):
-    opts = [*opts, "ACCELERATE.EVAL_PERIOD", "2", "INPUT.BATCH_SIZE", "4"]  # 5 steps an epoch
+    opts = ["ACCELERATE.LOG_PERIOD", "2", *opts]  # stops are between two lines of the log
+    opts += ["ACCELERATE.EVAL_PERIOD", "2", "INPUT.BATCH_SIZE", "4"]  # 5 steps an epoch
     assert train(tiny, "whole", *opts)[0] == 0
     for number in (3, 5, 8):
         with monkeypatch.context() as patch:
@@ -507,6 +511,54 @@ def test_an_interrupted_evaluation_is_made_up_for(tiny, monkeypatch):
         assert status == 130 and run.newest() == run.checkpoint(1) and run.best() is None
     assert train(tiny, "run", "OPTIMIZER.EPOCHS", "1")[0] == 0
     assert run.best()["checkpoint"] == "epochs_001/checkpoints"
+
+
+def test_a_failing_evaluation_loses_no_checkpoint(tiny, monkeypatch):
+    """It is being written when the evaluation fails."""
+    write = Checkpoints._write
+
+    def slow(self, *parts):
+        time.sleep(1)
+        write(self, *parts)
+
+    def fail(*_, **__):
+        raise InputError("samples are not finite")
+
+    monkeypatch.setattr(Checkpoints, "_write", slow)
+    monkeypatch.setattr(Evaluator, "run", fail)
+    status, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
+    assert status == 1 and run.newest() == run.checkpoint(1)
+
+
+def test_a_long_evaluation_does_not_call_for_a_checkpoint(tiny, monkeypatch):
+    """CHECKPOINT_MINUTES begin again when the checkpoint before it is complete."""
+    config = load_config(tiny, ["ACCELERATE.CHECKPOINT_MINUTES", str(0.5 / 60)])
+    run = RunFolder(tiny.parent / "outputs" / "tiny" / "run")
+    checkpoints = Checkpoints(run, Accelerator(cpu=True), config, {})
+    monkeypatch.setattr(Checkpoints, "_write", lambda *_: None)
+    checkpoints.save(Position(1, 0, 5), {}, None)
+    time.sleep(0.6)
+    assert checkpoints.overdue()
+    checkpoints.settle()
+    assert not checkpoints.overdue()
+
+
+def test_a_run_does_not_delete_the_checkpoint_that_it_starts_from(tiny, capsys):
+    _, run = train(tiny, "run", "OPTIMIZER.EPOCHS", "1")
+    start = run.newest()
+    opts = ["OPTIMIZER.EPOCHS", "1", "MODEL.PRETRAINED_PATH", str(start)]
+    assert train(tiny, "run", *opts, "ACCELERATE.RESUME", "False")[0] == 1
+    assert f"{start} is in the folder of this run, which would delete it; choose another" in capsys.readouterr().err
+    assert run.newest() == start
+
+
+def test_a_run_resumes_when_its_start_is_gone(tiny):
+    _, first = train(tiny, "first", "OPTIMIZER.EPOCHS", "1")
+    opts = ["MODEL.PRETRAINED_PATH", str(first.newest())]
+    assert train(tiny, "run", *opts, "OPTIMIZER.EPOCHS", "1")[0] == 0
+    shutil.rmtree(first.root)
+    status, run = train(tiny, "run", *opts)
+    assert status == 0 and run.newest() == run.checkpoint(2)
 
 
 def test_damaged_records(tiny, capsys):

@@ -100,6 +100,7 @@ class Checkpoints:
         if self._pending:
             on_main(self.accelerator, self.finish)
             self.last, self._pending = self._pending, None
+            self._saved_at = time.monotonic()  # an evaluation may have taken long
 
     def finish(self) -> None:
         """Like `settle`, for one process that is about to end."""

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from utils.files import parse_record, whole_file, write_text
 
 LOGGER = logging.getLogger("cfld")
+NOT_FINITE = "not finite"  # event: losses or gradients of several steps were not finite
 # a line of a training log
 LINE = {"step": int, "loss": float | None, "lr": float | None, "scores": dict[str, float | None] | None}
 
@@ -27,7 +28,7 @@ def open_log(path: Path | None, console: bool) -> None:
     if console:
         LOGGER.addHandler(_Console())
     if path:
-        file = _File(path, encoding="utf-8")
+        file = _File(path, encoding="utf-8", errors="backslashreplace")  # paths may not be UTF-8
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         LOGGER.addHandler(file)
     LOGGER.setLevel(logging.INFO)
@@ -96,11 +97,14 @@ class ProgressBar(tqdm):
 
 
 class TrainingLog:
-    """A file of JSON lines, one for each logged step and each evaluation; those of steps after `done` are dropped."""
+    """A file of JSON lines, one for each logged step, event and evaluation.
+
+    Those of steps after `done` are dropped, but for events `NOT_FINITE`: they tell why training returned to `done`.
+    """
 
     def __init__(self, path: Path, done: int) -> None:
         self.path = path
-        lines = [line for line in read_log(path) if line["step"] <= done]
+        lines = [line for line in read_log(path) if line["step"] <= done or line.get("event") == NOT_FINITE]
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def write(self, **facts) -> None:

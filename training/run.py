@@ -33,8 +33,10 @@ def run_training(cfg: CfgNode) -> int:
     torch.backends.cudnn.benchmark = True  # the sizes of a run are fixed
     if cfg.DISTILL.ENABLED:
         model = build_student(cfg)
+    elif cfg.MODEL.PRETRAINED_PATH and not (cfg.ACCELERATE.RESUME and run.is_started()):
+        model = load_model(cfg)[0]
     else:
-        model = load_model(cfg)[0] if cfg.MODEL.PRETRAINED_PATH else build_model(cfg)
+        model = build_model(cfg)
     status = Trainer(cfg, accelerator, model, dataset, evaluator, run).train()
     accelerator.end_training()
     return status

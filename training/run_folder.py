@@ -49,6 +49,13 @@ class RunFolder:
         names = cfg.ACCELERATE
         return cls(Path(names.OUTPUT_DIR) / names.PROJECT_NAME / names.RUN_NAME)
 
+    def contains(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self.root.resolve())
+
+    def is_started(self) -> bool:
+        """Whether there is a checkpoint to resume from, if it is not damaged."""
+        return (self.root / NEWEST).is_file()
+
     def lock(self) -> None:
         """Lock the folder if it exists, see `lock_folder`."""
         if self.root.is_dir():

@@ -1,7 +1,7 @@
 """Step reports: monitored, shown in the progress bar, logged, and sent to the trackers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from accelerate import Accelerator
 from yacs.config import CfgNode
@@ -10,7 +10,7 @@ from configs.defaults import flat_settings
 from datasets import GlobalBatchSampler, TrainPairs
 from utils.errors import InputError
 
-from .log import LOGGER, ProgressBar, TrainingLog
+from .log import LOGGER, NOT_FINITE, ProgressBar, TrainingLog
 from .run_folder import RunFolder
 from .signals import StepReport
 
@@ -33,6 +33,7 @@ class LossMonitor:
     mean: float = 0.0  # of the loss
     square: float = 0.0  # mean of the squared loss
     spikes: int = 0  # consecutive spikes up to the last step
+    losses: list[float] = field(default_factory=list)  # since the last logged step
 
     @property
     def std(self) -> float:
@@ -77,7 +78,6 @@ class StepLog:
         self.dataset, self.sampler = dataset, sampler
         self.steps_per_epoch = len(sampler) // sampler.accumulation
         self.done, self.monitor = 0, LossMonitor()  # reported steps since the beginning of the run
-        self._losses: list[float] = []  # since the last logged step
         self._lines: TrainingLog | None = None
         self.bar: ProgressBar | None = None
 
@@ -103,7 +103,7 @@ class StepLog:
 
     def go_to(self, done: int, monitor: LossMonitor) -> None:
         """Continue after step `done`; drop the records of later steps."""
-        self.done, self.monitor, self._losses = done, monitor, []
+        self.done, self.monitor = done, monitor
         if self.bar:
             self.bar.go_to(done)
         if self._lines:
@@ -124,18 +124,18 @@ class StepLog:
                 pairs = self._record_event("loss spike", value=loss)
                 expected = f"{monitor.mean:.4f} +- {monitor.std:.4f}"
                 LOGGER.warning(f"warning: loss {loss:.4f} at step {self.done}, expected {expected}; {pairs}")
-            self._losses.append(loss)
+            monitor.losses.append(loss)
         elif monitor.in_a_row >= self.cfg.OPTIMIZER.MAX_BAD_STEPS:
             raise BadSteps(
                 f"loss {loss} and gradient norm {report.norm} at optimizer step {self.done}: "
-                f"{monitor.in_a_row} consecutive step(s) were not finite; {self._record_event('not finite')}"
+                f"{monitor.in_a_row} consecutive step(s) were not finite; {self._record_event(NOT_FINITE)}"
             )
         else:
             LOGGER.info(
                 f"step {self.done} skipped: loss {loss:.5f}, gradient norm {report.norm:.3e}; "
                 f"{monitor.skipped} skipped so far"
             )
-        if self.done % self.cfg.ACCELERATE.LOG_PERIOD == 0 and self._losses:
+        if self.done % self.cfg.ACCELERATE.LOG_PERIOD == 0 and monitor.losses:
             self._log(lr)
 
     def _record_event(self, event: str, **facts) -> str:
@@ -147,9 +147,9 @@ class StepLog:
         return f"pairs {', '.join(pairs[:3])}{', ...' if len(pairs) > 3 else ''} (all in {self.run.training_log})"
 
     def _log(self, lr: float) -> None:
-        loss, bar = sum(self._losses) / len(self._losses), self.bar.format_dict
+        loss, bar = sum(self.monitor.losses) / len(self.monitor.losses), self.bar.format_dict
         speed = bar["images_per_second"]
-        self._losses = []
+        self.monitor.losses = []
         skipped = f", {self.monitor.skipped} steps skipped" if self.monitor.skipped else ""
         LOGGER.info(
             f"step {self.done} (epoch {(self.done - 1) // self.steps_per_epoch + 1}): "

@@ -143,7 +143,7 @@ def write_text(path: Path, text: str) -> None:
     """Atomically write `text` to a file and flush it to disk; create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, synced=True) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # paths may not be UTF-8
 
 
 def read_text(path: Path, advice: str) -> str:

@@ -11,6 +11,7 @@ from utils.errors import InputError
 
 FACE_FILE = "face.onnx"
 FACE_SIDE = 112
+INPUT = (1, 3, FACE_SIDE, FACE_SIDE)
 LANDMARKS = (0, 14, 15)  # nose, right eye, and left eye of the 18 keypoints
 CROP_LANDMARKS = np.array([[71.74, 56.03], [51.70, 38.29], [51.50, 73.53]])  # (y, x) in the ArcFace crop
 
@@ -28,8 +29,9 @@ class FaceSimilarity:
     def __init__(self, weights: Path) -> None:
         try:
             self.network = cv2.dnn.readNetFromONNX(str(weights))
+            self._embed(torch.zeros(3, FACE_SIDE, FACE_SIDE), np.eye(2, 3))
         except cv2.error:
-            raise InputError(f"{weights}: not an ONNX network that OpenCV can read") from None
+            raise InputError(f"{weights}: not an ONNX network of faces {INPUT} that OpenCV can run") from None
 
     def __call__(self, pred: Tensor, target: Tensor, keypoints: Tensor) -> Tensor:
         """Return similarities (B,) of images (B, 3, H, W) in [0, 1]; NaN if a face is not visible.

@@ -307,6 +307,17 @@ def test_cancel(page, photo):
     assert result(page)  # the model is free again
 
 
+def test_a_value_out_of_range_does_not_block_the_page(page, photo):
+    """Gradio refuses it before the job begins."""
+    upload(page, photo)
+    page.click("text=Advanced")
+    for seed, end in (("-1", "#status .bad:has-text('Not started')"), ("7", "#status .good:has-text('Done')")):
+        page.fill("#seed input", seed)
+        page.keyboard.press("Tab")
+        page.click("#generate:not([disabled])")
+        page.wait_for_selector(end)
+
+
 def test_nothing_unforeseen_blocks_the_page(page, photo, monkeypatch):
     def broken(*_):
         raise MemoryError

@@ -99,10 +99,13 @@ def test_work_ends_at_the_next_step_when_it_is_cancelled():
     assert len(steps) == 2
 
 
-def test_what_a_person_reads(capsys):
+def test_what_a_person_reads(capsys, monkeypatch):
     assert "Cancelled." in jobs.problem(jobs.CancelledError())
     text = jobs.problem(InputError("/tmp/gradio/3fa/me.jpg: <b>bad</b>"))
     assert "Me.jpg: &lt;b&gt;bad&lt;/b&gt;." in text and "gradio" not in text
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "/srv/up loads")
+    assert "srv" not in jobs.problem(InputError("/srv/up loads/3fa/me.jpg: bad"))
+    monkeypatch.delenv("GRADIO_TEMP_DIR")
     full = OSError(28, "No space left on device", "/tmp/gradio/3fa/me.png")
     assert "Me.png: cannot be written (No space left on device)" in jobs.problem(full)
     assert "Unexpected error: ZeroDivisionError." in jobs.problem(ZeroDivisionError("by nought"))

@@ -141,10 +141,11 @@ def test_grid():
 
 
 def test_grids_are_joined_with_source_pose_and_target_once(tmp_path):
-    def grid(value: int) -> Path:
+    def grid(value: int, brighter: int = 0) -> Path:
         """A grid of two rows; every image has its own brightness, that of the generated ones `value` or one more."""
         rows = [
-            [torch.full((3, 16, 11), 10 * column + row, dtype=torch.uint8) for column in range(3)] for row in (0, 1)
+            [torch.full((3, 16, 11), 10 * column + row + brighter, dtype=torch.uint8) for column in range(3)]
+            for row in (0, 1)
         ]
         rows = [[*tiles, torch.full((3, 16, 11), value + row, dtype=torch.uint8)] for row, tiles in enumerate(rows)]
         comparison_grid(rows).save(tmp_path / f"{value}.png")
@@ -157,6 +158,8 @@ def test_grids_are_joined_with_source_pose_and_target_once(tmp_path):
     Image.new("RGB", (30, 30)).save(tmp_path / "other.png")
     with pytest.raises(InputError, match=r"100.png, .*other.png: the grids differ in size"):
         joined_grids({"first": tmp_path / "100.png", "other": tmp_path / "other.png"})
+    with pytest.raises(InputError, match=r"100.png, .*30.png: the grids show different pairs"):
+        joined_grids({"first": tmp_path / "100.png", "other": grid(30, brighter=5)})
 
 
 def test_strips_of_other_counts_are_refused(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from inference import drawing
 from inference.drawing import GAP, HEADER, VIDEO_WRITERS, draw_skeleton, image_grid, save_gif, save_mp4, save_videos
 from inference.pose_library import library
 
@@ -46,6 +47,16 @@ def test_a_gif_shows_no_frame_for_longer_than_it_can_say(tmp_path):
         save_gif(frames, tmp_path / "long.gif", fps=0.1)
         with Image.open(tmp_path / "long.gif") as gif:
             assert [frame.info["duration"] for frame in ImageSequence.Iterator(gif)] == shown
+
+
+def test_a_long_gif_is_downscaled(tmp_path, monkeypatch):
+    """Pillow holds all of its frames in memory."""
+    frames = [Image.new("RGB", (40, 60), (level, 0, 0)) for level in range(10)]
+    for limit, size in ((40 * 60 * 10, (40, 60)), (40 * 60 * 10 / 4, (20, 30))):
+        monkeypatch.setattr(drawing, "MAX_GIF_PIXELS", limit)
+        save_gif(frames, tmp_path / "long.gif", fps=4)
+        with Image.open(tmp_path / "long.gif") as gif:
+            assert gif.size == size and gif.n_frames == 10
 
 
 def test_films(tmp_path):

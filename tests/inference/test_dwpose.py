@@ -1,4 +1,5 @@
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -118,6 +119,17 @@ def test_frames_of_a_film_need_no_masks(folder, monkeypatch):
     monkeypatch.delattr(dwpose, "BlazePose")
     photo = photo_of_one(folder)
     assert [len(people) for people in DWPose(folder).find([photo] * 3, fps=5.0)] == [1, 1, 1]
+
+
+def test_people_are_found_without_mediapipe(folder, monkeypatch):
+    def missing(*_):
+        raise InputError("MediaPipe does not load")
+        yield
+
+    monkeypatch.setattr(dwpose, "BlazePose", lambda: Namespace(find=missing))
+    photo = photo_of_one(folder)
+    found = list(DWPose(folder).find([photo] * 2))
+    assert [len(people) for people in found] == [1, 1] and not found[0][0].mask.any()
 
 
 def test_nobody_there(folder):

@@ -80,6 +80,11 @@ def test_the_model_card_may_be_changed_and_older_folders_have_no_records(exporte
     load_pipeline(exported)
 
 
+def test_an_exported_folder_has_its_own_config(exported):
+    with pytest.raises(InputError, match="--config_file a.yaml: .* is an exported pipeline with its own config; omit"):
+        load_pipeline(exported, "a.yaml")
+
+
 @pytest.mark.parametrize("part", ["conditioner", "unet", "vae"])
 def test_missing_and_unexpected_tensors_are_refused_without_records(exported, part):
     (exported / FILES).unlink()

@@ -98,6 +98,13 @@ def test_frames_of_uneven_length_are_taken_at_even_times(tmp_path):
         assert film.size == SIZE
 
 
+@pytest.mark.parametrize("name", ["late.mkv", "late.webm"])
+def test_pictures_that_begin_late_are_a_whole_film(tmp_path, name):
+    """Matroska states the time of the end, not the length of the pictures."""
+    path = write(tmp_path / name, levels(10), 10, [3000 + 100 * number for number in range(10)])
+    assert numbers(read(path, 10)) == list(range(10))
+
+
 def test_a_pause_at_the_end_of_a_gif_does_not_slow_it_down(tmp_path):
     first, *others = levels(20)
     first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=[100] * 19 + [5000])

@@ -1,10 +1,11 @@
 import math
+import os
 import time
 
 import pytest
 from PIL import Image
 
-from training.log import ProgressBar, TrainingLog, draw_training_curves, read_log
+from training.log import LOGGER, NOT_FINITE, ProgressBar, TrainingLog, draw_training_curves, open_log, read_log
 
 
 def test_log_drops_the_steps_of_an_attempt_that_was_lost(tmp_path):
@@ -21,6 +22,22 @@ def test_log_drops_the_steps_of_an_attempt_that_was_lost(tmp_path):
     draw_training_curves([{"step": 1, "scores": {"PSNR": None, "SSIM": 0.5}}], tmp_path / "gap.png")
     draw_training_curves([], tmp_path / "empty.png")
     assert {path.suffix for path in tmp_path.iterdir()} == {".jsonl", ".png"}
+
+
+def test_the_reason_of_a_return_stays(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = TrainingLog(path, 0)
+    for step, facts in ((1, {"loss": 0.5}), (2, {"event": "loss spike"}), (3, {"event": NOT_FINITE})):
+        log.write(step=step, **facts)
+    TrainingLog(path, 1)
+    assert [line["step"] for line in read_log(path)] == [1, 3]
+
+
+def test_a_log_of_paths_that_are_no_text(tmp_path):
+    open_log(tmp_path / "log.txt", console=False)
+    LOGGER.info(os.fsdecode(b"/data/Jos\xe9"))
+    open_log(None, console=False)
+    assert "/data/Jos" in (tmp_path / "log.txt").read_text()
 
 
 def test_damaged_lines_are_left_out(tmp_path):

@@ -1,7 +1,9 @@
 """Files that appear whole or not at all."""
 
 import errno
+import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,12 @@ def test_text_with_and_without_a_byte_order_mark(tmp_path: Path, encoding, mark)
     assert read_text(tmp_path / "a.txt", "") == "josé\nzoë\nà\n"
     (tmp_path / "a.json").write_bytes(mark + '{"josé": 1}'.encode(encoding))
     assert read_record(tmp_path / "a.json") == {"josé": 1}
+
+
+def test_paths_that_are_no_text_can_be_written(tmp_path: Path):
+    path = os.fsdecode(b"/data/Jos\xe9")
+    write_text(tmp_path / "a.json", json.dumps({"path": path}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_text()) == {"path": path}
 
 
 @pytest.mark.parametrize("content", [b"jos\xe9", b"a\0b", b"\xff\xfe\x00", b"\0"])

@@ -1,5 +1,7 @@
 """Faces cut out and compared by a small network that the test makes."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -13,23 +15,26 @@ from utils.errors import InputError
 EYES_AND_NOSE = [[30.0, 40.0], [22.0, 34.0], [22.0, 46.0]]  # nose, right eye, left eye
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A network whose embedding is the face's mean over 16 x 16 blocks."""
-    path = tmp_path_factory.mktemp("weights") / FACE_FILE
-    side, rng = FACE_SIDE // 16, np.random.default_rng(0)
-    flat = numpy_helper.from_array(np.array([1, 3 * side * side], np.int64), "flat")
-    projection = numpy_helper.from_array(rng.normal(size=(3 * side * side, 32)).astype(np.float32), "projection")
+def write_network(path: Path, side: int) -> Path:
+    """Write a network for faces of `side` pixels whose embedding is the face's mean over 16 x 16 blocks."""
+    blocks, rng = side // 16, np.random.default_rng(0)
+    flat = numpy_helper.from_array(np.array([1, 3 * blocks * blocks], np.int64), "flat")
+    projection = numpy_helper.from_array(rng.normal(size=(3 * blocks * blocks, 32)).astype(np.float32), "projection")
     nodes = [
         helper.make_node("AveragePool", ["face"], ["blocks"], kernel_shape=[16, 16], strides=[16, 16]),
         helper.make_node("Reshape", ["blocks", "flat"], ["row"]),
         helper.make_node("MatMul", ["row", "projection"], ["embedding"]),
     ]
-    values = [helper.make_tensor_value_info("face", TensorProto.FLOAT, [1, 3, FACE_SIDE, FACE_SIDE])]
+    values = [helper.make_tensor_value_info("face", TensorProto.FLOAT, [1, 3, side, side])]
     out = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, 32])]
     graph = helper.make_graph(nodes, "face", values, out, [flat, projection])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_network(tmp_path_factory.mktemp("weights") / FACE_FILE, FACE_SIDE)
 
 
 def keypoints(source=True, target=True):
@@ -74,3 +79,9 @@ def test_something_else_than_a_network(tmp_path):
     with pytest.raises(InputError, match="not an ONNX network"):
         FaceSimilarity(tmp_path / FACE_FILE)
     assert "not an ONNX network" in Scorer("cpu", tmp_path).skipped["FaceSim"]
+
+
+def test_a_network_of_larger_faces(tmp_path):
+    """It is found out at the start, not at the first face."""
+    with pytest.raises(InputError, match="not an ONNX network"):
+        FaceSimilarity(write_network(tmp_path / FACE_FILE, 160))
