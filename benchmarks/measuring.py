@@ -40,7 +40,7 @@ def train(preset: Preset, folder: Path) -> Tables:
     points = {
         **{("batch", n): (build(batch=n), n) for n in preset.batches},
         **{("dataset", n): (build(dataset=n), size) for n in preset.datasets},
-        **{("processes", n): (build(batch=n * size), size, n, threads) for n in processes},
+        **{("processes", n): (build(batch=n * size), n * size, n, threads) for n in processes},
     }
     flop, ways = flop_table("train", preset), {way: build(way) for way in WAYS}
     useful = size * flop["ours"].iloc[0]

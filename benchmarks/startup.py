@@ -17,6 +17,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from yacs.config import CfgNode
 
+from benchmarks.published_way import WAYS
 from benchmarks.workloads import Workload, training, write_pairs
 from configs import load_config
 from configs.arguments import parse_arguments
@@ -77,7 +78,7 @@ def write_dataset(root: Path, pairs: int) -> list[str]:
 
 def first_step(way: str, config: str, opts: Sequence[str], outputs: Path) -> Workload:
     """A new process from its command to its first training step; returns 1, or raises `InputError` if it fails."""
-    opts = [*opts, "ACCELERATE.OUTPUT_DIR", str(outputs), "ACCELERATE.TRACKERS", "[]"]
+    opts = [*opts, *WAYS[way].settings, "ACCELERATE.OUTPUT_DIR", str(outputs), "ACCELERATE.TRACKERS", "[]"]
     command = [sys.executable, *COMMANDS[way], "--config_file", config, *opts]
 
     def call() -> torch.Tensor:
@@ -108,6 +109,8 @@ def published_model(cfg: CfgNode) -> CFLD:
     random.defrost()
     random.MODEL.RANDOM_WEIGHTS = True
     unet = UNet2DConditionModel.from_pretrained(cfg.MODEL.UNET_CONFIG.PRETRAINED_PATH).requires_grad_(False)
+    if cfg.MODEL.GRADIENT_CHECKPOINTING == "on":
+        unet.enable_gradient_checkpointing()
     vae = AutoencoderKL.from_pretrained(cfg.MODEL.FIRST_STAGE_CONFIG.PRETRAINED_PATH).requires_grad_(False)
     alphas = load_scheduler("ddpm", cfg.MODEL.SCHEDULER_CONFIG.PRETRAINED_PATH).alphas_cumprod
     model = CFLD(unet, vae, alphas, TrainingSettings(), **conditioning_parts(random))

@@ -150,7 +150,7 @@ def compare(
 def scaling(points: Mapping[tuple[str, int], tuple], rounds: int) -> pd.DataFrame:
     """Milliseconds an item by axis and value; every point has processes of its own.
 
-    A point has the arguments of `prepare`, the items in one run of one process, and the arguments of `Workers`.
+    A point has the arguments of `prepare`, the items in one run of all processes, and the arguments of `Workers`.
     """
     rows = []
     for (axis, value), (build, items, *processes) in tqdm(points.items(), desc="scaling", leave=False):

@@ -195,7 +195,7 @@ SETTINGS = {
         "MICRO_BATCH_SIZE": Setting(16, above(0), NOTHING),  # images that each process samples at once
         "NUM_WORKERS": Setting(8, at_least(0), NOTHING),
         "IMG_SIZE": Setting([256, 176], SIZE),  # size that samples and ground truth are resized to
-        "NUM_PAIRS": Setting(0, at_least(0), NOTHING),  # (ours) number of test pairs, evenly spaced; 0 for all
+        "NUM_PAIRS": Setting(0, at_least(0), NOTHING),  # (ours) number of test pairs, spread over the list; 0 for all
         "OVERWRITE": Setting(False, affects=NOTHING),  # (ours) overwrite images in the output folder
         # (ours) network weights of FID and LPIPS
         "METRICS_PATH": Setting("pretrained_models/metrics", affects=NOTHING),

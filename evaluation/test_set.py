@@ -4,6 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import sqrt
 from pathlib import Path
 
 import torch
@@ -49,6 +50,7 @@ from .tables import (
 from .weak_model import load_weak_model
 
 GRID_PAIRS = 8  # rows of the grid
+GOLDEN_RATIO = (1 + sqrt(5)) / 2  # its multiples never repeat, modulo 1
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,21 @@ class Evaluation:
         write_per_image(folder, self.per_image)
 
 
+def spread(total: int, count: int) -> list[int]:
+    """Return `count` of `total` places: one in each of `count` equal parts, every time elsewhere in the part.
+
+    Lists have the same views of every person in the same order; at even distances, they could show a single view.
+    """
+    return [int((part + part * GOLDEN_RATIO % 1) * total / count) for part in range(count)]
+
+
 class Evaluator:
     """Samples and scores a test set, any number of times.
 
     Args:
         cfg: a checked config.
         accelerator: its processes share the work; all of them must call `run`.
-        dataset: the test pairs; TEST.NUM_PAIRS of them, evenly spaced, are used.
+        dataset: the test pairs; TEST.NUM_PAIRS of them are used, see `spread`.
 
     Raises:
         InputError: the scheduler has fewer steps than the config requests, two pairs share a file name, or the weak
@@ -100,10 +110,9 @@ class Evaluator:
         self.cfg, self.accelerator, self.dataset = cfg, accelerator, dataset
         self.real_images = partial(fid_real_images, cfg.INPUT.ROOT_DIR, cfg.INPUT.DATASET)
         count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
-        indices = [i * len(dataset) // count for i in range(count)]  # evenly spaced, to cover many persons
+        indices = spread(len(dataset), count)
         self.own = indices[accelerator.process_index :: accelerator.num_processes]
-        # one less than an even spread: in lists that repeat the same views per person, an even one shows one view
-        self.in_grid = set(indices[:: max(1, count // GRID_PAIRS - 1)][:GRID_PAIRS])
+        self.in_grid = set(indices[:: max(1, count // GRID_PAIRS)][:GRID_PAIRS])
         self.first = first_of_each_name(dataset.pairs)
         self.size = tuple(cfg.TEST.IMG_SIZE)
         self.scheduler = sampling_scheduler(cfg)

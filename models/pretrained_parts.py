@@ -25,12 +25,13 @@ WEIGHT_NAMES = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-OLDER_NAMES = (  # names of older releases: the VAE's attention in diffusers, CLIP in transformers
+OTHER_NAMES = (  # of other releases: the VAE's attention in diffusers, CLIP in transformers
     (r"(attentions\.\d+)\.query\.", r"\1.to_q."),
     (r"(attentions\.\d+)\.key\.", r"\1.to_k."),
     (r"(attentions\.\d+)\.value\.", r"\1.to_v."),
     (r"(attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
     (r"^vision_model\.", ""),
+    (r"^(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)", "vision_model."),
 )
 FETCH = "fetch the weights with `bash scripts/download_pretrained.sh`"
 PART_FOLDERS = [key for key, setting in SETTINGS_BY_KEY.items() if setting.part_folder]
@@ -110,11 +111,11 @@ def _weight_file(folder: Path) -> Path | None:
 
 
 def _renamed(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights that `model` has, with names of older releases replaced."""
+    """Return the weights that `model` has, with names of other releases replaced."""
     known = model.state_dict().keys()
     renamed = {}
     for name, value in weights.items():
-        for pattern, replacement in OLDER_NAMES:
+        for pattern, replacement in OTHER_NAMES:
             if name not in known:
                 name = re.sub(pattern, replacement, name)
         if name in known:

@@ -49,6 +49,7 @@ train() {
 }
 
 activate_environment
+rm -rf "$WORK/demo" # runs of earlier parts
 mkdir -p "$PARTS"
 for part in unet vae clip; do
     mkdir -p "$PARTS/$part"

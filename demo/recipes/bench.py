@@ -46,7 +46,7 @@ class Bench:
     """
 
     def __init__(self, output: Path, minutes: float, jobs: int, baseline: Path) -> None:
-        self.output, self.jobs = output, jobs
+        self.output, self.jobs = output.resolve(), jobs
         draw_dataset(output / "fashion", **PEOPLE)
         prepare(output / "fashion", os.cpu_count() or 1, link=True)
         self.slots: SimpleQueue[int] = SimpleQueue()
@@ -75,10 +75,17 @@ class Bench:
         return steps
 
     def run(self, name: str, recipe: Path, seed: int, steps: int) -> RunFolder:
-        """Train, sample and score a recipe, unless that is done."""
-        run = RunFolder(self.output / f"{name}_seed{seed}")
+        """Train, sample and score a recipe, unless that is done.
+
+        Raises:
+            InputError: a program fails, or the folder of the run has other settings.
+        """
+        run, limit = RunFolder(self.output / f"{name}_seed{seed}"), ("OPTIMIZER.MAX_STEPS", str(steps))
+        cfg = load_config((CONFIG, str(recipe)), [*self._settings(run, seed), *limit])
+        if run.config.exists() and run.config.read_text() != cfg.dump():
+            raise InputError(f"{run.root}: made with other settings; choose another --output")
         if not (run.root / SCORES).exists():
-            self._train(run, recipe, seed, "OPTIMIZER.MAX_STEPS", str(steps))
+            self._train(run, recipe, seed, *limit)
             checkpoint = ("MODEL.PRETRAINED_PATH", str(run.newest()), "TEST.NUM_PAIRS", str(TEST_PAIRS))
             self._call(run, "pose_transfer_test.py", *checkpoint)
             self._call(run, "-m", "demo.recipes.recipe_scores", str(run.root))
@@ -90,7 +97,8 @@ class Bench:
             score_cloth(unscored, load_config(CONFIG).TEST.IMG_SIZE, self.output / "fashion")
         return [all_scores(run) for run in runs]
 
-    def _train(self, run: RunFolder, recipe: Path, seed: int, *opts: str) -> None:
+    def _settings(self, run: RunFolder, seed: int) -> list[str]:
+        """Return the settings of a training of any recipe: KEY VALUE ..."""
         settings = {
             "ACCELERATE.OUTPUT_DIR": self.output.parent,
             "ACCELERATE.PROJECT_NAME": self.output.name,
@@ -98,12 +106,16 @@ class Bench:
             "ACCELERATE.SEED": seed,
             "ACCELERATE.EVAL_PERIOD": 10**6,
             "INPUT.ROOT_DIR": self.output / "fashion",
+            "INPUT.CACHE_DIR": self.output / "cache",
             "OPTIMIZER.EPOCHS": 10**6,
             "OPTIMIZER.MAX_MINUTES": 0,
             "TEST.NUM_PAIRS": 2,
         }
-        texts = [str(text) for entry in settings.items() for text in entry]
-        self._call(run, "pose_transfer_train.py", "--config_file", CONFIG, "--config_file", str(recipe), *texts, *opts)
+        return [str(text) for entry in settings.items() for text in entry]
+
+    def _train(self, run: RunFolder, recipe: Path, seed: int, *opts: str) -> None:
+        configs = ("--config_file", CONFIG, "--config_file", str(recipe))
+        self._call(run, "pose_transfer_train.py", *configs, *self._settings(run, seed), *opts)
 
     def _call(self, run: RunFolder, *arguments: str) -> None:
         """Run a program on a free device, its output appended to a log; raise `InputError` with its last line."""
@@ -123,7 +135,8 @@ class Bench:
 
     def _device(self, slot: int) -> dict[str, str]:
         if count := torch.cuda.device_count():
-            return {"CUDA_VISIBLE_DEVICES": str(slot % count)}
+            names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+            return {"CUDA_VISIBLE_DEVICES": names.split(",")[slot % count]}
         return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.jobs))}
 
 

@@ -143,6 +143,8 @@ def test_without_a_gpu_the_other_checks_are_skipped(check, forked, monkeypatch):
     machine = Check("machine", gpu_checks.machine, ({}, True, check.folder))
     status, report = check(machine, Check("parity", passing, ()))
     assert status == 1 and [each["status"] for each in report["checks"]] == ["fail", "skip"]
+    status, report = check(Check("parity", passing, ()))  # as with --only
+    assert status == 1 and [each["status"] for each in report["checks"]] == ["skip"]
 
 
 def test_a_damaged_reference_is_a_line(tmp_path, monkeypatch):

@@ -157,11 +157,25 @@ def test_the_whole_program(small, capsys, monkeypatch):
     found = pd.read_csv(output / "recipes.csv")
     assert set(found["recipe"]) == {"baseline", "short"} and {"PSNR", "SSIM", "cloth", "v950"} <= set(found["score"])
     monkeypatch.delattr(bench.Bench, "_train")  # finished runs are kept
+    (small / "recipes" / "short.yaml").write_text("INPUT: {BATCH_SIZE: 1}\nOPTIMIZER: {LR: 5.0e-5}")
+    assert run_main(program, *arguments) == 1
+    assert "short_seed0: made with other settings; choose another --output" in capsys.readouterr().err
+    (small / "recipes" / "short.yaml").write_text("INPUT: {BATCH_SIZE: 1}")
     assert run_main(program, *arguments) == 0
     assert run_main(program, "short", "--minutes", "1", "--output", output) == 1
     assert "plan.json: planned for 0.02 minutes, not 1" in capsys.readouterr().err
     assert run_main(program, "broken", *arguments[1:]) == 1
     assert "unknown setting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("visible, names", [(None, ["0", "1", "0"]), ("2,GPU-5", ["2", "GPU-5", "2"])])
+def test_each_run_has_one_of_the_given_gpus(monkeypatch, visible, names):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    runs = bench.Bench.__new__(bench.Bench)
+    assert [runs._device(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == names
 
 
 def test_a_failed_program_is_a_line(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 import json
 import math
 from dataclasses import replace
+from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -17,7 +19,7 @@ from evaluation.generated_images import read_png
 from evaluation.metrics import pose_accuracy
 from evaluation.protocols import PROTOCOLS, Network
 from evaluation.tables import BASELINE, TRUTH
-from evaluation.test_set import Evaluation, Evaluator
+from evaluation.test_set import Evaluation, Evaluator, spread
 from inference.pose_library import library
 from models import build_model
 from tests.evaluation.metrics.networks import Colours
@@ -26,6 +28,20 @@ from tests.tiny import write_tiny
 from utils.errors import InputError
 
 SIZE = (64, 56)
+
+
+@pytest.mark.parametrize("total, count", [(1200, 240), (1200, 48), (7, 3), (5, 5), (7, 1)])
+def test_a_part_of_the_pairs_is_spread_over_the_list(total, count):
+    places = spread(total, count)
+    assert places == sorted(set(places)) and len(places) == count and places == spread(total, count)
+    assert all(part * total // count <= place < (part + 1) * total // count for part, place in enumerate(places))
+
+
+def test_a_part_of_the_pairs_shows_all_views():
+    """In a list of all ordered pairs of six views of each person, even distances would show two views as targets."""
+    targets = [target for _ in range(40) for _, target in permutations(range(6), 2)]
+    shown = np.bincount([targets[place] for place in spread(1200, 240)], minlength=6)
+    assert shown.min() >= 25
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from configs import load_config
-from models.pretrained_parts import load_part, part_digests
+from models.pretrained_parts import _renamed, load_part, part_digests
 from tests.models.test_vae import saved_vae
 from tests.models.variants import CLIP
 from tests.shared import REPOSITORY
@@ -55,6 +56,16 @@ def test_the_published_clip_file_holds_a_text_model_too(tmp_path: Path, capfd):
     loaded = load_part(CLIPVisionModel, str(tmp_path), random_weights=False).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in clip.state_dict().items())
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("saved, expected", [("", "vision_model."), ("vision_model.", "")])
+def test_clip_weights_of_either_naming_are_read(saved, expected):
+    """Releases of transformers differ in it."""
+    weights = {f"{saved}encoder.layers.0.weight": torch.ones(2), f"{saved}pre_layrnorm.weight": torch.ones(2)}
+    names = [name.removeprefix(saved) for name in weights]
+    model = nn.Module()
+    model.state_dict = lambda: dict.fromkeys(f"{expected}{name}" for name in names)
+    assert [*_renamed(weights, model)] == [f"{expected}{name}" for name in names]
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
