@@ -78,17 +78,16 @@ def prepare_own_photos(cfg: CfgNode, options: Namespace, estimate: Estimate) -> 
         try:
             points = read(path)
         except InputError as error:
-            if keypoints != ESTIMATE:
+            if keypoints != ESTIMATE or not photos:
                 raise
-            points = problems.append(error)  # estimates take time: those of the other photos are kept
+            problems.append(error)  # estimates take time: those of the other photos are kept
+            continue
         if points is not None:
             person = grouping.person(path)
             given = int((~np.isnan(points)).all(axis=1).sum())
             in_frame = fit(image_size(folder / path), frame).keypoints(points, frame)
             photos[path] = Photo(folder / path, person, prepared_name(path, person), given, in_frame)
     refuse_mixed_people(photo.person for photo in photos.values())
-    if not photos and problems:
-        raise problems[0]
     if not photos:
         expected = "photos that show a person" if keypoints == ESTIMATE else f"names relative to {folder}"
         raise InputError(f"{keypoints}: no keypoints for any photo such as {paths[0]}; expected {expected}")

@@ -324,7 +324,7 @@ def test_photos_that_cannot_be_read_are_counted_before_the_estimation(photos, ne
 def test_a_photo_cut_off_loses_no_estimates_of_others(photos, networks_of, capsys):
     """Its header can be read, so it is found out during the estimation."""
     networks_of([(60, 100, 180, 320)])
-    cut = photos / "person_0001" / "01_1_front.jpg"
+    cut = photos / "person_0002" / "01_1_front.jpg"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
     error = run_failing(photos, capsys, *ESTIMATED, frame=[])
     assert "01_1_front.jpg: cannot be read as an image" in error and "remove or replace them" in error
