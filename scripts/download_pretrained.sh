@@ -37,8 +37,10 @@ fetch() {
         command -v curl >/dev/null ||
             fail "cannot download $file without curl; on Debian and Ubuntu: apt-get install curl"
         echo "$file: downloading $address"
-        download "$address" "$file.part" ||
-            fail "cannot download $file; on a machine with a network, download $address and copy it to this path"
+        download "$address" "$file.part" || {
+            problem="cannot download $file (exit status $? of curl)"
+            fail "$problem; on a machine with a network, download $address and copy it to this path"
+        }
         if ! problem=$(check "$file.part" "$sha256"); then
             rm "$file.part"
             fail "$address: $problem; the download was deleted, run this command again"
@@ -49,7 +51,7 @@ fetch() {
 
 download() {
     local options=(--location --fail --retry 3 --continue-at - --write-out '%{http_code}') answer status=0
-    if [ -t 2 ]; then options+=(--progress-bar); else options+=(--silent --show-error); fi
+    if [ -t 2 ]; then options+=(--progress-bar); else options+=(--silent); fi
     answer=$(curl "${options[@]}" --output "$2" "$1") || status=$?
     # 416: the part is not shorter than the file, so it belongs to another file; 33: the server cannot resume
     if [ "$answer" = 416 ] || [ "$status" = 33 ]; then
