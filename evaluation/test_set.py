@@ -112,7 +112,7 @@ class Evaluator:
         count = min(cfg.TEST.NUM_PAIRS or len(dataset), len(dataset))
         indices = spread(len(dataset), count)
         self.own = indices[accelerator.process_index :: accelerator.num_processes]
-        self.in_grid = set(indices[:: max(1, count // GRID_PAIRS)][:GRID_PAIRS])
+        self.in_grid = {indices[place] for place in spread(count, min(count, GRID_PAIRS))}
         self.first = first_of_each_name(dataset.pairs)
         self.size = tuple(cfg.TEST.IMG_SIZE)
         self.scheduler = sampling_scheduler(cfg)

@@ -17,7 +17,8 @@
 # some 1,300 steps with features in its loss. Last came 6,000 more people. The VAE's decoder learned their faces by SSIM:
 # some 600 steps of crops, the VAE's encoder frozen, and 1,000 on sampled latents. All other parts, none frozen, made
 # 2,816 steps of 16 pairs at 6e-5 to 1.2e-4, then 5e-5 and 2.5e-5, on the target alone, then 4,172 steps at 1.2e-4 and
-# 6e-5. The last 2,694 steps, at 1.2e-4 and then 4e-5, had 4,500 new people.
+# 6e-5. The next 2,694 steps, at 1.2e-4 and then 4e-5, had 4,500 new people; the last 4,479, at 1.6e-4 to 3e-5, had
+# 40,000, in two images of random views each.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 WORK=outputs/demo_weights
