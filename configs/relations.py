@@ -116,6 +116,8 @@ def _of_prompt(cfg: CfgNode) -> Iterator[str]:
         yield f"{where}.DEPTH is {decoder.DEPTH}, expected -2 or more"
     if decoder.DEPTH > 0 and (decoder.HEADS <= 0 or decoder.CTX_DIM % decoder.HEADS):
         yield f"{where}: CTX_DIM {decoder.CTX_DIM} is not divisible by HEADS {decoder.HEADS}"
+    if decoder.POSE_QUERY and decoder.DEPTH <= 0:
+        yield f"{where}.POSE_QUERY needs a decoder; set {where}.DEPTH above 0, or POSE_QUERY False"
     tokens, source = decoder.N_CTX, ""
     if decoder.DEPTH < 0:
         tokens = math.prod(cells(cfg.INPUT.COND.IMG_SIZE, stage_stride(3)))
@@ -131,6 +133,9 @@ def _of_prompt(cfg: CfgNode) -> Iterator[str]:
 
 def _of_mask(cfg: CfgNode) -> Iterator[str]:
     cond = cfg.INPUT.COND
+    if cond.PRED_RATIO and not cfg.MODEL.COND_STAGE_CONFIG.DEPTHS:
+        omitted = "the encoder, which MODEL.COND_STAGE_CONFIG.DEPTHS [] omits"
+        yield f"INPUT.COND.PRED_RATIO masks maps of {omitted}; set it to []"
     if len(cond.PRED_RATIO) != len(cond.PRED_RATIO_VAR):
         yield f"INPUT.COND: PRED_RATIO {cond.PRED_RATIO} and PRED_RATIO_VAR {cond.PRED_RATIO_VAR} differ in length"
     for ratio, spread in zip(cond.PRED_RATIO, cond.PRED_RATIO_VAR):

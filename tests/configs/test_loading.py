@@ -54,6 +54,12 @@ def test_command_line_overrides_the_file_and_the_defaults_stay():
     assert str(default_config()) == before
 
 
+def test_without_an_encoder_nothing_can_be_masked():
+    opts = ["INPUT.COND.PRED_RATIO", "[0.3]", "INPUT.COND.PRED_RATIO_VAR", "[0.1]"]
+    with pytest.raises(InputError, match="PRED_RATIO masks maps of the encoder"):
+        load_config(REPOSITORY / "configs/ablation_study/clip_model.yaml", opts)
+
+
 def test_a_dumped_config_loads_to_the_same(tmp_path: Path):
     cfg = load_config(REPOSITORY / "configs/ablation_study/ape.yaml", ["OPTIMIZER.LR", "1e-5"])
     (tmp_path / "config.yaml").write_text(cfg.dump())
@@ -150,6 +156,10 @@ def test_published_forms_of_values_are_understood(tmp_path: Path):
         (["MODEL.DECODER_CONFIG.HEADS", "7"], ("CTX_DIM 768", "HEADS 7")),
         (["MODEL.DECODER_CONFIG.DEPTH", "-1"], ("N_CTX", "64")),
         (["MODEL.DECODER_CONFIG.POSE_QUERY", "True"], ("N_CTX", "256")),
+        (
+            ["MODEL.DECODER_CONFIG.POSE_QUERY", "True", "MODEL.DECODER_CONFIG.DEPTH", "-1"],
+            ("POSE_QUERY needs a decoder",),
+        ),
         (["MODEL.APPEARANCE_GUIDANCE_CONFIG.HEADS", "[2]"], ("equal length",)),
         (["MODEL.APPEARANCE_GUIDANCE_CONFIG.TO_QUERIES", "False"], ("TO_QUERIES",)),
         (["MODEL.UNET_CONFIG.TRAINABLE_BLOCK_IDX", "[3, 3]"], ("TRAINABLE_BLOCK_IDX", "different numbers")),
