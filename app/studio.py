@@ -137,7 +137,7 @@ class Studio:
             return note("Waiting for the model …"), gr.Button(interactive=False)
 
         def refused() -> tuple[str, gr.Button]:  # by Gradio, before `make` began
-            text = "Not started: a value is out of range, or too many jobs wait."
+            text = "Not started: a value is out of range, or too many jobs are waiting."
             return note(text, "bad"), gr.Button(interactive=True)
 
         def cancelled(request: gr.Request) -> tuple[str, gr.Button]:

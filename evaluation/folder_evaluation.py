@@ -15,6 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
 from datasets import LAYOUTS, Pair, fid_real_images, load_pairs
+from datasets.keypoints import FRAME
 from datasets.layouts import find_layout
 from datasets.loaders import loader
 from datasets.pair_lists import file_name
@@ -31,7 +32,6 @@ from .real_set import give_real_set
 from .scores import Scorer, gathered_rows
 
 SQUARE_SIZES = {(256, 256): (256, 176), (512, 512): (512, 352)}  # some methods write DeepFashion images as squares
-CUSTOM_FRAME = "256x176"
 MOST_STRETCHED = 1.4  # an image that is not square against the keypoint frame
 RANKED_BY = ("LPIPS", "SSIM", "SSIM_256", "PSNR")  # the first available score ranks the examples
 EXAMPLES = 3  # pairs of each rank
@@ -60,9 +60,10 @@ def evaluate_folders(options: Namespace) -> None:
     size = parse_size(options.size, "--size") if options.size else None
     dataset = find_layout(root)
     pairs = load_pairs(root, options.split, dataset)
-    frame = LAYOUTS[dataset].frame or parse_size(options.frame or CUSTOM_FRAME, "--frame")
-    if options.frame and LAYOUTS[dataset].frame:
+    known, given = LAYOUTS[dataset].frame, parse_size(options.frame, "--frame") if options.frame else None
+    if known and given:
         raise InputError(f"--frame {options.frame}: applies to custom datasets; omit it with {dataset}")
+    frame = known or given or FRAME
     accelerator = Accelerator()
     paths = on_main(accelerator, lambda: find_images(folders, pairs, options.allow_partial))
     if not size:  # all images of a folder have the same size

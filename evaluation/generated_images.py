@@ -27,7 +27,6 @@ PATN = "___"  # between source and target in file names of PATN and its successo
 STRIP = 5  # images in a strip: source, source pose, target, target pose, generated
 PAIR_NAMES = tuple(f"{{source}}{infix}{{target}}{suffix}" for infix in ("_2_", "_to_", PATN) for suffix in ("_vis", ""))
 EXTENSION = re.compile(rf"({'|'.join(map(re.escape, IMAGE_EXTENSIONS))})+(?=_|$)", re.IGNORECASE)  # also within a name
-SAME_TEST = "expected grids of the same test"
 GRID_COLUMNS = ("source", "pose", "target", "generated")
 
 
@@ -204,20 +203,20 @@ def joined_grids(paths: Mapping[str, Path]) -> Image.Image:
         InputError: a file is no image, or the grids differ in size or pairs.
     """
     grids = {label: open_image(path) for label, path in paths.items()}
-    sizes = {grid.size for grid in grids.values()}
-    if len(sizes) > 1:
-        raise InputError(f"{', '.join(map(str, paths.values()))}: the grids differ in size; {SAME_TEST}")
-    [(width, height)] = sizes
+    first, *others = grids.values()
+    where, expected = ", ".join(map(str, paths.values())), "expected grids of the same test"
+    if any(grid.size != first.size for grid in others):
+        raise InputError(f"{where}: the grids differ in size; {expected}")
+    width, height = first.size
     pitch = (width + GAP) // len(GRID_COLUMNS)
 
     def strip(grid: Image.Image, column: int) -> Image.Image:
         return grid.crop((column * pitch, HEADER, (column + 1) * pitch - GAP, height))
 
     *shared, last = range(len(GRID_COLUMNS))
-    first, *others = grids.values()
     strips = [strip(first, column) for column in shared]
     if any(strip(grid, column) != drawn for grid in others for column, drawn in zip(shared, strips)):
-        raise InputError(f"{', '.join(map(str, paths.values()))}: the grids show different pairs; {SAME_TEST}")
+        raise InputError(f"{where}: the grids show different pairs; {expected}")
     strips += [strip(grid, last) for grid in grids.values()]
     return image_grid([*GRID_COLUMNS[:last], *grids], [strips])
 

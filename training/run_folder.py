@@ -52,8 +52,8 @@ class RunFolder:
     def contains(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self.root.resolve())
 
-    def is_started(self) -> bool:
-        """Whether there is a checkpoint to resume from, if it is not damaged."""
+    def has_checkpoint(self) -> bool:
+        """Return whether a checkpoint is recorded; `newest` also checks it."""
         return (self.root / NEWEST).is_file()
 
     def lock(self) -> None:

@@ -59,9 +59,8 @@ class Trainer:
     """Trains a model with initial weights under Accelerate; before `train`, nothing is written but caches.
 
     Raises:
-        InputError: the batch cannot be divided, no epoch is left to train, the run would delete the checkpoint that
-            it starts from, the caches cannot be built, or the newest checkpoint does not match this config or is not
-            visible to every process.
+        InputError: the batch cannot be divided, no epoch is left to train, the caches cannot be built, or the newest
+            checkpoint does not match this config or is not visible to every process.
     """
 
     def __init__(
@@ -85,11 +84,6 @@ class Trainer:
         self.checkpoints = Checkpoints(run, accelerator, cfg, {"placement": placement_in(dataset, cfg).record()})
         checkpoint = self.checkpoints.find() if cfg.ACCELERATE.RESUME else None
         self.position = Position(cfg.MODEL.LAST_EPOCH, 0, self.steps_per_epoch)
-        if not checkpoint and (start := cfg.MODEL.PRETRAINED_PATH) and run.contains(Path(start)):
-            raise InputError(
-                f"MODEL.PRETRAINED_PATH {start} is in the folder of this run, which would delete it; choose another "
-                "ACCELERATE.RUN_NAME"
-            )
         if not checkpoint and self._is_finished():
             limit = "EPOCHS" if cfg.MODEL.LAST_EPOCH >= cfg.OPTIMIZER.EPOCHS else "MAX_STEPS"
             raise InputError(

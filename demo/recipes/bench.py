@@ -47,8 +47,8 @@ class Bench:
 
     def __init__(self, output: Path, minutes: float, jobs: int, baseline: Path) -> None:
         self.output, self.jobs = output.resolve(), jobs
-        draw_dataset(output / "fashion", **PEOPLE)
-        prepare(output / "fashion", os.cpu_count() or 1, link=True)
+        draw_dataset(self.output / "fashion", **PEOPLE)
+        prepare(self.output / "fashion", os.cpu_count() or 1, link=True)
         self.slots: SimpleQueue[int] = SimpleQueue()
         for slot in range(jobs):
             self.slots.put(slot)

@@ -29,7 +29,7 @@ class FaceSimilarity:
     def __init__(self, weights: Path) -> None:
         try:
             self.network = cv2.dnn.readNetFromONNX(str(weights))
-            self._embed(torch.zeros(3, FACE_SIDE, FACE_SIDE), np.eye(2, 3))
+            self._embed(torch.zeros(3, FACE_SIDE, FACE_SIDE), np.eye(2, 3))  # fails if it expects other faces
         except cv2.error:
             raise InputError(f"{weights}: not an ONNX network of faces {INPUT} that OpenCV can run") from None
 
